@@ -1,0 +1,30 @@
+package policy
+
+import "net/netip"
+
+// Flow is a connection in question, after destination translation and before
+// source translation (the point at which policy is judged).
+type Flow struct {
+	Source, Destination netip.Addr
+	Protocol            Protocol
+	// DestinationPort is 0 for protocols without ports.
+	DestinationPort uint16
+}
+
+// Why is the reason for the verdict in one direction.
+type Why struct {
+	Verdict Verdict
+	// Endpoint is the subject, as "namespace/name"; empty where no endpoint is judged.
+	Endpoint string
+	Tier     TierName
+	Rule     RuleID
+	// Note says what decided where no rule did, such as "a node reaches its own pods".
+	Note string
+}
+
+// Decision is the verdict on a flow with its reasons: the egress of the source
+// and the ingress of the destination must both allow it.
+type Decision struct {
+	Verdict         Verdict
+	Egress, Ingress Why
+}
