@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+
+	"github.com/spf13/cobra"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/tierwall/tierwall/cluster"
+	"github.com/tierwall/tierwall/enforcer"
+	"github.com/tierwall/tierwall/enforcer/ipt"
+	"github.com/tierwall/tierwall/internal/flags"
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/compile"
+)
+
+// options are the flags of the node agent.
+type options struct {
+	node         string
+	defaults     flags.Defaults
+	iptablesMode string
+	metricsAddr  string
+	healthAddr   string
+	logLevel     string
+}
+
+func newRunCommand() *cobra.Command {
+	o := &options{}
+	cmd := &cobra.Command{
+		Use:   "enforcer",
+		Short: "Keep this node's iptables equal to the network policies of the cluster",
+		Long: `Keep this node's iptables equal to the network policies of the cluster.
+
+Needs the capabilities NET_ADMIN and NET_RAW in the node's network namespace,
+and a service account that may read pods, namespaces, nodes and policies.
+When it stops, the last program stays in force; "enforcer cleanup" removes it.`,
+		Args:          cobra.NoArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context()) },
+	}
+	fs := cmd.Flags()
+	fs.StringVar(&o.node, "node-name", "", "name of this node in the cluster (required)")
+	o.defaults.AddTo(fs)
+	fs.StringVar(&o.iptablesMode, "iptables-mode", "auto", "iptables to write to: nft, legacy, or auto for what the node already uses")
+	fs.StringVar(&o.metricsAddr, "metrics-bind-address", ":9466", "address of the metrics, HTTPS with delegated authentication; 0 serves none")
+	fs.StringVar(&o.healthAddr, "health-probe-bind-address", "127.0.0.1:9467", "address of /healthz and /readyz")
+	fs.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
+	return cmd
+}
+
+func (o *options) run(ctx context.Context) error {
+	if o.node == "" {
+		return errors.New("--node-name: say which node this is")
+	}
+	log, err := flags.Logger(o.logLevel)
+	if err != nil {
+		return err
+	}
+	defaults, err := o.defaults.Parse()
+	if err != nil {
+		return err
+	}
+	backend, err := newBackend(ctx, o.iptablesMode, log)
+	if err != nil {
+		return err
+	}
+	config, err := ctrl.GetConfig()
+	if err != nil {
+		return fmt.Errorf("find the API server: %w", err)
+	}
+	mgr, err := newManager(config, o)
+	if err != nil {
+		return err
+	}
+	agent, err := newAgent(config, o.node, defaults, backend, log)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(mgr.Add(agent.Source.(*cluster.Watcher)), mgr.Add(agent), addChecks(mgr, agent)); err != nil {
+		return fmt.Errorf("set up the manager: %w", err)
+	}
+	enforcer.RegisterMetrics(metrics.Registry)
+	return mgr.Start(ctx)
+}
+
+func newManager(config *rest.Config, o *options) (manager.Manager, error) {
+	mgr, err := ctrl.NewManager(config, ctrl.Options{
+		Scheme: cluster.Scheme(),
+		Metrics: metricsserver.Options{
+			BindAddress: o.metricsAddr, SecureServing: true,
+			FilterProvider: filters.WithAuthenticationAndAuthorization,
+		},
+		HealthProbeBindAddress: o.healthAddr,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("set up the manager: %w", err)
+	}
+	return mgr, nil
+}
+
+func newAgent(config *rest.Config, node string, defaults policy.Defaults, backend enforcer.Backend, log *slog.Logger) (*enforcer.Enforcer, error) {
+	watcher, err := cluster.New(config, defaults, log)
+	if err != nil {
+		return nil, err
+	}
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("make an API client: %w", err)
+	}
+	agent := &enforcer.Enforcer{Node: node, Source: watcher, Backend: backend, Log: log}
+	if defaults.Action == policy.Deny {
+		agent.Boot = func(ctx context.Context) (*compile.Snapshot, error) { return bootState(ctx, client, node, defaults) }
+	}
+	return agent, nil
+}
+
+// bootState is the node alone, without a pod or a policy: everything at its pod
+// addresses is unknown, and so denied.
+func bootState(ctx context.Context, client kubernetes.Interface, node string, defaults policy.Defaults) (*compile.Snapshot, error) {
+	n, err := client.CoreV1().Nodes().Get(ctx, node, metav1.GetOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("read node %s: %w", node, err)
+	}
+	return &compile.Snapshot{Nodes: []*compile.Node{cluster.Node(n)}, Defaults: defaults}, nil
+}
+
+// addChecks serves /healthz, which says that the process answers, and /readyz,
+// which says that what the cluster asks for is in force in the kernel.
+func addChecks(mgr manager.Manager, agent *enforcer.Enforcer) error {
+	inForce := func(*http.Request) error {
+		if !agent.InForce() {
+			return errors.New("the policies of the cluster are not in force on this node yet")
+		}
+		return nil
+	}
+	alive := func(*http.Request) error { return nil }
+	return errors.Join(mgr.AddHealthzCheck("alive", alive), mgr.AddReadyzCheck("in-force", inForce))
+}
+
+func newBackend(ctx context.Context, mode string, log *slog.Logger) (*ipt.Backend, error) {
+	m, err := ipt.ParseMode(mode)
+	if err != nil {
+		return nil, fmt.Errorf("--iptables-mode: %w", err)
+	}
+	return ipt.New(ctx, ipt.Options{Mode: m, Log: log})
+}

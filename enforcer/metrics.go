@@ -1,0 +1,56 @@
+package enforcer
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tierwall/tierwall/policy"
+)
+
+var (
+	compileSeconds = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name:    "tierwall_enforcer_compile_seconds",
+		Help:    "Time to compile the program of the node.",
+		Buckets: prometheus.ExponentialBuckets(0.0001, 2, 16),
+	})
+	applySeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name:    "tierwall_enforcer_apply_seconds",
+		Help:    "Time to put a program in force in the kernel, by result.",
+		Buckets: prometheus.ExponentialBuckets(0.0005, 2, 16),
+	}, []string{"result"})
+	repairs = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "tierwall_enforcer_repairs_total",
+		Help: "Times that rules of ours in the kernel were found changed by others, and mended.",
+	})
+	endpoints = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "tierwall_enforcer_endpoints",
+		Help: "Endpoints on the node that are subject to policy.",
+	})
+	sets = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "tierwall_enforcer_sets",
+		Help: "Sets of addresses that the node's program refers to.",
+	})
+	problems = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "tierwall_enforcer_policy_problems",
+		Help: "Fields of an object that could not be understood; what they would allow is denied.",
+	}, []string{"kind", "namespace", "name"})
+)
+
+// RegisterMetrics makes the package's metrics known to a registry.
+func RegisterMetrics(r prometheus.Registerer) {
+	r.MustRegister(compileSeconds, applySeconds, repairs, endpoints, sets, problems)
+}
+
+func observe(p *policy.Program, compile, apply time.Duration, err error) {
+	compileSeconds.Observe(compile.Seconds())
+	result := "ok"
+	if err != nil {
+		result = "error"
+	}
+	applySeconds.WithLabelValues(result).Observe(apply.Seconds())
+	if err == nil {
+		endpoints.Set(float64(len(p.Endpoints)))
+		sets.Set(float64(len(p.Sets)))
+	}
+}
