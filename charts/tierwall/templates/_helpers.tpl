@@ -86,3 +86,13 @@ fsGroup: 65532
 seccompProfile:
   type: RuntimeDefault
 {{- end -}}
+
+{{/*
+The protocols and ports of the cluster's DNS, as a ClusterNetworkPolicy has them.
+*/}}
+{{- define "tierwall.dnsProtocols" -}}
+{{- range .Values.dns.ports }}
+- udp: {destinationPort: {number: {{ . }}}}
+- tcp: {destinationPort: {number: {{ . }}}}
+{{- end }}
+{{- end -}}
