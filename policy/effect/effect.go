@@ -1,0 +1,123 @@
+// Package effect says what a change of the cluster's objects opens and closes:
+// what guardrails judge. It is pure, and compiles policies with package compile
+// alone, so that what is judged is what will be enforced.
+package effect
+
+// MaxRows is how many rows Added and Removed hold each; more than that are cut
+// off and Truncated is set.
+const MaxRows = 500
+
+// Effect is what a change opens and closes. Its JSON form is input.effect of a
+// guardrail. It never reports less than the change opens: where it cannot be
+// exact it reports more, and where it can do neither it is not Complete.
+type Effect struct {
+	// Complete is false when something could not be computed; Incomplete says what.
+	Complete bool `json:"complete"`
+	// Incomplete says in words what could not be computed.
+	Incomplete []string `json:"incomplete"`
+	// Truncated is true when rows were left out of Added or Removed.
+	Truncated bool `json:"truncated"`
+	// Added are the ports that became reachable, Removed those that no longer are.
+	Added   []Row `json:"added"`
+	Removed []Row `json:"removed"`
+	// NewlyIsolated are the subjects that a NetworkPolicy selects now and none did before;
+	// NoLongerIsolated those that none selects any more: their default action applies.
+	NewlyIsolated    []Isolation `json:"newlyIsolated"`
+	NoLongerIsolated []Isolation `json:"noLongerIsolated"`
+	Roles            Roles       `json:"roles"`
+	Lint             Lint        `json:"lint"`
+}
+
+// Direction is the side of a row whose policy changed.
+type Direction string
+
+const (
+	// Ingress rows come from the policies of the row's To.
+	Ingress Direction = "ingress"
+	// Egress rows come from the policies of the row's From.
+	Egress Direction = "egress"
+)
+
+// Row is a group of flows that one side's policies newly allow (or no longer do).
+type Row struct {
+	// Direction is the side whose policies say so: ingress of To or egress of From.
+	Direction Direction `json:"direction"`
+	From      Peer      `json:"from"`
+	To        Peer      `json:"to"`
+	// Ports are such as "TCP/5432", "TCP/8000-8080", or "any": every port of every
+	// protocol is open now and not all were before.
+	Ports []string `json:"ports"`
+	// Potential is true when the flow cannot happen at present: one of the sides has no
+	// pods, or Blocked.
+	Potential bool `json:"potential"`
+	// Blocked is true when the policies of the other side let none of Ports pass at present.
+	// An ingress row that opens a protected pod matters all the same.
+	Blocked bool `json:"blocked"`
+	// Via are the rules that allow it.
+	Via []Ref `json:"via"`
+}
+
+// Kind is what a Peer stands for.
+type Kind string
+
+const (
+	// Workload is one or more existing pods with the same namespace, role and labels.
+	Workload Kind = "workload"
+	// Class is pods that could exist and that a selector would match.
+	Class Kind = "class"
+	// CIDR is a network, of addresses that are no pod's.
+	CIDR Kind = "cidr"
+)
+
+// Peer is one side of a row.
+type Peer struct {
+	Kind Kind `json:"kind"`
+	// Namespace is empty for networks, and for pods of a namespace that does not exist yet.
+	Namespace string `json:"namespace"`
+	// NamespaceLabels are the namespace's, or those that a selector asks of one not there yet.
+	NamespaceLabels map[string]string `json:"namespaceLabels"`
+	// Name is the first pod's name, or the network in CIDR notation.
+	Name string `json:"name"`
+	// Role is the tier role, as computed from TierRoles.
+	Role string `json:"role"`
+	// Labels are those labels that some selector mentions, with the computed role.
+	Labels map[string]string `json:"labels"`
+	// Pods is how many pods there are.
+	Pods int `json:"pods"`
+}
+
+// Ref names a field of a policy.
+type Ref struct {
+	// Policy is kind and name, such as "NetworkPolicy prod/backend", or says what decided
+	// where no policy did, such as "default action of namespace prod".
+	Policy string `json:"policy"`
+	// Rule is a JSON pointer into the policy (RFC 6901).
+	Rule string `json:"rule"`
+}
+
+// Isolation is a group of pods that became isolated in a direction, or no longer is.
+type Isolation struct {
+	Direction Direction `json:"direction"`
+	Subject   Peer      `json:"subject"`
+}
+
+// Roles sums up the rows by tier role.
+type Roles struct {
+	// Added is source role, destination role, ports. Egress rows that are blocked are left
+	// out: the ingress row that would unblock them is reported when it comes.
+	Added map[string]map[string][]string `json:"added"`
+}
+
+// Lint is what looks wrong with the changed policies though it is allowed.
+type Lint struct {
+	// SelectsNothing is true when a changed policy selects no pod there is.
+	SelectsNothing bool `json:"selectsNothing"`
+	// DeadPeers are the peers of changed policies that match no pod there is.
+	DeadPeers []Ref `json:"deadPeers"`
+	// NamedPortsUnresolved are the port names that no destination there is has.
+	NamedPortsUnresolved []Ref `json:"namedPortsUnresolved"`
+	// ShadowedBy, RedundantWith and PriorityTies are reserved.
+	ShadowedBy    []Ref `json:"shadowedBy"`
+	RedundantWith []Ref `json:"redundantWith"`
+	PriorityTies  []Ref `json:"priorityTies"`
+}
