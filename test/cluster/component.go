@@ -1,0 +1,112 @@
+package cluster
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+)
+
+// kubernetesVersion is the version that components/kubernetes/go.mod pins,
+// and that the binaries say they are.
+const kubernetesVersion = "v1.35.4"
+
+// A component is a group of programs that are built together from the module
+// in components/<Module>.
+type component struct {
+	Name     string
+	Module   string
+	Version  string
+	Packages map[string]string // program name: package
+	Test     bool              // built with go test -c
+}
+
+// components are what a lab needs, in the order in which they are built.
+var components = []component{
+	{Name: "etcd", Module: "etcd", Version: "v3.6.16", Packages: map[string]string{
+		"etcd": "go.etcd.io/etcd/server/v3",
+	}},
+	{Name: "kube-control-plane", Module: "kubernetes", Version: kubernetesVersion, Packages: map[string]string{
+		"kube-apiserver":          "k8s.io/kubernetes/cmd/kube-apiserver",
+		"kube-controller-manager": "k8s.io/kubernetes/cmd/kube-controller-manager",
+		"kube-scheduler":          "k8s.io/kubernetes/cmd/kube-scheduler",
+	}},
+	{Name: "kube-node", Module: "kubernetes", Version: kubernetesVersion, Packages: map[string]string{
+		"kubelet":    "k8s.io/kubernetes/cmd/kubelet",
+		"kube-proxy": "k8s.io/kubernetes/cmd/kube-proxy",
+	}},
+	{Name: "kube-tools", Module: "kubernetes", Version: kubernetesVersion, Packages: map[string]string{
+		"kubectl": "k8s.io/kubernetes/cmd/kubectl",
+		"agnhost": "k8s.io/kubernetes/test/images/agnhost",
+	}},
+	{Name: "coredns", Module: "coredns", Version: "v1.15.0", Packages: map[string]string{
+		"coredns": "github.com/coredns/coredns",
+	}},
+	{Name: "helm", Module: "helm", Version: "v3.22.0", Packages: map[string]string{
+		"helm": "helm.sh/helm/v3/cmd/helm",
+	}},
+}
+
+// conformanceComponents are what the upstream e2e tests need besides.
+var conformanceComponents = []component{
+	{Name: "kube-e2e", Module: "kubernetes", Version: kubernetesVersion, Test: true, Packages: map[string]string{
+		"e2e.test": "k8s.io/kubernetes/test/e2e",
+	}},
+	{Name: "ginkgo", Module: "kubernetes", Version: kubernetesVersion, Packages: map[string]string{
+		"ginkgo": "github.com/onsi/ginkgo/v2/ginkgo",
+	}},
+}
+
+// flags are the build flags, the same for all programs of a component.
+func (c component) flags() []string {
+	ld := "-s -w"
+	if c.Module == "kubernetes" {
+		version := strings.SplitN(strings.TrimPrefix(c.Version, "v"), ".", 3)
+		const pkg = "k8s.io/component-base/version"
+		ld += fmt.Sprintf(" -X %s.gitVersion=%s -X %s.gitMajor=%s -X %s.gitMinor=%s",
+			pkg, c.Version, pkg, version[0], pkg, version[1])
+	}
+	return []string{"-trimpath", "-buildvcs=false", "-ldflags", ld}
+}
+
+// dir is where the component's programs are kept: outside the repository, and
+// under a name that changes with everything that goes into them.
+func (c component) dir(source string) (string, error) {
+	cache, err := cacheDir()
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.New()
+	for _, file := range []string{"go.mod", "go.sum"} {
+		text, err := os.ReadFile(filepath.Join(source, file))
+		if err != nil {
+			return "", fmt.Errorf("component %s: %w", c.Name, err)
+		}
+		sum.Write(text)
+	}
+	fmt.Fprintln(sum, c.flags(), c.Packages, c.Test, runtime.GOARCH)
+	toolchain, err := exec.Command("go", "env", "GOVERSION").Output()
+	if err != nil {
+		return "", fmt.Errorf("go version: %w", err)
+	}
+	sum.Write(toolchain)
+	key := hex.EncodeToString(sum.Sum(nil))[:12]
+	return filepath.Join(cache, fmt.Sprintf("%s-%s-%s", c.Name, c.Version, key)), nil
+}
+
+// cacheDir is where what is built once is kept: $TIERWALL_CACHE, or
+// tierwall in the user's cache directory.
+func cacheDir() (string, error) {
+	if dir := os.Getenv("TIERWALL_CACHE"); dir != "" {
+		return dir, nil
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("find the cache directory (or set TIERWALL_CACHE): %w", err)
+	}
+	return filepath.Join(dir, "tierwall"), nil
+}
