@@ -1,0 +1,57 @@
+# make help lists what there is. Programs and packages that a target needs are
+# installed or built by it; what is built is kept in $TIERWALL_CACHE
+# (default ~/.cache/tierwall) and built once.
+
+GO            ?= go
+LAB           := $(GO) run ./test/cluster/lab
+CONTROLLER_GEN := sigs.k8s.io/controller-tools/cmd/controller-gen@v0.20.1
+GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.12.2
+TEST          := $(GO) test -count=1
+
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## install the Debian packages, build the cluster's components (minutes, once)
+	@$(LAB) packages
+	@$(LAB) build
+
+demo: setup ## boot a cluster, install tierwall, show a shop being isolated (as root)
+	@$(GO) run ./demo
+
+demo-down: ## remove every trace of the demo
+	@$(LAB) down
+
+images: ## pack the container images into out/
+	@$(GO) run ./images/pack -o out
+
+test: setup lint test-unit test-netns test-admission test-cluster ## all tests (as root)
+
+test-unit: ## the quick inner loop: no root, no cluster
+	$(GO) vet ./...
+	$(TEST) ./...
+
+test-netns: ## real packets through the real kernel, in network namespaces
+	$(TEST) -tags netns ./test/netns/... ./enforcer/ipt/...
+
+test-admission: ## admission against the real API server
+	$(TEST) -tags admission ./test/admission/...
+
+test-cluster: ## the chart, installed by Helm on the real cluster
+	$(TEST) -tags cluster -p 1 -timeout 40m ./test/cluster/... ./test/e2e/...
+
+conformance: setup ## the upstream NetworkPolicy e2e tests, with kube-proxy in both modes (an hour)
+	@$(LAB) build conformance
+	@$(GO) run ./test/conformance
+
+bench: ## benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem ./policy/... ./rego/... ./webhook/...
+
+lint: ## golangci-lint, with the import rules
+	$(GO) run $(GOLANGCI_LINT) run ./...
+
+generate: ## deepcopy functions and CRDs from the API types
+	$(GO) run $(CONTROLLER_GEN) object crd:maxDescLen=300 paths=./api/... output:crd:dir=charts/tierwall/crds
+
+.PHONY: help setup demo demo-down images test test-unit test-netns test-admission test-cluster conformance bench lint generate
