@@ -27,7 +27,6 @@ func boot(ctx context.Context, o Options, programs binaries, images []string) (*
 		defer cancel()
 		return nil, errors.Join(err, s.erase(ending))
 	}
-	steps.say("lab is up")
 	return c, nil
 }
 
@@ -126,7 +125,7 @@ func (c *Cluster) startControlPlane(ctx context.Context, p pki) error {
 		return err
 	}
 	for _, d := range []*daemon{
-		controllerManagerDaemon(programs, p),
+		controllerManagerDaemon(programs, p, c.controlPlane.Dir),
 		schedulerDaemon(programs, p),
 	} {
 		if err := c.start(ctx, c.controlPlane, d); err != nil {

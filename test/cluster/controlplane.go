@@ -56,7 +56,7 @@ func apiServerDaemon(programs binaries, p pki) *daemon {
 
 // controllerManagerDaemon allocates no pod CIDRs: the lab sets them itself,
 // so that the nodes' CNI configuration can be written beforehand.
-func controllerManagerDaemon(programs binaries, p pki) *daemon {
+func controllerManagerDaemon(programs binaries, p pki, dir string) *daemon {
 	return &daemon{Name: "kube-controller-manager", Args: []string{
 		programs["kube-controller-manager"],
 		"--kubeconfig=" + p.kubeconfig("controller-manager"),
@@ -69,6 +69,9 @@ func controllerManagerDaemon(programs binaries, p pki) *daemon {
 		"--service-account-private-key-file=" + p.key("service-account"),
 		"--use-service-account-credentials=true",
 		"--allocate-node-cidrs=false",
+		"--kube-api-qps=500",
+		"--kube-api-burst=500",
+		"--flex-volume-plugin-dir=" + filepath.Join(dir, "volume-plugins"),
 		"--leader-elect=false",
 	}}
 }
