@@ -9,6 +9,9 @@ type Flow struct {
 	Protocol            Protocol
 	// DestinationPort is 0 for protocols without ports.
 	DestinationPort uint16
+	// ICMPType is the type of an ICMP or ICMPv6 message. 0 stands for any that policy
+	// judges, such as an echo request.
+	ICMPType uint8
 }
 
 // Why is the reason for the verdict in one direction.

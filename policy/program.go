@@ -41,6 +41,8 @@ func (e Endpoint) Key() string { return e.Namespace + "/" + e.Name }
 type Host struct {
 	Name  string
 	Addrs []netip.Addr
+	// PodCIDRs are the networks of its own pods, sorted.
+	PodCIDRs []netip.Prefix
 }
 
 // ClassID names a class by its content: equal programs have equal IDs.

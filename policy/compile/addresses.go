@@ -1,0 +1,63 @@
+package compile
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// addresses are the ones that can be matched on the wire: IPv4-mapped ones as
+// IPv4, without those that are void or have a zone; sorted and unique.
+func addresses(in []netip.Addr) []netip.Addr {
+	out := make([]netip.Addr, 0, len(in))
+	for _, a := range in {
+		if a.IsValid() && a.Zone() == "" {
+			out = append(out, a.Unmap())
+		}
+	}
+	slices.SortFunc(out, netip.Addr.Compare)
+	return slices.Compact(out)
+}
+
+// hasAddresses says whether the pod has addresses of its own. Pods on the host
+// network have their node's, and those that ended have given theirs back.
+func hasAddresses(p *Pod) bool { return !p.HostNetwork && !p.Ended }
+
+// addressOwners says which pod each address belongs to.
+func addressOwners(pods []*Pod) map[netip.Addr]*Pod {
+	owners := make(map[netip.Addr]*Pod, 2*len(pods))
+	for _, p := range pods {
+		if !hasAddresses(p) {
+			continue
+		}
+		for _, a := range addresses(p.Addrs) {
+			if other := owners[a]; other == nil || compareClaims(p, other) < 0 {
+				owners[a] = p
+			}
+		}
+	}
+	return owners
+}
+
+// compareClaims orders pods that claim one address, its owner first: one that
+// is not being deleted, then the newest. Names and UIDs only make it definite.
+func compareClaims(a, b *Pod) int {
+	if a.Terminating != b.Terminating {
+		if b.Terminating {
+			return -1
+		}
+		return 1
+	}
+	return cmp.Or(
+		cmp.Compare(b.Created, a.Created),
+		strings.Compare(string(a.UID), string(b.UID)),
+		comparePods(a, b))
+}
+
+func ownAddresses(p *Pod, owners map[netip.Addr]*Pod) []netip.Addr {
+	if !hasAddresses(p) {
+		return nil
+	}
+	return slices.DeleteFunc(addresses(p.Addrs), func(a netip.Addr) bool { return owners[a] != p })
+}

@@ -1,0 +1,100 @@
+package compile
+
+import (
+	"net/netip"
+	"slices"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
+
+	"github.com/tierwall/tierwall/policy"
+)
+
+// Compile is the program of the snapshot for the endpoints of one node, or of all nodes
+// when the name is empty, with the problems that were found in the policies. Sets have their
+// members in the whole cluster in either case; only those that some class refers to are there.
+// The order of objects in the snapshot means nothing. The semantics are those of the API text
+// of networking.k8s.io/v1 and policy.networking.k8s.io/v1alpha2.
+func Compile(s *Snapshot, node string) (*policy.Program, []policy.Problem) {
+	c := newCluster(s)
+	ps, problems := parsePolicies(s)
+	p := &policy.Program{
+		Sets:    map[policy.SetID]*policy.Set{},
+		Hosts:   hosts(c.nodes),
+		Local:   local(c.nodes, node),
+		Unknown: unknown(s.Defaults),
+	}
+	sets := map[policy.SetID]*definition{}
+	var builders [2]*classBuilder
+	for _, d := range policy.Directions {
+		p.Classes[d] = map[policy.ClassID]*policy.Class{}
+		builders[d] = &classBuilder{direction: d, policies: ps, defaults: s.Defaults,
+			classes: p.Classes[d], known: map[string]policy.ClassID{}, sets: sets}
+	}
+	for _, pod := range c.pods {
+		if node != "" && pod.Node != node {
+			continue
+		}
+		e := policy.Endpoint{Namespace: pod.Namespace, Name: pod.Name, Node: pod.Node, Addrs: pod.addrs}
+		selecting := ps.selecting(pod, c.namespaces[pod.Namespace])
+		for _, d := range policy.Directions {
+			e.Class[d] = builders[d].classOf(pod, selecting)
+		}
+		p.Endpoints = append(p.Endpoints, e)
+	}
+	for id, def := range sets {
+		p.Sets[id] = def.set(c)
+	}
+	return p, problems
+}
+
+// ValidateNetworkPolicy says what of a policy cannot mean what it says. Compile reports the same.
+func ValidateNetworkPolicy(np *networkingv1.NetworkPolicy) []policy.Problem {
+	_, problems := parseNetworkPolicy(np)
+	return problems
+}
+
+// ValidateClusterNetworkPolicy says what of a policy cannot mean what it says. Compile reports the same.
+func ValidateClusterNetworkPolicy(cnp *policyv1alpha2.ClusterNetworkPolicy) []policy.Problem {
+	_, problems := parseClusterNetworkPolicy(cnp)
+	return problems
+}
+
+func hosts(nodes []*Node) []policy.Host {
+	var out []policy.Host
+	for _, n := range nodes {
+		out = append(out, policy.Host{Name: n.Name, Addrs: addresses(n.Addrs), PodCIDRs: podCIDRs(n)})
+	}
+	return out
+}
+
+// local are the pod CIDRs of the node, or of all nodes.
+func local(nodes []*Node, node string) []netip.Prefix {
+	var out []netip.Prefix
+	for _, n := range nodes {
+		if node == "" || n.Name == node {
+			out = append(out, podCIDRs(n)...)
+		}
+	}
+	slices.SortFunc(out, netip.Prefix.Compare)
+	return slices.Compact(out)
+}
+
+func podCIDRs(n *Node) []netip.Prefix {
+	var out []netip.Prefix
+	for _, p := range n.PodCIDRs {
+		if p.IsValid() {
+			out = append(out, p.Masked())
+		}
+	}
+	slices.SortFunc(out, netip.Prefix.Compare)
+	return slices.Compact(out)
+}
+
+// unknown is the verdict for pods that are not known yet.
+func unknown(d policy.Defaults) policy.Verdict {
+	if d.Action == policy.Deny {
+		return policy.Deny
+	}
+	return policy.Allow
+}

@@ -1,0 +1,81 @@
+package compile
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/tierwall/tierwall/policy"
+)
+
+// rule is a policy.Rule before named ports are resolved.
+type rule struct {
+	id      policy.RuleID
+	verdict policy.Verdict
+	anyPeer bool
+	peers   []*definition
+	anyPort bool
+	ports   []portMatch
+}
+
+// portMatch is a range of ports of a protocol, or with a name the ports so called.
+type portMatch struct {
+	protocol    policy.Protocol
+	first, last uint16
+	name        string
+}
+
+// matchesNothing says that no peer or no port is left of what was written.
+func (r rule) matchesNothing() bool {
+	return !r.anyPeer && len(r.peers) == 0 || !r.anyPort && len(r.ports) == 0
+}
+
+// named says whether some port of the rule goes by name.
+func (r rule) named() bool {
+	return slices.ContainsFunc(r.ports, func(p portMatch) bool { return p.name != "" })
+}
+
+// resolve is the rule as it is for an endpoint with the named ports. At ingress the
+// endpoint is the destination itself; at egress every destination has ports of its own. It
+// is false when the endpoint has none of the ports.
+func (r rule) resolve(d policy.Direction, own []NamedPort) (policy.Rule, []*definition, bool) {
+	out := policy.Rule{ID: r.id, Verdict: r.verdict, AnyPeer: r.anyPeer, AnyPort: r.anyPort}
+	sets := slices.Clone(r.peers)
+	for _, p := range r.peers {
+		out.Peers = append(out.Peers, p.id)
+	}
+	for _, p := range r.ports {
+		switch {
+		case p.name == "":
+			out.Ports = append(out.Ports, policy.Port{Protocol: p.protocol, First: p.first, Last: p.last})
+		case d == policy.Ingress:
+			out.Ports = append(out.Ports, ownPorts(p, own)...)
+		default:
+			set := namedPortSet(p.name, p.protocol)
+			sets = append(sets, set)
+			out.Ports = append(out.Ports, policy.Port{Protocol: p.protocol, Named: set.id})
+		}
+	}
+	slices.Sort(out.Peers)
+	out.Peers = slices.Compact(out.Peers)
+	slices.SortFunc(out.Ports, comparePorts)
+	out.Ports = slices.Compact(out.Ports)
+	return out, sets, out.AnyPort || len(out.Ports) > 0
+}
+
+func ownPorts(p portMatch, own []NamedPort) []policy.Port {
+	var out []policy.Port
+	for _, o := range own {
+		if o.Name == p.name && o.Protocol == p.protocol {
+			out = append(out, policy.Port{Protocol: o.Protocol, First: o.Port, Last: o.Port})
+		}
+	}
+	return out
+}
+
+func comparePorts(a, b policy.Port) int {
+	return cmp.Or(
+		cmp.Compare(a.Protocol, b.Protocol),
+		cmp.Compare(a.First, b.First),
+		cmp.Compare(a.Last, b.Last),
+		cmp.Compare(a.Named, b.Named))
+}
