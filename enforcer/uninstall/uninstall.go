@@ -9,6 +9,7 @@ package uninstall
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -87,9 +88,18 @@ func (u *Uninstaller) delete(ctx context.Context, what string, object client.Obj
 	return nil
 }
 
-// until looks again and again until done, or ctx ends.
+// until looks again and again until done, or ctx ends. An API server that does
+// not answer for a moment is asked again.
 func (u *Uninstaller) until(ctx context.Context, done wait.ConditionWithContextFunc) error {
-	return wait.PollUntilContextCancel(ctx, u.Poll, true, done)
+	var last error
+	err := wait.PollUntilContextCancel(ctx, u.Poll, true, func(ctx context.Context) (bool, error) {
+		ok, err := done(ctx)
+		if ctx.Err() == nil {
+			last = err
+		}
+		return ok && err == nil, nil
+	})
+	return errors.Join(err, last)
 }
 
 // awaitPodsGone waits for the release's pods to end, so that none of them
