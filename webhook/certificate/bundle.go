@@ -1,0 +1,63 @@
+package certificate
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"time"
+)
+
+// Overlap is how long a new authority is published together with those before it.
+const Overlap = time.Hour
+
+// Bundle is the authorities to publish as PEM: the current ones and, within
+// Overlap of the current one's beginning, those that were published so far and
+// are still valid: a replica may still serve a certificate of theirs.
+func Bundle(current, published []byte, now time.Time) ([]byte, error) {
+	authorities, err := parse(current)
+	if err != nil {
+		return nil, fmt.Errorf("read the authority: %w", err)
+	}
+	if now.Before(authorities[0].NotBefore.Add(Overlap)) {
+		// What cannot be read of the published bundle need not be kept.
+		before, _ := parse(published)
+		for _, c := range before {
+			if now.Before(c.NotAfter) && !contains(authorities, c) {
+				authorities = append(authorities, c)
+			}
+		}
+	}
+	var out bytes.Buffer
+	for _, c := range authorities {
+		if err := pem.Encode(&out, &pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}); err != nil {
+			return nil, err
+		}
+	}
+	return out.Bytes(), nil
+}
+
+func contains(list []*x509.Certificate, c *x509.Certificate) bool {
+	for _, have := range list {
+		if have.Equal(c) {
+			return true
+		}
+	}
+	return false
+}
+
+// parse reads one certificate or more.
+func parse(bundle []byte) ([]*x509.Certificate, error) {
+	var out []*x509.Certificate
+	for block, rest := pem.Decode(bundle); block != nil; block, rest = pem.Decode(rest) {
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, c)
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("no certificate in %d bytes", len(bundle))
+	}
+	return out, nil
+}

@@ -1,0 +1,44 @@
+package control
+
+import (
+	"context"
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/webhook"
+)
+
+// guardrails writes the status of every Guardrail that was loaded.
+func (l *Loop) guardrails(ctx context.Context) error {
+	list := &v1alpha1.GuardrailList{}
+	if err := l.Client.List(ctx, list); err != nil {
+		return fmt.Errorf("list Guardrails: %w", err)
+	}
+	return each(list.Items, func(g *v1alpha1.Guardrail) error {
+		state, ok := l.States.State(g.UID)
+		if !ok || state.Generation != g.Generation {
+			return nil // not loaded yet; the pass after it is loaded writes
+		}
+		before := g.DeepCopy()
+		meta.SetStatusCondition(&g.Status.Conditions, active(state))
+		return l.writeStatus(ctx, before, g)
+	})
+}
+
+func active(s webhook.GuardrailState) metav1.Condition {
+	c := metav1.Condition{Type: "Active", ObservedGeneration: s.Generation,
+		Status: metav1.ConditionTrue, Reason: "InForce", Message: "in force"}
+	switch {
+	case s.Err == nil:
+	case s.InForce != 0:
+		c.Status, c.Reason = metav1.ConditionFalse, "LastGoodInForce"
+		c.Message = fmt.Sprintf("generation %d stays in force: %v", s.InForce, s.Err)
+	default:
+		c.Status, c.Reason = metav1.ConditionFalse, "Broken"
+		c.Message = fmt.Sprintf("policy changes in its namespaces are refused: %v", s.Err)
+	}
+	return c
+}

@@ -1,0 +1,219 @@
+package webhook
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"k8s.io/apimachinery/pkg/types"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/rego"
+)
+
+// Engine is the guardrails in force. It follows the Guardrail objects: they are
+// prepared when they change, not for each request, and swapped in whole.
+//
+// A Guardrail that does not compile leaves its last good version in force. One
+// that never was good is broken: the changes that it is about are refused, by
+// its name, until it is repaired or deleted.
+type Engine struct {
+	cache   cache.Cache
+	log     *slog.Logger
+	changed chan struct{}
+
+	inForce atomic.Pointer[generation]
+
+	mu   sync.Mutex // one Load at a time
+	good map[types.UID]*v1alpha1.Guardrail
+}
+
+// generation is an engine with what is to be known of its guardrails.
+type generation struct {
+	engine *rego.Engine
+	broken []*v1alpha1.Guardrail
+	states map[types.UID]GuardrailState
+}
+
+// GuardrailState is what became of a Guardrail.
+type GuardrailState struct {
+	// Generation is that of the object which was loaded.
+	Generation int64
+	// InForce is the generation in force; 0 is none.
+	InForce int64
+	// Err is why Generation is not in force, or nil.
+	Err error
+}
+
+// NewEngine makes an Engine that follows the Guardrails of the cache.
+func NewEngine(c cache.Cache, log *slog.Logger) *Engine {
+	return &Engine{cache: c, log: log, changed: make(chan struct{}, 1), good: map[types.UID]*v1alpha1.Guardrail{}}
+}
+
+// NeedLeaderElection is false: every replica judges.
+func (*Engine) NeedLeaderElection() bool { return false }
+
+// Start follows the Guardrails until ctx ends.
+func (e *Engine) Start(ctx context.Context) error {
+	informer, err := e.cache.GetInformer(ctx, &v1alpha1.Guardrail{})
+	if err != nil {
+		return fmt.Errorf("watch Guardrails: %w", err)
+	}
+	dirty := make(chan struct{}, 1)
+	mark := func() { signal(dirty) }
+	registration, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+		AddFunc: func(any) { mark() },
+		UpdateFunc: func(old, now any) {
+			if old.(client.Object).GetGeneration() != now.(client.Object).GetGeneration() {
+				mark()
+			}
+		},
+		DeleteFunc: func(any) { mark() },
+	})
+	if err != nil {
+		return fmt.Errorf("watch Guardrails: %w", err)
+	}
+	if !toolscache.WaitForCacheSync(ctx.Done(), registration.HasSynced) {
+		return ctx.Err()
+	}
+	mark()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-dirty:
+			if err := e.reload(ctx); err != nil {
+				e.log.ErrorContext(ctx, "cannot load the guardrails; the last ones stay in force", "err", err)
+			}
+		}
+	}
+}
+
+func (e *Engine) reload(ctx context.Context) error {
+	list := &v1alpha1.GuardrailList{}
+	if err := e.cache.List(ctx, list); err != nil {
+		return fmt.Errorf("list Guardrails: %w", err)
+	}
+	guardrails := make([]*v1alpha1.Guardrail, 0, len(list.Items))
+	for i := range list.Items {
+		guardrails = append(guardrails, &list.Items[i])
+	}
+	e.Load(ctx, guardrails)
+	return nil
+}
+
+// Load puts the guardrails in force.
+func (e *Engine) Load(ctx context.Context, guardrails []*v1alpha1.Guardrail) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	engine, failures := rego.NewEngine(ctx, guardrails)
+	errs := map[string]error{}
+	for _, f := range failures {
+		errs[f.Name] = f.Err
+		e.log.ErrorContext(ctx, "a Guardrail cannot come into force", "guardrail", f.Name, "err", f.Err)
+	}
+	next := &generation{engine: engine, states: map[types.UID]GuardrailState{}}
+	good := map[types.UID]*v1alpha1.Guardrail{}
+	for _, g := range guardrails {
+		state := GuardrailState{Generation: g.Generation, InForce: g.Generation, Err: errs[g.Name]}
+		switch last := e.good[g.UID]; {
+		case state.Err == nil:
+			good[g.UID] = g
+		case last != nil:
+			good[g.UID], state.InForce = last, last.Generation
+		default:
+			next.broken, state.InForce = append(next.broken, g), 0
+		}
+		next.states[g.UID] = state
+	}
+	if len(failures) > 0 {
+		next.engine, _ = rego.NewEngine(ctx, inOrder(guardrails, good))
+	}
+	e.good = good
+	e.inForce.Store(next)
+	countStates(next)
+	signal(e.changed)
+}
+
+// inOrder are the good versions in the order of the guardrails.
+func inOrder(guardrails []*v1alpha1.Guardrail, good map[types.UID]*v1alpha1.Guardrail) []*v1alpha1.Guardrail {
+	var out []*v1alpha1.Guardrail
+	for _, g := range guardrails {
+		if v := good[g.UID]; v != nil {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+func countStates(g *generation) {
+	var active, outdated, broken float64
+	for _, s := range g.states {
+		switch {
+		case s.Err == nil:
+			active++
+		case s.InForce != 0:
+			outdated++
+		default:
+			broken++
+		}
+	}
+	inForce.WithLabelValues("active").Set(active)
+	inForce.WithLabelValues("outdated").Set(outdated)
+	inForce.WithLabelValues("broken").Set(broken)
+}
+
+func signal(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default: // one is waiting already
+	}
+}
+
+// Changed receives after guardrails were loaded. It has one reader.
+func (e *Engine) Changed() <-chan struct{} { return e.changed }
+
+// Loaded says whether the guardrails are in force.
+func (e *Engine) Loaded() bool { return e.inForce.Load() != nil }
+
+// State is what became of a Guardrail; false where it was not loaded yet.
+func (e *Engine) State(uid types.UID) (GuardrailState, bool) {
+	g := e.inForce.Load()
+	if g == nil {
+		return GuardrailState{}, false
+	}
+	s, ok := g.states[uid]
+	return s, ok
+}
+
+// Judge asks the guardrails in force.
+func (e *Engine) Judge(ctx context.Context, in rego.Input) (rego.Result, error) {
+	g := e.inForce.Load()
+	if g == nil {
+		return rego.Result{}, errors.New("the guardrails are not loaded yet; try again in a moment")
+	}
+	result, err := g.engine.Judge(ctx, in)
+	if err != nil {
+		return rego.Result{}, err
+	}
+	for _, b := range g.broken {
+		if len(b.Spec.Namespaces) > 0 && !slices.Contains(b.Spec.Namespaces, in.Namespace.Name) {
+			continue
+		}
+		v := rego.Violation{Guardrail: b.Name, Message: fmt.Sprintf(
+			"cannot be asked, because it does not compile: %v; repair it or delete it", g.states[b.UID].Err)}
+		if b.Spec.Enforcement == v1alpha1.EnforceWarn {
+			result.Warnings = append(result.Warnings, v)
+		} else {
+			result.Denials = append(result.Denials, v)
+		}
+	}
+	return result, nil
+}

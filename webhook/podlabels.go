@@ -1,0 +1,194 @@
+package webhook
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	admissionv1 "k8s.io/api/admission/v1"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/policy/compile"
+	"github.com/tierwall/tierwall/policy/roles"
+)
+
+// PodLabels refuses role labels that are not true, and changes of those labels
+// from which a pod's role follows: the role of a running pod stays what it was.
+type PodLabels struct {
+	Snapshots Snapshots
+	Decoder   admission.Decoder
+}
+
+// Handle answers a pod's CREATE, an UPDATE of the pod or of one of its
+// subresources, and the CREATE of a Binding, whose labels the API server
+// copies to the pod (KEP-4742).
+func (h *PodLabels) Handle(_ context.Context, req admission.Request) admission.Response {
+	snapshot, err := current(h.Snapshots)
+	switch {
+	case err != nil && isCreation(req):
+		return admission.Allowed("") // the label only shows the role; Repair corrects it
+	case err != nil:
+		return unable(err)
+	}
+	j := roleJudge{snapshot: snapshot, roles: roles.New(snapshot.TierRoles)}
+	switch {
+	case isBinding(req):
+		return h.binding(req, j)
+	case isCreation(req):
+		return h.creation(req, j)
+	default:
+		return h.update(req, j)
+	}
+}
+
+func isBinding(req admission.Request) bool {
+	return req.SubResource == "binding" || req.Resource.Resource == "bindings"
+}
+
+func isCreation(req admission.Request) bool {
+	return req.Operation == admissionv1.Create && !isBinding(req)
+}
+
+// creation refuses a role label that another webhook forged after RoleLabel
+// ran. A label that is missing is harmless and comes later.
+func (h *PodLabels) creation(req admission.Request, j roleJudge) admission.Response {
+	pod := &corev1.Pod{}
+	if err := h.Decoder.Decode(req, pod); err != nil {
+		return malformed(fmt.Errorf("read the pod: %w", err))
+	}
+	if _, has := pod.Labels[v1alpha1.RoleLabel]; !has {
+		return admission.Allowed("")
+	}
+	match := j.roles.Of(req.Namespace, pod.Spec.ServiceAccountName, pod.Labels)
+	if r := untrue(pod.Labels, match); r != nil {
+		return refused(*r)
+	}
+	return admission.Allowed("")
+}
+
+func (h *PodLabels) update(req admission.Request, j roleJudge) admission.Response {
+	pod, old := &corev1.Pod{}, &corev1.Pod{}
+	if err := h.Decoder.Decode(req, pod); err != nil {
+		return malformed(fmt.Errorf("read the pod: %w", err))
+	}
+	if err := h.Decoder.DecodeRaw(req.OldObject, old); err != nil {
+		return malformed(fmt.Errorf("read the pod before the change: %w", err))
+	}
+	return j.change(req.Namespace, old.Spec.ServiceAccountName, old.Labels, pod.Labels)
+}
+
+func (h *PodLabels) binding(req admission.Request, j roleJudge) admission.Response {
+	binding := &corev1.Binding{}
+	if err := h.Decoder.Decode(req, binding); err != nil {
+		return malformed(fmt.Errorf("read the binding: %w", err))
+	}
+	if len(binding.Labels) == 0 {
+		return admission.Allowed("")
+	}
+	name := req.Name
+	if name == "" {
+		name = binding.Name
+	}
+	pod := j.pod(req.Namespace, name)
+	if pod == nil {
+		return unable(fmt.Errorf("pod %s/%s, which the binding would label, is not known yet; try again in a moment", req.Namespace, name))
+	}
+	after := maps.Clone(binding.Labels)
+	for k, v := range pod.Labels {
+		if _, ok := after[k]; !ok {
+			after[k] = v
+		}
+	}
+	return j.change(pod.Namespace, pod.ServiceAccount, pod.Labels, after)
+}
+
+// roleJudge judges changes of a pod's labels by the roles of one moment.
+type roleJudge struct {
+	snapshot *compile.Snapshot
+	roles    *roles.Roles
+}
+
+func (j roleJudge) pod(namespace, name string) *compile.Pod {
+	for _, p := range j.snapshot.Pods {
+		if p.Namespace == namespace && p.Name == name {
+			return p
+		}
+	}
+	return nil
+}
+
+// change answers a change of the labels of an existing pod.
+func (j roleJudge) change(namespace, serviceAccount string, before, after map[string]string) admission.Response {
+	was := j.roles.Of(namespace, serviceAccount, before)
+	becomes := j.roles.Of(namespace, serviceAccount, after)
+	if was.Role != becomes.Role {
+		return refused(j.moved(was, becomes, before, after))
+	}
+	if !changed(v1alpha1.RoleLabel, before, after) {
+		return admission.Allowed("")
+	}
+	if r := untrue(after, becomes); r != nil {
+		return refused(*r)
+	}
+	return admission.Allowed("")
+}
+
+// moved says which labels would have moved a pod from role to role.
+func (j roleJudge) moved(was, becomes roles.Match, before, after map[string]string) reason {
+	var keys []string
+	for _, key := range j.boundLabels(was.TierRole, becomes.TierRole) {
+		if changed(key, before, after) {
+			keys = append(keys, key)
+		}
+	}
+	return reason{"/metadata/labels", fmt.Sprintf(
+		"label %s of a running pod cannot change: it would move the pod from %s to %s; delete the pod and create it anew",
+		strings.Join(keys, ", "), holds(was), holds(becomes))}
+}
+
+func holds(m roles.Match) string {
+	if m.Role == "" {
+		return "no role"
+	}
+	return fmt.Sprintf("role %s (TierRole %s)", m.Role, m.TierRole)
+}
+
+// boundLabels are the label keys that the selectors of the TierRoles mention.
+func (j roleJudge) boundLabels(tierRoles ...string) []string {
+	var keys []string
+	for _, tr := range j.snapshot.TierRoles {
+		if s := tr.Spec.PodSelector; s != nil && slices.Contains(tierRoles, tr.Name) {
+			keys = slices.AppendSeq(keys, maps.Keys(s.MatchLabels))
+			for _, r := range s.MatchExpressions {
+				keys = append(keys, r.Key)
+			}
+		}
+	}
+	slices.Sort(keys)
+	return slices.Compact(keys)
+}
+
+func changed(key string, before, after map[string]string) bool {
+	old, had := before[key]
+	value, has := after[key]
+	return old != value || had != has
+}
+
+// untrue is why the role label does not show the role, or nil where it does.
+func untrue(labels map[string]string, match roles.Match) *reason {
+	shown, has := labels[v1alpha1.RoleLabel]
+	if shown == match.Role && has == (match.Role != "") {
+		return nil
+	}
+	is := "removed"
+	if has {
+		is = fmt.Sprintf("set to %q", shown)
+	}
+	return &reason{"/metadata/labels/tierwall.io~1tier-role", fmt.Sprintf(
+		"label %s cannot be %s: it shows the pod's tier role, which is computed: the pod has %s",
+		v1alpha1.RoleLabel, is, holds(match))}
+}

@@ -1,0 +1,146 @@
+package webhook
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	admissionv1 "k8s.io/api/admission/v1"
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	"github.com/tierwall/tierwall/policy/compile"
+	"github.com/tierwall/tierwall/policy/effect"
+	"github.com/tierwall/tierwall/rego"
+)
+
+// Judge says what the guardrails in force say of a change.
+type Judge interface {
+	Judge(ctx context.Context, in rego.Input) (rego.Result, error)
+}
+
+// Policies judges changes of NetworkPolicies and ClusterNetworkPolicies: first
+// whether they can be understood, then, by the guardrails, what they open. It
+// refuses what it cannot judge.
+type Policies struct {
+	Snapshots  Snapshots
+	Decoder    admission.Decoder
+	Guardrails Judge
+	// Terminating says whether a namespace is being deleted.
+	Terminating func(ctx context.Context, namespace string) (bool, error)
+	// Limit is how long a judgement may take.
+	Limit time.Duration
+	Log   *slog.Logger
+}
+
+// Handle answers the CREATE, UPDATE or DELETE of a policy.
+func (h *Policies) Handle(ctx context.Context, req admission.Request) admission.Response {
+	ctx, cancel := context.WithTimeout(ctx, h.Limit)
+	defer cancel()
+	snapshot, err := current(h.Snapshots)
+	if err != nil {
+		return unable(err)
+	}
+	change, err := newChange(h.Decoder, req, snapshot)
+	if err != nil {
+		return malformed(err)
+	}
+	if change.finishing {
+		return admission.Allowed("")
+	}
+	if len(change.problems) > 0 {
+		return refused(problemReasons(change.problems)...)
+	}
+	result, err := h.judge(ctx, req, change)
+	if err != nil {
+		return unable(err)
+	}
+	if len(result.Denials) > 0 && !h.goesWithNamespace(ctx, req) {
+		return refused(violationReasons(result.Denials)...).WithWarnings(warnings(result)...)
+	}
+	return admission.Allowed("").WithWarnings(warnings(result)...)
+}
+
+// judge asks the guardrails about the effect of a change.
+func (h *Policies) judge(ctx context.Context, req admission.Request, c change) (rego.Result, error) {
+	result, err := h.Guardrails.Judge(ctx, guardrailInput(req, c))
+	if err == nil {
+		err = ctx.Err()
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return rego.Result{}, fmt.Errorf("the guardrails did not answer within %v: %w", h.Limit, err)
+	}
+	if err != nil {
+		return rego.Result{}, fmt.Errorf("ask the guardrails: %w", err)
+	}
+	count(result)
+	return result, nil
+}
+
+// goesWithNamespace says whether a policy is deleted because its namespace is.
+// To refuse that would keep the namespace from ever going.
+func (h *Policies) goesWithNamespace(ctx context.Context, req admission.Request) bool {
+	if req.Operation != admissionv1.Delete || req.Namespace == "" {
+		return false
+	}
+	terminating, err := h.Terminating(ctx, req.Namespace)
+	if err != nil {
+		h.Log.ErrorContext(ctx, "cannot tell whether a namespace is being deleted", "namespace", req.Namespace, "err", err)
+		return false
+	}
+	return terminating
+}
+
+func guardrailInput(req admission.Request, c change) rego.Input {
+	in := rego.Input{
+		Source: rego.Admission,
+		Request: rego.Request{
+			UID:       string(req.UID),
+			Operation: string(req.Operation),
+			Kind:      rego.GroupVersionKind{Group: req.Kind.Group, Version: req.Kind.Version, Kind: req.Kind.Kind},
+			Namespace: req.Namespace,
+			Name:      req.Name,
+			DryRun:    req.DryRun != nil && *req.DryRun,
+			UserInfo:  rego.UserInfo{Username: req.UserInfo.Username, Groups: req.UserInfo.Groups},
+		},
+		Object:    json.RawMessage(req.Object.Raw),
+		OldObject: json.RawMessage(req.OldObject.Raw),
+		Namespace: namespaceOf(req.Namespace, c.after),
+		Effect:    effect.Of(c.before, c.after),
+	}
+	return in
+}
+
+func namespaceOf(name string, s *compile.Snapshot) rego.Namespace {
+	for _, n := range s.Namespaces {
+		if n.Name == name {
+			return rego.Namespace{Name: name, Labels: n.Labels}
+		}
+	}
+	return rego.Namespace{Name: name, Labels: map[string]string{}}
+}
+
+func violationReasons(violations []rego.Violation) []reason {
+	out := make([]reason, 0, len(violations))
+	for _, v := range violations {
+		out = append(out, reason{v.Path, violationText(v)})
+	}
+	return out
+}
+
+func warnings(r rego.Result) []string {
+	var out []string
+	for _, v := range r.Warnings {
+		out = append(out, violationText(v))
+	}
+	return out
+}
+
+func violationText(v rego.Violation) string {
+	if v.Path == "" {
+		return fmt.Sprintf("Guardrail %s: %s", v.Guardrail, v.Message)
+	}
+	return fmt.Sprintf("Guardrail %s: %s (%s)", v.Guardrail, v.Message, v.Path)
+}

@@ -1,0 +1,46 @@
+package server
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	"github.com/tierwall/tierwall/webhook"
+)
+
+// The paths of the handlers. The chart's webhooks name them.
+const (
+	policiesPath   = "/policies"
+	guardrailsPath = "/guardrails"
+	tierRolesPath  = "/tierroles"
+	roleLabelPath  = "/rolelabel"
+	podLabelsPath  = "/podlabels"
+)
+
+func (s *Server) register() {
+	decoder := admission.NewDecoder(s.manager.GetScheme())
+	for path, handler := range map[string]admission.Handler{
+		policiesPath: &webhook.Policies{
+			Snapshots: s.watcher, Decoder: decoder, Guardrails: s.engine,
+			Terminating: s.terminating, Limit: limit, Log: s.options.Log,
+		},
+		guardrailsPath: &webhook.Guardrails{Decoder: decoder, Limit: limit},
+		tierRolesPath:  &webhook.TierRoles{Decoder: decoder},
+		roleLabelPath:  &webhook.RoleLabel{Snapshots: s.watcher, Decoder: decoder},
+		podLabelsPath:  &webhook.PodLabels{Snapshots: s.watcher, Decoder: decoder},
+	} {
+		s.manager.GetWebhookServer().Register(path, &admission.Webhook{Handler: handler})
+	}
+}
+
+// terminating asks the API server whether a namespace is being deleted.
+func (s *Server) terminating(ctx context.Context, name string) (bool, error) {
+	namespace := &corev1.Namespace{}
+	if err := s.manager.GetAPIReader().Get(ctx, types.NamespacedName{Name: name}, namespace); err != nil {
+		return false, fmt.Errorf("read namespace %s: %w", name, err)
+	}
+	return namespace.DeletionTimestamp != nil, nil
+}

@@ -1,0 +1,82 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+)
+
+// addChecks makes /healthz say that the process runs, and /readyz that it can answer.
+func (s *Server) addChecks() error {
+	checks := map[string]healthz.Checker{
+		"certificate": func(*http.Request) error { return s.hasCertificate() },
+		"cluster":     func(*http.Request) error { return s.hasCluster() },
+		"guardrails":  func(*http.Request) error { return s.hasGuardrails() },
+		"server":      s.manager.GetWebhookServer().StartedChecker(),
+	}
+	for name, check := range checks {
+		if err := s.manager.AddReadyzCheck(name, check); err != nil {
+			return fmt.Errorf("add the readiness check %s: %w", name, err)
+		}
+	}
+	return s.manager.AddHealthzCheck("ping", healthz.Ping)
+}
+
+func (s *Server) hasCertificate() error {
+	_, err := s.source.GetCertificate(nil)
+	return err
+}
+
+func (s *Server) hasCluster() error {
+	if !s.watcher.Synced() {
+		return errors.New("not in sync yet")
+	}
+	return nil
+}
+
+func (s *Server) hasGuardrails() error {
+	if !s.engine.Loaded() {
+		return errors.New("not loaded yet")
+	}
+	return nil
+}
+
+// reachable says why the API server's requests would not be answered, or nil.
+func (s *Server) reachable(ctx context.Context) error {
+	started := s.manager.GetWebhookServer().StartedChecker()
+	for _, err := range []error{s.hasCluster(), s.hasGuardrails(), s.hasCertificate()} {
+		if err != nil {
+			return err
+		}
+	}
+	if err := started(nil); err != nil {
+		return err
+	}
+	if !s.options.AwaitEndpoints {
+		return nil
+	}
+	return s.hasEndpoint(ctx)
+}
+
+// hasEndpoint says whether requests to the Service reach a replica.
+func (s *Server) hasEndpoint(ctx context.Context) error {
+	slices := &discoveryv1.EndpointSliceList{}
+	err := s.manager.GetAPIReader().List(ctx, slices, client.InNamespace(s.options.Namespace),
+		client.MatchingLabels{discoveryv1.LabelServiceName: s.options.Service})
+	if err != nil {
+		return fmt.Errorf("list the endpoints of Service %s: %w", s.options.Service, err)
+	}
+	for _, slice := range slices.Items {
+		for _, e := range slice.Endpoints {
+			if e.Conditions.Ready == nil || *e.Conditions.Ready {
+				return nil
+			}
+		}
+	}
+	return fmt.Errorf("Service %s has no endpoint that is ready", s.options.Service)
+}

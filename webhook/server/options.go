@@ -1,0 +1,52 @@
+// Package server puts the webhook together: what it watches, what it answers,
+// its certificate, its activation, and what it keeps in the cluster.
+package server
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/webhook/activation"
+)
+
+// limit is how long a judgement may take: less than the API server waits.
+const limit = 8 * time.Second
+
+// Options are the settings of a webhook.
+type Options struct {
+	// Defaults are the default actions of namespaces.
+	Defaults policy.Defaults
+	// Namespace is where the webhook itself runs.
+	Namespace string
+	// Service is the name of the webhook's Service, and of the Lease by which one replica is chosen.
+	Service string
+	// DNSNames are names of the webhook beside those of its Service.
+	DNSNames []string
+	// CertificateDir has the certificate's files; empty makes the replicas issue their own.
+	CertificateDir string
+	// AuthoritySecret is the Secret that replicas which issue their own share their authority in.
+	AuthoritySecret string
+	// Webhooks are what the configurations with the names Validating and Mutating are to hold.
+	Webhooks             activation.Webhooks
+	Validating, Mutating string
+	// AwaitEndpoints makes activation wait until the Service has an endpoint that is ready.
+	AwaitEndpoints bool
+	// Host and Port are where requests of the API server are answered; an empty Host is all addresses.
+	Host string
+	Port int
+	// MetricsAddress and HealthAddress are where metrics (HTTPS, for those whom the API
+	// server lets) and health (HTTP, for all) are answered; "0" is nowhere.
+	MetricsAddress, HealthAddress string
+	Log                           *slog.Logger
+}
+
+// names are the DNS names of the serving certificate.
+func (o Options) names() []string {
+	var out []string
+	for _, service := range []string{o.Service, o.Service + "-metrics"} {
+		base := service + "." + o.Namespace
+		out = append(out, base+".svc", base+".svc.cluster.local", base)
+	}
+	return append(out, o.DNSNames...)
+}

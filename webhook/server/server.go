@@ -1,0 +1,150 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+
+	"github.com/go-logr/logr"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+	ctrlwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
+
+	"github.com/tierwall/tierwall/cluster"
+	"github.com/tierwall/tierwall/webhook"
+	"github.com/tierwall/tierwall/webhook/activation"
+	"github.com/tierwall/tierwall/webhook/certificate"
+	"github.com/tierwall/tierwall/webhook/control"
+)
+
+// Server is a webhook, ready to run.
+type Server struct {
+	options Options
+	manager manager.Manager
+	watcher *cluster.Watcher
+	engine  *webhook.Engine
+	source  certificate.Source
+}
+
+// New makes a Server that works on the API server of the config.
+func New(config *rest.Config, o Options) (*Server, error) {
+	watcher, err := cluster.New(config, o.Defaults, o.Log)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{options: o, watcher: watcher}
+	serving := &certificate.Serving{}
+	if s.manager, err = newManager(config, o, serving.GetCertificate); err != nil {
+		return nil, err
+	}
+	s.engine = webhook.NewEngine(s.manager.GetCache(), o.Log)
+	if s.source, err = newSource(config, s.manager.GetAPIReader(), o); err != nil {
+		return nil, err
+	}
+	serving.Source = s.source
+	serving.Published = func() []byte {
+		return activation.Published(context.Background(), s.manager.GetCache(), o.Validating)
+	}
+	s.register()
+	if err := s.addRunnables(); err != nil {
+		return nil, err
+	}
+	return s, s.addChecks()
+}
+
+// Run answers until ctx ends. It returns an error when the webhook cannot go on.
+func (s *Server) Run(ctx context.Context) error { return s.manager.Start(ctx) }
+
+func scheme() (*runtime.Scheme, error) {
+	out := cluster.Scheme()
+	for _, add := range []func(*runtime.Scheme) error{admissionv1.AddToScheme, discoveryv1.AddToScheme} {
+		if err := add(out); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+type getCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+
+func newManager(config *rest.Config, o Options, certificate getCertificate) (manager.Manager, error) {
+	known, err := scheme()
+	if err != nil {
+		return nil, err
+	}
+	tlsOptions := []func(*tls.Config){func(c *tls.Config) {
+		c.GetCertificate, c.MinVersion = certificate, tls.VersionTLS12
+	}}
+	m, err := manager.New(config, manager.Options{
+		Scheme: known,
+		Logger: logr.FromSlogHandler(o.Log.Handler()),
+		// Pods, policies and the like are in the Watcher; here is the rest.
+		Cache: cache.Options{ByObject: map[client.Object]cache.ByObject{
+			&admissionv1.ValidatingWebhookConfiguration{}: named(o.Validating),
+			&admissionv1.MutatingWebhookConfiguration{}:   named(o.Mutating),
+		}},
+		LeaderElection: true, LeaderElectionID: o.Service, LeaderElectionNamespace: o.Namespace,
+		LeaderElectionReleaseOnCancel: true,
+		Metrics: metricsserver.Options{
+			BindAddress: o.MetricsAddress, SecureServing: true,
+			FilterProvider: filters.WithAuthenticationAndAuthorization, TLSOpts: tlsOptions,
+		},
+		HealthProbeBindAddress: o.HealthAddress,
+		WebhookServer:          ctrlwebhook.NewServer(ctrlwebhook.Options{Host: o.Host, Port: o.Port, TLSOpts: tlsOptions}),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make the manager: %w", err)
+	}
+	return m, nil
+}
+
+func named(name string) cache.ByObject {
+	return cache.ByObject{Field: fields.OneTermEqualSelector("metadata.name", name)}
+}
+
+func newSource(config *rest.Config, reader client.Reader, o Options) (certificate.Source, error) {
+	if o.CertificateDir != "" {
+		return certificate.NewMounted(o.CertificateDir)
+	}
+	secret := types.NamespacedName{Namespace: o.Namespace, Name: o.AuthoritySecret}
+	return certificate.NewSelfIssued(config, reader, secret, o.names(), o.Log), nil
+}
+
+// everyReplica is work that every replica does, chosen or not.
+type everyReplica func(context.Context) error
+
+func (f everyReplica) Start(ctx context.Context) error { return f(ctx) }
+
+func (everyReplica) NeedLeaderElection() bool { return false }
+
+func (s *Server) addRunnables() error {
+	o := s.options
+	for _, r := range []manager.Runnable{
+		everyReplica(s.watcher.Start),
+		everyReplica(s.source.Start),
+		s.engine,
+		&control.Loop{
+			Snapshots: s.watcher, States: s.engine, Client: s.manager.GetClient(), Log: o.Log,
+			PodsChanged: s.watcher.Changed(), GuardrailsChanged: s.engine.Changed(),
+		},
+		&activation.Keeper{
+			Webhooks: o.Webhooks, Validating: o.Validating, Mutating: o.Mutating,
+			Cache: s.manager.GetCache(), Client: s.manager.GetClient(),
+			Source: s.source, Ready: s.reachable, Log: o.Log,
+		},
+	} {
+		if err := s.manager.Add(r); err != nil {
+			return fmt.Errorf("add %T: %w", r, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,29 @@
+// Package webhook is admission: it judges changes of policies, gives pods the
+// label of their tier role, and refuses role labels that are not true. It
+// decides nothing by who asks, only by what is asked and what the cluster is.
+package webhook
+
+import (
+	"errors"
+
+	"github.com/tierwall/tierwall/policy/compile"
+)
+
+// Snapshots is the state of the cluster, as cluster.Watcher keeps it.
+type Snapshots interface {
+	// Snapshot is the state now. It must not be changed.
+	Snapshot() *compile.Snapshot
+	// Synced says whether the snapshot holds all that existed at the start.
+	Synced() bool
+}
+
+// errNotSynced is why nothing can be judged yet.
+var errNotSynced = errors.New("tierwall does not know the whole cluster yet; try again in a moment")
+
+// current is the state now, or an error where it is not known yet.
+func current(s Snapshots) (*compile.Snapshot, error) {
+	if !s.Synced() {
+		return nil, errNotSynced
+	}
+	return s.Snapshot(), nil
+}
