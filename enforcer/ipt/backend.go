@@ -1,0 +1,293 @@
+package ipt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+
+	"github.com/tierwall/tierwall/policy"
+)
+
+// Options say how a Backend works. The zero value is good.
+type Options struct {
+	Mode Mode
+	// Log gets what an operator should know; the default logger if nil.
+	Log *slog.Logger
+}
+
+// Backend keeps the kernel's iptables and ipsets equal to a program. Its methods
+// can be called from any goroutine; they take turns.
+type Backend struct {
+	mode       Mode
+	log        *slog.Logger
+	programmed bool
+
+	mu     sync.Mutex
+	tables []*table
+	// leftovers are tables of the other mode that hold chains of ours.
+	leftovers []*table
+	// program is the last one that was applied; it is nil, and the kernel is read
+	// anew, while that is not known.
+	program *policy.Program
+}
+
+// New finds the mode and reads what is in force. It changes nothing.
+func New(ctx context.Context, o Options) (*Backend, error) {
+	b := &Backend{mode: o.Mode, log: o.Log}
+	if b.log == nil {
+		b.log = slog.Default()
+	}
+	var err error
+	if b.mode == Auto {
+		if b.mode, err = detect(ctx); err != nil {
+			return nil, err
+		}
+	}
+	for _, f := range families {
+		t, err := openTable(f, b.mode)
+		if err == nil {
+			err = t.readChains(ctx)
+		}
+		if err != nil && f == IPv4 {
+			return nil, err
+		}
+		if err != nil {
+			b.log.Warn("IPv6 cannot be filtered on this node; programs with IPv6 endpoints will fail", "error", err)
+			continue
+		}
+		b.tables = append(b.tables, t)
+	}
+	b.programmed = true
+	for _, t := range b.tables {
+		b.programmed = b.programmed && t.programmed()
+	}
+	b.findLeftovers(ctx)
+	return b, nil
+}
+
+// Mode is the mode in use: NFT or Legacy.
+func (b *Backend) Mode() Mode { return b.mode }
+
+// Programmed says whether a program of ours was in force when the Backend was
+// made, left by an earlier process. Apply adopts it.
+func (b *Backend) Programmed() bool { return b.programmed }
+
+// Apply brings the kernel from the last program to this one, writing the
+// differences only; the first time, from whatever it finds. The program must not
+// be changed afterwards. When it fails, what was in force stays in force, and
+// the next Apply reads the kernel anew.
+func (b *Backend) Apply(ctx context.Context, p *policy.Program) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.program == nil {
+		if err := b.read(ctx); err != nil {
+			return err
+		}
+	}
+	if _, err := b.write(ctx, p); err != nil {
+		return fmt.Errorf("applying a program of %d endpoints: %w", len(p.Endpoints), err)
+	}
+	b.sweepLeftovers(ctx)
+	return b.familiesOf(p)
+}
+
+// Repair compares the kernel with the last program and puts right what somebody
+// else changed. It says whether there was something to put right.
+func (b *Backend) Repair(ctx context.Context) (changed bool, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	p := b.program
+	if p == nil {
+		return false, nil
+	}
+	before, err := b.reread(ctx)
+	if err != nil {
+		return false, err
+	}
+	wrote, err := b.write(ctx, p)
+	if err != nil || !wrote {
+		return false, err
+	}
+	after, err := b.reread(ctx)
+	if err != nil {
+		return false, err
+	}
+	for i := range after {
+		changed = changed || !before[i].sameKernel(after[i])
+	}
+	return changed, nil
+}
+
+// Cleanup removes everything that is ours, in both modes and both IP families.
+func (b *Backend) Cleanup(ctx context.Context) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.program = nil
+	var errs []error
+	for _, m := range []Mode{NFT, Legacy} {
+		for _, f := range families {
+			t, err := openTable(f, m)
+			if err == nil {
+				err = t.clean(ctx)
+			}
+			if err != nil && (m == b.mode && b.has(f)) {
+				errs = append(errs, err)
+			}
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("removing our rules: %w", err)
+	}
+	return cleanSets(ctx)
+}
+
+// write brings the kernel from its known state to a program: sets grow, chains
+// switch, sets shrink. It says whether anything had to be written.
+func (b *Backend) write(ctx context.Context, p *policy.Program) (bool, error) {
+	old := b.program
+	inPlace := old != nil && gradual(old, p)
+	b.program = nil
+	wants, plans := make([]Ruleset, len(b.tables)), make([]plan, len(b.tables))
+	var all plan
+	for i, t := range b.tables {
+		want, err := t.want(p, inPlace)
+		if err != nil {
+			return false, err
+		}
+		wants[i], plans[i] = want, makePlan(t.state, want)
+		all.append(plans[i])
+	}
+	if err := b.execute(ctx, plans, all); err != nil {
+		return true, err
+	}
+	undestroyed := destroySets(ctx, all.destroy)
+	for i, t := range b.tables {
+		t.done(wants[i], undestroyed)
+	}
+	b.program = p
+	return !all.empty(), nil
+}
+
+// execute carries out the plans of all families.
+func (b *Backend) execute(ctx context.Context, plans []plan, all plan) error {
+	if len(all.chains) == 0 {
+		all.grow, all.shrink = append(all.grow, all.shrink...), nil
+	}
+	if err := restoreSets(ctx, all.grow); err != nil {
+		return fmt.Errorf("adding to sets: %w", err)
+	}
+	var errs []error
+	for i, t := range b.tables {
+		errs = append(errs, t.commit(ctx, plans[i].chains))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	if err := restoreSets(ctx, all.shrink); err != nil {
+		return fmt.Errorf("removing from sets: %w", err)
+	}
+	return nil
+}
+
+// read takes the kernel's state for what it is.
+func (b *Backend) read(ctx context.Context) error {
+	sets, err := run(ctx, "ipset", "save")
+	if err != nil {
+		return fmt.Errorf("reading the sets: %w", err)
+	}
+	for _, t := range b.tables {
+		if err := t.readChains(ctx); err != nil {
+			return err
+		}
+		t.state.sets, t.current = parseSets(sets, t.family), Ruleset{}
+	}
+	return nil
+}
+
+// reread reads the kernel's state while a program is in force, and gives it.
+// Chains that print as they did are still known to be right.
+func (b *Backend) reread(ctx context.Context) ([]state, error) {
+	earlier, current := make([]state, len(b.tables)), make([]Ruleset, len(b.tables))
+	for i, t := range b.tables {
+		earlier[i], current[i] = t.state, t.current
+	}
+	if err := b.read(ctx); err != nil {
+		b.program = nil
+		return nil, err
+	}
+	now := make([]state, len(b.tables))
+	for i, t := range b.tables {
+		t.current = current[i]
+		t.state.trust(earlier[i])
+		now[i] = t.state
+	}
+	return now, nil
+}
+
+// familiesOf is an error if the program has endpoints of a family that cannot be filtered.
+func (b *Backend) familiesOf(p *policy.Program) error {
+	if b.has(IPv6) {
+		return nil
+	}
+	for _, e := range p.Endpoints {
+		for _, a := range e.Addrs {
+			if a.Is6() {
+				return fmt.Errorf("endpoint %s has the IPv6 address %s, and IPv6 cannot be filtered on this node", e.Key(), a)
+			}
+		}
+	}
+	return nil
+}
+
+// has says whether a family can be filtered.
+func (b *Backend) has(f Family) bool {
+	return slices.ContainsFunc(b.tables, func(t *table) bool { return t.family == f })
+}
+
+// findLeftovers looks for chains of ours in the other mode.
+func (b *Backend) findLeftovers(ctx context.Context) {
+	other := NFT
+	if b.mode == NFT {
+		other = Legacy
+	}
+	for _, f := range families {
+		t, err := openTable(f, other)
+		if err != nil {
+			continue
+		}
+		if ours, err := t.holdsOurs(ctx); err == nil && ours {
+			b.leftovers = append(b.leftovers, t)
+		}
+	}
+}
+
+// sweepLeftovers removes the chains in the other mode, once ours are in force in this one.
+func (b *Backend) sweepLeftovers(ctx context.Context) {
+	for _, t := range b.leftovers {
+		if err := t.clean(ctx); err != nil {
+			b.log.Error("Cannot remove the chains of the mode that the node used before", "family", t.family, "error", err)
+		}
+	}
+	b.leftovers = nil
+}
+
+// cleanSets destroys all sets of ours.
+func cleanSets(ctx context.Context) error {
+	text, err := run(ctx, "ipset", "save")
+	if err != nil {
+		return fmt.Errorf("reading the sets: %w", err)
+	}
+	var names []string
+	for _, f := range families {
+		for name := range parseSets(text, f) {
+			names = append(names, name)
+		}
+	}
+	if left := destroySets(ctx, names); len(left) > 0 {
+		return fmt.Errorf("destroying sets: still in use: %v", left)
+	}
+	return nil
+}

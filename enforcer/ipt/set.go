@@ -1,0 +1,128 @@
+package ipt
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/tierwall/tierwall/policy"
+)
+
+// maxElements is the least limit of a set's size. It costs nothing until used.
+const maxElements = 1 << 20
+
+// Set is an ipset of one family.
+type Set struct {
+	ID   policy.SetID
+	Name string
+	// Type is the ipset type, such as hash:ip.
+	Type   string
+	Family Family
+	// Elements are sorted and unique; no prefix has length 0, which hash:net cannot hold.
+	Elements []policy.Element
+}
+
+var setTypes = map[policy.SetKind]string{
+	policy.Addresses:    "hash:ip",
+	policy.Networks:     "hash:net",
+	policy.AddressPorts: "hash:ip,port",
+}
+
+// newSet is a policy's set, reduced to a family.
+func newSet(s *policy.Set, f Family, name string) Set {
+	out := Set{ID: s.ID, Name: name, Type: setTypes[s.Kind], Family: f}
+	for _, e := range s.Elements {
+		if f.has(e.Prefix.Addr()) {
+			out.Elements = append(out.Elements, halves(e)...)
+		}
+	}
+	slices.SortFunc(out.Elements, policy.Element.Compare)
+	out.Elements = slices.Compact(out.Elements)
+	return out
+}
+
+// halves are the two halves of the prefix of all addresses, and any other element itself.
+func halves(e policy.Element) []policy.Element {
+	if e.Prefix.Bits() != 0 {
+		return []policy.Element{e}
+	}
+	low := netip.PrefixFrom(e.Prefix.Addr(), 1)
+	upper := e.Prefix.Addr().AsSlice()
+	upper[0] = 0x80
+	addr, _ := netip.AddrFromSlice(upper)
+	return []policy.Element{{Prefix: low}, {Prefix: netip.PrefixFrom(addr, 1)}}
+}
+
+func (s Set) create() string {
+	size := max(maxElements, ceilPower(len(s.Elements)))
+	return fmt.Sprintf("create %s %s family %s hashsize %d maxelem %d",
+		s.Name, s.Type, s.Family.inet(), max(64, ceilPower(len(s.Elements))), size)
+}
+
+func (s Set) add(e policy.Element) string { return "add " + s.Name + " " + elementText(e) }
+func (s Set) del(e policy.Element) string { return "del " + s.Name + " " + elementText(e) }
+
+// sameAs says whether two sets are equal but for their names.
+func (s Set) sameAs(o Set) bool {
+	return s.Type == o.Type && s.Family == o.Family && slices.Equal(s.Elements, o.Elements)
+}
+
+// ceilPower is the least power of two that is not less than n.
+func ceilPower(n int) int {
+	p := 1
+	for p < n {
+		p <<= 1
+	}
+	return p
+}
+
+// elementText is an element as ipset reads it, such as 10.0.0.1,tcp:80.
+func elementText(e policy.Element) string {
+	text := e.Prefix.String()
+	if e.Prefix.IsSingleIP() {
+		text = e.Prefix.Addr().String()
+	}
+	if e.Protocol == 0 {
+		return text
+	}
+	return text + "," + protocolText(e.Protocol) + ":" + strconv.Itoa(int(e.Port))
+}
+
+// parseElement reads an element as ipset writes it.
+func parseElement(text string) (policy.Element, error) {
+	network, service, hasPort := strings.Cut(text, ",")
+	prefix, err := parsePrefix(network)
+	if err != nil {
+		return policy.Element{}, fmt.Errorf("element %q: %w", text, err)
+	}
+	e := policy.Element{Prefix: prefix}
+	if !hasPort {
+		return e, nil
+	}
+	protocol, port, _ := strings.Cut(service, ":")
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return policy.Element{}, fmt.Errorf("element %q: port: %w", text, err)
+	}
+	e.Port = uint16(n)
+	for _, p := range []policy.Protocol{policy.TCP, policy.UDP, policy.SCTP} {
+		if protocolText(p) == protocol {
+			e.Protocol = p
+			return e, nil
+		}
+	}
+	return policy.Element{}, fmt.Errorf("element %q: protocol %q has no ports", text, protocol)
+}
+
+func parsePrefix(text string) (netip.Prefix, error) {
+	if strings.Contains(text, "/") {
+		return netip.ParsePrefix(text)
+	}
+	a, err := netip.ParseAddr(text)
+	if err != nil {
+		return netip.Prefix{}, err
+	}
+	return netip.PrefixFrom(a, a.BitLen()), nil
+}
