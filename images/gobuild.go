@@ -14,7 +14,7 @@ import (
 
 func architecture() string { return runtime.GOARCH }
 
-// Go runs a go command in dir that builds static programs. It ends with ctx,
+// Go runs a go command in dir (empty: the working directory) that builds static programs. It ends with ctx,
 // with all its children. The error contains the end of what it wrote.
 func Go(ctx context.Context, dir string, args ...string) error {
 	cmd := exec.Command("go", args...)
@@ -40,10 +40,10 @@ func tail(text string) string {
 	return strings.Join(lines[max(0, len(lines)-40):], "\n")
 }
 
-// BuildProgram builds a main package of the module in dir as a static program
-// that knows its version.
-func BuildProgram(ctx context.Context, dir, pkg, version, out string) error {
-	const variable = "github.com/tierwall/tierwall/internal/version.Version"
-	return Go(ctx, dir, "build", "-trimpath", "-buildvcs=false",
+// BuildProgram builds a main package of this module as a static program that
+// knows its version.
+func BuildProgram(ctx context.Context, pkg, version, out string) error {
+	const variable = module + "/internal/version.Version"
+	return Go(ctx, "", "build", "-trimpath", "-buildvcs=false",
 		"-ldflags", "-s -w -X "+variable+"="+version, "-o", out, pkg)
 }

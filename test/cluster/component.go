@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+
+	"github.com/tierwall/tierwall/images"
 )
 
 // kubernetesVersion is the version that components/kubernetes/go.mod pins,
@@ -76,7 +78,7 @@ func (c component) flags() []string {
 // dir is where the component's programs are kept: outside the repository, and
 // under a name that changes with everything that goes into them.
 func (c component) dir(source string) (string, error) {
-	cache, err := cacheDir()
+	cache, err := images.CacheDir()
 	if err != nil {
 		return "", err
 	}
@@ -96,17 +98,4 @@ func (c component) dir(source string) (string, error) {
 	sum.Write(toolchain)
 	key := hex.EncodeToString(sum.Sum(nil))[:12]
 	return filepath.Join(cache, fmt.Sprintf("%s-%s-%s", c.Name, c.Version, key)), nil
-}
-
-// cacheDir is where what is built once is kept: $TIERWALL_CACHE, or
-// tierwall in the user's cache directory.
-func cacheDir() (string, error) {
-	if dir := os.Getenv("TIERWALL_CACHE"); dir != "" {
-		return dir, nil
-	}
-	dir, err := os.UserCacheDir()
-	if err != nil {
-		return "", fmt.Errorf("find the cache directory (or set TIERWALL_CACHE): %w", err)
-	}
-	return filepath.Join(dir, "tierwall"), nil
 }

@@ -22,7 +22,7 @@ const BusyboxImage = "docker.io/tierwall-lab/busybox:1.35"
 // labImages packs the lab's own images into the cache and returns the paths
 // of the archives.
 func labImages(ctx context.Context, log io.Writer, programs binaries) ([]string, error) {
-	cache, err := cacheDir()
+	cache, err := images.CacheDir()
 	if err != nil {
 		return nil, err
 	}

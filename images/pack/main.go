@@ -1,0 +1,40 @@
+// Command pack builds tierwall's programs and packs their images as archives
+// that `ctr -n k8s.io images import` takes.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/tierwall/tierwall/images"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	out := flag.String("o", ".", "directory for the archives, NAME.tar")
+	version := flag.String("version", "dev", "version of the programs and tag of the images")
+	flag.Usage = usage
+	flag.Parse()
+	names := flag.Args()
+	if len(names) == 0 {
+		names = images.TierwallNames()
+	}
+	for _, name := range names {
+		archive, err := images.Pack(ctx, os.Stderr, *out, name, *version)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "pack:", err)
+			os.Exit(1)
+		}
+		fmt.Println(archive)
+	}
+}
+
+func usage() {
+	fmt.Fprintln(flag.CommandLine.Output(), "Usage: pack [-o DIR] [-version VERSION] [webhook] [enforcer]")
+	flag.PrintDefaults()
+}
