@@ -35,7 +35,11 @@ func begin(ctx context.Context) (*story, error) {
 
 func (s *story) boot(ctx context.Context) error {
 	heading(1, "A real cluster of two nodes on this machine")
-	archives, err := images.Tierwall(ctx, os.Stderr, "dev")
+	chart, err := shop.ReadChart(".")
+	if err != nil {
+		return err
+	}
+	archives, err := images.Tierwall(ctx, os.Stderr, chart.AppVersion)
 	if err != nil {
 		return fmt.Errorf("pack the images: %w", err)
 	}

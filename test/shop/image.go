@@ -17,7 +17,7 @@ type Probe struct{ Program, Archive string }
 // BuildProbe builds the probe into dir and packs its image there.
 func BuildProbe(ctx context.Context, dir string) (Probe, error) {
 	p := Probe{Program: filepath.Join(dir, "probe"), Archive: filepath.Join(dir, "probe.tar")}
-	if err := images.BuildProgram(ctx, ".", "github.com/tierwall/tierwall/test/probe", "dev", p.Program); err != nil {
+	if err := images.BuildProgram(ctx, "github.com/tierwall/tierwall/test/probe", "dev", p.Program); err != nil {
 		return Probe{}, fmt.Errorf("build the probe: %w", err)
 	}
 	image := images.Image{
