@@ -103,7 +103,10 @@ type RuleID struct {
 
 // Object is the kind and the name of the rule's object, such as "NetworkPolicy prod/backend".
 func (id RuleID) Object() string {
-	if id.Namespace == "" {
+	switch {
+	case id.Name == "":
+		return id.Kind
+	case id.Namespace == "":
 		return id.Kind + " " + id.Name
 	}
 	return id.Kind + " " + id.Namespace + "/" + id.Name

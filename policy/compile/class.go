@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"slices"
 
 	"github.com/tierwall/tierwall/policy"
 )
@@ -78,27 +79,23 @@ func (b *classBuilder) build(p *pod, s selecting) *policy.Class {
 // Rules behind one that matches everything are left out.
 func (b *classBuilder) clusterTier(c *policy.Class, name policy.TierName, p *pod, s selecting) (final bool) {
 	tier := policy.Tier{Name: name, Else: policy.Pass}
-	defer func() {
-		if len(tier.Rules) > 0 {
-			c.Tiers = append(c.Tiers, tier)
-		}
-	}()
 	for _, cp := range s.cluster {
-		if cp.policy.tier != name {
+		if cp.policy.tier != name || final {
 			continue
 		}
 		for _, r := range cp.policy.rules[b.direction] {
-			out, ok := b.resolve(r, p)
-			if !ok {
-				continue
-			}
-			tier.Rules = append(tier.Rules, out)
-			if out.AnyPeer && out.AnyPort {
-				return out.Verdict != policy.Pass
+			if out, ok := b.resolve(r, p); ok {
+				tier.Rules = append(tier.Rules, out)
+				if final = out.AnyPeer && out.AnyPort; final {
+					break
+				}
 			}
 		}
 	}
-	return false
+	if len(tier.Rules) > 0 {
+		c.Tiers = append(c.Tiers, tier)
+	}
+	return final && !slices.ContainsFunc(tier.Rules, func(r policy.Rule) bool { return r.Verdict == policy.Pass })
 }
 
 // networkPolicyTier adds the tier of the NetworkPolicies, if any isolates the pod.
