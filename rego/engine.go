@@ -4,15 +4,22 @@ package rego
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/open-policy-agent/opa/v1/ast"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
 )
 
+// judgeTime is how long a judgement may take when its context has no deadline.
+const judgeTime = 5 * time.Second
+
 // Engine judges changes by a fixed list of guardrails. It is immutable and safe
 // for concurrent use; a changed list needs a new Engine.
-type Engine struct{}
+type Engine struct{ guardrails []*guardrail }
 
 // GuardrailError says why a Guardrail is not in force. It does not stop the others.
 type GuardrailError struct {
@@ -23,6 +30,7 @@ type GuardrailError struct {
 
 func (e GuardrailError) Error() string { return fmt.Sprintf("Guardrail %s: %v", e.Name, e.Err) }
 
+// Unwrap is the reason.
 func (e GuardrailError) Unwrap() error { return e.Err }
 
 // NewEngine compiles guardrails. Those that do not compile are left out and
@@ -30,14 +38,65 @@ func (e GuardrailError) Unwrap() error { return e.Err }
 // fault; a caller that wants to keep a guardrail's last good version passes
 // that version to the next call.
 func NewEngine(ctx context.Context, guardrails []*v1alpha1.Guardrail) (*Engine, []GuardrailError) {
-	return &Engine{}, nil
+	e := &Engine{}
+	var errs []GuardrailError
+	for _, object := range guardrails {
+		g, err := newGuardrail(ctx, object)
+		if err != nil {
+			errs = append(errs, GuardrailError{Name: object.Name, Err: why(err)})
+			continue
+		}
+		e.guardrails = append(e.guardrails, g)
+	}
+	slices.SortFunc(e.guardrails, func(a, b *guardrail) int { return strings.Compare(a.name, b.name) })
+	return e, errs
 }
 
 // Judge asks every guardrail that concerns the input's namespace. A guardrail
 // that fails, runs out of time or answers in a form that is not understood
-// counts as a violation of itself. The time until ctx's deadline is shared out
-// among the guardrails. The error is for an input that could not be judged at
-// all; the change must be refused then.
+// counts as violated. The time until ctx's deadline is shared out among the
+// guardrails. The error is for an input that could not be judged at all; the
+// change must be refused then.
 func (e *Engine) Judge(ctx context.Context, in Input) (Result, error) {
-	return Result{}, errors.New("guardrails are not evaluated yet")
+	document, err := in.document()
+	if err != nil {
+		return Result{}, fmt.Errorf("converting the input of guardrails: %w", err)
+	}
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	var asked []*guardrail
+	for _, g := range e.guardrails {
+		if g.concerns(in.Namespace.Name) {
+			asked = append(asked, g)
+		}
+	}
+	var result Result
+	for i, g := range asked {
+		result.add(g, g.ask(ctx, document, len(asked)-i))
+	}
+	return result, nil
+}
+
+// bounded gives a context a deadline if it has none.
+func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, judgeTime)
+}
+
+// share is a context with a fair part of the time that is left to several.
+func share(ctx context.Context, among int) (context.Context, context.CancelFunc) {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, time.Until(deadline)/time.Duration(among))
+}
+
+// withParameters is the input document as one guardrail sees it.
+func withParameters(document ast.Object, parameters *ast.Term) ast.Object {
+	own := ast.NewObject([2]*ast.Term{ast.InternedTerm("parameters"), parameters})
+	document.Foreach(func(k, v *ast.Term) { own.Insert(k, v) })
+	return own
 }

@@ -1,7 +1,10 @@
 package rego
 
 import (
+	"bytes"
 	"encoding/json"
+
+	"github.com/open-policy-agent/opa/v1/ast"
 
 	"github.com/tierwall/tierwall/policy/effect"
 )
@@ -63,4 +66,25 @@ type UserInfo struct {
 type Namespace struct {
 	Name   string            `json:"name"`
 	Labels map[string]string `json:"labels"`
+}
+
+// document is the input as OPA's values, without parameters.
+func (in Input) document() (ast.Object, error) {
+	text, err := json.Marshal(struct {
+		Schema string `json:"schema"`
+		Input
+	}{InputSchema, in})
+	if err != nil {
+		return nil, err
+	}
+	value, err := valueOf(text)
+	if err != nil {
+		return nil, err
+	}
+	return value.(ast.Object), nil
+}
+
+// valueOf reads JSON as a value of OPA's, numbers with all their digits.
+func valueOf(text json.RawMessage) (ast.Value, error) {
+	return ast.ValueFromReader(bytes.NewReader(text))
 }

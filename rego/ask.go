@@ -1,0 +1,87 @@
+package rego
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	oparego "github.com/open-policy-agent/opa/v1/rego"
+	"github.com/open-policy-agent/opa/v1/topdown"
+)
+
+// answer is what a guardrail says of one input.
+type answer struct {
+	denials, warnings []message
+	// failure is set when the guardrail could not answer; nothing else counts then.
+	failure error
+}
+
+// message is an element of deny or warn.
+type message struct{ text, path string }
+
+// ask evaluates the guardrail, in its share of the time that is left to several of them.
+func (g *guardrail) ask(ctx context.Context, document ast.Object, among int) (a answer) {
+	defer func() {
+		if p := recover(); p != nil {
+			a = answer{failure: fmt.Errorf("it made the evaluator fail: %v", p)}
+		}
+	}()
+	ctx, cancel := share(ctx, among)
+	defer cancel()
+	results, err := g.query.Eval(ctx,
+		oparego.EvalParsedInput(withParameters(document, g.parameters)), oparego.EvalSortSets(true))
+	switch {
+	case topdown.IsCancel(err) || err == nil && ctx.Err() != nil:
+		return answer{failure: errors.New("it took too long and was stopped")}
+	case err != nil:
+		return answer{failure: err}
+	case len(results) != 1:
+		return answer{failure: fmt.Errorf("it gave %d answers instead of one", len(results))}
+	}
+	return read(results[0].Bindings)
+}
+
+func read(bindings oparego.Vars) (a answer) {
+	var denyErr, warnErr error
+	a.denials, denyErr = messages("deny", bindings["deny"])
+	a.warnings, warnErr = messages("warn", bindings["warn"])
+	if err := errors.Join(denyErr, warnErr); err != nil {
+		return answer{failure: err}
+	}
+	return a
+}
+
+// messages reads a set of messages; nil is that of a rule that the guardrail does not have.
+func messages(rule string, set any) ([]message, error) {
+	if set == nil {
+		return nil, nil
+	}
+	elements, ok := set.([]any)
+	if !ok {
+		return nil, fmt.Errorf("%s is a %T, not a set of messages", rule, set)
+	}
+	var out []message
+	for _, element := range elements {
+		m, ok := readMessage(element)
+		if !ok {
+			return nil, fmt.Errorf(`%s has an element that is neither a text nor an object with "msg" (and "path"): %v`, rule, element)
+		}
+		out = append(out, m)
+	}
+	return out, nil
+}
+
+func readMessage(element any) (message, bool) {
+	switch e := element.(type) {
+	case string:
+		return message{text: e}, e != ""
+	case map[string]any:
+		text, ok := e["msg"].(string)
+		path, isText := e["path"].(string)
+		_, given := e["path"]
+		return message{text: text, path: path}, ok && text != "" && (isText || !given)
+	default:
+		return message{}, false
+	}
+}

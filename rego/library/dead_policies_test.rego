@@ -1,0 +1,36 @@
+package tierwall.guardrails.dead_policies_test
+
+import data.tierwall.guardrails.dead_policies
+
+change(lint) := {
+	"object": {"kind": "NetworkPolicy", "metadata": {"namespace": "prod", "name": "p"}},
+	"effect": {"complete": true, "truncated": false, "lint": object.union({"selectsNothing": false, "deadPeers": [], "namedPortsUnresolved": []}, lint)},
+}
+
+field(pointer) := {"policy": "NetworkPolicy prod/p", "rule": pointer}
+
+test_a_policy_that_selects_nothing if {
+	some w in dead_policies.warn with input as change({"selectsNothing": true})
+	w.msg == "NetworkPolicy prod/p selects no pod that exists. Check the labels of its podSelector; pods that come later will be selected."
+}
+
+test_a_peer_that_matches_nothing if {
+	some w in dead_policies.warn with input as change({"deadPeers": [field("/spec/ingress/0/from/1")]})
+	w.path == "/spec/ingress/0/from/1"
+	w.msg == "NetworkPolicy prod/p: the peer at /spec/ingress/0/from/1 matches no pod that exists. Check its labels and its namespace."
+}
+
+test_a_port_name_that_no_pod_has if {
+	some w in dead_policies.warn with input as change({"namedPortsUnresolved": [field("/spec/ingress/0/ports/0")]})
+	w.path == "/spec/ingress/0/ports/0"
+	startswith(w.msg, "NetworkPolicy prod/p: no pod that the rule concerns has the port named at")
+}
+
+test_a_live_policy if {
+	count(dead_policies.warn) == 0 with input as change({})
+}
+
+test_an_unknown_effect_is_warned_of if {
+	count(dead_policies.warn) > 0 with input as {"effect": {"complete": false, "truncated": false}}
+	count(dead_policies.warn) > 0 with input as {"effect": {"complete": true, "truncated": true}}
+}

@@ -1,0 +1,45 @@
+# METADATA
+# title: Environments are apart
+# description: >-
+#   Pods of one environment do not reach pods of another. The environment is a label of the
+#   namespace; namespaces without it belong to none.
+# custom:
+#   severity: high
+#   parameters:
+#     environmentLabel:
+#       type: text
+#       means: the label of namespaces that says their environment
+#       default: environment
+package tierwall.guardrails.environments_apart
+
+import data.tierwall.lib
+
+label := lib.parameter("environmentLabel", "environment")
+
+deny contains {"msg": msg, "path": "/spec"} if {
+	some row in input.effect.added
+	apart(row.from, row.to)
+	lib.opens(row)
+	msg := sprintf("%s would let %s reach %s on %s, which are of different environments (namespace label %s). Narrow the namespaceSelector to one environment.", [lib.change, lib.describe(row.from), lib.describe(row.to), lib.ports(row), label])
+}
+
+deny contains lib.unjudged[_]
+
+apart(from, to) if from.namespaceLabels[label] != to.namespaceLabels[label]
+
+# A namespace that does not exist yet can come with any environment that its selector leaves open.
+apart(from, to) if {
+	to.namespaceLabels[label]
+	open(from)
+}
+
+apart(from, to) if {
+	from.namespaceLabels[label]
+	open(to)
+}
+
+open(peer) if {
+	peer.kind == "class"
+	peer.namespace == ""
+	not peer.namespaceLabels[label]
+}

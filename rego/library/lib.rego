@@ -1,0 +1,113 @@
+# METADATA
+# title: What guardrails share
+# description: >-
+#   Words for messages, and the rows of an effect that open something. A guardrail
+#   of your own may import it too.
+package tierwall.lib
+
+# METADATA
+# description: The object that is judged, or that goes when it is deleted.
+judged := input.object if is_object(input.object)
+
+else := input.oldObject if is_object(input.oldObject)
+
+else := {}
+
+# METADATA
+# description: The object's kind and name, such as "NetworkPolicy prod/backend".
+name := sprintf("%s %s/%s", [kind, judged.metadata.namespace, judged.metadata.name]) if {
+	judged.metadata.namespace != ""
+} else := sprintf("%s %s", [kind, judged.metadata.name]) if judged.metadata.name
+
+else := sprintf("%s %s", [kind, input.request.name]) if input.request.name
+
+else := "The change"
+
+kind := judged.kind if judged.kind
+
+else := input.request.kind.kind if input.request.kind.kind
+
+else := "object"
+
+# METADATA
+# description: How a message begins; the verb "would" can follow it.
+change := sprintf("Deleting %s", [name]) if {
+	not is_object(input.object)
+	is_object(input.oldObject)
+} else := name
+
+# METADATA
+# description: A parameter of the Guardrail object, or the default.
+parameter(key, otherwise) := object.get(object.get(input, "parameters", {}), key, otherwise)
+
+# METADATA
+# description: >-
+#   Whether an added row opens something. An egress row that is blocked opens nothing: the
+#   ingress row that would unblock it is judged when it comes. An ingress row counts even
+#   when the other side cannot use it yet.
+opens(row) if row.direction == "ingress"
+
+opens(row) if not row.blocked
+
+# METADATA
+# description: Messages that say why the effect cannot be judged; none when it can.
+unjudged contains sprintf("%s cannot be judged, as its effect is not known: %s. Make the change smaller, or ask your administrator.", [change, reasons]) if {
+	not input.effect.complete
+	known := concat("; ", object.get(input, ["effect", "incomplete"], []))
+	reasons := {true: "the effect is incomplete", false: known}[known == ""]
+}
+
+unjudged contains sprintf("%s cannot be judged, as it opens too much to list. Make it narrower, or split it.", [change]) if {
+	object.get(input, ["effect", "truncated"], true)
+}
+
+# METADATA
+# description: A side of a row in words, such as "frontend pods of namespace prod".
+describe(peer) := sprintf("addresses in %s", [peer.name]) if peer.kind == "cidr"
+
+else := sprintf("%s of namespace %s", [pods(peer), peer.namespace]) if peer.namespace != ""
+
+else := sprintf("%s of any namespace", [pods(peer)]) if count(object.get(peer, "namespaceLabels", {})) == 0
+
+else := sprintf("%s of any namespace with labels %s", [pods(peer), pairs(peer.namespaceLabels)])
+
+pods(peer) := sprintf("%s pods", [peer.role]) if peer.role != ""
+
+else := "pods"
+
+pairs(labels) := concat(",", sort([sprintf("%s=%s", [k, v]) | some k, v in labels]))
+
+# METADATA
+# description: A row's ports in words, such as "TCP/5432, UDP/53".
+ports(row) := "every port" if "any" in row.ports
+
+else := concat(", ", row.ports)
+
+# METADATA
+# description: Whether any of the row's ports covers the protocol and port number.
+covers(row, _, _) if "any" in row.ports
+
+covers(row, protocol, port) if {
+	some text in row.ports
+	[proto, numbers] := split(text, "/")
+	proto == protocol
+	range := split(numbers, "-")
+	to_number(range[0]) <= port
+	port <= to_number(range[count(range) - 1])
+}
+
+# METADATA
+# description: Whether a row's side is a network that lies in none of the networks.
+outside(peer, networks) if {
+	peer.kind == "cidr"
+	not inside(peer.name, networks)
+}
+
+inside(cidr, networks) if {
+	some network in networks
+	net.cidr_contains(network, cidr)
+}
+
+# METADATA
+# description: Networks that are not the world (RFC 1918, RFC 6598, RFC 4193).
+private := ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"]

@@ -1,0 +1,95 @@
+package tierwall.lib_test
+
+import data.tierwall.lib
+
+policy := {"kind": "NetworkPolicy", "metadata": {"namespace": "prod", "name": "web"}}
+
+row(direction, blocked) := {"direction": direction, "blocked": blocked, "ports": ["TCP/80"]}
+
+test_change_names_the_object if {
+	lib.change == "NetworkPolicy prod/web" with input as {"object": policy, "oldObject": null}
+}
+
+test_change_says_that_the_object_goes if {
+	lib.change == "Deleting NetworkPolicy prod/web" with input as {"object": null, "oldObject": policy}
+}
+
+test_cluster_objects_have_no_namespace if {
+	lib.change == "TierRole data" with input as {"object": {"kind": "TierRole", "metadata": {"name": "data"}}}
+}
+
+test_name_from_the_request_when_there_is_no_object if {
+	lib.change == "TierRole data" with input as {"request": {"name": "data", "kind": {"kind": "TierRole"}}}
+}
+
+test_name_of_a_request_without_kind if {
+	lib.change == "object data" with input as {"request": {"name": "data"}}
+}
+
+test_change_without_a_name if {
+	lib.change == "The change" with input as {}
+}
+
+test_parameter if {
+	lib.parameter("a", 1) == 2 with input as {"parameters": {"a": 2}}
+	lib.parameter("a", 1) == 1 with input as {"parameters": {}}
+	lib.parameter("a", 1) == 1 with input as {}
+}
+
+test_a_blocked_egress_row_opens_nothing if {
+	lib.opens(row("ingress", true))
+	lib.opens(row("ingress", false))
+	lib.opens(row("egress", false))
+	not lib.opens(row("egress", true))
+}
+
+test_a_complete_effect_can_be_judged if {
+	count(lib.unjudged) == 0 with input as {"effect": {"complete": true, "truncated": false}}
+}
+
+test_an_incomplete_effect_cannot_be_judged if {
+	some msg in lib.unjudged with input as {"object": policy, "effect": {"complete": false, "truncated": false, "incomplete": ["too many pods"]}}
+	msg == "NetworkPolicy prod/web cannot be judged, as its effect is not known: too many pods. Make the change smaller, or ask your administrator."
+}
+
+test_an_incomplete_effect_may_give_no_reason if {
+	some msg in lib.unjudged with input as {"object": policy, "effect": {"complete": false, "truncated": false}}
+	contains(msg, "the effect is incomplete")
+}
+
+test_a_truncated_effect_cannot_be_judged if {
+	some msg in lib.unjudged with input as {"object": policy, "effect": {"complete": true, "truncated": true}}
+	contains(msg, "opens too much to list")
+}
+
+test_no_effect_cannot_be_judged if {
+	count(lib.unjudged) == 2 with input as {"object": policy}
+}
+
+test_describe if {
+	lib.describe({"kind": "cidr", "name": "0.0.0.0/0"}) == "addresses in 0.0.0.0/0"
+	lib.describe({"kind": "workload", "namespace": "prod", "role": "data"}) == "data pods of namespace prod"
+	lib.describe({"kind": "workload", "namespace": "prod", "role": ""}) == "pods of namespace prod"
+	lib.describe({"kind": "class", "namespace": "", "role": "", "namespaceLabels": {}}) == "pods of any namespace"
+	lib.describe({"kind": "class", "namespace": "", "role": "", "namespaceLabels": {"b": "2", "a": "1"}}) == "pods of any namespace with labels a=1,b=2"
+}
+
+test_ports if {
+	lib.ports({"ports": ["TCP/80", "UDP/53"]}) == "TCP/80, UDP/53"
+	lib.ports({"ports": ["any"]}) == "every port"
+}
+
+test_covers if {
+	lib.covers({"ports": ["any"]}, "TCP", 22)
+	lib.covers({"ports": ["TCP/22"]}, "TCP", 22)
+	lib.covers({"ports": ["UDP/53", "TCP/20-30"]}, "TCP", 22)
+	not lib.covers({"ports": ["UDP/22", "TCP/80", "TCP/23-30"]}, "TCP", 22)
+}
+
+test_outside if {
+	lib.outside({"kind": "cidr", "name": "0.0.0.0/0"}, lib.private)
+	lib.outside({"kind": "cidr", "name": "10.0.0.0/7"}, lib.private)
+	lib.outside({"kind": "cidr", "name": "10.0.0.0/8"}, [])
+	not lib.outside({"kind": "cidr", "name": "10.1.0.0/16"}, lib.private)
+	not lib.outside({"kind": "workload", "name": "web"}, lib.private)
+}

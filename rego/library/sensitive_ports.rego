@@ -1,0 +1,35 @@
+# METADATA
+# title: Sensitive ports are never open to the world
+# description: >-
+#   Ports of remote shells, databases and of the control plane may not be reached from
+#   networks outside.
+# custom:
+#   severity: critical
+#   parameters:
+#     ports:
+#       type: numbers
+#       means: the TCP ports
+#       default: those of remote shells, databases and control planes
+#     networks:
+#       type: networks
+#       means: networks that are not the world
+#       default: private networks
+package tierwall.guardrails.sensitive_ports
+
+import data.tierwall.lib
+
+ports := lib.parameter("ports", [22, 135, 139, 445, 1433, 2375, 2376, 2379, 2380, 3306, 3389, 5432, 5900, 5985, 6379, 6443, 9042, 9200, 10250, 11211, 27017])
+
+networks := lib.parameter("networks", lib.private)
+
+deny contains {"msg": msg, "path": "/spec/ingress"} if {
+	some row in input.effect.added
+	row.direction == "ingress"
+	lib.outside(row.from, networks)
+	exposed := sort([port | some port in ports; lib.covers(row, "TCP", port)])
+	count(exposed) > 0
+	lib.opens(row)
+	msg := sprintf("%s would open %s to %s on TCP ports %s, which may never be open to the world. Name the ports that are needed, or narrow the peers.", [lib.change, lib.describe(row.to), lib.describe(row.from), concat(", ", [format_int(port, 10) | some port in exposed])])
+}
+
+deny contains lib.unjudged[_]
