@@ -47,7 +47,6 @@ func (c *Cluster) boot(ctx context.Context, steps *steps, images []string) error
 	}
 	steps.say("control plane and %d nodes have their namespaces", nodeCount)
 
-	outer := ctx
 	work, ctx := errgroup.WithContext(ctx)
 	api := make(chan struct{}) // closed when the API server is ready
 	work.Go(func() error {
@@ -61,10 +60,15 @@ func (c *Cluster) boot(ctx context.Context, steps *steps, images []string) error
 	for i, node := range c.nodes {
 		work.Go(func() error { return c.startNode(ctx, node, nodePlace(i+1), p, images, api) })
 	}
-	if err := work.Wait(); err != nil {
-		return err
-	}
-	return c.waitReady(outer, steps)
+	work.Go(func() error {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-api:
+			return c.waitReady(ctx, steps)
+		}
+	})
+	return work.Wait()
 }
 
 // startMachines starts the namespaces and joins their networks.
@@ -150,10 +154,10 @@ func (c *Cluster) startNode(ctx context.Context, n *Node, at place, p pki, image
 	if err := waitContainerd(ctx, n.Machine); err != nil {
 		return err
 	}
-	for _, image := range images {
-		if err := n.ImportImage(ctx, image); err != nil {
-			return err
-		}
+	// What the first pods need comes first; the rest while they start.
+	first := min(len(images), bootImages)
+	if err := n.importImages(ctx, images[:first]); err != nil {
+		return err
 	}
 	select {
 	case <-ctx.Done():
@@ -175,7 +179,7 @@ func (c *Cluster) startNode(ctx context.Context, n *Node, at place, p pki, image
 			return err
 		}
 	}
-	return nil
+	return n.importImages(ctx, images[first:])
 }
 
 // makeEmptyDir makes the state directory, which is removed as a whole when the

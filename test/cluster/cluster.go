@@ -46,6 +46,9 @@ func Up(ctx context.Context, o Options) (*Cluster, error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("the lab needs root, for namespaces and cgroups")
 	}
+	if err := keepFilesHere(); err != nil {
+		return nil, err
+	}
 	if err := checkPackages(); err != nil {
 		return nil, err
 	}
@@ -172,14 +175,7 @@ func (c *Cluster) ProxyMode() string { return c.state.ProxyMode }
 func (c *Cluster) LoadImages(ctx context.Context, archives ...string) error {
 	work, ctx := errgroup.WithContext(ctx)
 	for _, node := range c.nodes {
-		work.Go(func() error {
-			for _, archive := range archives {
-				if err := node.ImportImage(ctx, archive); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
+		work.Go(func() error { return node.importImages(ctx, archives) })
 	}
 	return work.Wait()
 }

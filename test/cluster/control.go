@@ -28,6 +28,9 @@ func (c *Cluster) Restart(ctx context.Context, m *Machine, name string) error {
 	if d.running(m) {
 		return fmt.Errorf("%s on %s still runs", name, m.Name)
 	}
+	if err := keepFilesHere(); err != nil {
+		return err
+	}
 	again := &daemon{Name: d.Name, Args: d.Args}
 	if err := again.start(ctx, m); err != nil {
 		return err

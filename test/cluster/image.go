@@ -19,6 +19,9 @@ const AgnhostImage = "registry.k8s.io/e2e-test-images/agnhost:2.59"
 // BusyboxImage has a shell and the usual small tools.
 const BusyboxImage = "docker.io/tierwall-lab/busybox:1.35"
 
+// bootImages is how many of the lab's images, the first, the boot waits for.
+const bootImages = 2
+
 // labImages packs the lab's own images into the cache and returns the paths
 // of the archives.
 func labImages(ctx context.Context, log io.Writer, programs binaries) ([]string, error) {

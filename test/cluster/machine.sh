@@ -45,5 +45,4 @@ mount --make-rshared /
 echo ready
 exec </dev/null >/dev/null
 # The kernel reaps orphans for a parent that ignores SIGCHLD.
-trap '' CHLD
-exec sleep infinity
+exec env --ignore-signal=CHLD sleep infinity

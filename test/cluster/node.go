@@ -29,6 +29,15 @@ func (n *Node) ImportImage(ctx context.Context, archive string) error {
 	return importImage(ctx, n.Machine, archive)
 }
 
+func (n *Node) importImages(ctx context.Context, archives []string) error {
+	for _, archive := range archives {
+		if err := n.ImportImage(ctx, archive); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // writeNodeFiles writes the configuration of the node's daemons.
 func writeNodeFiles(m *Machine, at place, p pki, proxyMode string) error {
 	files := map[string]string{

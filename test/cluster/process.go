@@ -87,3 +87,19 @@ func (p process) kill(ctx context.Context) error {
 func (p process) reap() {
 	_, _ = unix.Wait4(p.PID, nil, unix.WNOHANG, nil)
 }
+
+// keepFilesHere sees to it that the files which this process inherited are
+// not inherited in turn: a lab that lives on must not hold its starter's locks
+// and pipes.
+func keepFilesHere() error {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if fd, err := strconv.Atoi(entry.Name()); err == nil && fd > 2 {
+			unix.CloseOnExec(fd)
+		}
+	}
+	return nil
+}
