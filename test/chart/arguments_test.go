@@ -1,0 +1,37 @@
+package chart
+
+import (
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestProgramsKnowTheirArguments runs every container's program with the
+// arguments that the chart gives it, and --help, which does nothing but parse.
+func TestProgramsKnowTheirArguments(t *testing.T) {
+	for _, name := range []string{"enforcer", "webhook"} {
+		if err := build(repository, name, "./cmd/"+name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	forEveryVariant(t, func(t *testing.T, all []object) {
+		for _, o := range all {
+			pod, _ := podOf(o)
+			for _, c := range pod.Containers {
+				program := filepath.Join(programs, programOf(c.Image))
+				cmd := exec.CommandContext(t.Context(), program, append(slices.Clone(c.Args), "--help")...)
+				if out, err := cmd.CombinedOutput(); err != nil {
+					t.Errorf("%s: %s %s: %v\n%s", o, programOf(c.Image), strings.Join(c.Args, " "), err, out)
+				}
+			}
+		}
+	})
+}
+
+// programOf is the program of an image of ours, such as webhook of tierwall/webhook:0.1.0.
+func programOf(image string) string {
+	name, _, _ := strings.Cut(filepath.Base(image), ":")
+	return name
+}

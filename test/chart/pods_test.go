@@ -1,0 +1,142 @@
+package chart
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+)
+
+// podOf is the pod that an object is or makes.
+func podOf(o object) (corev1.PodSpec, bool) {
+	switch w := o.Object.(type) {
+	case *appsv1.DaemonSet:
+		return w.Spec.Template.Spec, true
+	case *appsv1.Deployment:
+		return w.Spec.Template.Spec, true
+	case *batchv1.Job:
+		return w.Spec.Template.Spec, true
+	case *corev1.Pod:
+		return w.Spec, true
+	}
+	return corev1.PodSpec{}, false
+}
+
+func isEnforcer(o object) bool { return o.String() == "DaemonSet tierwall-enforcer" }
+
+// nodeRights is all that the node agent has beyond the "restricted" Pod Security Standard.
+var nodeRights = []string{
+	"hostNetwork", "hostPath /run/xtables.lock", "runs as root", "capability NET_ADMIN", "capability NET_RAW",
+}
+
+func TestPodsAreRestricted(t *testing.T) {
+	forEveryVariant(t, func(t *testing.T, all []object) {
+		agents := 0
+		for _, o := range all {
+			pod, ok := podOf(o)
+			if !ok {
+				continue
+			}
+			got := beyondRestricted(pod)
+			var want []string
+			if isEnforcer(o) {
+				agents++
+				want = nodeRights
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("%s has beyond what is restricted %q, want %q", o, got, want)
+			}
+		}
+		if agents != 1 {
+			t.Errorf("%d node agents are rendered", agents)
+		}
+	})
+}
+
+// beyondRestricted says what a pod has that the "restricted" Pod Security
+// Standard refuses, and a root file system that it can write.
+func beyondRestricted(pod corev1.PodSpec) []string {
+	var out []string
+	add := func(bad bool, format string, args ...any) {
+		if bad {
+			out = append(out, fmt.Sprintf(format, args...))
+		}
+	}
+	add(pod.HostNetwork, "hostNetwork")
+	add(pod.HostPID, "hostPID")
+	add(pod.HostIPC, "hostIPC")
+	for _, v := range pod.Volumes {
+		if v.HostPath != nil {
+			add(true, "hostPath %s", v.HostPath.Path)
+		}
+	}
+	security := pod.SecurityContext
+	if security == nil {
+		return append(out, "no securityContext")
+	}
+	add(security.SeccompProfile == nil || security.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault, "no seccomp profile")
+	add(security.RunAsNonRoot == nil || !*security.RunAsNonRoot, "runs as root")
+	for _, c := range slices.Concat(pod.InitContainers, pod.Containers) {
+		out = append(out, containerBeyondRestricted(c)...)
+	}
+	return out
+}
+
+func containerBeyondRestricted(c corev1.Container) []string {
+	s := c.SecurityContext
+	if s == nil || s.Capabilities == nil {
+		return []string{"container " + c.Name + " has no securityContext"}
+	}
+	var out []string
+	if s.Privileged != nil && *s.Privileged {
+		out = append(out, "privileged")
+	}
+	if s.AllowPrivilegeEscalation == nil || *s.AllowPrivilegeEscalation {
+		out = append(out, "privilege escalation")
+	}
+	if s.ReadOnlyRootFilesystem == nil || !*s.ReadOnlyRootFilesystem {
+		out = append(out, "writes its root file system")
+	}
+	if !slices.Equal(s.Capabilities.Drop, []corev1.Capability{"ALL"}) {
+		out = append(out, "keeps capabilities")
+	}
+	for _, capability := range s.Capabilities.Add {
+		out = append(out, "capability "+string(capability))
+	}
+	return out
+}
+
+func TestPodsSayWhatTheyNeed(t *testing.T) {
+	forEveryVariant(t, func(t *testing.T, all []object) {
+		for _, o := range all {
+			pod, ok := podOf(o)
+			if !ok {
+				continue
+			}
+			if pod.ServiceAccountName == "" {
+				t.Errorf("%s runs as the default service account", o)
+			}
+			for _, c := range pod.Containers {
+				if c.Resources.Requests.Memory().IsZero() || c.Resources.Limits.Memory().IsZero() {
+					t.Errorf("%s: container %s has no request or no limit of memory", o, c.Name)
+				}
+				if !strings.Contains(c.Image, ":") || strings.HasSuffix(c.Image, ":latest") {
+					t.Errorf("%s: image %s is not pinned", o, c.Image)
+				}
+			}
+		}
+	})
+}
+
+// TestImagePullSecretsReachEveryPod: a private registry holds all images or none.
+func TestImagePullSecretsReachEveryPod(t *testing.T) {
+	for _, o := range objects(t, variant{args: []string{"--set", "imagePullSecrets[0].name=registry"}}) {
+		if pod, ok := podOf(o); ok && (len(pod.ImagePullSecrets) != 1 || pod.ImagePullSecrets[0].Name != "registry") {
+			t.Errorf("%s cannot pull from a private registry", o)
+		}
+	}
+}

@@ -1,0 +1,29 @@
+package chart
+
+// A variant is a way to install the chart. Every test of what is rendered
+// holds for all of them.
+type variant struct {
+	name string
+	args []string
+}
+
+var variants = []variant{
+	{name: "default"},
+	{name: "cert-manager", args: []string{"--api-versions", "cert-manager.io/v1"}},
+	{name: "allow", args: []string{
+		"--set", "defaultAction=Allow",
+		"--set", "namespaceDefaultActions.prod=Deny",
+		"--set", "exemptNamespaces={monitoring}",
+		"--set", "certificates.provider=self",
+		"--set", "dns.namespace=dns",
+		"--set", "dns.addresses={169.254.20.10/32}",
+		"--set", "imagePullSecrets[0].name=registry",
+		"--set", "guardrails=null",
+		"--set", "uninstall.keepCRDs=true",
+	}},
+	{name: "corporate-issuer", args: []string{
+		"--set", "certificates.provider=cert-manager",
+		"--set", "certificates.issuerRef.name=corporate",
+		"--set", "certificates.issuerRef.kind=ClusterIssuer",
+	}},
+}
