@@ -34,8 +34,9 @@ func (h *RoleLabel) Handle(_ context.Context, req admission.Request) admission.R
 		return admission.Allowed("").WithWarnings("tierwall labels this pod later: " + err.Error())
 	}
 	match := roles.New(snapshot.TierRoles).Of(req.Namespace, pod.Spec.ServiceAccountName, pod.Labels)
-	answer := admission.Patched("", labelPatch(pod.Labels, match.Role)...)
-	if forged, has := pod.Labels[v1alpha1.RoleLabel]; has && forged != match.Role {
+	patch := labelPatch(pod.Labels, match.Role)
+	answer := admission.Patched("", patch...)
+	if forged, has := pod.Labels[v1alpha1.RoleLabel]; has && len(patch) > 0 {
 		return answer.WithWarnings(overwritten(forged, match))
 	}
 	return answer

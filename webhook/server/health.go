@@ -17,7 +17,7 @@ func (s *Server) addChecks() error {
 		"certificate": func(*http.Request) error { return s.hasCertificate() },
 		"cluster":     func(*http.Request) error { return s.hasCluster() },
 		"guardrails":  func(*http.Request) error { return s.hasGuardrails() },
-		"server":      s.manager.GetWebhookServer().StartedChecker(),
+		"server":      s.serves,
 	}
 	for name, check := range checks {
 		if err := s.manager.AddReadyzCheck(name, check); err != nil {
@@ -46,16 +46,20 @@ func (s *Server) hasGuardrails() error {
 	return nil
 }
 
+// serves connects to the webhook's own port; without a certificate that would only fail.
+func (s *Server) serves(req *http.Request) error {
+	if err := s.hasCertificate(); err != nil {
+		return err
+	}
+	return s.manager.GetWebhookServer().StartedChecker()(req)
+}
+
 // reachable says why the API server's requests would not be answered, or nil.
 func (s *Server) reachable(ctx context.Context) error {
-	started := s.manager.GetWebhookServer().StartedChecker()
-	for _, err := range []error{s.hasCluster(), s.hasGuardrails(), s.hasCertificate()} {
+	for _, err := range []error{s.hasCluster(), s.hasGuardrails(), s.serves(nil)} {
 		if err != nil {
 			return err
 		}
-	}
-	if err := started(nil); err != nil {
-		return err
 	}
 	if !s.options.AwaitEndpoints {
 		return nil

@@ -1,0 +1,166 @@
+//go:build admission
+
+package admission
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/tierwall/tierwall/test/cluster"
+)
+
+// The users of the API server; a user's token is its name.
+const (
+	admin        = "admin"
+	webhookUser  = "system:serviceaccount:tierwall-system:tierwall-webhook"
+	startTimeout = time.Minute
+)
+
+// apiServer is a kube-apiserver with its etcd.
+type apiServer struct {
+	dir  string
+	url  string
+	stop []func()
+}
+
+// startAPIServer starts both and waits until they answer.
+func startAPIServer(ctx context.Context, dir string) (*apiServer, error) {
+	s := &apiServer{dir: dir}
+	ports, err := freePorts(3)
+	if err != nil {
+		return nil, err
+	}
+	client, peer := fmt.Sprintf("http://127.0.0.1:%d", ports[0]), fmt.Sprintf("http://127.0.0.1:%d", ports[1])
+	s.url = fmt.Sprintf("https://127.0.0.1:%d", ports[2])
+	if err := s.start("etcd", "--data-dir="+filepath.Join(dir, "etcd"), "--unsafe-no-fsync", "--log-level=error",
+		"--listen-client-urls="+client, "--advertise-client-urls="+client, "--listen-peer-urls="+peer,
+		"--initial-advertise-peer-urls="+peer, "--initial-cluster=default="+peer); err != nil {
+		return s, err
+	}
+	flags, err := s.flags(client, ports[2])
+	if err != nil {
+		return s, err
+	}
+	if err := s.start("kube-apiserver", flags...); err != nil {
+		return s, err
+	}
+	return s, s.wait(ctx)
+}
+
+func (s *apiServer) flags(etcd string, port int) ([]string, error) {
+	key, err := s.writeKey()
+	if err != nil {
+		return nil, err
+	}
+	tokens := filepath.Join(s.dir, "tokens.csv")
+	lines := fmt.Sprintf("%s,%s,1,system:masters\n%s,%s,2,\"system:serviceaccounts,system:serviceaccounts:tierwall-system\"\n",
+		admin, admin, webhookUser, webhookUser)
+	if err := os.WriteFile(tokens, []byte(lines), 0o600); err != nil {
+		return nil, err
+	}
+	return []string{
+		"--etcd-servers=" + etcd, "--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", port),
+		"--cert-dir=" + filepath.Join(s.dir, "certs"), "--service-cluster-ip-range=10.0.0.0/24",
+		"--endpoint-reconciler-type=none", "--authorization-mode=RBAC", "--token-auth-file=" + tokens,
+		"--allow-privileged=true", "--service-account-issuer=https://kubernetes.default.svc",
+		"--service-account-key-file=" + key, "--service-account-signing-key-file=" + key,
+	}, nil
+}
+
+// writeKey writes the key that service account tokens are signed with.
+func (s *apiServer) writeKey() (string, error) {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(s.dir, "service-account.key")
+	block := &pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)}
+	return path, os.WriteFile(path, pem.EncodeToMemory(block), 0o600)
+}
+
+// start starts a program that ends with the test at the latest.
+func (s *apiServer) start(program string, args ...string) error {
+	path, err := cluster.Program(program)
+	if err != nil {
+		return err
+	}
+	log, err := os.Create(filepath.Join(s.dir, program+".log"))
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command(path, args...)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start %s: %w", program, err)
+	}
+	s.stop = append(s.stop, func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		log.Close()
+	})
+	return nil
+}
+
+func (s *apiServer) close() {
+	for i := len(s.stop) - 1; i >= 0; i-- {
+		s.stop[i]()
+	}
+}
+
+// wait waits until the API server is ready.
+func (s *apiServer) wait(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	var last error
+	for ctx.Err() == nil {
+		if client, err := kubernetes.NewForConfig(s.config(admin)); err == nil {
+			if last = client.RESTClient().Get().AbsPath("/readyz").Do(ctx).Error(); last == nil {
+				return nil
+			}
+		} else {
+			last = err
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	log, _ := os.ReadFile(filepath.Join(s.dir, "kube-apiserver.log"))
+	lines := strings.Split(strings.TrimSpace(string(log)), "\n")
+	return fmt.Errorf("kube-apiserver is not ready after %v: %w\n%s", startTimeout, last,
+		strings.Join(lines[max(0, len(lines)-20):], "\n"))
+}
+
+// config is for a client that is the user.
+func (s *apiServer) config(user string) *rest.Config {
+	return &rest.Config{
+		Host: s.url, BearerToken: user, QPS: -1,
+		TLSClientConfig: rest.TLSClientConfig{CAFile: filepath.Join(s.dir, "certs", "apiserver.crt")},
+	}
+}
+
+// freePorts are ports of the loopback interface that nobody listens on.
+func freePorts(n int) ([]int, error) {
+	var out []int
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer l.Close()
+		out = append(out, l.Addr().(*net.TCPAddr).Port)
+	}
+	return out, nil
+}
