@@ -2,6 +2,7 @@ package compile
 
 import (
 	"fmt"
+	"strconv"
 
 	"github.com/tierwall/tierwall/policy"
 )
@@ -20,4 +21,4 @@ func (r *reporter) report(field, format string, args ...any) {
 }
 
 // item is the JSON pointer of an element of a list.
-func item(list string, i int) string { return fmt.Sprintf("%s/%d", list, i) }
+func item(list string, i int) string { return list + "/" + strconv.Itoa(i) }

@@ -139,6 +139,6 @@ func sortedKeys[V any](m map[string]V) []string {
 }
 
 // escape makes a key a part of a JSON pointer (RFC 6901, section 3).
-func escape(key string) string {
-	return strings.NewReplacer("~", "~0", "/", "~1").Replace(key)
-}
+func escape(key string) string { return pointerEscapes.Replace(key) }
+
+var pointerEscapes = strings.NewReplacer("~", "~0", "/", "~1")

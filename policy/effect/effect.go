@@ -45,7 +45,8 @@ type Row struct {
 	From      Peer      `json:"from"`
 	To        Peer      `json:"to"`
 	// Ports are such as "TCP/5432", "TCP/8000-8080", or "any": every port of every
-	// protocol is open now and not all were before.
+	// protocol is open now and not all were before. "TCP/http" is a named port of pods that
+	// do not exist yet, and can turn out to be any number.
 	Ports []string `json:"ports"`
 	// Potential is true when the flow cannot happen at present: one of the sides has no
 	// pods, or Blocked.
@@ -78,6 +79,8 @@ type Peer struct {
 	NamespaceLabels map[string]string `json:"namespaceLabels"`
 	// Name is the first pod's name, or the network in CIDR notation.
 	Name string `json:"name"`
+	// Except are networks within a network that the row is not about.
+	Except []string `json:"except,omitempty"`
 	// Role is the tier role, as computed from TierRoles.
 	Role string `json:"role"`
 	// Labels are those labels that some selector mentions, with the computed role.

@@ -1,0 +1,74 @@
+package effect
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/policy/roles"
+)
+
+const roleLabel = v1alpha1.RoleLabel
+
+// nobody is a service account that no TierRole names.
+const nobody = "tierwall.nobody"
+
+// candidate is what a pod can be to hold a role, or none.
+type candidate struct {
+	serviceAccount string
+	labels         map[string]string
+}
+
+// tierRole is the candidates that a TierRole binds, and where.
+type tierRole struct {
+	namespaces []string
+	candidates []candidate
+}
+
+// bindings are the TierRoles that bind anything, with a candidate for each
+// service account and each combination of labels.
+func bindings(tierRoles []*v1alpha1.TierRole) []tierRole {
+	sorted := slices.SortedFunc(slices.Values(tierRoles), func(a, b *v1alpha1.TierRole) int { return compareText(a.Name, b.Name) })
+	var out []tierRole
+	for _, tr := range sorted {
+		if len(roles.Validate(tr)) > 0 {
+			continue
+		}
+		labelSets := []map[string]string{{}}
+		if tr.Spec.PodSelector != nil {
+			labelSets, _ = witnesses(tr.Spec.PodSelector, roleLabel)
+		}
+		accounts := tr.Spec.ServiceAccounts
+		if len(accounts) == 0 {
+			accounts = []string{nobody}
+		}
+		b := tierRole{namespaces: tr.Spec.Namespaces}
+		for _, account := range accounts {
+			for _, l := range labelSets {
+				b.candidates = append(b.candidates, candidate{account, l})
+			}
+		}
+		out = append(out, b)
+	}
+	return out
+}
+
+// candidates are what pods of a namespace can be, by the TierRoles: one
+// candidate for each role, and one that no TierRole names.
+func (u *universe) candidates(namespace string) []candidate {
+	out := []candidate{{nobody, map[string]string{}}}
+	seen := map[string]bool{}
+	for _, b := range u.tierRoles {
+		if !slices.Contains(b.namespaces, namespace) {
+			continue
+		}
+		for _, c := range b.candidates {
+			role := u.roles[is].Of(namespace, c.serviceAccount, c.labels).Role
+			if key := role + "\x00" + canonical(c.labels); !seen[key] {
+				seen[key] = true
+				out = append(out, candidate{c.serviceAccount, maps.Clone(c.labels)})
+			}
+		}
+	}
+	return out
+}

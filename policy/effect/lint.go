@@ -1,0 +1,76 @@
+package effect
+
+import (
+	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+)
+
+// lint says what looks wrong with the changed policies that there are after the change.
+func lint(u *universe, policies []*terms) Lint {
+	l := emptyLint()
+	for _, t := range policies {
+		if len(u.selected(t.subject)) == 0 {
+			l.SelectsNothing = true
+		}
+		for _, p := range t.peers {
+			if p.ref != (Ref{}) && len(u.selected(p)) == 0 {
+				l.DeadPeers = append(l.DeadPeers, p.ref)
+			}
+		}
+		for _, n := range t.ports {
+			if destinations := u.destinations(t, n); len(destinations) > 0 && !slices.ContainsFunc(destinations, n.has) {
+				l.NamedPortsUnresolved = append(l.NamedPortsUnresolved, n.ref)
+			}
+		}
+	}
+	return l
+}
+
+// destinations are the groups that a rule's port name is looked up in.
+func (u *universe) destinations(t *terms, n namedPort) []*group {
+	switch {
+	case directionOf[n.direction] == Ingress:
+		return u.selected(t.subject)
+	case len(n.peers) == 0:
+		return u.selected(selection{namespaces: everything, pods: everything})
+	}
+	var out []*group
+	for _, p := range n.peers {
+		out = append(out, u.selected(p)...)
+	}
+	return out
+}
+
+func (n namedPort) has(g *group) bool {
+	for _, p := range g.kinds[is].like.Ports {
+		if p.Name == n.name && p.Protocol == n.protocol {
+			return true
+		}
+	}
+	return false
+}
+
+// selected are the groups of existing pods that a selection matches after the change.
+func (u *universe) selected(s selection) []*group {
+	pods, err := metav1.LabelSelectorAsSelector(s.pods)
+	if err != nil {
+		return nil
+	}
+	inNamespace := func(n *namespace) bool { return n.name == s.namespace }
+	if s.namespaces != nil {
+		namespaces, err := metav1.LabelSelectorAsSelector(s.namespaces)
+		if err != nil {
+			return nil
+		}
+		inNamespace = func(n *namespace) bool { return namespaces.Matches(n.seen(is)) }
+	}
+	var out []*group
+	for _, g := range u.groups {
+		if k := g.kinds[is]; k != nil && g.pods > 0 && inNamespace(g.namespace) && pods.Matches(labels.Set(k.labels)) {
+			out = append(out, g)
+		}
+	}
+	return out
+}

@@ -1,0 +1,76 @@
+package effect
+
+import (
+	"net/netip"
+	"slices"
+)
+
+// network is a network that policies mention, less those within it that they
+// mention too: every rule treats what is left alike, so that one address of it
+// answers for all.
+type network struct {
+	prefix netip.Prefix
+	within []*network
+	// probe is an address that is in none of within; void when none is left.
+	probe netip.Addr
+}
+
+// networksOf are the networks as trees, everything of each IP family at the roots.
+func networksOf(prefixes []netip.Prefix, taken map[netip.Addr]bool) []*network {
+	all := append(slices.Clone(prefixes), netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0"))
+	slices.SortFunc(all, netip.Prefix.Compare)
+	all = slices.Compact(all)
+	slices.SortStableFunc(all, func(a, b netip.Prefix) int { return a.Bits() - b.Bits() })
+	var roots []*network
+	for _, p := range all {
+		insert(&roots, &network{prefix: p})
+	}
+	for _, r := range roots {
+		r.findProbe(taken)
+	}
+	return roots
+}
+
+func insert(into *[]*network, n *network) {
+	for _, parent := range *into {
+		if parent.prefix.Overlaps(n.prefix) {
+			insert(&parent.within, n)
+			return
+		}
+	}
+	*into = append(*into, n)
+}
+
+func (n *network) findProbe(taken map[netip.Addr]bool) {
+	n.probe, _ = outside(n.prefix, n.within, taken)
+	for _, w := range n.within {
+		w.findProbe(taken)
+	}
+}
+
+// outside is an address of a prefix that is in none of the holes and not taken.
+func outside(p netip.Prefix, holes []*network, taken map[netip.Addr]bool) (netip.Addr, bool) {
+	var overlapping []*network
+	for _, h := range holes {
+		if h.prefix.Overlaps(p) {
+			overlapping = append(overlapping, h)
+			if h.prefix.Bits() <= p.Bits() {
+				return netip.Addr{}, false
+			}
+		}
+	}
+	if len(overlapping) == 0 {
+		for a := p.Addr(); p.Contains(a); a = a.Next() {
+			if !taken[a] {
+				return a, true
+			}
+		}
+		return netip.Addr{}, false
+	}
+	low := netip.PrefixFrom(p.Addr(), p.Bits()+1)
+	high := netip.PrefixFrom(last(low).Next(), p.Bits()+1)
+	if a, ok := outside(high, overlapping, taken); ok {
+		return a, true
+	}
+	return outside(low, overlapping, taken)
+}

@@ -1,0 +1,207 @@
+package effect
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/eval"
+)
+
+// protocols are those whose ports policies can name.
+var protocols = []policy.Protocol{policy.TCP, policy.UDP, policy.SCTP}
+
+// anyNumber is the port of a named port whose number nobody knows yet, as its pod does not exist.
+const anyNumber = 0
+
+// span is consecutive ports of one protocol that every rule treats alike.
+type span struct {
+	protocol    policy.Protocol
+	first, last uint16
+}
+
+// spans cuts the ports of all protocols at the bounds of all rules. The last
+// stands for what has no ports.
+func spans(programs ...*policy.Program) []span {
+	cuts := map[policy.Protocol]map[int]bool{}
+	for _, p := range protocols {
+		cuts[p] = map[int]bool{0: true, 1: true}
+	}
+	cut := func(p policy.Protocol, first, last uint16) {
+		if cuts[p] != nil {
+			cuts[p][int(first)], cuts[p][int(last)+1] = true, true
+		}
+	}
+	for _, program := range programs {
+		forEachPort(program, cut)
+	}
+	var out []span
+	for _, p := range protocols {
+		bounds := slices.Sorted(maps.Keys(cuts[p]))
+		for i, first := range bounds {
+			last := policy.MaxPort
+			if i+1 < len(bounds) {
+				last = bounds[i+1] - 1
+			}
+			if first <= policy.MaxPort {
+				out = append(out, span{p, uint16(first), uint16(last)})
+			}
+		}
+	}
+	return append(out, span{protocol: policy.ICMP})
+}
+
+func forEachPort(program *policy.Program, do func(policy.Protocol, uint16, uint16)) {
+	for _, classes := range program.Classes {
+		for _, c := range classes {
+			for _, t := range c.Tiers {
+				for _, r := range t.Rules {
+					for _, p := range r.Ports {
+						if p.Named == "" {
+							do(p.Protocol, p.First, p.Last)
+						}
+					}
+				}
+			}
+		}
+	}
+	for _, s := range program.Sets {
+		if s.Kind == policy.AddressPorts {
+			for _, e := range s.Elements {
+				do(e.Protocol, e.Port, e.Port)
+			}
+		}
+	}
+}
+
+// answer is what a class says of a peer, span by span.
+type answer struct {
+	allows []bool
+	why    []policy.Why
+}
+
+// ask evaluates a class; one that is nil allows nothing.
+func ask(program *policy.Program, c *policy.Class, peer netip.Addr, spans []span) answer {
+	a := answer{make([]bool, len(spans)), make([]policy.Why, len(spans))}
+	if c == nil {
+		return a
+	}
+	for i, s := range spans {
+		protocol := s.protocol
+		if protocol == policy.ICMP && peer.Is6() {
+			protocol = policy.ICMPv6
+		}
+		a.why[i] = eval.Class(program, c, peer, protocol, s.first)
+		a.allows[i] = a.why[i].Verdict == policy.Allow
+	}
+	return a
+}
+
+// all says whether every port of every protocol is allowed.
+func (a answer) all(spans []span) bool {
+	for i, s := range spans {
+		if s.protocol != policy.ICMP && !a.allows[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// opening is what one answer allows and another does not.
+type opening struct {
+	// spans are the indices of the ports that are open in addition.
+	spans []int
+	// any is true when every port is open, and not all were before.
+	any bool
+	via []policy.Why
+}
+
+func (o *opening) none() bool { return o == nil || len(o.spans) == 0 }
+
+// open compares two answers.
+func open(before, after answer, spans []span) *opening {
+	o := &opening{}
+	seen := map[policy.RuleID]bool{}
+	for i := range spans {
+		if !after.allows[i] || before.allows[i] {
+			continue
+		}
+		o.spans = append(o.spans, i)
+		if rule := after.why[i].Rule; !seen[rule] {
+			seen[rule] = true
+			o.via = append(o.via, after.why[i])
+		}
+	}
+	o.any = len(o.spans) > 0 && after.all(spans)
+	return o
+}
+
+// with is both openings together.
+func (o *opening) with(p *opening) *opening {
+	if o.none() {
+		return p
+	}
+	if p.none() {
+		return o
+	}
+	out := &opening{spans: slices.Concat(o.spans, p.spans), any: o.any || p.any, via: slices.Clone(o.via)}
+	slices.Sort(out.spans)
+	out.spans = slices.Compact(out.spans)
+	for _, w := range p.via {
+		if !slices.ContainsFunc(out.via, func(v policy.Why) bool { return v.Rule == w.Rule }) {
+			out.via = append(out.via, w)
+		}
+	}
+	return out
+}
+
+// text is the ports in words. Names are those of ports whose number is not known.
+func (o *opening) text(spans []span, names func(policy.RuleID, policy.Protocol) []string) []string {
+	if o.any {
+		return []string{"any"}
+	}
+	var out []string
+	for n := 0; n < len(o.spans); n++ {
+		s := spans[o.spans[n]]
+		if s.protocol == policy.ICMP {
+			continue
+		}
+		if s.first == anyNumber {
+			for _, w := range o.via {
+				out = append(out, names(w.Rule, s.protocol)...)
+			}
+			continue
+		}
+		for n+1 < len(o.spans) && o.spans[n+1] == o.spans[n]+1 && spans[o.spans[n+1]].protocol == s.protocol {
+			n++
+		}
+		s.last = spans[o.spans[n]].last
+		out = append(out, policy.Port{Protocol: s.protocol, First: s.first, Last: s.last}.String())
+	}
+	if len(out) == 0 {
+		out = []string{"any"} // what has no ports, and all that has was open before
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// portNames are the names of ports that a rule goes by, as "TCP/http".
+func portNames(all []*terms) func(policy.RuleID, policy.Protocol) []string {
+	names := map[Ref][]namedPort{}
+	for _, t := range all {
+		for _, p := range t.ports {
+			names[p.rule] = append(names[p.rule], p)
+		}
+	}
+	return func(id policy.RuleID, protocol policy.Protocol) []string {
+		var out []string
+		for _, p := range names[Ref{Policy: id.Object(), Rule: id.Field}] {
+			if p.protocol == protocol {
+				out = append(out, fmt.Sprintf("%s/%s", protocol, p.name))
+			}
+		}
+		return out
+	}
+}

@@ -1,0 +1,176 @@
+package effect
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/compile"
+)
+
+// standIn is a group in the programs: a subject and a peer, each with an
+// address of each IP family.
+type standIn struct {
+	*group
+	subject, peer [2]netip.Addr
+}
+
+// reserved are where addresses are taken from when nodes have no pod CIDRs
+// (RFC 1112, section 4; RFC 6666).
+var reserved = []netip.Prefix{netip.MustParsePrefix("240.0.0.0/4"), netip.MustParsePrefix("100::/64")}
+
+// addresses hands out addresses for stand-ins, from the networks of pods where
+// they are known, so that policies about those networks match them. It avoids
+// networks within those, which are about certain pods only.
+type addresses struct {
+	pools [2][]netip.Prefix // by family
+	avoid []netip.Prefix
+	next  [2]netip.Addr
+	taken map[netip.Addr]bool
+}
+
+// families are the indices of IPv4 and IPv6.
+var families = [...]int{0, 1}
+
+func familyOf(a netip.Addr) int {
+	if a.Is4() {
+		return 0
+	}
+	return 1
+}
+
+func newAddresses(nodes []*compile.Node, networks []netip.Prefix) *addresses {
+	a := &addresses{taken: map[netip.Addr]bool{}}
+	for _, n := range nodes {
+		for _, p := range n.PodCIDRs {
+			if p.IsValid() {
+				a.pools[familyOf(p.Addr())] = append(a.pools[familyOf(p.Addr())], p.Masked())
+			}
+		}
+		for _, addr := range n.Addrs {
+			a.avoid = append(a.avoid, netip.PrefixFrom(addr, addr.BitLen()))
+		}
+	}
+	for _, f := range families {
+		slices.SortFunc(a.pools[f], netip.Prefix.Compare)
+		for _, n := range networks {
+			inside := func(p netip.Prefix) bool { return p.Overlaps(n) && n.Bits() > p.Bits() }
+			if slices.ContainsFunc(a.pools[f], inside) {
+				a.avoid = append(a.avoid, n)
+			}
+		}
+		a.pools[f] = append(slices.Compact(a.pools[f]), reserved[f])
+		a.next[f] = a.pools[f][0].Addr()
+	}
+	return a
+}
+
+// take is the next address of a family.
+func (a *addresses) take(f int) netip.Addr {
+	for {
+		for len(a.pools[f]) > 1 && !a.pools[f][0].Contains(a.next[f]) {
+			a.pools[f] = a.pools[f][1:]
+			a.next[f] = a.pools[f][0].Addr()
+		}
+		addr := a.next[f]
+		a.next[f] = addr.Next()
+		if hole := slices.IndexFunc(a.avoid, func(p netip.Prefix) bool { return p.Contains(addr) }); hole >= 0 {
+			a.next[f] = last(a.avoid[hole]).Next()
+			continue
+		}
+		a.taken[addr] = true
+		return addr
+	}
+}
+
+// last is the highest address of a network.
+func last(p netip.Prefix) netip.Addr {
+	bytes := p.Masked().Addr().AsSlice()
+	for i := p.Bits(); i < len(bytes)*8; i++ {
+		bytes[i/8] |= 1 << (7 - i%8)
+	}
+	addr, _ := netip.AddrFromSlice(bytes)
+	return addr
+}
+
+func standIns(groups []*group, a *addresses) []*standIn {
+	out := make([]*standIn, len(groups))
+	for i, g := range groups {
+		out[i] = &standIn{group: g}
+		for _, f := range families {
+			out[i].subject[f], out[i].peer[f] = a.take(f), a.take(f)
+		}
+	}
+	return out
+}
+
+// side is the compiled state of one moment.
+type side struct {
+	program *policy.Program
+	sets    []policy.SetID // sorted
+	// classes are the subjects' classes in each direction; nil of those not there.
+	classes map[*standIn][2]*policy.Class
+	marks   map[netip.Addr]string
+}
+
+// newSide compiles the policies of a snapshot for the stand-ins.
+func newSide(m moment, s *compile.Snapshot, u *universe, members []*standIn) *side {
+	of := *s
+	of.Pods, of.Namespaces = nil, nil
+	for _, n := range u.byName {
+		of.Namespaces = append(of.Namespaces, &compile.Namespace{Name: n.name, Labels: n.labels[m]})
+	}
+	index := map[string]*standIn{}
+	for i, member := range members {
+		if member.kinds[m] == nil {
+			continue
+		}
+		name := fmt.Sprintf("%06d", i)
+		index[member.namespace.name+"/"+name] = member
+		of.Pods = append(of.Pods, member.pod(m, name, member.subject), member.pod(m, name+"-peer", member.peer))
+	}
+	program, _ := compile.Compile(&of, "")
+	out := &side{program: program, classes: map[*standIn][2]*policy.Class{}, marks: map[netip.Addr]string{}}
+	for id := range program.Sets {
+		out.sets = append(out.sets, id)
+	}
+	slices.Sort(out.sets)
+	for _, e := range program.Endpoints {
+		if member := index[e.Key()]; member != nil {
+			out.classes[member] = [2]*policy.Class{program.Classes[0][e.Class[0]], program.Classes[1][e.Class[1]]}
+		}
+	}
+	return out
+}
+
+func (s *standIn) pod(m moment, name string, addrs [2]netip.Addr) *compile.Pod {
+	p := *s.kinds[m].like
+	p.Name, p.UID, p.Node, p.Addrs = name, "", "", addrs[:]
+	p.HostNetwork, p.Ended, p.Terminating, p.Created = false, false, false, 0
+	return &p
+}
+
+// mark is what the sets of the program know of an address: addresses with the
+// same mark are the same to every rule.
+func (s *side) mark(a netip.Addr) string {
+	if m, ok := s.marks[a]; ok {
+		return m
+	}
+	var b []byte
+	for i, id := range s.sets {
+		set := s.program.Sets[id]
+		from, _ := slices.BinarySearchFunc(set.Elements, a, func(e policy.Element, a netip.Addr) int {
+			if e.Prefix.Contains(a) {
+				return 0
+			}
+			return e.Prefix.Addr().Compare(a)
+		})
+		for ; from < len(set.Elements) && set.Elements[from].Prefix.Contains(a); from++ {
+			e := set.Elements[from]
+			b = append(b, byte(i>>16), byte(i>>8), byte(i), byte(e.Protocol), byte(e.Port>>8), byte(e.Port))
+		}
+	}
+	s.marks[a] = string(b)
+	return string(b)
+}

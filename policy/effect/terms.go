@@ -1,0 +1,217 @@
+package effect
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
+
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/compile"
+)
+
+// terms are the selectors, networks and port names that a policy mentions. They
+// say which pods and addresses are worth asking the compiled program about, not
+// what the policy does: that is for the compiler alone to say.
+type terms struct {
+	id       policy.RuleID
+	spec     any
+	subject  selection
+	peers    []selection
+	networks []netip.Prefix
+	ports    []namedPort
+}
+
+// selection is pods, by their namespace and labels.
+type selection struct {
+	ref Ref
+	// namespaces is nil when the one namespace named is meant.
+	namespaces *metav1.LabelSelector
+	namespace  string
+	pods       *metav1.LabelSelector
+}
+
+// namedPort is a port name that a rule goes by.
+type namedPort struct {
+	ref       Ref
+	rule      Ref
+	name      string
+	protocol  policy.Protocol
+	direction policy.Direction
+	peers     []selection // of the rule; none is any
+}
+
+var everything = &metav1.LabelSelector{}
+
+// termsOf are the terms of all policies of a snapshot, by object.
+func termsOf(s *compile.Snapshot) map[string]*terms {
+	out := make(map[string]*terms, len(s.NetworkPolicies)+len(s.ClusterNetworkPolicies))
+	for _, np := range s.NetworkPolicies {
+		t := networkPolicyTerms(np)
+		out[t.id.Object()] = t
+	}
+	for _, cnp := range s.ClusterNetworkPolicies {
+		t := clusterPolicyTerms(cnp)
+		out[t.id.Object()] = t
+	}
+	return out
+}
+
+// changed are the terms of policies that are new or have another spec, and of
+// those that go, sorted by object. When no policy changed it is all of them:
+// any may bear on what did.
+func changed(before, after map[string]*terms) []*terms {
+	var out []*terms
+	for name, t := range after {
+		if old := before[name]; old == nil || !apiequality.Semantic.DeepEqual(old.spec, t.spec) {
+			out = append(out, t)
+			if old != nil {
+				out = append(out, old)
+			}
+		}
+	}
+	for name, t := range before {
+		if after[name] == nil {
+			out = append(out, t)
+		}
+	}
+	if len(out) == 0 {
+		out = slices.Collect(maps.Values(after))
+	}
+	slices.SortStableFunc(out, func(a, b *terms) int { return compareText(a.id.Object(), b.id.Object()) })
+	return out
+}
+
+func networkPolicyTerms(np *networkingv1.NetworkPolicy) *terms {
+	id := policy.RuleID{Kind: compile.NetworkPolicyKind, Namespace: np.Namespace, Name: np.Name}
+	t := &terms{id: id, spec: np.Spec}
+	t.subject = selection{ref: t.ref("/spec/podSelector"), namespace: np.Namespace, pods: &np.Spec.PodSelector}
+	for i, r := range np.Spec.Ingress {
+		t.addRule(policy.Ingress, i, "from", r.From, r.Ports)
+	}
+	for i, r := range np.Spec.Egress {
+		t.addRule(policy.Egress, i, "to", r.To, r.Ports)
+	}
+	return t
+}
+
+func (t *terms) ref(field string) Ref { return Ref{Policy: t.id.Object(), Rule: field} }
+
+func (t *terms) addRule(d policy.Direction, i int, list string, peers []networkingv1.NetworkPolicyPeer, ports []networkingv1.NetworkPolicyPort) {
+	field := fmt.Sprintf("/spec/%s/%d", d, i)
+	var selections []selection
+	for j, p := range peers {
+		at := t.ref(fmt.Sprintf("%s/%s/%d", field, list, j))
+		switch {
+		case p.IPBlock != nil:
+			t.addNetworks(append([]string{p.IPBlock.CIDR}, p.IPBlock.Except...)...)
+		case p.PodSelector != nil || p.NamespaceSelector != nil:
+			s := selection{ref: at, namespaces: p.NamespaceSelector, namespace: t.id.Namespace, pods: p.PodSelector}
+			if s.pods == nil {
+				s.pods = everything
+			}
+			selections = append(selections, s)
+		}
+	}
+	t.peers = append(t.peers, selections...)
+	if len(peers) == 0 {
+		t.peers = append(t.peers, selection{namespaces: everything, pods: everything})
+	}
+	for j, p := range ports {
+		if p.Port == nil || p.Port.Type != intstr.String {
+			continue
+		}
+		n := namedPort{ref: t.ref(fmt.Sprintf("%s/ports/%d", field, j)), rule: t.ref(field), name: p.Port.StrVal,
+			protocol: policy.TCP, direction: d, peers: selections}
+		for _, known := range protocols {
+			if p.Protocol != nil && string(*p.Protocol) == known.String() {
+				n.protocol = known
+			}
+		}
+		t.ports = append(t.ports, n)
+	}
+}
+
+// addNetworks adds those that can be read; the compiler reports the others and allows nothing for them.
+func (t *terms) addNetworks(cidrs ...string) {
+	for _, c := range cidrs {
+		if p, err := netip.ParsePrefix(c); err == nil {
+			t.networks = append(t.networks, p.Masked())
+		}
+	}
+}
+
+func clusterPolicyTerms(cnp *policyv1alpha2.ClusterNetworkPolicy) *terms {
+	t := &terms{id: policy.RuleID{Kind: compile.ClusterNetworkPolicyKind, Name: cnp.Name}, spec: cnp.Spec}
+	t.subject = podsOf(t.ref("/spec/subject"), cnp.Spec.Subject.Namespaces, cnp.Spec.Subject.Pods)
+	for i, r := range cnp.Spec.Ingress {
+		field := fmt.Sprintf("/spec/ingress/%d", i)
+		var selections []selection
+		for j, p := range r.From {
+			selections = append(selections, podsOf(t.ref(fmt.Sprintf("%s/from/%d", field, j)), p.Namespaces, p.Pods))
+		}
+		t.addClusterRule(policy.Ingress, field, selections, r.Protocols)
+	}
+	for i, r := range cnp.Spec.Egress {
+		field := fmt.Sprintf("/spec/egress/%d", i)
+		var selections []selection
+		for j, p := range r.To {
+			if p.Namespaces != nil || p.Pods != nil {
+				selections = append(selections, podsOf(t.ref(fmt.Sprintf("%s/to/%d", field, j)), p.Namespaces, p.Pods))
+			}
+			for _, c := range p.Networks {
+				t.addNetworks(string(c))
+			}
+		}
+		t.addClusterRule(policy.Egress, field, selections, r.Protocols)
+	}
+	return t
+}
+
+func podsOf(ref Ref, namespaces *metav1.LabelSelector, pods *policyv1alpha2.NamespacedPod) selection {
+	switch {
+	case pods != nil:
+		return selection{ref: ref, namespaces: &pods.NamespaceSelector, pods: &pods.PodSelector}
+	case namespaces != nil:
+		return selection{ref: ref, namespaces: namespaces, pods: everything}
+	default:
+		return selection{ref: ref, namespaces: everything, pods: everything}
+	}
+}
+
+func (t *terms) addClusterRule(d policy.Direction, field string, peers []selection, ports []policyv1alpha2.ClusterNetworkPolicyProtocol) {
+	t.peers = append(t.peers, peers...)
+	for j, p := range ports {
+		if p.DestinationNamedPort == "" {
+			continue
+		}
+		for _, protocol := range protocols {
+			t.ports = append(t.ports, namedPort{ref: t.ref(fmt.Sprintf("%s/protocols/%d", field, j)), rule: t.ref(field),
+				name: p.DestinationNamedPort, protocol: protocol, direction: d, peers: peers})
+		}
+	}
+}
+
+// podKeys are the label keys of pods that some policy mentions.
+func podKeys(all ...map[string]*terms) []string {
+	keys := map[string]bool{}
+	for _, ts := range all {
+		for _, t := range ts {
+			for _, s := range append(t.peers, t.subject) {
+				for k := range s.pods.MatchLabels {
+					keys[k] = true
+				}
+				for _, e := range s.pods.MatchExpressions {
+					keys[e.Key] = true
+				}
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(keys))
+}

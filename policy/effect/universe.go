@@ -1,0 +1,290 @@
+package effect
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/tierwall/tierwall/policy/compile"
+	"github.com/tierwall/tierwall/policy/roles"
+)
+
+// maxGroups is how many groups of pods are compared with each other; of more
+// the effect is not computed.
+const maxGroups = 4000
+
+// moment is one of the two states that are compared.
+type moment int
+
+const (
+	was moment = iota
+	is
+)
+
+var moments = [...]moment{was, is}
+
+// group is pods that no policy can tell apart, before and after the change. The
+// compiler sees two stand-ins of it, a subject and a peer, so that the group can
+// be asked about itself.
+type group struct {
+	namespace *namespace
+	// kinds are what its pods are, before and after; nil when they do not exist then.
+	kinds [2]*kind
+	// pods is how many there are; 0 of those that could exist.
+	pods int
+	// first is the name of the first pod.
+	first string
+}
+
+// kind is what policies can tell of a pod.
+type kind struct {
+	role string
+	// labels are those that policies mention, with the computed role.
+	labels map[string]string
+	// like is a pod of the kind.
+	like *compile.Pod
+}
+
+// namespace is one of the cluster, or one that a selector would match.
+type namespace struct {
+	name string
+	// imagined is true when its name means nothing.
+	imagined bool
+	labels   [2]map[string]string
+}
+
+// universe is all groups, and those of pods that could exist and would matter.
+type universe struct {
+	keys       []string // labels that policies mention
+	roles      [2]*roles.Roles
+	tierRoles  []tierRole
+	namespaces []*namespace // sorted by name
+	byName     map[string]*namespace
+	groups     []*group
+	known      map[string]bool         // kinds of the imagined groups
+	real       map[*namespace][]*group // with pods there are
+	incomplete []string
+}
+
+func newUniverse(snapshots [2]*compile.Snapshot, keys []string) *universe {
+	u := &universe{keys: keys, byName: map[string]*namespace{}, known: map[string]bool{}, real: map[*namespace][]*group{}}
+	for _, m := range moments {
+		u.roles[m] = roles.New(snapshots[m].TierRoles)
+		for _, n := range snapshots[m].Namespaces {
+			u.namespaceNamed(n.Name).labels[m] = n.Labels
+		}
+	}
+	u.tierRoles = bindings(snapshots[is].TierRoles)
+	u.addPods(snapshots)
+	u.namespaces = slices.SortedFunc(maps.Values(u.byName), func(a, b *namespace) int { return compareText(a.name, b.name) })
+	return u
+}
+
+func (u *universe) namespaceNamed(name string) *namespace {
+	n := u.byName[name]
+	if n == nil {
+		n = &namespace{name: name}
+		u.byName[name] = n
+	}
+	return n
+}
+
+// addPods puts the pods that policy applies to into groups.
+func (u *universe) addPods(snapshots [2]*compile.Snapshot) {
+	type pod struct {
+		kinds [2]*kind
+		keys  [2]string
+	}
+	pods := map[string]*pod{}
+	for _, m := range moments {
+		for _, p := range snapshots[m].Pods {
+			if p.HostNetwork || p.Ended {
+				continue
+			}
+			name := p.Namespace + "/" + p.Name
+			if pods[name] == nil {
+				pods[name] = &pod{}
+			}
+			k := u.kindOf(m, p)
+			pods[name].kinds[m], pods[name].keys[m] = k, k.key(p.Namespace)
+		}
+	}
+	groups := map[[2]string]*group{}
+	for _, name := range slices.Sorted(maps.Keys(pods)) {
+		p := pods[name]
+		g := groups[p.keys]
+		if g == nil {
+			namespace, first, _ := strings.Cut(name, "/")
+			g = &group{namespace: u.namespaceNamed(namespace), kinds: p.kinds, first: first}
+			groups[p.keys] = g
+			u.groups = append(u.groups, g)
+			u.real[g.namespace] = append(u.real[g.namespace], g)
+		}
+		g.pods++
+	}
+}
+
+func (u *universe) kindOf(m moment, p *compile.Pod) *kind {
+	match := u.roles[m].Of(p.Namespace, p.ServiceAccount, p.Labels)
+	effective := match.Apply(p.Labels)
+	k := &kind{role: match.Role, labels: map[string]string{}, like: p}
+	for _, key := range u.keys {
+		if v, ok := effective[key]; ok {
+			k.labels[key] = v
+		}
+	}
+	return k
+}
+
+// key identifies the kind of pods of a namespace.
+func (k *kind) key(namespace string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s\x00%s", namespace, k.role)
+	for _, key := range slices.Sorted(maps.Keys(k.labels)) {
+		fmt.Fprintf(&b, "\x00%s=%s", key, k.labels[key])
+	}
+	var ports []string
+	for _, p := range k.like.Ports {
+		ports = append(ports, fmt.Sprintf("\x01%s/%s=%d", p.Protocol, p.Name, p.Port))
+	}
+	slices.Sort(ports)
+	b.WriteString(strings.Join(slices.Compact(ports), ""))
+	return b.String()
+}
+
+// imagine adds the groups of pods that could exist and that the selection would
+// match: in each namespace that it matches, and in one that does not exist yet,
+// of each role that pods can hold there.
+func (u *universe) imagine(s selection, ports []compile.NamedPort) {
+	labelSets, ok := witnesses(s.pods, roleLabel)
+	if !ok {
+		u.giveUp("%s %s matches too many combinations of labels", s.ref.Policy, s.ref.Rule)
+		return
+	}
+	selector, err := metav1.LabelSelectorAsSelector(s.pods)
+	if err != nil {
+		return // the compiler reports it, and allows nothing for it
+	}
+	for _, n := range u.matching(s) {
+		for _, role := range u.candidates(n.name) {
+			for _, l := range labelSets {
+				if len(u.groups) >= maxGroups {
+					u.giveUp("there are more than %d kinds of pods", maxGroups)
+					return
+				}
+				u.imaginePod(n, role, l, selector, ports)
+			}
+		}
+	}
+}
+
+func (u *universe) imaginePod(n *namespace, role candidate, with map[string]string, s labels.Selector, ports []compile.NamedPort) {
+	all := maps.Clone(role.labels)
+	maps.Copy(all, with)
+	pod := &compile.Pod{Namespace: n.name, ServiceAccount: role.serviceAccount, Labels: all, Ports: ports}
+	match := u.roles[is].Of(n.name, role.serviceAccount, all)
+	if !s.Matches(labels.Set(match.Apply(all))) {
+		return
+	}
+	k := u.kindOf(is, pod)
+	key := k.key(n.name)
+	if u.known[key] || u.represented(n, k.role, s) {
+		return
+	}
+	u.known[key] = true
+	u.groups = append(u.groups, &group{namespace: n, kinds: [2]*kind{u.kindOf(was, pod), k}})
+}
+
+// represented says whether there are pods of the role that the selector matches.
+func (u *universe) represented(n *namespace, role string, s labels.Selector) bool {
+	return slices.ContainsFunc(u.real[n], func(g *group) bool {
+		k := g.kinds[is]
+		return k != nil && k.role == role && s.Matches(labels.Set(k.labels))
+	})
+}
+
+func (u *universe) giveUp(format string, args ...any) {
+	why := fmt.Sprintf(format, args...)
+	if !slices.Contains(u.incomplete, why) {
+		u.incomplete = append(u.incomplete, why)
+	}
+}
+
+// matching are the namespaces of a selection, at either moment, and those that
+// do not exist yet.
+func (u *universe) matching(s selection) []*namespace {
+	if s.namespaces == nil {
+		return []*namespace{u.namespaceNamed(s.namespace)}
+	}
+	selector, err := metav1.LabelSelectorAsSelector(s.namespaces)
+	if err != nil {
+		return nil
+	}
+	var out []*namespace
+	for _, n := range u.namespaces {
+		if n.matches(selector) {
+			out = append(out, n)
+		}
+	}
+	labelSets, ok := witnesses(s.namespaces, "")
+	if !ok {
+		u.giveUp("%s %s matches too many combinations of namespace labels", s.ref.Policy, s.ref.Rule)
+	}
+	for _, l := range labelSets {
+		if n := u.imagineNamespace(l, selector); n != nil && !slices.Contains(out, n) {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+func (n *namespace) matches(s labels.Selector) bool {
+	for _, m := range moments {
+		if s.Matches(n.seen(m)) {
+			return true
+		}
+	}
+	return false
+}
+
+// seen are the labels as selectors see them.
+func (n *namespace) seen(m moment) labels.Set {
+	out := labels.Set{}
+	maps.Copy(out, n.labels[m])
+	out[corev1.LabelMetadataName] = n.name
+	return out
+}
+
+// imagineNamespace is a namespace with the labels that does not exist; nil if it
+// would be one that does, or if the selector would not match it.
+func (u *universe) imagineNamespace(with map[string]string, s labels.Selector) *namespace {
+	name, named := with[corev1.LabelMetadataName]
+	if named && u.byName[name] != nil {
+		return nil
+	}
+	if !named {
+		name = "tierwall.any." + canonical(with)
+	}
+	n := u.byName[name]
+	if n == nil {
+		n = &namespace{name: name, imagined: !named, labels: [2]map[string]string{with, with}}
+		if !n.matches(s) {
+			return nil
+		}
+		u.byName[name] = n
+	}
+	return n
+}
+
+func canonical(l map[string]string) string {
+	var parts []string
+	for _, k := range slices.Sorted(maps.Keys(l)) {
+		parts = append(parts, k+"="+l[k])
+	}
+	return strings.Join(parts, ",")
+}

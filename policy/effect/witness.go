@@ -1,0 +1,105 @@
+package effect
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// maxWitnesses is how many combinations of labels are tried for one selector.
+const maxWitnesses = 64
+
+// witnesses are labels that a selector matches: one for each combination of the
+// values that it names, with no more labels than it asks for. It is false when
+// there are too many of them. A selector that cannot match anything has none.
+func witnesses(s *metav1.LabelSelector, without string) ([]map[string]string, bool) {
+	wanted := requirements(s)
+	delete(wanted, without)
+	out := []map[string]string{{}}
+	for _, key := range slices.Sorted(maps.Keys(wanted)) {
+		values, absent := wanted[key].choices()
+		var next []map[string]string
+		for _, w := range out {
+			if absent {
+				next = append(next, w)
+			}
+			for _, v := range values {
+				with := maps.Clone(w)
+				with[key] = v
+				next = append(next, with)
+			}
+		}
+		if len(next) > maxWitnesses {
+			return nil, false
+		}
+		out = next
+	}
+	return out, true
+}
+
+// demand is what a selector asks of one label.
+type demand struct {
+	in            [][]string
+	notIn         []string
+	exists, never bool
+}
+
+func requirements(s *metav1.LabelSelector) map[string]*demand {
+	wanted := map[string]*demand{}
+	of := func(key string) *demand {
+		if wanted[key] == nil {
+			wanted[key] = &demand{}
+		}
+		return wanted[key]
+	}
+	for k, v := range s.MatchLabels {
+		of(k).in = append(of(k).in, []string{v})
+	}
+	for _, e := range s.MatchExpressions {
+		d := of(e.Key)
+		switch e.Operator {
+		case metav1.LabelSelectorOpIn:
+			d.in = append(d.in, e.Values)
+		case metav1.LabelSelectorOpNotIn:
+			d.notIn = append(d.notIn, e.Values...)
+		case metav1.LabelSelectorOpExists:
+			d.exists = true
+		case metav1.LabelSelectorOpDoesNotExist:
+			d.never = true
+		}
+	}
+	return wanted
+}
+
+// choices are the values that satisfy the demand, and whether its absence does.
+func (d *demand) choices() (values []string, absent bool) {
+	switch {
+	case d.never:
+		return nil, !d.exists && len(d.in) == 0
+	case len(d.in) > 0:
+		for _, v := range slices.Compact(slices.Sorted(slices.Values(d.in[0]))) {
+			inAll := !slices.ContainsFunc(d.in, func(vs []string) bool { return !slices.Contains(vs, v) })
+			if inAll && !slices.Contains(d.notIn, v) {
+				values = append(values, v)
+			}
+		}
+		return values, false
+	case d.exists:
+		return []string{fresh(d.notIn)}, false
+	default:
+		return nil, true
+	}
+}
+
+// fresh is a label value that is none of those.
+func fresh(taken []string) string {
+	v := "any"
+	for slices.Contains(taken, v) {
+		v += "x"
+	}
+	return v
+}
+
+func compareText(a, b string) int { return strings.Compare(a, b) }
