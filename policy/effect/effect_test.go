@@ -1,0 +1,417 @@
+package effect_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/compile"
+	"github.com/tierwall/tierwall/policy/effect"
+)
+
+// shop is three tiers in each of prod and test, and DNS.
+func shop() *compile.Snapshot {
+	s := &compile.Snapshot{
+		Namespaces: []*compile.Namespace{
+			{Name: "prod", Labels: map[string]string{"environment": "prod", "team": "shop"}},
+			{Name: "test", Labels: map[string]string{"environment": "test", "team": "shop"}},
+			{Name: "kube-system"},
+		},
+		Nodes: []*compile.Node{{Name: "n1", Addrs: addrs("192.0.2.1"), PodCIDRs: prefixes("10.244.0.0/24", "fd00:10:244::/64")}},
+		TierRoles: []*v1alpha1.TierRole{
+			role("frontend", "web"), role("backend", "api"), role("data", "db"),
+		},
+		Defaults: policy.Defaults{Exempt: []string{"kube-system"}},
+	}
+	for i, ns := range []string{"prod", "test"} {
+		s.Pods = append(s.Pods,
+			pod(ns, "web-1", "web", fmt.Sprintf("10.244.0.1%d", i)), pod(ns, "web-2", "web", fmt.Sprintf("10.244.0.2%d", i)),
+			pod(ns, "api-1", "api", fmt.Sprintf("10.244.0.3%d", i)),
+			pod(ns, "db-1", "db", fmt.Sprintf("10.244.0.4%d", i), compile.NamedPort{Name: "pg", Protocol: policy.TCP, Port: 5432}))
+	}
+	dns := pod("kube-system", "dns-1", "dns", "10.244.0.5")
+	dns.Labels = map[string]string{"k8s-app": "kube-dns"}
+	s.Pods = append(s.Pods, dns)
+	return s
+}
+
+func role(name, account string) *v1alpha1.TierRole {
+	return &v1alpha1.TierRole{ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec: v1alpha1.TierRoleSpec{Role: name, Namespaces: []string{"prod", "test"}, ServiceAccounts: []string{account}}}
+}
+
+func pod(ns, name, account, addr string, ports ...compile.NamedPort) *compile.Pod {
+	return &compile.Pod{Namespace: ns, Name: name, Node: "n1", ServiceAccount: account,
+		Labels: map[string]string{"app": account, "pod": name}, Addrs: addrs(addr), Ports: ports}
+}
+
+func addrs(texts ...string) (out []netip.Addr) {
+	for _, t := range texts {
+		out = append(out, netip.MustParseAddr(t))
+	}
+	return out
+}
+
+func prefixes(texts ...string) (out []netip.Prefix) {
+	for _, t := range texts {
+		out = append(out, netip.MustParsePrefix(t))
+	}
+	return out
+}
+
+// with is the snapshot with policies, each given as namespace, name and spec in YAML.
+func with(s *compile.Snapshot, policies ...[3]string) *compile.Snapshot {
+	out := *s
+	out.NetworkPolicies = slices.Clone(s.NetworkPolicies)
+	for _, p := range policies {
+		np := &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: p[0], Name: p[1]}}
+		if err := yaml.UnmarshalStrict([]byte(p[2]), &np.Spec); err != nil {
+			panic(err)
+		}
+		out.NetworkPolicies = append(out.NetworkPolicies, np)
+	}
+	return &out
+}
+
+func lines(rows []effect.Row) string {
+	var out []string
+	for _, r := range rows {
+		line := fmt.Sprintf("%s %s -> %s %s", r.Direction, side(r.From), side(r.To), strings.Join(r.Ports, ","))
+		if r.Blocked {
+			line += " blocked"
+		} else if r.Potential {
+			line += " potential"
+		}
+		out = append(out, line)
+	}
+	slices.Sort(out)
+	return strings.Join(out, "\n")
+}
+
+func side(p effect.Peer) string {
+	if p.Kind == effect.CIDR {
+		text := p.Name
+		if len(p.Except) > 0 {
+			text += fmt.Sprintf("except%v", p.Except)
+		}
+		return text
+	}
+	namespace := p.Namespace
+	if namespace == "" {
+		namespace = fmt.Sprintf("any%v", p.NamespaceLabels)
+	}
+	if p.Pods == 0 {
+		namespace = "(" + namespace + ")"
+	}
+	return namespace + "/" + p.Role
+}
+
+func wantRows(t *testing.T, got []effect.Row, want string) {
+	t.Helper()
+	var wanted []string
+	for _, l := range strings.Split(strings.TrimSpace(want), "\n") {
+		if l = strings.TrimSpace(l); l != "" {
+			wanted = append(wanted, l)
+		}
+	}
+	slices.Sort(wanted)
+	if lines(got) != strings.Join(wanted, "\n") {
+		t.Errorf("rows:\n%s\nwant:\n%s", lines(got), strings.Join(wanted, "\n"))
+	}
+}
+
+const dataFromBackend = `
+podSelector: {matchLabels: {tierwall.io/tier-role: data}}
+ingress: [{from: [{podSelector: {matchLabels: {tierwall.io/tier-role: backend}}}], ports: [{port: 5432}]}]`
+
+func TestASoundPolicy(t *testing.T) {
+	e := effect.Of(shop(), with(shop(), [3]string{"prod", "data", dataFromBackend}))
+	if !e.Complete || e.Truncated {
+		t.Fatalf("complete %v (%v), truncated %v", e.Complete, e.Incomplete, e.Truncated)
+	}
+	wantRows(t, e.Added, `ingress prod/backend -> prod/data TCP/5432 blocked`)
+	wantRows(t, e.Removed, "")
+	if got := fmt.Sprint(e.Roles.Added); got != "map[backend:map[data:[TCP/5432]]]" {
+		t.Errorf("roles: %s", got)
+	}
+	if len(e.NewlyIsolated) != 1 || e.NewlyIsolated[0].Subject.Role != "data" || e.NewlyIsolated[0].Direction != effect.Ingress {
+		t.Errorf("newly isolated: %+v", e.NewlyIsolated)
+	}
+	row := e.Added[0]
+	if row.From.Name != "api-1" || row.From.NamespaceLabels["environment"] != "prod" || row.From.Pods != 1 ||
+		row.To.Labels[v1alpha1.RoleLabel] != "data" || row.Via[0] != (effect.Ref{Policy: "NetworkPolicy prod/data", Rule: "/spec/ingress/0"}) {
+		t.Errorf("row: %+v", row)
+	}
+}
+
+func TestOpeningDataToTest(t *testing.T) {
+	e := effect.Of(shop(), with(shop(), [3]string{"prod", "open", `
+podSelector: {matchLabels: {app: db}}
+ingress: [{from: [{namespaceSelector: {matchLabels: {environment: test}}}], ports: [{port: pg}]}]`}))
+	// Pods of any service account can carry app=db; their port pg can be any. Other
+	// namespaces can come with the label.
+	wantRows(t, e.Added, `
+ingress test/frontend -> prod/data TCP/5432 blocked
+ingress test/backend -> prod/data TCP/5432 blocked
+ingress test/data -> prod/data TCP/5432 blocked
+ingress (test)/ -> prod/data TCP/5432 blocked
+ingress (anymap[environment:test])/ -> prod/data TCP/5432 blocked
+ingress test/frontend -> (prod)/frontend TCP/pg blocked
+ingress test/backend -> (prod)/frontend TCP/pg blocked
+ingress test/data -> (prod)/frontend TCP/pg blocked
+ingress (test)/ -> (prod)/frontend TCP/pg blocked
+ingress (anymap[environment:test])/ -> (prod)/frontend TCP/pg blocked
+ingress test/frontend -> (prod)/backend TCP/pg blocked
+ingress test/backend -> (prod)/backend TCP/pg blocked
+ingress test/data -> (prod)/backend TCP/pg blocked
+ingress (test)/ -> (prod)/backend TCP/pg blocked
+ingress (anymap[environment:test])/ -> (prod)/backend TCP/pg blocked
+ingress test/frontend -> (prod)/ TCP/pg blocked
+ingress test/backend -> (prod)/ TCP/pg blocked
+ingress test/data -> (prod)/ TCP/pg blocked
+ingress (test)/ -> (prod)/ TCP/pg blocked
+ingress (anymap[environment:test])/ -> (prod)/ TCP/pg blocked
+`)
+}
+
+func TestOpeningDataToTheWorld(t *testing.T) {
+	e := effect.Of(shop(), with(shop(), [3]string{"prod", "open", `
+podSelector: {matchLabels: {tierwall.io/tier-role: data}}
+ingress: [{from: [{ipBlock: {cidr: 0.0.0.0/0, except: [10.0.0.0/8]}}], ports: [{port: 5432}, {port: 53, protocol: UDP}, {port: 8000, endPort: 8080}]}]`}))
+	wantRows(t, e.Added, `ingress 0.0.0.0/0except[10.0.0.0/8] -> prod/data TCP/5432,TCP/8000-8080,UDP/53`)
+}
+
+func TestAnyPeerIsTheWorldAndEveryClass(t *testing.T) {
+	e := effect.Of(shop(), with(shop(), [3]string{"prod", "open", `
+podSelector: {matchLabels: {tierwall.io/tier-role: data}}
+ingress: [{}]`}))
+	wantRows(t, e.Added, `
+ingress 0.0.0.0/0 -> prod/data any
+ingress ::/0 -> prod/data any
+ingress prod/frontend -> prod/data any blocked
+ingress prod/backend -> prod/data any blocked
+ingress prod/data -> prod/data any blocked
+ingress (prod)/ -> prod/data any blocked
+ingress test/frontend -> prod/data any blocked
+ingress test/backend -> prod/data any blocked
+ingress test/data -> prod/data any blocked
+ingress (test)/ -> prod/data any blocked
+ingress kube-system/ -> prod/data any
+ingress (anymap[])/ -> prod/data any blocked
+`)
+}
+
+func TestAPolicyBeforeItsPodsIsPotential(t *testing.T) {
+	s := shop()
+	s.Pods = slices.DeleteFunc(s.Pods, func(p *compile.Pod) bool { return p.Namespace != "prod" || p.ServiceAccount != "web" })
+	e := effect.Of(s, with(s, [3]string{"prod", "open", `
+podSelector: {}
+ingress: [{from: [{namespaceSelector: {matchExpressions: [{key: environment, operator: In, values: [test, staging]}]}}], ports: [{port: 5432}]}]`}))
+	got := lines(e.Added)
+	for _, want := range []string{
+		"ingress (test)/frontend -> (prod)/data TCP/5432",
+		"ingress (anymap[environment:staging])/ -> (prod)/data TCP/5432",
+		"ingress (test)/ -> prod/frontend TCP/5432",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no row %q in\n%s", want, got)
+		}
+	}
+}
+
+func TestPodsOfOneClassReachEachOther(t *testing.T) {
+	e := effect.Of(shop(), with(shop(), [3]string{"prod", "peers", `
+podSelector: {matchLabels: {tierwall.io/tier-role: frontend}}
+policyTypes: [Ingress, Egress]
+ingress: [{from: [{podSelector: {matchLabels: {tierwall.io/tier-role: frontend}}}], ports: [{port: 7946}]}]
+egress: [{to: [{podSelector: {matchLabels: {tierwall.io/tier-role: frontend}}}], ports: [{port: 7946}]}]`}))
+	wantRows(t, e.Added, `
+egress prod/frontend -> prod/frontend TCP/7946
+ingress prod/frontend -> prod/frontend TCP/7946`)
+	if got := e.Added[0].From.Pods; got != 2 {
+		t.Errorf("%d pods, want 2", got)
+	}
+}
+
+const denyAll = "podSelector: {matchLabels: {app: db}}\npolicyTypes: [Ingress]"
+
+func TestFirstPolicyUnderDefaultAllowCloses(t *testing.T) {
+	s := shop()
+	s.Defaults.Action = policy.Allow
+	e := effect.Of(s, with(s, [3]string{"prod", "closed", denyAll}))
+	wantRows(t, e.Added, "")
+	if got := lines(e.Removed); !strings.Contains(got, "ingress 0.0.0.0/0 -> prod/data any") || !strings.Contains(got, "ingress test/frontend -> prod/data any") {
+		t.Errorf("removed:\n%s", got)
+	}
+	if via := e.Removed[0].Via; len(via) != 1 || via[0].Policy != "default action of namespace prod" {
+		t.Errorf("via: %v", via)
+	}
+}
+
+func TestRemovingTheLastPolicyUnderDefaultAllowOpens(t *testing.T) {
+	s := shop()
+	s.Defaults.Action = policy.Allow
+	e := effect.Of(with(s, [3]string{"prod", "closed", denyAll}), s)
+	if got := lines(e.Added); !strings.Contains(got, "ingress 0.0.0.0/0 -> prod/data any") {
+		t.Errorf("added:\n%s", got)
+	}
+	if len(e.NoLongerIsolated) == 0 || e.NoLongerIsolated[len(e.NoLongerIsolated)-1].Subject.Role != "data" {
+		t.Errorf("no longer isolated: %+v", e.NoLongerIsolated)
+	}
+}
+
+func TestRemovingAPolicyUnderDefaultDenyOpensNothing(t *testing.T) {
+	e := effect.Of(with(shop(), [3]string{"prod", "data", dataFromBackend}), shop())
+	wantRows(t, e.Added, "")
+	wantRows(t, e.Removed, "ingress prod/backend -> prod/data TCP/5432 blocked")
+}
+
+func TestWideningAPolicyAddsOnlyWhatIsNew(t *testing.T) {
+	before := with(shop(), [3]string{"prod", "data", dataFromBackend})
+	after := with(shop(), [3]string{"prod", "data", strings.Replace(dataFromBackend, "[{port: 5432}]", "[{port: 5400, endPort: 5500}]", 1)})
+	wantRows(t, effect.Of(before, after).Added, "ingress prod/backend -> prod/data TCP/5400-5431,TCP/5433-5500 blocked")
+	if again := effect.Of(after, after); len(again.Added)+len(again.Removed) != 0 {
+		t.Errorf("no change: %+v", again)
+	}
+}
+
+func TestAllPortsAreAnyEvenIfSomeWereOpen(t *testing.T) {
+	before := with(shop(), [3]string{"prod", "data", dataFromBackend})
+	after := with(shop(), [3]string{"prod", "data", strings.Replace(dataFromBackend, ", ports: [{port: 5432}]", "", 1)})
+	wantRows(t, effect.Of(before, after).Added, "ingress prod/backend -> prod/data any blocked")
+}
+
+func TestARowIsNotBlockedWhenTheOtherSideAllowsIt(t *testing.T) {
+	s := with(shop(), [3]string{"prod", "api", `
+podSelector: {matchLabels: {tierwall.io/tier-role: backend}}
+policyTypes: [Egress]
+egress: [{to: [{podSelector: {}}], ports: [{port: 5432}]}]`})
+	e := effect.Of(s, with(s, [3]string{"prod", "data", dataFromBackend}))
+	wantRows(t, e.Added, "ingress prod/backend -> prod/data TCP/5432")
+	if e.Added[0].Potential {
+		t.Error("it is potential")
+	}
+}
+
+func TestAPodLabelThatOpensAPath(t *testing.T) {
+	s := with(shop(), [3]string{"prod", "data", `
+podSelector: {matchLabels: {tierwall.io/tier-role: data}}
+ingress: [{from: [{podSelector: {matchLabels: {db-client: "yes"}}}], ports: [{port: 5432}]}]`})
+	after := *s
+	after.Pods = slices.Clone(s.Pods)
+	changed := *s.Pods[0]
+	changed.Labels = map[string]string{"app": "web", "db-client": "yes"}
+	after.Pods[0] = &changed
+	e := effect.Of(s, &after)
+	wantRows(t, e.Added, `
+ingress prod/frontend -> prod/data TCP/5432 blocked
+ingress prod/frontend -> (prod)/data TCP/5432 blocked`) // data pods can carry db-client too
+	if e.Added[0].From.Pods != 1 || e.Added[0].From.Name != "web-1" {
+		t.Errorf("from: %+v", e.Added[0].From)
+	}
+}
+
+func TestANamespaceLabelThatOpensAPath(t *testing.T) {
+	s := with(shop(), [3]string{"prod", "data", `
+podSelector: {matchLabels: {tierwall.io/tier-role: data}}
+ingress: [{from: [{namespaceSelector: {matchLabels: {db-clients: "yes"}}}], ports: [{port: 5432}]}]`})
+	after := *s
+	after.Namespaces = slices.Clone(s.Namespaces)
+	after.Namespaces[2] = &compile.Namespace{Name: "kube-system", Labels: map[string]string{"db-clients": "yes"}}
+	wantRows(t, effect.Of(s, &after).Added, "ingress kube-system/ -> prod/data TCP/5432")
+}
+
+func TestATierRoleThatOpensAPath(t *testing.T) {
+	s := with(shop(), [3]string{"prod", "data", dataFromBackend})
+	after := *s
+	after.TierRoles = []*v1alpha1.TierRole{role("frontend", "nobody-else"), role("backend", "api"), role("backend2", "web"), role("data", "db")}
+	after.TierRoles[2].Spec.Role = "backend"
+	wantRows(t, effect.Of(s, &after).Added, "ingress prod/backend -> prod/data TCP/5432 blocked")
+}
+
+func TestAForgedRoleLabelOpensNothing(t *testing.T) {
+	s := with(shop(), [3]string{"prod", "data", dataFromBackend})
+	after := *s
+	after.Pods = slices.Clone(s.Pods)
+	forged := *s.Pods[0]
+	forged.Labels = map[string]string{"app": "web", v1alpha1.RoleLabel: "backend"}
+	after.Pods[0] = &forged
+	wantRows(t, effect.Of(s, &after).Added, "")
+}
+
+func TestLint(t *testing.T) {
+	e := effect.Of(shop(), with(shop(), [3]string{"prod", "odd", `
+podSelector: {matchLabels: {app: nothing}}
+ingress: [{from: [{podSelector: {matchLabels: {app: web}}}, {podSelector: {matchLabels: {app: gone}}}]}]
+egress: [{to: [{podSelector: {matchLabels: {app: db}}}], ports: [{port: pg}, {port: mysql}]}]`}))
+	odd := func(rule string) effect.Ref { return effect.Ref{Policy: "NetworkPolicy prod/odd", Rule: rule} }
+	if !e.Lint.SelectsNothing ||
+		!slices.Equal(e.Lint.DeadPeers, []effect.Ref{odd("/spec/ingress/0/from/1")}) ||
+		!slices.Equal(e.Lint.NamedPortsUnresolved, []effect.Ref{odd("/spec/egress/0/ports/1")}) {
+		t.Errorf("lint: %+v", e.Lint)
+	}
+	if e := effect.Of(shop(), with(shop(), [3]string{"prod", "data", dataFromBackend})); e.Lint.SelectsNothing || len(e.Lint.DeadPeers)+len(e.Lint.NamedPortsUnresolved) > 0 {
+		t.Errorf("lint of a sound policy: %+v", e.Lint)
+	}
+}
+
+func TestTooManyRowsAreMergedAndThenTruncated(t *testing.T) {
+	s := shop()
+	for i := range 300 {
+		s.Pods = append(s.Pods, pod("test", fmt.Sprintf("many-%03d", i), "web", fmt.Sprintf("10.244.1.%d", i%250+1)))
+	}
+	open := [3]string{"prod", "open", "podSelector: {}\ningress: [{from: [{namespaceSelector: {}}, {podSelector: {matchExpressions: [{key: pod, operator: Exists}]}}]}]"}
+	e := effect.Of(s, with(s, open))
+	if e.Truncated || len(e.Added) > effect.MaxRows || !strings.Contains(lines(e.Added), "test/frontend -> prod/data any") {
+		t.Errorf("truncated %v, %d rows", e.Truncated, len(e.Added))
+	}
+	for i := range 200 {
+		name := fmt.Sprintf("n%03d", i)
+		s.Namespaces = append(s.Namespaces, &compile.Namespace{Name: name})
+		s.Pods = append(s.Pods, pod(name, "p", "web", fmt.Sprintf("10.244.2.%d", i+1)))
+	}
+	if e := effect.Of(s, with(s, open)); !e.Truncated || len(e.Added) != effect.MaxRows {
+		t.Errorf("truncated %v, %d rows", e.Truncated, len(e.Added))
+	}
+}
+
+func TestASelectorOfTooManyCombinationsIsIncomplete(t *testing.T) {
+	values := "[a, b, c, d, e, f, g, h, i]"
+	e := effect.Of(shop(), with(shop(), [3]string{"prod", "wide", `
+podSelector: {matchExpressions: [{key: x, operator: In, values: ` + values + `}, {key: y, operator: In, values: ` + values + `}]}
+ingress: [{}]`}))
+	if e.Complete || len(e.Incomplete) == 0 {
+		t.Error("it is complete")
+	}
+}
+
+func TestTheOrderOfObjectsMeansNothing(t *testing.T) {
+	open := [3]string{"prod", "open", "podSelector: {}\ningress: [{from: [{namespaceSelector: {}}]}]"}
+	one, other := shop(), shop()
+	slices.Reverse(other.Pods)
+	slices.Reverse(other.Namespaces)
+	slices.Reverse(other.TierRoles)
+	a, _ := json.Marshal(effect.Of(one, with(one, open)))
+	b, _ := json.Marshal(effect.Of(other, with(other, open)))
+	if string(a) != string(b) {
+		t.Errorf("%s\nand\n%s", a, b)
+	}
+}
+
+func TestJSONHasNoNull(t *testing.T) {
+	for _, e := range []effect.Effect{effect.Of(shop(), shop()), effect.Of(shop(), with(shop(), [3]string{"prod", "data", dataFromBackend}))} {
+		text, err := json.Marshal(e)
+		if err != nil || strings.Contains(string(text), "null") {
+			t.Errorf("%v %s", err, text)
+		}
+	}
+}
