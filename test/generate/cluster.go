@@ -141,8 +141,9 @@ func (g *generator) pod(i int) *compile.Pod {
 	case g.chance(15): // no address yet
 	case g.chance(20):
 		p.Addrs = []netip.Addr{netip.AddrFrom16(v4.As16()), v6} // IPv4-mapped
-	case i > 0 && g.chance(5): // the address of another
-		p.Addrs = g.snapshot.Pods[g.IntN(i)].Addrs
+	case i > 0 && g.chance(5): // the address of another, which was on the same node
+		other := g.snapshot.Pods[g.IntN(i)]
+		p.Node, p.Addrs = other.Node, other.Addrs
 	default:
 		p.Addrs = []netip.Addr{v4, v6}
 	}
