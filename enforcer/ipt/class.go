@@ -58,7 +58,7 @@ func (r *renderer) tier(d policy.Direction, t policy.Tier, pass string) ([]strin
 		if err != nil {
 			return nil, err
 		}
-		end := comment(rule.ID.String()) + " " + target(rule.Verdict, pass)
+		end := comment(rule.ID.String()) + target(rule.Verdict, pass)
 		for _, m := range matches {
 			lines = append(lines, m+end)
 		}
@@ -72,7 +72,7 @@ func otherwise(t policy.Tier, pass string) string {
 	if t.ElseID.Name != "" {
 		why = t.ElseID.String()
 	}
-	return comment(why) + " " + target(t.Else, pass)
+	return comment(why) + target(t.Else, pass)
 }
 
 func target(v policy.Verdict, pass string) string {

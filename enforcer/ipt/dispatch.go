@@ -24,14 +24,14 @@ func (r *renderer) entries(d policy.Direction) []entry {
 	for _, h := range r.program.Hosts {
 		for _, a := range h.Addrs {
 			if r.family.has(a) && within(r.program.Local, a) {
-				byAddr[a] = comment("node "+h.Name) + " -j RETURN"
+				byAddr[a] = comment("node "+h.Name) + "-j RETURN"
 			}
 		}
 	}
 	for _, e := range r.program.Endpoints {
 		for _, a := range e.Addrs {
 			if r.family.has(a) {
-				byAddr[a] = comment(e.Key()) + " -g " + classChain(d, e.Class[d], 0)
+				byAddr[a] = comment(e.Key()) + "-g " + classChain(d, e.Class[d], 0)
 			}
 		}
 	}
@@ -100,7 +100,7 @@ func (t tree) chain(name string, prefix netip.Prefix, entries []entry) {
 
 // rest are the rules for addresses within a prefix that no endpoint has.
 func (t tree) rest(prefix netip.Prefix) []string {
-	drop := comment("no pod known at this address") + " -j DROP"
+	drop := comment("no pod known at this address") + "-j DROP"
 	var rules []string
 	for _, p := range t.unknown {
 		switch {

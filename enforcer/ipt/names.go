@@ -80,14 +80,17 @@ func fit(text string, size int) string {
 	return hex.EncodeToString(sum[:])[:min(size, 16)]
 }
 
-// comment is a match that says why a rule is there. Whatever the text, it ends
-// neither the quotes nor the line.
+// comment is a match that says why a rule is there, with a space at its end.
+// Whatever the text, it ends neither the quotes nor the line.
 func comment(text string) string {
-	text = sanitize(text, ".-_/ ,:=~")
+	text = strings.TrimSpace(sanitize(text, ".-_/ ,:=~"))
+	if text == "" {
+		return ""
+	}
 	if len(text) > maxComment {
 		text = text[:maxComment]
 	}
-	return `-m comment --comment "` + text + `"`
+	return `-m comment --comment "` + text + `" `
 }
 
 // sanitize replaces every byte but letters, digits and the extra ones by an underscore.

@@ -43,8 +43,11 @@ func (r *renderer) ports(rule policy.Rule) ([]portMatch, error) {
 }
 
 // portRanges are the matches of ports of one protocol. A protocol without ports
-// has port 0 in a flow.
+// has port 0 in a flow. Protocol 0 is none: to iptables it would mean all of them.
 func portRanges(protocol policy.Protocol, ports []policy.Port) []portMatch {
+	if protocol == 0 {
+		return nil
+	}
 	name := "-p " + protocolText(protocol) + " "
 	for _, p := range ports {
 		if p.All() || !protocol.HasPorts() && p.First == 0 {

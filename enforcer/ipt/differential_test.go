@@ -1,0 +1,104 @@
+package ipt_test
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+
+	"github.com/tierwall/tierwall/enforcer/ipt"
+	"github.com/tierwall/tierwall/enforcer/ipt/interpret"
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/compile"
+	"github.com/tierwall/tierwall/policy/eval"
+	"github.com/tierwall/tierwall/test/generate"
+)
+
+// rendered are the tables of both families, read back from the rendered text.
+type rendered map[ipt.Family]*interpret.Table
+
+func render(t testing.TB, p *policy.Program) rendered {
+	t.Helper()
+	out := rendered{}
+	for _, f := range []ipt.Family{ipt.IPv4, ipt.IPv6} {
+		r, err := ipt.Render(p, f, ipt.DefaultSetNames(f))
+		if err != nil {
+			t.Fatal(err)
+		}
+		table := interpret.New()
+		if err := table.RestoreSets(r.SetText()); err != nil {
+			t.Fatalf("%s sets: %v\n%s", f, err, r.SetText())
+		}
+		if err := table.Restore(r.RestoreText() + hookUp); err != nil {
+			t.Fatalf("%s: %v\n%s", f, err, r.RestoreText())
+		}
+		out[f] = table
+	}
+	return out
+}
+
+const hookUp = "*filter\n-A FORWARD -j TIERWALL-FORWARD\n-A INPUT -j TIERWALL-INPUT\nCOMMIT\n"
+
+// judge sends the first packet of a flow through the hook that it meets on the node.
+func (r rendered) judge(t testing.TB, node policy.Host, f policy.Flow) interpret.Verdict {
+	t.Helper()
+	table := r[ipt.IPv4]
+	if f.Source.Is6() {
+		table = r[ipt.IPv6]
+	}
+	v, err := table.Judge(hookOf(node, f), interpret.Packet{
+		Source: f.Source, Destination: f.Destination, Protocol: f.Protocol,
+		DestinationPort: f.DestinationPort, ICMPType: f.ICMPType, Interface: "veth0",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func hookOf(node policy.Host, f policy.Flow) string {
+	switch {
+	case slices.Contains(node.Addrs, f.Source):
+		return "OUTPUT"
+	case slices.Contains(node.Addrs, f.Destination):
+		return "INPUT"
+	default:
+		return "FORWARD"
+	}
+}
+
+// outOfPlace says whether a flow never is on the wire as it is: from a pod to
+// itself (by way of a Service it is, and then policy applies), or of a pod that
+// claims its node's own address.
+func outOfPlace(p *policy.Program, node policy.Host, f policy.Flow) bool {
+	return slices.ContainsFunc(p.Endpoints, func(e policy.Endpoint) bool {
+		from, to := slices.Contains(e.Addrs, f.Source), slices.Contains(e.Addrs, f.Destination)
+		return from && to || from && slices.Contains(node.Addrs, f.Source) || to && slices.Contains(node.Addrs, f.Destination)
+	})
+}
+
+func TestRenderedRulesDecideAsTheProgram(t *testing.T) {
+	seen := map[policy.Verdict]int{}
+	for seed := range uint64(400) {
+		s := generate.Cluster(generate.NewRand(seed), generate.Small)
+		node := s.Nodes[seed%uint64(len(s.Nodes))].Name
+		p, _ := compile.Compile(s, node)
+		host := p.Hosts[slices.IndexFunc(p.Hosts, func(h policy.Host) bool { return h.Name == node })]
+		rules, decide := render(t, p), eval.New(p)
+		for _, f := range generate.Flows(generate.NewRand(seed), s, 150) {
+			if outOfPlace(p, host, f) {
+				continue
+			}
+			want, got := decide.Decide(f), rules.judge(t, host, f)
+			seen[want.Verdict]++
+			if got.Accepted != (want.Verdict == policy.Allow) {
+				t.Fatalf("seed %d node %s: %+v\nthe program says %+v\nthe rules accept: %v, %v\n%s", seed, node, f, want, got.Accepted, got.Trace, p)
+			}
+		}
+	}
+	if seen[policy.Allow] < 1000 || seen[policy.Deny] < 1000 {
+		t.Fatalf("the flows show too little: %v", seen)
+	}
+}
+
+// address is an address of a test.
+func address(s string) netip.Addr { return netip.MustParseAddr(s) }

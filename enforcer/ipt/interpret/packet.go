@@ -1,0 +1,75 @@
+package interpret
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/tierwall/tierwall/policy"
+)
+
+// Packet is what rules can see of a packet.
+type Packet struct {
+	Source, Destination netip.Addr
+	Protocol            policy.Protocol
+	DestinationPort     uint16
+	ICMPType            uint8
+	// Interface is the one that it came by.
+	Interface string
+	// Established is conntrack's state ESTABLISHED or RELATED.
+	Established bool
+}
+
+// Verdict is what became of a packet, and by which rules.
+type Verdict struct {
+	Accepted bool
+	// Trace are the rules that matched, as "CHAIN: rule".
+	Trace []string
+}
+
+// maxDepth is the number of nested jumps that nf_tables allows (NFT_JUMP_STACK_SIZE).
+const maxDepth = 16
+
+// Judge is the verdict on a packet at a hook: INPUT, FORWARD or OUTPUT.
+func (t *Table) Judge(hook string, k Packet) (Verdict, error) {
+	if !slices.Contains(hooks, hook) {
+		return Verdict{}, fmt.Errorf("no hook %s", hook)
+	}
+	var v Verdict
+	end, err := t.walk(hook, k, &v, 0)
+	v.Accepted = end != dropped
+	return v, err
+}
+
+type end uint8
+
+const (
+	returned end = iota
+	accepted
+	dropped
+)
+
+func (t *Table) walk(chain string, k Packet, v *Verdict, depth int) (end, error) {
+	if depth > maxDepth {
+		return dropped, fmt.Errorf("chains nested too deep at %s", chain)
+	}
+	for _, r := range t.chains[chain] {
+		if slices.ContainsFunc(r.matches, func(m match) bool { return !m(t, k) }) {
+			continue
+		}
+		v.Trace = append(v.Trace, chain+": "+r.text)
+		switch r.target {
+		case "ACCEPT":
+			return accepted, nil
+		case "DROP":
+			return dropped, nil
+		case "RETURN":
+			return returned, nil
+		}
+		e, err := t.walk(r.target, k, v, depth+1)
+		if err != nil || e != returned || !r.jump {
+			return e, err
+		}
+	}
+	return returned, nil
+}

@@ -1,0 +1,220 @@
+package interpret
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"github.com/tierwall/tierwall/policy"
+)
+
+// rule is a rule of a chain: it matches when all of its matches do.
+type rule struct {
+	text    string
+	matches []match
+	// sets are the names of the sets that it refers to.
+	sets []string
+	// target is a chain or a verdict; jump says that RETURN in it comes back here.
+	target string
+	jump   bool
+}
+
+type match func(*Table, Packet) bool
+
+var protocols = map[string]policy.Protocol{
+	"tcp": policy.TCP, "udp": policy.UDP, "sctp": policy.SCTP,
+	"icmp": policy.ICMP, "icmp6": policy.ICMPv6, "ipv6-icmp": policy.ICMPv6,
+}
+
+// parser reads the words of one rule.
+type parser struct {
+	words []string
+	rule  rule
+	// protocol is that of -p, which matches of ports need.
+	protocol policy.Protocol
+	// loaded are the matches that -m named.
+	loaded map[string]bool
+}
+
+func parseRule(words []string) (rule, error) {
+	p := &parser{words: words, rule: rule{text: strings.Join(words, " ")}, loaded: map[string]bool{}}
+	for len(p.words) > 0 {
+		option, err := p.next()
+		if err != nil {
+			return rule{}, err
+		}
+		if err := p.option(option); err != nil {
+			return rule{}, fmt.Errorf("%s: %w", option, err)
+		}
+	}
+	if p.rule.target == "" {
+		return rule{}, fmt.Errorf("no target")
+	}
+	return p.rule, nil
+}
+
+func (p *parser) next() (string, error) {
+	if len(p.words) == 0 {
+		return "", fmt.Errorf("a word is missing")
+	}
+	word := p.words[0]
+	p.words = p.words[1:]
+	return word, nil
+}
+
+func (p *parser) option(option string) error {
+	value, err := p.next()
+	if err != nil {
+		return err
+	}
+	switch option {
+	case "-s", "-d":
+		return p.address(option, value)
+	case "-p":
+		return p.protocolNamed(value)
+	case "-i":
+		p.match(func(_ *Table, k Packet) bool { return k.Interface == value })
+	case "-m":
+		p.loaded[value] = true
+	case "-j", "-g":
+		p.rule.target, p.rule.jump = value, option == "-j"
+	case "--comment":
+		return p.needs("comment")
+	case "--ctstate":
+		return p.state(value)
+	case "--icmpv6-type":
+		return p.icmpType(value)
+	case "--dport", "--dports":
+		return p.ports(option, value)
+	case "--match-set":
+		return p.set(value)
+	default:
+		return fmt.Errorf("not understood")
+	}
+	return nil
+}
+
+func (p *parser) match(m match) { p.rule.matches = append(p.rule.matches, m) }
+
+func (p *parser) needs(name string) error {
+	if !p.loaded[name] {
+		return fmt.Errorf("needs -m %s", name)
+	}
+	return nil
+}
+
+func (p *parser) address(option, value string) error {
+	prefix, err := netip.ParsePrefix(value)
+	if err != nil {
+		return err
+	}
+	p.match(func(_ *Table, k Packet) bool {
+		if option == "-s" {
+			return prefix.Contains(k.Source)
+		}
+		return prefix.Contains(k.Destination)
+	})
+	return nil
+}
+
+func (p *parser) protocolNamed(value string) error {
+	protocol, ok := protocols[value]
+	if !ok {
+		n, err := strconv.ParseUint(value, 10, 8)
+		if err != nil || n == 0 {
+			return fmt.Errorf("no protocol %s", value)
+		}
+		protocol = policy.Protocol(n)
+	}
+	p.protocol = protocol
+	p.match(func(_ *Table, k Packet) bool { return k.Protocol == protocol })
+	return nil
+}
+
+func (p *parser) state(value string) error {
+	if value != "RELATED,ESTABLISHED" {
+		return fmt.Errorf("no state %s", value)
+	}
+	p.match(func(_ *Table, k Packet) bool { return k.Established })
+	return p.needs("conntrack")
+}
+
+func (p *parser) icmpType(value string) error {
+	n, err := strconv.ParseUint(value, 10, 8)
+	if err != nil {
+		return err
+	}
+	if p.protocol != policy.ICMPv6 {
+		return fmt.Errorf("needs -p ipv6-icmp")
+	}
+	p.match(func(_ *Table, k Packet) bool { return k.ICMPType == uint8(n) })
+	return p.needs("icmp6")
+}
+
+// ports reads one port or range of -m tcp, udp or sctp, or a list of -m multiport.
+func (p *parser) ports(option, value string) error {
+	if !p.protocol.HasPorts() {
+		return fmt.Errorf("needs -p tcp, udp or sctp")
+	}
+	module := strings.ToLower(p.protocol.String())
+	list := []string{value}
+	if option == "--dports" {
+		module, list = "multiport", strings.Split(value, ",")
+	}
+	var ranges [][2]uint16
+	slots := 0
+	for _, text := range list {
+		r, err := portRange(text)
+		if err != nil {
+			return err
+		}
+		ranges, slots = append(ranges, r), slots+1+strings.Count(text, ":")
+	}
+	if slots > 15 {
+		return fmt.Errorf("multiport has room for 15 ports, not %d", slots)
+	}
+	p.match(func(_ *Table, k Packet) bool {
+		for _, r := range ranges {
+			if r[0] <= k.DestinationPort && k.DestinationPort <= r[1] {
+				return true
+			}
+		}
+		return false
+	})
+	return p.needs(module)
+}
+
+func portRange(text string) (r [2]uint16, err error) {
+	from, to, isRange := strings.Cut(text, ":")
+	if !isRange {
+		to = from
+	}
+	for i, s := range []string{from, to} {
+		n, err := strconv.ParseUint(s, 10, 16)
+		if err != nil {
+			return r, err
+		}
+		r[i] = uint16(n)
+	}
+	if r[0] > r[1] {
+		return r, fmt.Errorf("range %s runs backwards", text)
+	}
+	return r, nil
+}
+
+func (p *parser) set(name string) error {
+	sides, err := p.next()
+	if err != nil {
+		return err
+	}
+	dimensions := strings.Split(sides, ",")
+	for _, d := range dimensions {
+		if d != "src" && d != "dst" {
+			return fmt.Errorf("no side %s", d)
+		}
+	}
+	p.rule.sets = append(p.rule.sets, name)
+	p.match(func(t *Table, k Packet) bool { return t.sets[name].contains(k, dimensions) })
+	return p.needs("set")
+}

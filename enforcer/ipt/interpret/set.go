@@ -1,0 +1,162 @@
+package interpret
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// set is an ipset.
+type set struct {
+	kind, family string
+	size         int
+	elements     map[string]bool
+	networks     []netip.Prefix
+}
+
+// RestoreSets does what ipset restore -exist does with the text: line by line,
+// up to the first error.
+func (t *Table) RestoreSets(text string) error {
+	for i, line := range strings.Split(strings.TrimSuffix(text, "\n"), "\n") {
+		if line == "" {
+			continue
+		}
+		if err := t.setCommand(strings.Fields(line)); err != nil {
+			return fmt.Errorf("line %d %q: %w", i+1, line, err)
+		}
+	}
+	return nil
+}
+
+func (t *Table) setCommand(words []string) error {
+	if len(words) < 2 {
+		return fmt.Errorf("not understood")
+	}
+	command, name := words[0], words[1]
+	switch {
+	case command == "create":
+		return t.createSet(name, words[2:])
+	case t.sets[name] == nil:
+		return fmt.Errorf("no such set")
+	case command == "destroy" && len(words) == 2:
+		return t.destroySet(name)
+	case command == "add" && len(words) == 3:
+		return t.sets[name].change(words[2], true)
+	case command == "del" && len(words) == 3:
+		return t.sets[name].change(words[2], false)
+	default:
+		return fmt.Errorf("not understood")
+	}
+}
+
+func (t *Table) createSet(name string, words []string) error {
+	if len(name) > 31 || len(words) != 7 || words[1] != "family" || words[3] != "hashsize" || words[5] != "maxelem" {
+		return fmt.Errorf("not understood")
+	}
+	size, err := strconv.Atoi(words[6])
+	if err != nil {
+		return err
+	}
+	s := &set{kind: words[0], family: words[2], size: size, elements: map[string]bool{}}
+	if !slices.Contains([]string{"hash:ip", "hash:net", "hash:ip,port"}, s.kind) {
+		return fmt.Errorf("no type %s", s.kind)
+	}
+	if old := t.sets[name]; old != nil {
+		if old.kind != s.kind || old.family != s.family {
+			return fmt.Errorf("the set exists with another type")
+		}
+		return nil
+	}
+	t.sets[name] = s
+	return nil
+}
+
+func (t *Table) destroySet(name string) error {
+	for chain, rules := range t.chains {
+		for _, r := range rules {
+			if slices.Contains(r.sets, name) {
+				return fmt.Errorf("chain %s uses the set", chain)
+			}
+		}
+	}
+	delete(t.sets, name)
+	return nil
+}
+
+func (s *set) change(element string, add bool) error {
+	if err := s.check(element); err != nil {
+		return err
+	}
+	if add {
+		s.elements[element] = true
+	} else {
+		delete(s.elements, element)
+	}
+	if len(s.elements) > s.size {
+		return fmt.Errorf("the set is full")
+	}
+	s.networks = nil
+	if s.kind == "hash:net" {
+		for e := range s.elements {
+			p, _ := prefix(e)
+			s.networks = append(s.networks, p)
+		}
+	}
+	return nil
+}
+
+// check makes sure that an element is of the set's type and family.
+func (s *set) check(element string) error {
+	network, service, hasPort := strings.Cut(element, ",")
+	p, err := prefix(network)
+	switch {
+	case err != nil:
+		return err
+	case p.Addr().Is4() != (s.family == "inet"):
+		return fmt.Errorf("not an element of family %s", s.family)
+	case hasPort != (s.kind == "hash:ip,port"):
+		return fmt.Errorf("not an element of a %s", s.kind)
+	case p.Bits() == 0 || s.kind != "hash:net" && !p.IsSingleIP():
+		return fmt.Errorf("a %s cannot hold a prefix of length %d", s.kind, p.Bits())
+	case !hasPort:
+		return nil
+	}
+	protocol, port, _ := strings.Cut(service, ":")
+	if !protocols[protocol].HasPorts() {
+		return fmt.Errorf("no protocol with ports: %s", protocol)
+	}
+	_, err = strconv.ParseUint(port, 10, 16)
+	return err
+}
+
+func prefix(text string) (netip.Prefix, error) {
+	if strings.Contains(text, "/") {
+		return netip.ParsePrefix(text)
+	}
+	a, err := netip.ParseAddr(text)
+	if err != nil {
+		return netip.Prefix{}, err
+	}
+	return netip.PrefixFrom(a, a.BitLen()), nil
+}
+
+// contains says whether the sides of a packet that are asked for are in the set.
+func (s *set) contains(k Packet, dimensions []string) bool {
+	address := k.Source
+	if dimensions[0] == "dst" {
+		address = k.Destination
+	}
+	if s.kind == "hash:net" {
+		return slices.ContainsFunc(s.networks, func(p netip.Prefix) bool { return p.Contains(address) })
+	}
+	if s.kind == "hash:ip" {
+		return s.elements[address.String()]
+	}
+	if len(dimensions) != 2 || dimensions[1] != "dst" || !k.Protocol.HasPorts() {
+		return false
+	}
+	protocol := strings.ToLower(k.Protocol.String())
+	return s.elements[fmt.Sprintf("%s,%s:%d", address, protocol, k.DestinationPort)]
+}

@@ -1,0 +1,416 @@
+//go:build netns
+
+package ipt_test
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/tierwall/tierwall/enforcer/ipt"
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/compile"
+	"github.com/tierwall/tierwall/test/generate"
+	"github.com/tierwall/tierwall/test/netns"
+)
+
+// node is the kernel of a node, in one mode, with rules and a set of others.
+type node struct {
+	*netns.Space
+	t    testing.TB
+	mode ipt.Mode
+}
+
+var families = []ipt.Family{ipt.IPv4, ipt.IPv6}
+
+// forBothModes runs a test on a node of each mode.
+func forBothModes(t *testing.T, test func(t *testing.T, n node)) {
+	for _, m := range []ipt.Mode{ipt.NFT, ipt.Legacy} {
+		t.Run(m.String(), func(t *testing.T) {
+			n := node{netns.NewSpace(t), t, m}
+			for _, f := range families {
+				n.iptables(f, "-N", "OTHERS")
+				n.iptables(f, "-A", "OTHERS", "-j", "ACCEPT")
+				n.iptables(f, "-A", "FORWARD", "-m", "mark", "--mark", "0x4000", "-j", "OTHERS")
+				n.iptables(f, "-A", "INPUT", "-j", "OTHERS")
+			}
+			n.Run(t, "ipset", "create", "others", "hash:ip")
+			test(t, n)
+		})
+	}
+}
+
+// command is the name of a tool of the node's mode, such as ip6tables-nft-save.
+func (n node) command(f ipt.Family, suffix string) string {
+	name := "iptables-"
+	if f == ipt.IPv6 {
+		name = "ip6tables-"
+	}
+	return name + n.mode.String() + suffix
+}
+
+func (n node) iptables(f ipt.Family, args ...string) string {
+	n.t.Helper()
+	return n.Run(n.t, n.command(f, ""), args...)
+}
+
+var changing = regexp.MustCompile(`(?m)^#.*\n| \[\d+:\d+\]| initval 0x[0-9a-f]+`)
+
+// dump is everything in the kernel, without what differs from one time to the next.
+func (n node) dump() string {
+	n.t.Helper()
+	var b strings.Builder
+	for _, f := range families {
+		b.WriteString(n.Run(n.t, n.command(f, "-save")))
+	}
+	b.WriteString(n.Run(n.t, "ipset", "-sorted", "save"))
+	return changing.ReplaceAllString(b.String(), "")
+}
+
+// backend is a new Backend on the node, as after a restart.
+func (n node) backend() *ipt.Backend {
+	n.t.Helper()
+	var b *ipt.Backend
+	n.do(func() (err error) {
+		b, err = ipt.New(n.t.Context(), ipt.Options{Mode: n.mode})
+		return err
+	})
+	return b
+}
+
+func (n node) do(f func() error) {
+	n.t.Helper()
+	if err := n.Do(f); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+func (n node) apply(b *ipt.Backend, p *policy.Program) {
+	n.t.Helper()
+	n.do(func() error { return b.Apply(n.t.Context(), p) })
+}
+
+func (n node) repair(b *ipt.Backend) (changed bool) {
+	n.t.Helper()
+	n.do(func() (err error) {
+		changed, err = b.Repair(n.t.Context())
+		return err
+	})
+	return changed
+}
+
+func (n node) cleanup(b *ipt.Backend) {
+	n.t.Helper()
+	n.do(func() error { return b.Cleanup(n.t.Context()) })
+}
+
+func TestTheToolsAcceptTheGoldenFiles(t *testing.T) {
+	forBothModes(t, func(t *testing.T, n node) {
+		for _, name := range []string{"shop", "edges", "empty"} {
+			for _, f := range families {
+				sets, rules := read(t, name, f, "sets"), read(t, name, f, "rules")
+				for _, c := range []struct {
+					input string
+					tool  []string
+				}{
+					{sets, []string{"ipset", "restore", "-exist"}},
+					{rules, []string{n.command(f, "-restore"), "--test", "--noflush"}},
+					{rules, []string{n.command(f, "-restore"), "--noflush"}},
+				} {
+					if out, err := n.Try(t.Context(), c.input, c.tool[0], c.tool[1:]...); err != nil || out != "" {
+						t.Errorf("%s %s: %v %s", name, f, err, out)
+					}
+				}
+			}
+		}
+	})
+}
+
+func read(t *testing.T, name string, f ipt.Family, kind string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("testdata", fmt.Sprintf("%s.%s.%s", name, f, kind)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// programs are programs of one node of random clusters.
+func programs(n uint64) []*policy.Program {
+	var out []*policy.Program
+	for seed := range n {
+		p, _ := compile.Compile(generate.Cluster(generate.NewRand(seed), generate.Small), "node-0")
+		out = append(out, p)
+	}
+	return out
+}
+
+func TestTheKernelDependsOnTheLastProgramAlone(t *testing.T) {
+	forBothModes(t, func(t *testing.T, n node) {
+		b := n.backend()
+		for i, p := range programs(12) {
+			n.apply(b, p)
+			if n.repair(b) {
+				t.Fatalf("program %d: the kernel is not as written", i)
+			}
+			got := canonical(n.dump())
+			fresh := node{netns.NewSpace(t), t, n.mode}
+			other := fresh.backend()
+			for _, f := range families {
+				fresh.iptables(f, "-N", "OTHERS")
+				fresh.iptables(f, "-A", "OTHERS", "-j", "ACCEPT")
+				fresh.iptables(f, "-A", "FORWARD", "-m", "mark", "--mark", "0x4000", "-j", "OTHERS")
+				fresh.iptables(f, "-A", "INPUT", "-j", "OTHERS")
+			}
+			fresh.Run(t, "ipset", "create", "others", "hash:ip")
+			fresh.apply(other, p)
+			if want := canonical(fresh.dump()); got != want {
+				t.Fatalf("program %d: got\n%s\nwant\n%s", i, got, want)
+			}
+		}
+	})
+}
+
+// generations are the ends of the names of sets that were made beside others.
+var generations = regexp.MustCompile(`(tw[46]-\w+)\.\d+|hashsize \d+ `)
+
+func canonical(dump string) string { return sortSets(generations.ReplaceAllString(dump, "$1")) }
+
+// sortSets sorts the lines of sets, which ipset prints in any order.
+func sortSets(dump string) string {
+	var rest, sets []string
+	for line := range strings.Lines(dump) {
+		if strings.HasPrefix(line, "create ") || strings.HasPrefix(line, "add ") {
+			sets = append(sets, line)
+		} else {
+			rest = append(rest, line)
+		}
+	}
+	return strings.Join(rest, "") + strings.Join(sorted(sets), "")
+}
+
+func TestARestartAdoptsWhatIsThere(t *testing.T) {
+	forBothModes(t, func(t *testing.T, n node) {
+		b := n.backend()
+		if b.Programmed() {
+			t.Error("programmed before the first program")
+		}
+		n.apply(b, shop())
+		before := n.dump()
+		again := n.backend()
+		if !again.Programmed() {
+			t.Error("what is in force is not recognized")
+		}
+		n.apply(again, shop())
+		if after := n.dump(); after != before {
+			t.Errorf("the restart changed\n%s\nto\n%s", before, after)
+		}
+	})
+}
+
+func TestCleanupLeavesNothingOfOurs(t *testing.T) {
+	forBothModes(t, func(t *testing.T, n node) {
+		before := n.dump()
+		b := n.backend()
+		n.apply(b, shop())
+		if strings.Count(n.dump(), "TIERWALL") < 20 {
+			t.Fatal("nothing was written")
+		}
+		n.cleanup(b)
+		if after := n.dump(); after != before {
+			t.Errorf("before\n%s\nafter\n%s", before, after)
+		}
+		n.apply(b, shop())
+		n.cleanup(n.backend())
+		if after := n.dump(); after != before {
+			t.Errorf("before\n%s\nafter the second time\n%s", before, after)
+		}
+	})
+}
+
+func TestRepairMendsWhatOthersDo(t *testing.T) {
+	one := shop()
+	for name, damage := range map[string]func(n node, f ipt.Family){
+		"all rules flushed":        func(n node, f ipt.Family) { n.iptables(f, "-F") },
+		"a jump deleted":           func(n node, f ipt.Family) { n.iptables(f, "-D", "INPUT", "-j", "TIERWALL-INPUT") },
+		"a rule before the jump":   func(n node, f ipt.Family) { n.iptables(f, "-I", "FORWARD", "-j", "ACCEPT") },
+		"a rule in our chain":      func(n node, f ipt.Family) { n.iptables(f, "-I", "TIERWALL-I-data", "-j", "RETURN") },
+		"a rule deleted":           func(n node, f ipt.Family) { n.iptables(f, "-D", "TIERWALL-I-data", "1") },
+		"a rule changed in place":  func(n node, f ipt.Family) { n.iptables(f, "-R", "TIERWALL-E-none", "1", "-j", "ACCEPT") },
+		"a chain of ours too many": func(n node, f ipt.Family) { n.iptables(f, "-N", "TIERWALL-STRAY") },
+		"a member too many": func(n node, f ipt.Family) {
+			n.Run(n.t, "ipset", "add", map[ipt.Family]string{ipt.IPv4: "tw4-front", ipt.IPv6: "tw6-front"}[f],
+				map[ipt.Family]string{ipt.IPv4: "203.0.113.1", ipt.IPv6: "2001:db8::1"}[f])
+		},
+		"a set emptied": func(n node, f ipt.Family) {
+			n.Run(n.t, "ipset", "flush", map[ipt.Family]string{ipt.IPv4: "tw4-front", ipt.IPv6: "tw6-front"}[f])
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			forBothModes(t, func(t *testing.T, n node) {
+				b := n.backend()
+				n.apply(b, one)
+				if n.repair(b) {
+					t.Error("there was nothing to mend")
+				}
+				before := ours(n.dump())
+				for _, f := range families {
+					damage(n, f)
+				}
+				if ours(n.dump()) == before {
+					t.Fatal("no damage was done")
+				}
+				if !n.repair(b) {
+					t.Error("the damage was not reported")
+				}
+				if after := ours(n.dump()); after != before {
+					t.Errorf("before\n%s\nmended\n%s", before, after)
+				}
+				if n.repair(b) {
+					t.Error("mended twice")
+				}
+			})
+		})
+	}
+}
+
+// ours are the lines about our chains and sets, and the first rule of each hook.
+func ours(dump string) string {
+	var b strings.Builder
+	seen := map[string]bool{}
+	for line := range strings.Lines(sortSets(dump)) {
+		chain := strings.SplitN(line, " ", 3)
+		hook := len(chain) > 1 && (chain[1] == "FORWARD" || chain[1] == "INPUT")
+		if strings.HasPrefix(line, "*") {
+			clear(seen)
+		}
+		if strings.Contains(line, "TIERWALL-") || strings.Contains(line, " tw") || hook && !seen[chain[1]] {
+			b.WriteString(line)
+		}
+		if hook {
+			seen[chain[1]] = true
+		}
+	}
+	return b.String()
+}
+
+func TestAFailureIsExplainedAndTheNextApplyGoesOn(t *testing.T) {
+	forBothModes(t, func(t *testing.T, n node) {
+		b := n.backend()
+		n.apply(b, shop())
+		before := n.dump()
+		next := shop()
+		next.Sets["back"].Elements = nil
+		n.Run(t, "ipset", "destroy", "others")
+		n.iptables(ipt.IPv4, "-N", "BORROWS")
+		n.iptables(ipt.IPv4, "-A", "BORROWS", "-j", "TIERWALL-E-named")
+		delete(next.Classes[policy.Egress], "named")
+		next.Endpoints[2].Class[policy.Egress] = "none"
+		err := n.Do(func() error { return b.Apply(t.Context(), next) })
+		if err == nil || !strings.Contains(err.Error(), "IPv4 chains") || !strings.Contains(err.Error(), "line ") {
+			t.Errorf("the error does not say what failed: %v", err)
+		}
+		n.iptables(ipt.IPv4, "-F", "BORROWS")
+		n.iptables(ipt.IPv4, "-X", "BORROWS")
+		n.Run(t, "ipset", "create", "others", "hash:ip")
+		n.apply(b, next)
+		n.apply(b, shop())
+		if got, want := canonical(n.dump()), canonical(before); got != want {
+			t.Errorf("got\n%s\nwant\n%s", got, want)
+		}
+	})
+}
+
+func TestTheModeIsThatOfTheNode(t *testing.T) {
+	for name, c := range map[string]struct {
+		prepare [][]string
+		want    ipt.Mode
+	}{
+		"nothing there":               {nil, ipt.NFT},
+		"the kubelet uses legacy":     {[][]string{{"iptables-legacy", "-t", "mangle", "-N", "KUBE-IPTABLES-HINT"}, {"iptables-nft", "-A", "INPUT", "-j", "ACCEPT"}}, ipt.Legacy},
+		"the kubelet uses nft":        {[][]string{{"iptables-nft", "-t", "mangle", "-N", "KUBE-KUBELET-CANARY"}, {"iptables-legacy", "-A", "INPUT", "-j", "ACCEPT"}}, ipt.NFT},
+		"its chain is in IPv6 alone":  {[][]string{{"ip6tables-legacy", "-t", "mangle", "-N", "KUBE-IPTABLES-HINT"}}, ipt.Legacy},
+		"no kubelet, rules in legacy": {[][]string{{"iptables-legacy", "-A", "INPUT", "-j", "ACCEPT"}}, ipt.Legacy},
+		"as many in both":             {[][]string{{"iptables-legacy", "-A", "INPUT", "-j", "ACCEPT"}, {"iptables-nft", "-A", "INPUT", "-j", "ACCEPT"}}, ipt.NFT},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := node{netns.NewSpace(t), t, ipt.Auto}
+			for _, args := range c.prepare {
+				n.Run(t, args[0], args[1:]...)
+			}
+			if got := n.backend().Mode(); got != c.want {
+				t.Errorf("mode %s, want %s", got, c.want)
+			}
+		})
+	}
+}
+
+func TestWhatWeLeftInTheOtherModeGoesOnceWeAreInForce(t *testing.T) {
+	forBothModes(t, func(t *testing.T, n node) {
+		n.apply(n.backend(), shop())
+		other := n
+		other.mode = ipt.NFT + ipt.Legacy - n.mode
+		b := other.backend()
+		if !strings.Contains(n.dump(), "TIERWALL-FORWARD") {
+			t.Fatal("gone before anything else is in force")
+		}
+		n.apply(b, shop())
+		if strings.Contains(n.Run(t, n.command(ipt.IPv4, "-save")), "TIERWALL") {
+			t.Error("the old chains are still there")
+		}
+		if !strings.Contains(n.Run(t, other.command(ipt.IPv4, "-save")), "-A FORWARD -j TIERWALL-FORWARD") {
+			t.Error("the new chains are not there")
+		}
+	})
+}
+
+func BenchmarkApply(b *testing.B) {
+	for _, m := range []ipt.Mode{ipt.NFT, ipt.Legacy} {
+		for _, pods := range []int{10, 250} {
+			n := node{netns.NewSpace(b), b, m}
+			backend := n.backend()
+			for name, change := range changes(pods) {
+				b.Run(fmt.Sprintf("%s/%d pods/%s", m, pods, name), func(b *testing.B) {
+					n.apply(backend, change[0])
+					for i := 0; b.Loop(); i++ {
+						n.apply(backend, change[(i+1)%2])
+					}
+				})
+			}
+		}
+	}
+}
+
+// changes are pairs of programs that differ a little.
+func changes(pods int) map[string][2]*policy.Program {
+	admits := func(class string, members int) *policy.Program {
+		p := crowd(pods)
+		for _, d := range policy.Directions {
+			p.Classes[d]["open"].Tiers = []policy.Tier{{Rules: []policy.Rule{{Verdict: policy.Allow, Peers: []policy.SetID{"s"}, AnyPort: true}}}}
+		}
+		p.Sets = map[policy.SetID]*policy.Set{"s": {ID: "s"}}
+		for i := range members {
+			p.Sets["s"].Elements = append(p.Sets["s"].Elements, policy.AddressElement(netip.AddrFrom4([4]byte{10, 9, 0, byte(i)})))
+		}
+		p.Endpoints[1].Class[policy.Ingress] = policy.ClassID(class)
+		return p
+	}
+	return map[string][2]*policy.Program{
+		"a member comes or goes": {admits("open", 5), admits("open", 6)},
+		"a pod changes class":    {admits("open", 5), admits("closed", 5)},
+		"both at once":           {admits("open", 5), admits("closed", 6)},
+		"a pod comes or goes":    {admits("open", 5), crowdLess(admits("open", 5))},
+	}
+}
+
+func crowdLess(p *policy.Program) *policy.Program {
+	p.Endpoints = p.Endpoints[:len(p.Endpoints)-1]
+	return p
+}
+
+func sorted(s []string) []string { slices.Sort(s); return s }
