@@ -11,13 +11,13 @@ import data.tierwall.lib
 
 deny contains {"msg": msg, "path": "/spec"} if {
 	some row in input.effect.added
-	"any" in row.ports
+	lib.wide(row)
 	subject := {"ingress": row.to, "egress": row.from}[row.direction]
 	peer := {"ingress": row.from, "egress": row.to}[row.direction]
 	everything(peer)
 	verb := {"ingress": "be reached from", "egress": "reach"}[row.direction]
 	lib.opens(row)
-	msg := sprintf("%s would let %s %s %s on every port, which takes default deny away. Name the peers and the ports that are needed.", [lib.change, lib.describe(subject), verb, lib.describe(peer)])
+	msg := sprintf("%s would let %s %s %s on %s, which takes default deny away. Name the peers and the ports that are needed.", [lib.change, lib.describe(subject), verb, lib.describe(peer), lib.ports(row)])
 }
 
 deny contains lib.unjudged[_]

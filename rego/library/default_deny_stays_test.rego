@@ -30,6 +30,10 @@ test_everything_in_halves if {
 	count(default_deny_stays.deny) == 1 with input as change("ingress", network("128.0.0.0/1"), web, ["any"])
 }
 
+test_nearly_every_port if {
+	count(default_deny_stays.deny) == 1 with input as change("ingress", network("0.0.0.0/0"), web, ["TCP/1-442", "TCP/444-65535"])
+}
+
 test_every_pod_of_every_namespace if {
 	count(default_deny_stays.deny) == 1 with input as change("ingress", every_pod, web, ["any"])
 }

@@ -1,8 +1,8 @@
 # METADATA
 # title: What guardrails share
 # description: >-
-#   Words for messages, and the rows of an effect that open something. A guardrail
-#   of your own may import it too.
+#   Words for messages, and questions about the rows of an effect. A guardrail of your
+#   own may import it too.
 package tierwall.lib
 
 # METADATA
@@ -71,7 +71,14 @@ else := sprintf("%s of any namespace", [pods(peer)]) if count(object.get(peer, "
 
 else := sprintf("%s of any namespace with labels %s", [pods(peer), pairs(peer.namespaceLabels)])
 
-pods(peer) := sprintf("%s pods", [peer.role]) if peer.role != ""
+# Pods that do not exist yet are known by their labels.
+pods(peer) := sprintf("possible %s%s", [held(peer), suffix]) if {
+	peer.kind == "class"
+	labels := {k: v | some k, v in object.get(peer, "labels", {}); k != "tierwall.io/tier-role"}
+	suffix := {true: "", false: sprintf(" with labels %s", [pairs(labels)])}[count(labels) == 0]
+} else := held(peer)
+
+held(peer) := sprintf("%s pods", [peer.role]) if peer.role != ""
 
 else := "pods"
 
@@ -84,16 +91,44 @@ ports(row) := "every port" if "any" in row.ports
 else := concat(", ", row.ports)
 
 # METADATA
+# description: A row's ports that are numbers, as protocol, first and last.
+ranges(row) := [{"protocol": protocol, "first": to_number(ends[0]), "last": to_number(ends[count(ends) - 1])} |
+	some text in row.ports
+	regex.match(numbered, text)
+	[protocol, numbers] := split(text, "/")
+	ends := split(numbers, "-")
+]
+
+numbered := `^[A-Z]+/\d+(-\d+)?$`
+
+# METADATA
+# description: >-
+#   A row's ports that are names, such as "TCP/http". No pod has a port of that name yet, and
+#   the one that comes may give it any number.
+named(row) := {text |
+	some text in row.ports
+	text != "any"
+	not regex.match(numbered, text)
+}
+
+# METADATA
 # description: Whether any of the row's ports covers the protocol and port number.
 covers(row, _, _) if "any" in row.ports
 
 covers(row, protocol, port) if {
-	some text in row.ports
-	[proto, numbers] := split(text, "/")
-	proto == protocol
-	range := split(numbers, "-")
-	to_number(range[0]) <= port
-	port <= to_number(range[count(range) - 1])
+	some range in ranges(row)
+	range.protocol == protocol
+	range.first <= port
+	port <= range.last
+}
+
+# METADATA
+# description: Whether a row is about half of all ports of a protocol, or more.
+wide(row) if "any" in row.ports
+
+wide(row) if {
+	some range in ranges(row)
+	range.last - range.first >= 32767
 }
 
 # METADATA

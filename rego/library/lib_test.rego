@@ -70,8 +70,9 @@ test_describe if {
 	lib.describe({"kind": "cidr", "name": "0.0.0.0/0"}) == "addresses in 0.0.0.0/0"
 	lib.describe({"kind": "workload", "namespace": "prod", "role": "data"}) == "data pods of namespace prod"
 	lib.describe({"kind": "workload", "namespace": "prod", "role": ""}) == "pods of namespace prod"
-	lib.describe({"kind": "class", "namespace": "", "role": "", "namespaceLabels": {}}) == "pods of any namespace"
-	lib.describe({"kind": "class", "namespace": "", "role": "", "namespaceLabels": {"b": "2", "a": "1"}}) == "pods of any namespace with labels a=1,b=2"
+	lib.describe({"kind": "class", "namespace": "", "role": "", "namespaceLabels": {}}) == "possible pods of any namespace"
+	lib.describe({"kind": "class", "namespace": "", "role": "", "namespaceLabels": {"b": "2", "a": "1"}}) == "possible pods of any namespace with labels a=1,b=2"
+	lib.describe({"kind": "class", "namespace": "prod", "role": "data", "labels": {"app": "db", "tierwall.io/tier-role": "data"}}) == "possible data pods with labels app=db of namespace prod"
 }
 
 test_ports if {
@@ -83,7 +84,17 @@ test_covers if {
 	lib.covers({"ports": ["any"]}, "TCP", 22)
 	lib.covers({"ports": ["TCP/22"]}, "TCP", 22)
 	lib.covers({"ports": ["UDP/53", "TCP/20-30"]}, "TCP", 22)
-	not lib.covers({"ports": ["UDP/22", "TCP/80", "TCP/23-30"]}, "TCP", 22)
+	not lib.covers({"ports": ["UDP/22", "TCP/80", "TCP/23-30", "TCP/22-tcp"]}, "TCP", 22)
+}
+
+test_named if {
+	lib.named({"ports": ["any", "UDP/53", "TCP/20-30", "TCP/http", "TCP/8-bit"]}) == {"TCP/http", "TCP/8-bit"}
+}
+
+test_wide if {
+	lib.wide({"ports": ["any"]})
+	lib.wide({"ports": ["UDP/53", "TCP/1-32768"]})
+	not lib.wide({"ports": ["TCP/http", "TCP/1-32767", "UDP/32769-65535"]})
 }
 
 test_outside if {

@@ -32,4 +32,14 @@ deny contains {"msg": msg, "path": "/spec/ingress"} if {
 	msg := sprintf("%s would open %s to %s on TCP ports %s, which may never be open to the world. Name the ports that are needed, or narrow the peers.", [lib.change, lib.describe(row.to), lib.describe(row.from), concat(", ", [format_int(port, 10) | some port in exposed])])
 }
 
+deny contains {"msg": msg, "path": "/spec/ingress"} if {
+	some row in input.effect.added
+	row.direction == "ingress"
+	lib.outside(row.from, networks)
+	names := lib.named(row)
+	count(names) > 0
+	lib.opens(row)
+	msg := sprintf("%s would open %s to %s on the ports named %s, which no pod has yet and which may turn out to be sensitive. Name the ports by number, or create the pods first.", [lib.change, lib.describe(row.to), lib.describe(row.from), concat(", ", names)])
+}
+
 deny contains lib.unjudged[_]

@@ -21,6 +21,12 @@ test_other_ports_may if {
 	count(sensitive_ports.deny) == 0 with input as change("ingress", "0.0.0.0/0", ["TCP/443", "UDP/22"], {})
 }
 
+test_a_port_name_that_no_pod_has_may_be_any if {
+	some d in sensitive_ports.deny with input as change("ingress", "0.0.0.0/0", ["TCP/http"], {})
+	contains(d.msg, "on the ports named TCP/http, which no pod has yet")
+	count(sensitive_ports.deny) == 0 with input as change("ingress", "10.0.0.0/8", ["TCP/http"], {})
+}
+
 test_every_port_is_too_much if {
 	count(sensitive_ports.deny) == 1 with input as change("ingress", "::/0", ["any"], {})
 }
