@@ -33,12 +33,16 @@ func labImages(ctx context.Context, log io.Writer, programs binaries) ([]string,
 	if err != nil {
 		return nil, fmt.Errorf("build pause: %w", err)
 	}
+	busybox, err := busyboxImage(ctx, cache)
+	if err != nil {
+		return nil, err
+	}
 	var archives []string
 	for _, image := range []images.Image{
 		oneProgram(pauseImage, "/pause", pause),
 		oneProgram(coreDNSImage, "/coredns", programs["coredns"]),
 		oneProgram(AgnhostImage, "/agnhost", programs["agnhost"]),
-		busyboxImage(),
+		busybox,
 	} {
 		archive, err := pack(cache, log, image)
 		if err != nil {
@@ -59,14 +63,22 @@ func oneProgram(ref, path, program string) images.Image {
 	}
 }
 
-func busyboxImage() images.Image {
-	image := oneProgram(BusyboxImage, "/bin/busybox", "/usr/bin/busybox")
-	image.Entrypoint, image.Cmd = nil, []string{"/bin/sh"}
-	image.Env = []string{"PATH=/bin"}
-	for _, applet := range []string{"cat", "httpd", "ip", "ls", "nc", "nslookup", "ping", "sh", "sleep", "wget"} {
-		image.Layers[0]["/bin/"+applet] = images.Link("busybox")
+// busyboxImage is a busybox that is linked dynamically: the static one cannot
+// look up names.
+func busyboxImage(ctx context.Context, cache string) (images.Image, error) {
+	layer, err := images.Userland{Packages: []string{"busybox"}, Files: []string{"/usr/bin/busybox"}}.Layer(ctx, cache)
+	if err != nil {
+		return images.Image{}, err
 	}
-	return image
+	for _, applet := range []string{"cat", "httpd", "ip", "ls", "nc", "nslookup", "ping", "sh", "sleep", "timeout", "wget"} {
+		layer["/usr/bin/"+applet] = images.Link("busybox")
+	}
+	return images.Image{
+		Ref:    BusyboxImage,
+		Layers: []images.Layer{layer},
+		Cmd:    []string{"/bin/sh"},
+		Env:    []string{"PATH=/bin"},
+	}, nil
 }
 
 // pack packs an image unless the cache has one of the same contents.
