@@ -43,9 +43,12 @@ func TestPodsAreRestricted(t *testing.T) {
 			}
 			got := beyondRestricted(pod)
 			var want []string
-			if isEnforcer(o) {
+			switch {
+			case isEnforcer(o):
 				agents++
 				want = nodeRights
+			case o.kind == "Job": // has to reach the API server whatever the rules of its node are
+				want = []string{"hostNetwork"}
 			}
 			if !slices.Equal(got, want) {
 				t.Errorf("%s has beyond what is restricted %q, want %q", o, got, want)

@@ -55,6 +55,10 @@ spec:
       restartPolicy: Never
       serviceAccountName: {{ $name }}-uninstall
       enableServiceLinks: false
+      # A pod on the network of a node whose enforcer is dead may reach nothing,
+      # and then most of all tierwall has to go.
+      hostNetwork: true
+      dnsPolicy: Default
       {{- with $.Values.imagePullSecrets }}
       imagePullSecrets:
         {{- toYaml . | nindent 8 }}
