@@ -1,0 +1,32 @@
+package main
+
+import (
+	"io"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestFollow(t *testing.T) {
+	const head = "Will run 2 of 7355 specs\nSSSS\n"
+	const good = "[sig-network] Netpol API should support it [sig-network]\nfile.go:1\n  STEP: x\n• [0.2 seconds]\n"
+	const bad = "[sig-network] Netpol should deny [Feature:NetworkPolicy] [sig-network]\n• [FAILED] [61.5 seconds]\n"
+	for _, c := range []struct {
+		name, report string
+		ok           bool
+		says         string
+	}{
+		{"all pass", head + good + good, true, "2 passed, 0 failed, of 2"},
+		{"one fails", head + good + bad, false, "1 passed, 1 failed, of 2, in 0s\n  FAILED Netpol should deny"},
+		{"it stops", head + good, false, "did not finish"},
+		{"nothing runs", "", false, "did not finish"},
+		{"a timeout", head + good + strings.Replace(bad, "FAILED", "TIMEDOUT", 1), false, "1 failed"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := follow(strings.NewReader(c.report), io.Discard, func() time.Time { return time.Time{} })
+			if r.ok() != c.ok || !strings.Contains(r.String(), c.says) {
+				t.Errorf("ok %v, %q; want %v, %q", r.ok(), r, c.ok, c.says)
+			}
+		})
+	}
+}
