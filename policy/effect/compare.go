@@ -54,16 +54,21 @@ func (c *comparison) opened(from, to moment, s *standIn, d policy.Direction, pee
 // openedTo is what is opened to a peer of either IP family.
 func (c *comparison) openedTo(from, to moment, s *standIn, d policy.Direction, p *standIn) *opening {
 	var o *opening
-	for _, f := range families {
-		o = o.with(c.opened(from, to, s, d, p.peer[f]))
+	for _, addr := range p.addrs {
+		if addr.IsValid() {
+			o = o.with(c.opened(from, to, s, d, addr))
+		}
 	}
 	return o
 }
 
 // blocked says whether the peer's own direction lets nothing of an opening pass.
 func (c *comparison) blocked(m moment, o *opening, s *standIn, d policy.Direction, p *standIn) bool {
-	for _, f := range families {
-		a := c.ask(m, c.sides[m].classes[p][1-d], s.subject[f])
+	for _, addr := range s.addrs {
+		if !addr.IsValid() {
+			continue
+		}
+		a := c.ask(m, c.sides[m].classes[p][1-d], addr)
 		for _, i := range o.spans {
 			if a.allows[i] {
 				return false

@@ -46,7 +46,7 @@ type Row struct {
 	To        Peer      `json:"to"`
 	// Ports are such as "TCP/5432", "TCP/8000-8080", or "any": every port of every
 	// protocol is open now and not all were before. "TCP/http" is a named port of pods that
-	// do not exist yet, and can turn out to be any number.
+	// do not exist yet, and can turn out to be any number; "ICMP" all protocols without ports.
 	Ports []string `json:"ports"`
 	// Potential is true when the flow cannot happen at present: one of the sides has no
 	// pods, or Blocked.

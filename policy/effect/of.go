@@ -13,17 +13,18 @@ import (
 // Neither is changed.
 //
 // Pods that policies cannot tell apart are one group, and for each group, there
-// or imagined from the selectors of the changed policies, two stand-ins are put
-// in the place of all pods. Both states are compiled with them, and the two
-// programs asked what they allow. So a question about labels is answered by the
-// same compiler as every other.
+// or imagined from the selectors of the changed policies, one stand-in is put in
+// the place of all pods. Both states are compiled with them, and the two programs
+// asked what they allow. So a question about labels is answered by the same
+// compiler as every other.
 func Of(before, after *compile.Snapshot) Effect {
+	snapshots := [2]*compile.Snapshot{before, after}
 	old, now := termsOf(before), termsOf(after)
-	u := newUniverse([2]*compile.Snapshot{before, after}, podKeys(old, now))
+	networks := networksIn(slices.Concat(before.Nodes, after.Nodes), old, now)
+	u := newUniverse(snapshots, podKeys(old, now), networks)
 	difference := changed(old, now)
 	imagine(u, difference)
-	networks := networksIn(old, now)
-	free := newAddresses(slices.Concat(before.Nodes, after.Nodes), networks)
+	free := newAddresses(snapshots, networks)
 	members := standIns(u.groups, free)
 	c := &comparison{members: members, answers: map[question]answer{}, openings: map[[2]question]*opening{}}
 	c.sides[was], c.sides[is] = newSide(was, before, u, members), newSide(is, after, u, members)
@@ -47,8 +48,14 @@ func imagine(u *universe, policies []*terms) {
 	}
 }
 
-func networksIn(all ...map[string]*terms) []netip.Prefix {
+// networksIn are the networks that policies mention, and the nodes' addresses.
+func networksIn(nodes []*compile.Node, all ...map[string]*terms) []netip.Prefix {
 	var out []netip.Prefix
+	for _, n := range nodes {
+		for _, a := range n.Addrs {
+			out = append(out, netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()))
+		}
+	}
 	for _, ts := range all {
 		for _, t := range ts {
 			out = append(out, t.networks...)

@@ -16,6 +16,9 @@ var protocols = []policy.Protocol{policy.TCP, policy.UDP, policy.SCTP}
 // anyNumber is the port of a named port whose number nobody knows yet, as its pod does not exist.
 const anyNumber = 0
 
+// withoutPorts is how rows show the protocols that have no ports.
+const withoutPorts = "ICMP"
+
 // span is consecutive ports of one protocol that every rule treats alike.
 type span struct {
 	protocol    policy.Protocol
@@ -134,7 +137,8 @@ func open(before, after answer, spans []span) *opening {
 			o.via = append(o.via, after.why[i])
 		}
 	}
-	o.any = len(o.spans) > 0 && after.all(spans)
+	ported := slices.ContainsFunc(o.spans, func(i int) bool { return spans[i].protocol != policy.ICMP })
+	o.any = ported && after.all(spans)
 	return o
 }
 
@@ -166,6 +170,7 @@ func (o *opening) text(spans []span, names func(policy.RuleID, policy.Protocol) 
 	for n := 0; n < len(o.spans); n++ {
 		s := spans[o.spans[n]]
 		if s.protocol == policy.ICMP {
+			out = append(out, withoutPorts)
 			continue
 		}
 		if s.first == anyNumber {
@@ -179,9 +184,6 @@ func (o *opening) text(spans []span, names func(policy.RuleID, policy.Protocol) 
 		}
 		s.last = spans[o.spans[n]].last
 		out = append(out, policy.Port{Protocol: s.protocol, First: s.first, Last: s.last}.String())
-	}
-	if len(out) == 0 {
-		out = []string{"any"} // what has no ports, and all that has was open before
 	}
 	slices.Sort(out)
 	return slices.Compact(out)

@@ -9,22 +9,23 @@ import (
 	"github.com/tierwall/tierwall/policy/compile"
 )
 
-// standIn is a group in the programs: a subject and a peer, each with an
-// address of each IP family.
+// standIn is a group in the programs: one pod, with an address of each IP
+// family that the cluster has; the other is void.
 type standIn struct {
 	*group
-	subject, peer [2]netip.Addr
+	addrs [2]netip.Addr
 }
 
 // reserved are where addresses are taken from when nodes have no pod CIDRs
 // (RFC 1112, section 4; RFC 6666).
 var reserved = []netip.Prefix{netip.MustParsePrefix("240.0.0.0/4"), netip.MustParsePrefix("100::/64")}
 
-// addresses hands out addresses for stand-ins, from the networks of pods where
-// they are known, so that policies about those networks match them. It avoids
-// networks within those, which are about certain pods only.
+// addresses hands out addresses for stand-ins of pods that have none, from the
+// networks of pods where they are known, so that policies about those networks
+// match them. It avoids networks within those, which are about certain pods only.
 type addresses struct {
-	pools [2][]netip.Prefix // by family
+	used  [2]bool // families that the cluster has
+	pools [2][]netip.Prefix
 	avoid []netip.Prefix
 	next  [2]netip.Addr
 	taken map[netip.Addr]bool
@@ -40,17 +41,25 @@ func familyOf(a netip.Addr) int {
 	return 1
 }
 
-func newAddresses(nodes []*compile.Node, networks []netip.Prefix) *addresses {
+func newAddresses(snapshots [2]*compile.Snapshot, networks []netip.Prefix) *addresses {
 	a := &addresses{taken: map[netip.Addr]bool{}}
-	for _, n := range nodes {
-		for _, p := range n.PodCIDRs {
-			if p.IsValid() {
-				a.pools[familyOf(p.Addr())] = append(a.pools[familyOf(p.Addr())], p.Masked())
+	for _, s := range snapshots {
+		for _, p := range s.Pods {
+			for _, addr := range p.Addrs {
+				a.used[familyOf(addr.Unmap())] = true
 			}
 		}
-		for _, addr := range n.Addrs {
-			a.avoid = append(a.avoid, netip.PrefixFrom(addr, addr.BitLen()))
+		for _, n := range s.Nodes {
+			for _, p := range n.PodCIDRs {
+				if p.IsValid() {
+					f := familyOf(p.Addr())
+					a.pools[f], a.used[f] = append(a.pools[f], p.Masked()), true
+				}
+			}
 		}
+	}
+	if !a.used[0] && !a.used[1] {
+		a.used = [2]bool{true, true}
 	}
 	for _, f := range families {
 		slices.SortFunc(a.pools[f], netip.Prefix.Compare)
@@ -79,6 +88,9 @@ func (a *addresses) take(f int) netip.Addr {
 			a.next[f] = last(a.avoid[hole]).Next()
 			continue
 		}
+		if a.taken[addr] {
+			continue
+		}
 		a.taken[addr] = true
 		return addr
 	}
@@ -94,12 +106,26 @@ func last(p netip.Prefix) netip.Addr {
 	return addr
 }
 
+// standIns are the groups with the address of one of their pods, or where there
+// is none with one that no pod has.
 func standIns(groups []*group, a *addresses) []*standIn {
 	out := make([]*standIn, len(groups))
 	for i, g := range groups {
 		out[i] = &standIn{group: g}
+		for _, addr := range g.addrs {
+			if addr = addr.Unmap(); !a.taken[addr] {
+				a.taken[addr], out[i].addrs[familyOf(addr)] = true, addr
+			}
+		}
+	}
+	for _, s := range out {
+		if s.addrs != [2]netip.Addr{} {
+			continue
+		}
 		for _, f := range families {
-			out[i].subject[f], out[i].peer[f] = a.take(f), a.take(f)
+			if a.used[f] {
+				s.addrs[f] = a.take(f)
+			}
 		}
 	}
 	return out
@@ -128,7 +154,7 @@ func newSide(m moment, s *compile.Snapshot, u *universe, members []*standIn) *si
 		}
 		name := fmt.Sprintf("%06d", i)
 		index[member.namespace.name+"/"+name] = member
-		of.Pods = append(of.Pods, member.pod(m, name, member.subject), member.pod(m, name+"-peer", member.peer))
+		of.Pods = append(of.Pods, member.pod(m, name))
 	}
 	program, _ := compile.Compile(&of, "")
 	out := &side{program: program, classes: map[*standIn][2]*policy.Class{}, marks: map[netip.Addr]string{}}
@@ -144,10 +170,15 @@ func newSide(m moment, s *compile.Snapshot, u *universe, members []*standIn) *si
 	return out
 }
 
-func (s *standIn) pod(m moment, name string, addrs [2]netip.Addr) *compile.Pod {
+func (s *standIn) pod(m moment, name string) *compile.Pod {
 	p := *s.kinds[m].like
-	p.Name, p.UID, p.Node, p.Addrs = name, "", "", addrs[:]
+	p.Name, p.UID, p.Node, p.Addrs = name, "", "", nil
 	p.HostNetwork, p.Ended, p.Terminating, p.Created = false, false, false, 0
+	for _, addr := range s.addrs {
+		if addr.IsValid() {
+			p.Addrs = append(p.Addrs, addr)
+		}
+	}
 	return &p
 }
 

@@ -3,6 +3,7 @@ package effect
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -28,17 +29,16 @@ const (
 
 var moments = [...]moment{was, is}
 
-// group is pods that no policy can tell apart, before and after the change. The
-// compiler sees two stand-ins of it, a subject and a peer, so that the group can
-// be asked about itself.
+// group is pods that no policy can tell apart, before and after the change.
 type group struct {
 	namespace *namespace
 	// kinds are what its pods are, before and after; nil when they do not exist then.
 	kinds [2]*kind
 	// pods is how many there are; 0 of those that could exist.
 	pods int
-	// first is the name of the first pod.
+	// first is the name of the first pod, and addrs are its addresses.
 	first string
+	addrs []netip.Addr
 }
 
 // kind is what policies can tell of a pod.
@@ -60,7 +60,8 @@ type namespace struct {
 
 // universe is all groups, and those of pods that could exist and would matter.
 type universe struct {
-	keys       []string // labels that policies mention
+	keys       []string       // labels that policies mention
+	networks   []netip.Prefix // those that policies mention
 	roles      [2]*roles.Roles
 	tierRoles  []tierRole
 	namespaces []*namespace // sorted by name
@@ -71,8 +72,8 @@ type universe struct {
 	incomplete []string
 }
 
-func newUniverse(snapshots [2]*compile.Snapshot, keys []string) *universe {
-	u := &universe{keys: keys, byName: map[string]*namespace{}, known: map[string]bool{}, real: map[*namespace][]*group{}}
+func newUniverse(snapshots [2]*compile.Snapshot, keys []string, networks []netip.Prefix) *universe {
+	u := &universe{keys: keys, networks: networks, byName: map[string]*namespace{}, known: map[string]bool{}, real: map[*namespace][]*group{}}
 	for _, m := range moments {
 		u.roles[m] = roles.New(snapshots[m].TierRoles)
 		for _, n := range snapshots[m].Namespaces {
@@ -99,6 +100,7 @@ func (u *universe) addPods(snapshots [2]*compile.Snapshot) {
 	type pod struct {
 		kinds [2]*kind
 		keys  [2]string
+		addrs []netip.Addr
 	}
 	pods := map[string]*pod{}
 	for _, m := range moments {
@@ -111,7 +113,8 @@ func (u *universe) addPods(snapshots [2]*compile.Snapshot) {
 				pods[name] = &pod{}
 			}
 			k := u.kindOf(m, p)
-			pods[name].kinds[m], pods[name].keys[m] = k, k.key(p.Namespace)
+			pods[name].kinds[m], pods[name].keys[m] = k, k.key(p.Namespace)+u.place(p.Addrs)
+			pods[name].addrs = p.Addrs
 		}
 	}
 	groups := map[[2]string]*group{}
@@ -120,13 +123,27 @@ func (u *universe) addPods(snapshots [2]*compile.Snapshot) {
 		g := groups[p.keys]
 		if g == nil {
 			namespace, first, _ := strings.Cut(name, "/")
-			g = &group{namespace: u.namespaceNamed(namespace), kinds: p.kinds, first: first}
+			g = &group{namespace: u.namespaceNamed(namespace), kinds: p.kinds, first: first, addrs: p.addrs}
 			groups[p.keys] = g
 			u.groups = append(u.groups, g)
 			u.real[g.namespace] = append(u.real[g.namespace], g)
 		}
 		g.pods++
 	}
+}
+
+// place is which of the networks the addresses are in.
+func (u *universe) place(addrs []netip.Addr) string {
+	var b strings.Builder
+	for _, a := range addrs {
+		fmt.Fprintf(&b, "\x02%d", a.Unmap().BitLen())
+		for i, n := range u.networks {
+			if n.Contains(a.Unmap()) {
+				fmt.Fprintf(&b, ",%d", i)
+			}
+		}
+	}
+	return b.String()
 }
 
 func (u *universe) kindOf(m moment, p *compile.Pod) *kind {

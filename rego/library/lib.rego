@@ -107,7 +107,7 @@ numbered := `^[A-Z]+/\d+(-\d+)?$`
 #   the one that comes may give it any number.
 named(row) := {text |
 	some text in row.ports
-	text != "any"
+	contains(text, "/")
 	not regex.match(numbered, text)
 }
 

@@ -88,7 +88,7 @@ test_covers if {
 }
 
 test_named if {
-	lib.named({"ports": ["any", "UDP/53", "TCP/20-30", "TCP/http", "TCP/8-bit"]}) == {"TCP/http", "TCP/8-bit"}
+	lib.named({"ports": ["any", "ICMP", "UDP/53", "TCP/20-30", "TCP/http", "TCP/8-bit"]}) == {"TCP/http", "TCP/8-bit"}
 }
 
 test_wide if {

@@ -1,0 +1,167 @@
+package effect_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/compile"
+	"github.com/tierwall/tierwall/policy/effect"
+	"github.com/tierwall/tierwall/policy/roles"
+	"github.com/tierwall/tierwall/test/generate"
+	"github.com/tierwall/tierwall/test/oracle"
+)
+
+const (
+	randomChanges  = 120
+	flowsPerChange = 300
+)
+
+// Whatever one side of a flow newly allows is in a row, as an evaluator that
+// shares no code with the compiler says.
+func TestNothingThatAChangeOpensIsLeftOut(t *testing.T) {
+	opened := 0
+	forEachChange(t, func(seed uint64, before, after *compile.Snapshot) {
+		e := effect.Of(before, after)
+		if !e.Complete {
+			t.Fatalf("seed %d: incomplete: %v", seed, e.Incomplete)
+		}
+		if e.Truncated {
+			return
+		}
+		for _, f := range generate.Flows(generate.NewRand(seed), after, flowsPerChange) {
+			opened += check(t, seed, "added", e.Added, before, after, f)
+			check(t, seed, "removed", e.Removed, after, before, f)
+		}
+	})
+	if opened < randomChanges {
+		t.Errorf("only %d flows were opened: the test shows nothing", opened)
+	}
+}
+
+func forEachChange(t *testing.T, do func(seed uint64, before, after *compile.Snapshot)) {
+	t.Helper()
+	for seed := range uint64(randomChanges) {
+		r := generate.NewRand(seed)
+		before := generate.Cluster(r, generate.Small)
+		do(seed, before, changedAtRandom(r, before))
+	}
+}
+
+// changedAtRandom is the cluster after one change of a random kind.
+func changedAtRandom(r *rand.Rand, s *compile.Snapshot) *compile.Snapshot {
+	after, other := *s, generate.Cluster(r, generate.Small)
+	switch r.IntN(7) {
+	case 0: // a policy more, or another in its place
+		after.NetworkPolicies = slices.Clone(s.NetworkPolicies)
+		for _, np := range other.NetworkPolicies[:min(1, len(other.NetworkPolicies))] {
+			after.NetworkPolicies = append(slices.DeleteFunc(after.NetworkPolicies, sameName(np)), np)
+		}
+	case 1: // one less
+		after.NetworkPolicies = s.NetworkPolicies[min(1, len(s.NetworkPolicies)):]
+	case 2:
+		after.NetworkPolicies = other.NetworkPolicies
+	case 3:
+		after.ClusterNetworkPolicies = other.ClusterNetworkPolicies
+	case 4:
+		after.TierRoles = other.TierRoles
+	case 5:
+		after.Namespaces = other.Namespaces
+	case 6: // other labels
+		after.Pods = slices.Clone(s.Pods)
+		for i, p := range s.Pods {
+			relabelled := *p
+			relabelled.Labels = other.Pods[i].Labels
+			after.Pods[i] = &relabelled
+		}
+	}
+	return &after
+}
+
+func sameName(np *networkingv1.NetworkPolicy) func(*networkingv1.NetworkPolicy) bool {
+	return func(o *networkingv1.NetworkPolicy) bool { return o.Namespace == np.Namespace && o.Name == np.Name }
+}
+
+// check looks for the rows of a flow that one side allows at the second moment
+// and not at the first, and says how many there must be.
+func check(t *testing.T, seed uint64, list string, rows []effect.Row, first, second *compile.Snapshot, f policy.Flow) (wanted int) {
+	t.Helper()
+	source, destination := oracle.PodAt(second, f.Source), oracle.PodAt(second, f.Destination)
+	if f.DestinationPort == 0 && f.Protocol.HasPorts() || source != nil && source == destination {
+		return 0
+	}
+	if destination != nil && oracle.Ingress(second, f) == policy.Allow && oracle.Ingress(first, f) != policy.Allow {
+		wanted++
+		find(t, seed, list, rows, effect.Ingress, second, f)
+	}
+	if source != nil && oracle.Egress(second, f) == policy.Allow && oracle.Egress(first, f) != policy.Allow {
+		wanted++
+		find(t, seed, list, rows, effect.Egress, second, f)
+	}
+	return wanted
+}
+
+func find(t *testing.T, seed uint64, list string, rows []effect.Row, d effect.Direction, s *compile.Snapshot, f policy.Flow) {
+	t.Helper()
+	for _, row := range rows {
+		if row.Direction == d && is(s, row.From, f.Source) && is(s, row.To, f.Destination) && hasPort(row, f) {
+			return
+		}
+	}
+	t.Errorf("seed %d: no %s row %s for %+v from %s to %s in\n%s", seed, list, d, f, whose(s, f.Source), whose(s, f.Destination), lines(rows))
+}
+
+// is says whether a row's side stands for an address.
+func is(s *compile.Snapshot, side effect.Peer, a netip.Addr) bool {
+	if side.Kind == effect.CIDR {
+		return netip.MustParsePrefix(side.Name).Contains(a) &&
+			!slices.ContainsFunc(side.Except, func(e string) bool { return netip.MustParsePrefix(e).Contains(a) })
+	}
+	p := oracle.PodAt(s, a)
+	if p == nil || p.Namespace != side.Namespace {
+		return false
+	}
+	match := roles.New(s.TierRoles).Of(p.Namespace, p.ServiceAccount, p.Labels)
+	return match.Role == side.Role && labels.SelectorFromSet(side.Labels).Matches(labels.Set(match.Apply(p.Labels)))
+}
+
+func hasPort(row effect.Row, f policy.Flow) bool {
+	for _, text := range row.Ports {
+		protocol, numbers, _ := strings.Cut(text, "/")
+		switch {
+		case text == "any", text == "ICMP" && !f.Protocol.HasPorts():
+			return true
+		case protocol != f.Protocol.String():
+			continue
+		}
+		first, last, isRange := strings.Cut(numbers, "-")
+		if !isRange {
+			last = first
+		}
+		var from, to uint16
+		if _, err := fmt.Sscan(first, &from); err != nil {
+			continue // a name
+		}
+		if _, err := fmt.Sscan(last, &to); err != nil {
+			continue
+		}
+		if from <= f.DestinationPort && f.DestinationPort <= to {
+			return true
+		}
+	}
+	return false
+}
+
+func whose(s *compile.Snapshot, a netip.Addr) string {
+	if p := oracle.PodAt(s, a); p != nil {
+		return fmt.Sprintf("%s/%s %v", p.Namespace, p.Name, p.Labels)
+	}
+	return "the world"
+}
