@@ -1,0 +1,153 @@
+package policy_test
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/tierwall/tierwall/policy"
+)
+
+func TestTheZeroValueDenies(t *testing.T) {
+	var (
+		v    policy.Verdict
+		tier policy.Tier
+		d    policy.Decision
+		p    policy.Program
+	)
+	if v != policy.Deny || tier.Else != policy.Deny || d.Verdict != policy.Deny || p.Unknown != policy.Deny {
+		t.Error("a zero value does not deny")
+	}
+	if got := policy.Verdict(77).String(); got != "Deny" {
+		t.Errorf("an unknown verdict is called %s", got)
+	}
+}
+
+func TestDefaultsFor(t *testing.T) {
+	d := policy.Defaults{Action: policy.Deny, Exempt: []string{"kube-system"},
+		Namespaces: map[string]policy.Verdict{"test": policy.Allow, "kube-system": policy.Deny, "prod": policy.Deny}}
+	for namespace, want := range map[string]policy.Verdict{
+		"kube-system": policy.Allow, "test": policy.Allow, "prod": policy.Deny, "other": policy.Deny, "": policy.Deny,
+	} {
+		if got := d.For(namespace); got != want {
+			t.Errorf("%q: %s, want %s", namespace, got, want)
+		}
+	}
+}
+
+func TestParseAction(t *testing.T) {
+	for text, want := range map[string]policy.Verdict{"Deny": policy.Deny, "Allow": policy.Allow} {
+		if got, err := policy.ParseAction(text); err != nil || got != want {
+			t.Errorf("%s: %s, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"", "allow", "Pass", "Audit"} {
+		if got, err := policy.ParseAction(text); err == nil || got != policy.Deny {
+			t.Errorf("%q: %s, %v", text, got, err)
+		}
+	}
+}
+
+func TestPorts(t *testing.T) {
+	for want, p := range map[string]policy.Port{
+		"TCP":            policy.AllPorts(policy.TCP),
+		"UDP/53":         {Protocol: policy.UDP, First: 53, Last: 53},
+		"SCTP/1-65535":   {Protocol: policy.SCTP, First: 1, Last: 65535},
+		"named:a1":       {Protocol: policy.TCP, Named: "a1"},
+		"protocol-47/1":  {Protocol: 47, First: 1, Last: 1},
+		"ICMP/0-8":       {Protocol: policy.ICMP, Last: 8},
+		"ICMPv6/128":     {Protocol: policy.ICMPv6, First: 128, Last: 128},
+		"named:all-zero": {Protocol: policy.TCP, Last: policy.MaxPort, Named: "all-zero"},
+	} {
+		if p.String() != want {
+			t.Errorf("%s, want %s", p, want)
+		}
+		if p.All() != (want == "TCP") {
+			t.Errorf("%s: All is %v", p, p.All())
+		}
+	}
+}
+
+func TestRuleIDs(t *testing.T) {
+	for want, id := range map[string]policy.RuleID{
+		"NetworkPolicy prod/db /spec/ingress/0": {Kind: "NetworkPolicy", Namespace: "prod", Name: "db", Field: "/spec/ingress/0"},
+		"ClusterNetworkPolicy dns /spec/tier":   {Kind: "ClusterNetworkPolicy", Name: "dns", Field: "/spec/tier"},
+		"Default":                               {Kind: "Default"},
+	} {
+		if id.String() != want {
+			t.Errorf("%q, want %q", id, want)
+		}
+	}
+	problem := policy.Problem{ID: policy.RuleID{Kind: "NetworkPolicy", Namespace: "a", Name: "b", Field: "/spec"}, Message: "is wrong"}
+	if got := problem.Error(); got != "NetworkPolicy a/b /spec: is wrong" {
+		t.Error(got)
+	}
+}
+
+// Text that is equal for different programs would hide differences from golden files.
+func TestDumpsTellProgramsApart(t *testing.T) {
+	base := func() *policy.Program {
+		return &policy.Program{
+			Endpoints: []policy.Endpoint{{Namespace: "a", Name: "b", Node: "n", Addrs: []netip.Addr{netip.MustParseAddr("10.0.0.1")}, Class: [2]policy.ClassID{"i", "e"}}},
+			Classes: [2]map[policy.ClassID]*policy.Class{
+				{"i": {ID: "i", Tiers: []policy.Tier{{Name: policy.NetworkPolicyTier, Rules: []policy.Rule{{Verdict: policy.Allow, Peers: []policy.SetID{"s"}, Ports: []policy.Port{{Protocol: policy.TCP, First: 1, Last: 2}}}}}}}},
+				{"e": {ID: "e"}},
+			},
+			Sets:  map[policy.SetID]*policy.Set{"s": {ID: "s", Elements: []policy.Element{{Prefix: netip.MustParsePrefix("10.0.0.0/32")}}}},
+			Hosts: []policy.Host{{Name: "n", Addrs: []netip.Addr{netip.MustParseAddr("192.168.0.1")}}},
+			Local: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")},
+		}
+	}
+	ingressRule := func(p *policy.Program) *policy.Rule { return &p.Classes[0]["i"].Tiers[0].Rules[0] }
+	seen := map[string]string{base().String(): "nothing"}
+	for name, change := range map[string]func(*policy.Program){
+		"unknown":       func(p *policy.Program) { p.Unknown = policy.Allow },
+		"address":       func(p *policy.Program) { p.Endpoints[0].Addrs[0] = netip.MustParseAddr("10.0.0.2") },
+		"node":          func(p *policy.Program) { p.Endpoints[0].Node = "m" },
+		"class":         func(p *policy.Program) { p.Endpoints[0].Class[1] = "f" },
+		"verdict":       func(p *policy.Program) { ingressRule(p).Verdict = policy.Pass },
+		"any peer":      func(p *policy.Program) { ingressRule(p).AnyPeer = true },
+		"no peer":       func(p *policy.Program) { ingressRule(p).Peers = nil },
+		"any port":      func(p *policy.Program) { ingressRule(p).AnyPort = true },
+		"no port":       func(p *policy.Program) { ingressRule(p).Ports = nil },
+		"port":          func(p *policy.Program) { ingressRule(p).Ports[0].Last = 3 },
+		"rule ID":       func(p *policy.Program) { ingressRule(p).ID.Field = "/x" },
+		"else":          func(p *policy.Program) { p.Classes[0]["i"].Tiers[0].Else = policy.Allow },
+		"else ID":       func(p *policy.Program) { p.Classes[0]["i"].Tiers[0].ElseID.Name = "x" },
+		"set kind":      func(p *policy.Program) { p.Sets["s"].Kind = policy.Networks },
+		"set meaning":   func(p *policy.Program) { p.Sets["s"].Means = "x" },
+		"element":       func(p *policy.Program) { p.Sets["s"].Elements[0].Prefix = netip.MustParsePrefix("10.0.0.0/31") },
+		"element port":  func(p *policy.Program) { p.Sets["s"].Elements[0].Protocol = policy.TCP },
+		"no elements":   func(p *policy.Program) { p.Sets["s"].Elements = nil },
+		"host":          func(p *policy.Program) { p.Hosts[0].Addrs = nil },
+		"host networks": func(p *policy.Program) { p.Hosts[0].PodCIDRs = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")} },
+		"local":         func(p *policy.Program) { p.Local = nil },
+	} {
+		p := base()
+		change(p)
+		if other, taken := seen[p.String()]; taken {
+			t.Errorf("a change of %s shows as one of %s:\n%s", name, other, p)
+		}
+		seen[p.String()] = name
+	}
+	if strings.Contains(base().String(), "%!") {
+		t.Errorf("a value is not formatted:\n%s", base())
+	}
+}
+
+func TestElementsAreOrderedByAddressProtocolAndPort(t *testing.T) {
+	e := func(prefix string, protocol policy.Protocol, port uint16) policy.Element {
+		return policy.Element{Prefix: netip.MustParsePrefix(prefix), Protocol: protocol, Port: port}
+	}
+	ordered := []policy.Element{
+		e("10.0.0.0/8", 0, 0), e("10.0.0.0/9", 0, 0), e("10.0.0.1/32", 0, 0), e("10.0.0.1/32", policy.TCP, 80),
+		e("10.0.0.1/32", policy.TCP, 81), e("10.0.0.1/32", policy.UDP, 1), e("10.0.0.2/32", 0, 0), e("fd00::/8", 0, 0),
+	}
+	for i, a := range ordered {
+		for j, b := range ordered {
+			if got := a.Compare(b); got < 0 != (i < j) || got == 0 != (i == j) {
+				t.Errorf("%s and %s compare as %d", a, b, got)
+			}
+		}
+	}
+}
