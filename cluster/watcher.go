@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"sync"
 	"time"
 
@@ -185,7 +186,7 @@ func unchanged(a, b any) bool {
 	case *v1alpha1.TierRole:
 		return equality.Semantic.DeepEqual(a.Spec, b.(*v1alpha1.TierRole).Spec)
 	default:
-		return equality.Semantic.DeepEqual(a, b)
+		return reflect.DeepEqual(a, b)
 	}
 }
 
