@@ -76,6 +76,17 @@ func (s *Space) Try(ctx context.Context, input, name string, args ...string) (st
 	return out, err
 }
 
+// path is a file by which programs that this process starts find the namespace.
+func (s *Space) path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), s.file.Fd()) }
+
+// write writes a file of /proc/sys as the namespace sees it.
+func (s *Space) write(t testing.TB, path, value string) {
+	t.Helper()
+	if err := s.Do(func() error { return os.WriteFile(path, []byte(value), 0o644) }); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // thread calls a function on a thread of its own, which ends with it: a thread
 // whose namespace was changed is never used for anything else.
 func thread(f func() error) error {
