@@ -6,8 +6,10 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/tierwall/tierwall/images"
 )
@@ -86,11 +88,12 @@ func pack(cache string, log io.Writer, image images.Image) (string, error) {
 	sum := sha256.New()
 	fmt.Fprintf(sum, "%+v", image)
 	for _, layer := range image.Layers {
-		for _, file := range layer {
-			if file.Source == "" {
+		for _, path := range slices.Sorted(maps.Keys(layer)) {
+			source := layer[path].Source
+			if source == "" {
 				continue
 			}
-			info, err := os.Stat(file.Source)
+			info, err := os.Stat(source)
 			if err != nil {
 				return "", fmt.Errorf("image %s: %w", image.Ref, err)
 			}
