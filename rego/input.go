@@ -68,8 +68,14 @@ type Namespace struct {
 	Labels map[string]string `json:"labels"`
 }
 
-// document is the input as OPA's values, without parameters.
+// document is the input as OPA's values, without parameters. Lists and objects are never null.
 func (in Input) document() (ast.Object, error) {
+	if in.Namespace.Labels == nil {
+		in.Namespace.Labels = map[string]string{}
+	}
+	if in.Request.UserInfo.Groups == nil {
+		in.Request.UserInfo.Groups = []string{}
+	}
 	text, err := json.Marshal(struct {
 		Schema string `json:"schema"`
 		Input

@@ -14,6 +14,13 @@ type comparison struct {
 	networks []*network
 	answers  map[question]answer
 	openings map[[2]question]*opening
+	// described are the members as sides of rows.
+	described [2]map[*standIn]*Peer
+}
+
+func newComparison(members []*standIn) *comparison {
+	return &comparison{members: members, answers: map[question]answer{}, openings: map[[2]question]*opening{},
+		described: [2]map[*standIn]*Peer{{}, {}}}
 }
 
 // question identifies what a class is asked: peers with the same mark get the

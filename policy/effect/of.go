@@ -26,7 +26,7 @@ func Of(before, after *compile.Snapshot) Effect {
 	imagine(u, difference)
 	free := newAddresses(snapshots, networks)
 	members := standIns(u.groups, free)
-	c := &comparison{members: members, answers: map[question]answer{}, openings: map[[2]question]*opening{}}
+	c := newComparison(members)
 	c.sides[was], c.sides[is] = newSide(was, before, u, members), newSide(is, after, u, members)
 	c.spans = spans(c.sides[was].program, c.sides[is].program)
 	c.networks = networksOf(networks, free.taken)
@@ -103,7 +103,7 @@ func (c *comparison) isolations(from, to moment) []Isolation {
 				continue
 			}
 			if !isolated(c.sides[from].classes[s][d]) && isolated(c.sides[to].classes[s][d]) {
-				out = append(out, Isolation{Direction: directionOf[d], Subject: describe(s, to)})
+				out = append(out, Isolation{Direction: directionOf[d], Subject: c.describe(s, to)})
 			}
 		}
 	}

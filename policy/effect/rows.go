@@ -3,7 +3,6 @@ package effect
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -24,8 +23,8 @@ type rower struct {
 	rows     []Row
 }
 
-// collect compares all touched subjects with all peers and networks. It is false when
-// there are too many.
+// collect compares all touched subjects with all peers and networks, in their
+// order. It is false when there are too many.
 func (r *rower) collect() bool {
 	for _, d := range policy.Directions {
 		subjects := r.touched(d)
@@ -41,7 +40,6 @@ func (r *rower) collect() bool {
 			}
 		}
 	}
-	slices.SortFunc(r.rows, compareRows)
 	return true
 }
 
@@ -50,7 +48,7 @@ func (r *rower) addPods(d policy.Direction, s, p *standIn) {
 	if o.none() || p.kinds[r.to] == nil || s.kinds[r.to] == nil {
 		return
 	}
-	row := r.row(d, o, s, r.describe(p))
+	row := r.row(d, o, s, r.describe(p, r.to))
 	row.Blocked = r.blocked(r.to, o, s, d, p)
 	row.Potential = row.Blocked || s.pods == 0 || p.pods == 0
 	r.rows = append(r.rows, row)
@@ -93,7 +91,7 @@ func (r *rower) addNetwork(d policy.Direction, s *standIn, n *network, around []
 }
 
 func (r *rower) row(d policy.Direction, o *opening, s *standIn, peer Peer) Row {
-	row := Row{Direction: directionOf[d], From: peer, To: r.describe(s), Ports: o.text(r.spans, r.names)}
+	row := Row{Direction: directionOf[d], From: peer, To: r.describe(s, r.to), Ports: o.text(r.spans, r.names)}
 	if d == policy.Egress {
 		row.From, row.To = row.To, row.From
 	}
@@ -116,13 +114,14 @@ func refOf(w policy.Why, s *standIn) Ref {
 	return Ref{Policy: w.Rule.Object(), Rule: w.Rule.Field}
 }
 
-// describe is a group as a side of a row.
-func (r *rower) describe(s *standIn) Peer { return describe(s, r.to) }
-
-func describe(s *standIn, m moment) Peer {
+// describe is a group as a side of a row. The labels are shared by all rows of the group.
+func (c *comparison) describe(s *standIn, m moment) Peer {
+	if p := c.described[m][s]; p != nil {
+		return *p
+	}
 	k := s.kinds[m]
-	p := Peer{Kind: Workload, Namespace: s.namespace.name, NamespaceLabels: maps.Clone(s.namespace.labels[m]),
-		Name: s.first, Role: k.role, Labels: maps.Clone(k.labels), Pods: s.pods}
+	p := &Peer{Kind: Workload, Namespace: s.namespace.name, NamespaceLabels: s.namespace.labels[m],
+		Name: s.first, Role: k.role, Labels: k.labels, Pods: s.pods}
 	if s.pods == 0 {
 		p.Kind = Class
 	}
@@ -132,7 +131,8 @@ func describe(s *standIn, m moment) Peer {
 	if p.NamespaceLabels == nil {
 		p.NamespaceLabels = map[string]string{}
 	}
-	return p
+	c.described[m][s] = p
+	return *p
 }
 
 func compareRows(a, b Row) int {
@@ -158,9 +158,10 @@ func fit(rows []Row, limit int) (fitting []Row, truncated bool) {
 		rows = coarse(rows)
 	}
 	if len(rows) > limit {
-		return rows[:limit], true
+		rows, truncated = rows[:limit], true
 	}
-	return rows, false
+	slices.SortFunc(rows, compareRows)
+	return rows, truncated
 }
 
 // coarse merges rows that differ only in names and labels of their pods.
