@@ -43,10 +43,12 @@ var (
 )
 
 // follow reads ginkgo's verbose report, and writes a line for each test that
-// is done.
+// is done. The report of a test has its outcome before its name if tests run
+// at the same time, and after it if they do not.
 func follow(report io.Reader, w io.Writer, now func() time.Time) result {
 	var r result
-	var current string
+	var test string
+	var outcome []string
 	start := now()
 	lines := bufio.NewReader(report)
 	for {
@@ -54,10 +56,15 @@ func follow(report io.Reader, w io.Writer, now func() time.Time) result {
 		line = strings.TrimRight(line, "\n")
 		if m := plan.FindStringSubmatch(line); m != nil {
 			r.planned, _ = strconv.Atoi(m[1])
-		} else if m := name.FindStringSubmatch(line); m != nil {
-			current = tags.ReplaceAllString(m[1], "")
+		} else if m := name.FindStringSubmatch(line); m != nil && test == "" {
+			test = tags.ReplaceAllString(m[1], "")
 		} else if m := done.FindStringSubmatch(line); m != nil {
-			r.count(w, current, m[1], m[2])
+			outcome = m
+		} else if strings.HasPrefix(line, "----------") || err != nil {
+			if outcome != nil {
+				r.count(w, test, outcome[1], outcome[2])
+			}
+			test, outcome = "", nil
 		}
 		if err != nil {
 			r.took = now().Sub(start)

@@ -8,9 +8,10 @@ import (
 )
 
 func TestFollow(t *testing.T) {
-	const head = "Will run 2 of 7355 specs\nSSSS\n"
-	const good = "[sig-network] Netpol API should support it [sig-network]\nfile.go:1\n  STEP: x\n• [0.2 seconds]\n"
-	const bad = "[sig-network] Netpol should deny [Feature:NetworkPolicy] [sig-network]\n• [FAILED] [61.5 seconds]\n"
+	const line = "------------------------------\n"
+	const head = "Will run 2 of 7355 specs\nSSSS\n" + line
+	const good = "[sig-network] Netpol API should support it [sig-network]\nfile.go:1\n  STEP: x\n• [0.2 seconds]\n" + line
+	const bad = "• [FAILED] [61.5 seconds]\n[sig-network] Netpol should deny [Feature:NetworkPolicy] [sig-network]\n" + line
 	for _, c := range []struct {
 		name, report string
 		ok           bool
