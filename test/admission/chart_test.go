@@ -31,6 +31,7 @@ const (
 var installed = []string{
 	"templates/admission/configurations.yaml", "templates/admission/configmap.yaml", "templates/admission/policies.yaml",
 	"templates/webhook/rbac.yaml", "templates/webhook/secret.yaml",
+	"templates/policy/guardrails.yaml", "templates/policy/dns.yaml",
 }
 
 // chart is the part of the chart that matters to admission.

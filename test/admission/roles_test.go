@@ -249,12 +249,23 @@ var detours = []move{
 	{"bound label through an older binding", bindOld(map[string]string{"app": "db"}), wouldMove},
 }
 
-// tryMoves tries the moves on a pod each, which is to keep its role.
-func tryMoves(t *testing.T, namespace, account, want string, moves []move) {
+// podsFor makes a pod for each move.
+func podsFor(t *testing.T, namespace, account string, moves []move) []*corev1.Pod {
+	t.Helper()
+	var out []*corev1.Pod
+	for i := range moves {
+		p := pod(namespace, fmt.Sprintf("%s-%d", account, i), account, "a=b")
+		create(t, p)
+		out = append(out, p)
+	}
+	return out
+}
+
+// tryMoves tries each move on the pod made for it, which is to keep its role.
+func tryMoves(t *testing.T, pods []*corev1.Pod, want string, moves []move) {
 	for i, m := range moves {
 		t.Run(m.name, func(t *testing.T) {
-			p := pod(namespace, fmt.Sprintf("%s-%d", account, i), account, "a=b")
-			create(t, p)
+			p := pods[i]
 			before := role(t, p)
 			err := m.try(t.Context(), p)
 			if m.refusal != "" && (err == nil || !strings.Contains(err.Error(), m.refusal)) {
@@ -276,12 +287,12 @@ func tryMoves(t *testing.T, namespace, account, want string, moves []move) {
 
 func TestARunningPodKeepsItsRoleLabel(t *testing.T) {
 	shop(t, "forgeries")
-	tryMoves(t, "forgeries", "web", "frontend", forgeries)
+	tryMoves(t, podsFor(t, "forgeries", "web", forgeries), "frontend", forgeries)
 }
 
 func TestARunningPodKeepsTheLabelsThatItsRoleFollowsFrom(t *testing.T) {
 	shop(t, "detours")
-	tryMoves(t, "detours", "default", "none", detours)
+	tryMoves(t, podsFor(t, "detours", "default", detours), "none", detours)
 }
 
 func TestABoundLabelNamesTheTierRole(t *testing.T) {

@@ -30,6 +30,7 @@ import (
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/webhook"
 	"github.com/tierwall/tierwall/webhook/server"
 )
 
@@ -64,6 +65,9 @@ func run(m *testing.M) int {
 	}
 	if err != nil {
 		return failed("start the API server", err)
+	}
+	if err := webhook.RegisterMetrics(); err != nil {
+		return failed("register the metrics", err)
 	}
 	if err := prepare(ctx); err != nil {
 		return failed("prepare the cluster", err)

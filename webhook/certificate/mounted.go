@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
 )
@@ -24,7 +25,7 @@ func NewMounted(dir string) (*Mounted, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the certificate in %s: %w", dir, err)
 	}
-	return &Mounted{dir: dir, watcher: w}, nil
+	return &Mounted{dir: dir, watcher: w.WithWatchInterval(time.Second)}, nil
 }
 
 // Start follows the files until ctx ends.

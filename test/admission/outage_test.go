@@ -1,0 +1,275 @@
+//go:build admission
+
+package admission
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/tierwall/tierwall/api/v1alpha1"
+)
+
+// restart starts the webhook again, at another port.
+func restart(t *testing.T) {
+	t.Helper()
+	p, err := startWebhook(context.Background(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatalf("start the webhook again: %v", err)
+	}
+	world.webhook = p
+}
+
+func TestAnOutageOfTheWebhook(t *testing.T) {
+	shop(t, "outage")
+	before := pod("outage", "before", "default")
+	create(t, before)
+	labelled := podsFor(t, "outage", "web", forgeries)
+	if err := world.webhook.stop(); err != nil {
+		t.Fatal(err)
+	}
+	late := pod("outage", "late", "web", v1alpha1.RoleLabel+"=data")
+	t.Run("pods start", func(t *testing.T) {
+		if err := world.admin.Create(t.Context(), late); err != nil {
+			t.Fatal(err)
+		}
+		if err := bind(map[string]string{"topology.kubernetes.io/zone": "a"})(t.Context(), late); err != nil {
+			t.Errorf("the scheduler's binding: %v", err)
+		}
+		status := []byte(`{"status":{"phase":"Running"}}`)
+		if err := world.admin.Status().Patch(t.Context(), late.DeepCopy(), client.RawPatch(types.MergePatchType, status)); err != nil {
+			t.Errorf("the kubelet's status: %v", err)
+		}
+	})
+	t.Run("role labels stay", func(t *testing.T) { tryMoves(t, labelled, "frontend", forgeries) })
+	t.Run("bound labels stay", func(t *testing.T) {
+		for _, m := range detours {
+			if m.refusal == "" {
+				continue
+			}
+			if err := m.try(t.Context(), before); err == nil {
+				t.Errorf("%s: admitted", m.name)
+			}
+		}
+	})
+	t.Run("policies wait", func(t *testing.T) {
+		if err := world.admin.Create(t.Context(), toTier("outage", "x", "data", fromTier("backend"))); err == nil {
+			t.Error("a policy was admitted unjudged")
+		}
+	})
+	t.Run("what is not guarded goes on", func(t *testing.T) {
+		create(t, toTier("kube-system", "outage", "data", fromTier("backend")))
+		create(t, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "outage", Name: "x"}})
+		if err := world.admin.Patch(t.Context(), namespaceObject("outage"), client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":{"a":"b"}}}`))); err != nil {
+			t.Errorf("label a namespace: %v", err)
+		}
+		if err := world.admin.Patch(t.Context(), late.DeepCopy(), client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"annotations":{"a":"b"}}}`))); err != nil {
+			t.Errorf("annotate a pod: %v", err)
+		}
+	})
+	restart(t)
+	becomes(t, "repaired after the outage", func() error {
+		if got := role(t, late); got != "frontend" {
+			return fmt.Errorf("role label %q, want frontend", got)
+		}
+		return nil
+	})
+	remove(t, late)
+}
+
+func configurations(t *testing.T) (*admissionv1.ValidatingWebhookConfiguration, *admissionv1.MutatingWebhookConfiguration) {
+	t.Helper()
+	v, m := &admissionv1.ValidatingWebhookConfiguration{}, &admissionv1.MutatingWebhookConfiguration{}
+	for _, o := range []client.Object{v, m} {
+		if err := world.admin.Get(t.Context(), types.NamespacedName{Name: "tierwall"}, o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return v, m
+}
+
+func TestTheConfigurationsAreMended(t *testing.T) {
+	v, m := configurations(t)
+	hooks, policy := len(v.Webhooks), admissionv1.Ignore
+	v.Webhooks[0].FailurePolicy = &policy
+	v.Webhooks = v.Webhooks[:2]
+	m.Webhooks = nil
+	for _, o := range []client.Object{v, m} {
+		if err := world.admin.Update(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	becomes(t, "mended", func() error {
+		v, m := configurations(t)
+		if len(v.Webhooks) != hooks || *v.Webhooks[0].FailurePolicy != admissionv1.Fail || len(m.Webhooks) != 1 {
+			return fmt.Errorf("%d validating webhooks, the first %s; %d mutating", len(v.Webhooks), *v.Webhooks[0].FailurePolicy, len(m.Webhooks))
+		}
+		return nil
+	})
+}
+
+// What the file says is what the API server stores: nothing is written again and again.
+func TestTheConfigurationsAreAtRest(t *testing.T) {
+	v, m := configurations(t)
+	before := [2]string{v.ResourceVersion, m.ResourceVersion}
+	if err := touch(t, "tierwall-system"); err != nil {
+		t.Fatal(err)
+	}
+	v, m = configurations(t)
+	if got := [2]string{v.ResourceVersion, m.ResourceVersion}; got != before {
+		t.Errorf("resource versions %v, were %v", got, before)
+	}
+	for _, hook := range v.Webhooks {
+		for _, rule := range hook.Rules {
+			for _, r := range rule.Resources {
+				if strings.Contains(r, "*") || strings.HasPrefix(r, "leases") || strings.HasPrefix(r, "nodes") {
+					t.Errorf("webhook %s asks about %s", hook.Name, r)
+				}
+			}
+		}
+	}
+}
+
+func touch(t *testing.T, namespace string) error {
+	return world.admin.Patch(t.Context(), namespaceObject(namespace), client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":{"touched":"yes"}}}`)))
+}
+
+func TestUninstallationIsNotUndone(t *testing.T) {
+	v, m := configurations(t)
+	for _, o := range []client.Object{v, m} {
+		if err := world.admin.Delete(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	defer func() {
+		v.ResourceVersion, v.UID, m.ResourceVersion, m.UID = "", "", "", ""
+		v.Webhooks, m.Webhooks = nil, nil
+		for _, o := range []client.Object{v, m} {
+			if err := world.admin.Create(t.Context(), o); err != nil {
+				t.Error(err)
+			}
+		}
+		becomes(t, "active again", func() error { return asked(t.Context()) })
+	}()
+	// Without the configurations nobody asks: an invalid TierRole gets in.
+	becomes(t, "inactive", func() error {
+		if asked(t.Context()) == nil {
+			return errors.New("the webhook is still asked")
+		}
+		return nil
+	})
+	err := world.admin.Get(t.Context(), types.NamespacedName{Name: "tierwall"}, &admissionv1.ValidatingWebhookConfiguration{})
+	if !apierrors.IsNotFound(err) {
+		t.Errorf("got %v, want the configuration to stay away", err)
+	}
+}
+
+// A new authority is published before certificates of it are served: requests
+// go through all the while.
+func TestTheAuthorityRotatesWithoutLosingARequest(t *testing.T) {
+	shop(t, "rotation")
+	secret := &corev1.Secret{}
+	key := types.NamespacedName{Namespace: systemNamespace, Name: "tierwall-webhook-ca"}
+	if err := world.admin.Get(t.Context(), key, secret); err != nil {
+		t.Fatal(err)
+	}
+	before := string(secret.Data["tls.crt"])
+	if before == "" {
+		t.Fatal("the Secret has no authority")
+	}
+	secret.Data = nil
+	if err := world.admin.Update(t.Context(), secret); err != nil {
+		t.Fatal(err)
+	}
+	judged, published := 0, false
+	becomes(t, "rotated", func() error {
+		refusedWith(t, world.admin.Create(t.Context(), toTier("rotation", "open", "data", fromBlock("0.0.0.0/0")), client.DryRunAll), "Guardrail data-tier-inside")
+		judged++
+		if err := world.admin.Get(t.Context(), key, secret); err != nil {
+			return err
+		}
+		now := string(secret.Data["tls.crt"])
+		if now == "" || now == before {
+			return errors.New("the authority is the same")
+		}
+		v, m := configurations(t)
+		bundle := string(v.Webhooks[0].ClientConfig.CABundle)
+		published = published || strings.Contains(bundle, now) && strings.Contains(bundle, before) && string(m.Webhooks[0].ClientConfig.CABundle) == bundle
+		if !published {
+			return errors.New("the new authority is not published beside the old one")
+		}
+		return serves(now)
+	})
+	if judged < 2 || t.Failed() {
+		t.Errorf("%d requests were judged", judged)
+	}
+}
+
+// serves says whether the webhook shows a certificate of the authority.
+func serves(authority string) error {
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM([]byte(authority)) {
+		return errors.New("the authority is no certificate")
+	}
+	conn, err := tls.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", world.webhook.port), &tls.Config{RootCAs: pool, ServerName: "localhost"})
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
+
+func TestMetricsAreForThoseWhoMayReadThem(t *testing.T) {
+	for user, want := range map[string]int{
+		admin: http.StatusOK, webhookUser: http.StatusForbidden, "": http.StatusUnauthorized,
+		"nobody": http.StatusInternalServerError, // the API server knows no such token
+	} {
+		t.Run("user "+user, func(t *testing.T) {
+			status, body := metrics(t, user)
+			if status != want {
+				t.Errorf("status %d, want %d: %s", status, want, body)
+			}
+			for _, name := range []string{"tierwall_guardrails", "controller_runtime_webhook_requests_total"} {
+				if has := strings.Contains(body, name); has != (want == http.StatusOK) {
+					t.Errorf("metric %s is there: %v", name, has)
+				}
+			}
+		})
+	}
+}
+
+func metrics(t *testing.T, token string) (int, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, fmt.Sprintf("https://127.0.0.1:%d/metrics", world.webhook.metrics), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	insecure := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	defer insecure.CloseIdleConnections()
+	answer, err := insecure.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer.StatusCode, string(body)
+}

@@ -1,0 +1,93 @@
+package webhook
+
+import (
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+func TestPodLabelsOfRunningPods(t *testing.T) {
+	for _, c := range []struct {
+		name, account string
+		before, after labels
+		allowed       bool
+		message       string
+	}{
+		{"nothing about roles", "web", labels{role: "frontend"}, labels{role: "frontend", "a": "b"}, true, ""},
+		{"repair of a missing label", "web", nil, labels{role: "frontend"}, true, ""},
+		{"repair of a forged label", "web", labels{role: "data"}, labels{role: "frontend"}, true, ""},
+		{"repair of a label without a role", "default", labels{role: "data"}, nil, true, ""},
+		{"forged", "web", labels{role: "frontend"}, labels{role: "data"}, false, `cannot be set to "data"`},
+		{"forged without a role", "default", nil, labels{role: "data"}, false, "the pod has no role"},
+		{"emptied", "web", labels{role: "frontend"}, labels{role: ""}, false, `cannot be set to ""`},
+		{"empty without a role", "default", nil, labels{role: ""}, false, `cannot be set to ""`},
+		{"removed", "web", labels{role: "frontend"}, nil, false, "cannot be removed"},
+		{"forged already, another label changes", "web", labels{role: "data"}, labels{role: "data", "a": "b"}, true, ""},
+		{"into the data tier", "default", nil, labels{"app": "db"}, false, "label app of a running pod cannot change: it would move the pod from no role to role data (TierRole shop-db)"},
+		{"into the data tier with its label", "default", nil, labels{"app": "db", role: "data"}, false, "would move the pod"},
+		{"out of the data tier", "default", labels{"app": "db", role: "data"}, labels{"app": "x", role: "data"}, false, "from role data (TierRole shop-db) to no role"},
+		{"the label means nothing to this account", "web", labels{role: "frontend"}, labels{role: "frontend", "app": "db"}, true, ""},
+		{"between two TierRoles of one role", "postgres", labels{role: "data"}, labels{role: "data", "app": "db"}, true, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := &PodLabels{Snapshots: shop(), Decoder: decoder}
+			got := h.Handle(t.Context(), request("UPDATE", "Pod", "shop", pod(c.account, c.before), pod(c.account, c.after)))
+			answers(t, got, c.allowed, c.message)
+		})
+	}
+}
+
+func TestPodLabelsOfNewPods(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		labels  labels
+		allowed bool
+	}{
+		{"true", labels{role: "frontend"}, true},
+		{"missing", nil, true},
+		{"forged after RoleLabel ran", labels{role: "data"}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := &PodLabels{Snapshots: shop(), Decoder: decoder}
+			answers(t, h.Handle(t.Context(), request("CREATE", "Pod", "shop", nil, pod("web", c.labels))), c.allowed, "")
+		})
+	}
+}
+
+func TestPodLabelsOfBindings(t *testing.T) {
+	for _, c := range []struct {
+		name, pod string
+		labels    labels
+		allowed   bool
+		message   string
+	}{
+		{"without labels", "plain", nil, true, ""},
+		{"labels of the place", "plain", labels{"topology.kubernetes.io/zone": "a"}, true, ""},
+		{"forged role", "plain", labels{role: "data"}, false, "cannot be set"},
+		{"into the data tier", "plain", labels{"app": "db"}, false, "would move the pod"},
+		{"app=db on a pod whose account decides", "db-0", labels{"app": "db"}, true, ""},
+		{"unknown pod", "new", labels{"a": "b"}, false, "is not known yet"},
+	} {
+		for _, older := range []bool{false, true} {
+			t.Run(c.name, func(t *testing.T) {
+				req := request("CREATE", "Binding", "shop", nil, &corev1.Binding{ObjectMeta: metav1.ObjectMeta{Name: c.pod, Labels: c.labels}})
+				if older {
+					req.Resource.Resource = "bindings"
+				} else {
+					req.Resource.Resource, req.SubResource, req.Name = "pods", "binding", c.pod
+				}
+				answers(t, (&PodLabels{Snapshots: shop(), Decoder: decoder}).Handle(t.Context(), req), c.allowed, c.message)
+			})
+		}
+	}
+}
+
+func TestPodLabelsWhileTheClusterIsUnknown(t *testing.T) {
+	w := shop()
+	w.unsynced = true
+	h := &PodLabels{Snapshots: w, Decoder: decoder}
+	p := pod("web", labels{role: "data"})
+	answers(t, h.Handle(t.Context(), request("CREATE", "Pod", "shop", nil, p)), true, "")
+	answers(t, h.Handle(t.Context(), request("UPDATE", "Pod", "shop", p, p)), false, "does not know the whole cluster yet")
+}
