@@ -30,8 +30,7 @@ type Userland struct {
 // package is in it: no shell, no package manager.
 //
 // The packages are those that apt would install on this machine now. They are
-// downloaded and unpacked once into cache, under a name made from their
-// hashes.
+// downloaded and unpacked into cache, again when apt knows newer ones.
 func (u Userland) Layer(ctx context.Context, cache string) (Layer, error) {
 	root, err := u.unpacked(ctx, cache)
 	if err != nil {
@@ -51,16 +50,10 @@ func (u Userland) Layer(ctx context.Context, cache string) (Layer, error) {
 
 // unpacked is a directory with one directory for each package.
 func (u Userland) unpacked(ctx context.Context, cache string) (string, error) {
-	names, err := closure(ctx, u.Packages)
+	dir, err := u.dir(cache)
 	if err != nil {
 		return "", err
 	}
-	uris, err := apt(ctx, "", "apt-get", append([]string{"download", "--print-uris"}, names...)...)
-	if err != nil {
-		return "", err
-	}
-	sum := sha256.Sum256([]byte(uris))
-	dir := filepath.Join(cache, "debian-"+hex.EncodeToString(sum[:])[:12])
 	if _, err := os.Stat(dir); err == nil {
 		return dir, nil
 	}
@@ -72,7 +65,14 @@ func (u Userland) unpacked(ctx context.Context, cache string) (string, error) {
 		return "", err
 	}
 	defer os.RemoveAll(temp)
+	names, err := closure(ctx, u.Packages)
+	if err != nil {
+		return "", err
+	}
 	if err := download(ctx, temp, names); err != nil {
+		return "", err
+	}
+	if dir, err = u.dir(cache); err != nil { // the lists may be new
 		return "", err
 	}
 	err = os.Rename(temp, dir)
@@ -80,6 +80,25 @@ func (u Userland) unpacked(ctx context.Context, cache string) (string, error) {
 		err = nil // unpacked by another process in the meantime
 	}
 	return dir, err
+}
+
+// dir is where the packages are kept, under a name that changes with the
+// packages that apt knows.
+func (u Userland) dir(cache string) (string, error) {
+	lists, err := filepath.Glob("/var/lib/apt/lists/*InRelease")
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.New()
+	fmt.Fprintln(sum, u.Packages)
+	for _, list := range lists {
+		text, err := os.ReadFile(list)
+		if err != nil {
+			return "", err
+		}
+		sum.Write(text)
+	}
+	return filepath.Join(cache, "debian-"+hex.EncodeToString(sum.Sum(nil))[:12]), nil
 }
 
 // closure is the packages with those that they depend on, and the package of

@@ -7,7 +7,6 @@ import (
 	"io"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -62,19 +61,6 @@ func componentDir(c component) (string, error) {
 		return "", err
 	}
 	return c.dir(filepath.Join(root, "test/cluster/components", c.Module))
-}
-
-// repositoryRoot is the directory of the module that the caller works in.
-func repositoryRoot() (string, error) {
-	out, err := exec.Command("go", "env", "GOMOD").Output()
-	if err != nil {
-		return "", fmt.Errorf("go env GOMOD: %w", err)
-	}
-	mod := strings.TrimSpace(string(out))
-	if mod == "" || mod == os.DevNull {
-		return "", errors.New("not inside the tierwall repository: no go.mod here")
-	}
-	return filepath.Dir(mod), nil
 }
 
 // build builds what is missing of the wanted components.

@@ -3,12 +3,14 @@ package cluster
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 
 	"github.com/tierwall/tierwall/images"
 )
@@ -91,11 +93,36 @@ func (c component) dir(source string) (string, error) {
 		sum.Write(text)
 	}
 	fmt.Fprintln(sum, c.flags(), c.Packages, c.Test, runtime.GOARCH)
-	toolchain, err := exec.Command("go", "env", "GOVERSION").Output()
+	toolchain, err := goEnv()
 	if err != nil {
-		return "", fmt.Errorf("go version: %w", err)
+		return "", err
 	}
-	sum.Write(toolchain)
+	fmt.Fprintln(sum, toolchain.version)
 	key := hex.EncodeToString(sum.Sum(nil))[:12]
 	return filepath.Join(cache, fmt.Sprintf("%s-%s-%s", c.Name, c.Version, key)), nil
+}
+
+// toolchain is what the go command says about itself and where it is.
+type toolchain struct{ version, module string }
+
+// goEnv asks the go command, once.
+var goEnv = sync.OnceValues(func() (toolchain, error) {
+	out, err := exec.Command("go", "env", "GOVERSION", "GOMOD").Output()
+	if err != nil {
+		return toolchain{}, fmt.Errorf("go env: %w", err)
+	}
+	version, module, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
+	return toolchain{version, module}, nil
+})
+
+// repositoryRoot is the directory of the module that the caller works in.
+func repositoryRoot() (string, error) {
+	toolchain, err := goEnv()
+	if err != nil {
+		return "", err
+	}
+	if toolchain.module == "" || toolchain.module == os.DevNull {
+		return "", errors.New("not inside the tierwall repository: no go.mod here")
+	}
+	return filepath.Dir(toolchain.module), nil
 }
