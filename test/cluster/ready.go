@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -34,8 +35,24 @@ func (c *Cluster) waitAPI(ctx context.Context) error {
 		return err
 	}
 	return c.poll(ctx, "the API server", func() error {
-		return client.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
+		report, err := client.Discovery().RESTClient().Get().AbsPath("/readyz").Param("verbose", "").DoRaw(ctx)
+		if failed := failedChecks(string(report)); err != nil && len(failed) > 0 {
+			return errors.New(strings.Join(failed, ", "))
+		}
+		return err
 	})
+}
+
+// failedChecks are the lines of a report of /readyz that say what is not
+// ready.
+func failedChecks(report string) []string {
+	var failed []string
+	for line := range strings.Lines(report) {
+		if check, ok := strings.CutPrefix(strings.TrimSpace(line), "[-]"); ok {
+			failed = append(failed, check)
+		}
+	}
+	return failed
 }
 
 // poll is the function poll, for a condition that cannot come true any more
