@@ -130,12 +130,11 @@ func (b *Backend) Cleanup(ctx context.Context) error {
 	for _, m := range []Mode{NFT, Legacy} {
 		for _, f := range families {
 			t, err := openTable(f, m)
-			if err == nil {
-				err = t.clean(ctx)
+			if err != nil {
+				b.log.Info("not cleaned: its tools are missing", "mode", m, "family", f, "error", err)
+				continue
 			}
-			if err != nil && (m == b.mode && b.has(f)) {
-				errs = append(errs, err)
-			}
+			errs = append(errs, t.clean(ctx))
 		}
 	}
 	if err := errors.Join(errs...); err != nil {

@@ -3,9 +3,11 @@
 package ipt_test
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -367,6 +369,100 @@ func TestWhatWeLeftInTheOtherModeGoesOnceWeAreInForce(t *testing.T) {
 			t.Error("the new chains are not there")
 		}
 	})
+}
+
+func TestAThousandPodsOnANode(t *testing.T) {
+	forBothModes(t, func(t *testing.T, n node) {
+		b := n.backend()
+		n.apply(b, crowd(1000))
+		if n.repair(b) {
+			t.Error("the kernel is not as written")
+		}
+		n.cleanup(b)
+	})
+}
+
+func TestWithoutIPv6ToolsTheRestIsFiltered(t *testing.T) {
+	n := node{netns.NewSpace(t), t, ipt.NFT}
+	tools := t.TempDir()
+	for _, name := range []string{"ipset", "iptables-nft", "iptables-nft-save", "iptables-nft-restore"} {
+		path, err := exec.LookPath(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(path, filepath.Join(tools, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path := os.Getenv("PATH")
+	t.Setenv("PATH", tools)
+	b := n.backend()
+	err := n.Do(func() error { return b.Apply(t.Context(), shop()) })
+	t.Setenv("PATH", path)
+	if err == nil || !strings.Contains(err.Error(), "endpoint prod/backend has the IPv6 address fd00:1::3") {
+		t.Errorf("an endpoint that cannot be filtered is not reported: %v", err)
+	}
+	if !strings.Contains(n.iptables(ipt.IPv4, "-S"), "-A FORWARD -j TIERWALL-FORWARD") {
+		t.Error("IPv4 is not filtered")
+	}
+}
+
+// applyOnly has the test binary apply one program and end.
+const applyOnly = "TIERWALL_TEST_APPLY_ONLY"
+
+func TestMain(m *testing.M) {
+	if name := os.Getenv(applyOnly); name != "" {
+		if err := applyAs(name); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+func applyAs(name string) error {
+	mode, err := ipt.ParseMode(name)
+	if err != nil {
+		return err
+	}
+	b, err := ipt.New(context.Background(), ipt.Options{Mode: mode})
+	if err != nil {
+		return err
+	}
+	if err := b.Apply(context.Background(), shop()); err != nil {
+		return err
+	}
+	if _, err := b.Repair(context.Background()); err != nil {
+		return err
+	}
+	return b.Cleanup(context.Background())
+}
+
+func TestTwoCapabilitiesAndAReadOnlyFileSystemAreEnough(t *testing.T) {
+	forBothModes(t, func(t *testing.T, n node) {
+		const confine = `mount --bind / "$2" && mount -o remount,ro,bind "$2" && cd "$2" &&
+			mount --bind /proc proc && mount --bind /dev dev && mount --bind /run/xtables.lock run/xtables.lock &&
+			exec chroot . setpriv --bounding-set=-all,+net_admin,+net_raw --inh-caps=-all,+net_admin,+net_raw \
+			env ` + applyOnly + `="$0" "$1"`
+		touch(t, "/run/xtables.lock")
+		self, err := os.Executable()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if out, err := n.Try(t.Context(), "", "unshare", "--mount", "--propagation", "private", "sh", "-c", confine, n.mode.String(), self, t.TempDir()); err != nil {
+			t.Error(err, out)
+		}
+	})
+}
+
+func touch(t *testing.T, path string) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_CREATE, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
 }
 
 func BenchmarkApply(b *testing.B) {
