@@ -21,6 +21,8 @@ const (
 	pause = 250 * time.Millisecond
 	// interval is how often there is a pass although nothing was heard.
 	interval = 30 * time.Second
+	// retry is how soon there is one after a pass that failed.
+	retry = 2 * time.Second
 )
 
 // States says what became of Guardrails; webhook.Engine does.
@@ -46,10 +48,12 @@ func (*Loop) NeedLeaderElection() bool { return true }
 // Start makes passes until ctx ends.
 func (l *Loop) Start(ctx context.Context) error {
 	for {
+		next := interval
 		if err := l.pass(ctx); err != nil && ctx.Err() == nil {
 			l.Log.WarnContext(ctx, "not everything is as it should be; will try again", "err", err)
+			next = retry
 		}
-		if !sleep(ctx, pause, nil, nil) || !sleep(ctx, interval, l.PodsChanged, l.GuardrailsChanged) {
+		if !sleep(ctx, pause, nil, nil) || !sleep(ctx, next, l.PodsChanged, l.GuardrailsChanged) {
 			return nil
 		}
 	}
