@@ -27,25 +27,25 @@ func parseCIDR(s string) (netip.Prefix, error) {
 // subtract is the smallest list of disjoint prefixes that covers p without the
 // excepts, in order. It is false when there would be more than limit of them.
 func subtract(p netip.Prefix, excepts []netip.Prefix, limit int) ([]netip.Prefix, bool) {
-	var inside []netip.Prefix
-	for _, e := range excepts {
-		if e.Overlaps(p) {
-			if e.Bits() <= p.Bits() {
-				return nil, true
-			}
-			inside = append(inside, e)
-		}
-	}
-	if len(inside) == 0 {
-		return []netip.Prefix{p}, limit > 0
+	inside := slices.DeleteFunc(slices.Clone(excepts), func(e netip.Prefix) bool { return !e.Overlaps(p) })
+	var out []netip.Prefix
+	ok := carve(&out, p, union(inside), limit)
+	return out, ok
+}
+
+// carve adds p without the excepts to the list until that is longer than limit. The
+// excepts are disjoint, in order, and overlap p.
+func carve(out *[]netip.Prefix, p netip.Prefix, excepts []netip.Prefix, limit int) bool {
+	switch {
+	case len(excepts) == 0:
+		*out = append(*out, p)
+		return len(*out) <= limit
+	case excepts[0].Bits() <= p.Bits():
+		return true // nothing is left of p
 	}
 	low, high := halves(p)
-	left, ok := subtract(low, inside, limit)
-	if !ok {
-		return nil, false
-	}
-	right, ok := subtract(high, inside, limit-len(left))
-	return append(left, right...), ok
+	middle, _ := slices.BinarySearchFunc(excepts, high.Addr(), func(e netip.Prefix, a netip.Addr) int { return e.Addr().Compare(a) })
+	return carve(out, low, excepts[:middle], limit) && carve(out, high, excepts[middle:], limit)
 }
 
 // halves splits a prefix of less than all bits in two.

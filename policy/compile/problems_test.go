@@ -84,6 +84,10 @@ func TestBrokenNetworkPolicies(t *testing.T) {
 			"/spec/ingress/1/from/0/podSelector/matchExpressions/0", "values", onlyAPI},
 		{"a label that cannot be", ingress(`{from: [{podSelector: {matchLabels: {"a/b/c": x}}}]}`),
 			"/spec/ingress/1/from/0/podSelector/matchLabels/a~1b~1c", "", onlyAPI},
+		{"a bad half of a peer", ingress("{from: [{namespaceSelector: {matchExpressions: [{key: a, operator: In}]}, podSelector: {}}]}"),
+			"/spec/ingress/1/from/0/namespaceSelector/matchExpressions/0", "values", onlyAPI},
+		{"the other bad half of a peer", ingress("{from: [{namespaceSelector: {}, podSelector: {matchExpressions: [{key: a, operator: In}]}}]}"),
+			"/spec/ingress/1/from/0/podSelector/matchExpressions/0", "values", onlyAPI},
 		{"a bad peer beside a good one", ingress("{from: [{podSelector: {matchLabels: {app: web}}}, {ipBlock: {cidr: everywhere}}]}"),
 			"/spec/ingress/1/from/1/ipBlock/cidr", "", `
 			Allow prod/web -> prod/db TCP/5432

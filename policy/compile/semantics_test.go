@@ -212,7 +212,8 @@ spec: {podSelector: {matchLabels: {app: web}}, ingress: [{from: [{podSelector: {
 			Allow prod/db -> prod/web TCP/80`},
 		{name: "IPv4-mapped addresses are IPv4", change: func(s *compile.Snapshot) {
 			s.Pods[2].Addrs = []netip.Addr{netip.AddrFrom16(place("prod/db")[0].As16())}
-		}, given: denyAll, then: `
+		}, given: `
+spec: {podSelector: {matchLabels: {app: db}}}`, then: `
 			Deny 10.0.1.1 -> 10.0.1.3 TCP/80
 			Deny ::ffff:10.0.1.1 -> ::ffff:10.0.1.3 TCP/80`},
 		{name: "a node reaches its own pods, whatever policies say", change: denyByDefault, given: denyAll + `
@@ -415,9 +416,10 @@ func TestSelectors(t *testing.T) {
 			Deny  prod/web -> prod/db TCP/1`},
 		{name: "a namespace's name label is its name", change: func(s *compile.Snapshot) {
 			s.Namespaces[1].Labels = map[string]string{"kubernetes.io/metadata.name": "prod"}
-		}, given: to(`namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: prod}}`), then: `
+		}, given: to(`namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: prod}}}, {namespaceSelector: {matchExpressions: [{key: kubernetes.io/metadata.name, operator: NotIn, values: [prod, kube-system]}]}`), then: `
 			Allow prod/web -> prod/db TCP/1
-			Deny  test/web -> prod/db TCP/1`},
+			Allow test/web -> prod/db TCP/1
+			Deny  kube-system/dns -> prod/db TCP/1`},
 		{name: "policies of another namespace select nothing here", given: `
 metadata: {namespace: test}
 spec: {podSelector: {}}`, then: `

@@ -141,7 +141,7 @@ func ruleUnderstood(r clusterRule) bool {
 		if !peerUnderstood(p) {
 			return false
 		}
-		elsewhere = elsewhere || p.Nodes != nil || p.Networks != nil
+		elsewhere = elsewhere || p.Nodes != nil || len(p.Networks) > 0
 	}
 	for _, p := range r.protocols {
 		if !protocolUnderstood(p) || elsewhere && p.DestinationNamedPort != "" {
