@@ -146,9 +146,7 @@ func (b *Backend) Cleanup(ctx context.Context) error {
 // write brings the kernel from its known state to a program: sets grow, chains
 // switch, sets shrink. It says whether anything had to be written.
 func (b *Backend) write(ctx context.Context, p *policy.Program) (bool, error) {
-	old := b.program
-	inPlace := old != nil && gradual(old, p)
-	b.program = nil
+	inPlace := b.program != nil && gradual(b.program, p)
 	wants, plans := make([]Ruleset, len(b.tables)), make([]plan, len(b.tables))
 	var all plan
 	for i, t := range b.tables {
@@ -159,6 +157,7 @@ func (b *Backend) write(ctx context.Context, p *policy.Program) (bool, error) {
 		wants[i], plans[i] = want, makePlan(t.state, want)
 		all.append(plans[i])
 	}
+	b.program = nil // until it is known what became of it
 	if err := b.execute(ctx, plans, all); err != nil {
 		return true, err
 	}

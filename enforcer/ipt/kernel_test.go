@@ -21,7 +21,7 @@ import (
 	"github.com/tierwall/tierwall/test/netns"
 )
 
-// node is the kernel of a node, in one mode, with rules and a set of others.
+// node is the kernel of a node, in one mode.
 type node struct {
 	*netns.Space
 	t    testing.TB
@@ -34,17 +34,23 @@ var families = []ipt.Family{ipt.IPv4, ipt.IPv6}
 func forBothModes(t *testing.T, test func(t *testing.T, n node)) {
 	for _, m := range []ipt.Mode{ipt.NFT, ipt.Legacy} {
 		t.Run(m.String(), func(t *testing.T) {
-			n := node{netns.NewSpace(t), t, m}
-			for _, f := range families {
-				n.iptables(f, "-N", "OTHERS")
-				n.iptables(f, "-A", "OTHERS", "-j", "ACCEPT")
-				n.iptables(f, "-A", "FORWARD", "-m", "mark", "--mark", "0x4000", "-j", "OTHERS")
-				n.iptables(f, "-A", "INPUT", "-j", "OTHERS")
-			}
-			n.Run(t, "ipset", "create", "others", "hash:ip")
-			test(t, n)
+			test(t, newNode(t, m))
 		})
 	}
+}
+
+// newNode is a node with rules and a set of others.
+func newNode(t *testing.T, m ipt.Mode) node {
+	t.Helper()
+	n := node{netns.NewSpace(t), t, m}
+	for _, f := range families {
+		n.iptables(f, "-N", "OTHERS")
+		n.iptables(f, "-A", "OTHERS", "-j", "ACCEPT")
+		n.iptables(f, "-A", "FORWARD", "-m", "mark", "--mark", "0x4000", "-j", "OTHERS")
+		n.iptables(f, "-A", "INPUT", "-j", "OTHERS")
+	}
+	n.Run(t, "ipset", "create", "others", "hash:ip")
+	return n
 }
 
 // command is the name of a tool of the node's mode, such as ip6tables-nft-save.
@@ -161,16 +167,8 @@ func TestTheKernelDependsOnTheLastProgramAlone(t *testing.T) {
 				t.Fatalf("program %d: the kernel is not as written", i)
 			}
 			got := canonical(n.dump())
-			fresh := node{netns.NewSpace(t), t, n.mode}
-			other := fresh.backend()
-			for _, f := range families {
-				fresh.iptables(f, "-N", "OTHERS")
-				fresh.iptables(f, "-A", "OTHERS", "-j", "ACCEPT")
-				fresh.iptables(f, "-A", "FORWARD", "-m", "mark", "--mark", "0x4000", "-j", "OTHERS")
-				fresh.iptables(f, "-A", "INPUT", "-j", "OTHERS")
-			}
-			fresh.Run(t, "ipset", "create", "others", "hash:ip")
-			fresh.apply(other, p)
+			fresh := newNode(t, n.mode)
+			fresh.apply(fresh.backend(), p)
 			if want := canonical(fresh.dump()); got != want {
 				t.Fatalf("program %d: got\n%s\nwant\n%s", i, got, want)
 			}
@@ -367,6 +365,43 @@ func TestWhatWeLeftInTheOtherModeGoesOnceWeAreInForce(t *testing.T) {
 		}
 		if !strings.Contains(n.Run(t, other.command(ipt.IPv4, "-save")), "-A FORWARD -j TIERWALL-FORWARD") {
 			t.Error("the new chains are not there")
+		}
+	})
+}
+
+func TestOthersWriteAtTheSameTime(t *testing.T) {
+	forBothModes(t, func(t *testing.T, n node) {
+		before := n.dump()
+		b, done := n.backend(), make(chan error)
+		go func() {
+			for range 60 {
+				for _, command := range []string{"-A", "-D"} {
+					for _, f := range families {
+						if _, err := n.Try(t.Context(), "", n.command(f, ""), "-w", "10", command, "OTHERS", "-p", "tcp", "-j", "ACCEPT"); err != nil {
+							done <- err
+							return
+						}
+					}
+				}
+			}
+			close(done)
+		}()
+		all := programs(20)
+		for i := 0; ; i++ {
+			n.apply(b, all[i%len(all)])
+			select {
+			case err := <-done:
+				if err != nil {
+					t.Errorf("we disturbed others: %v", err)
+				}
+				n.cleanup(b)
+				if after := n.dump(); after != before {
+					t.Errorf("before\n%s\nafter\n%s", before, after)
+				}
+				t.Logf("%d programs meanwhile", i+1)
+				return
+			default:
+			}
 		}
 	})
 }
