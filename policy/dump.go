@@ -13,7 +13,7 @@ import (
 // programs have equal text, and different programs have different text.
 func (p *Program) String() string {
 	var b strings.Builder
-	p.Dump(&b) // a Builder's writes do not fail
+	_ = p.Dump(&b) // a Builder's writes do not fail
 	return b.String()
 }
 

@@ -166,3 +166,11 @@ func TestContains(t *testing.T) {
 		t.Error("a set of addresses and ports contains an address alone")
 	}
 }
+
+func BenchmarkDecide(b *testing.B) {
+	e := eval.New(program())
+	f := policy.Flow{Source: addr("10.0.0.1"), Destination: addr("10.0.0.2"), Protocol: policy.TCP, DestinationPort: 5433}
+	for b.Loop() {
+		e.Decide(f)
+	}
+}
