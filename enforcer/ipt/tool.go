@@ -67,7 +67,7 @@ func (e *toolError) line() int {
 	return n
 }
 
-// growSets and shrinkSets of a plan, and the making of sets, go through here.
+// restoreSets makes sets and adds and removes members, line by line.
 func restoreSets(ctx context.Context, lines []string) error {
 	if len(lines) == 0 {
 		return nil
@@ -76,8 +76,8 @@ func restoreSets(ctx context.Context, lines []string) error {
 	return err
 }
 
-// destroyPatience is how often and how long apart destroying a set is tried:
-// nf_tables frees the rules that refer to it a moment after the commit.
+// How often and how long apart destroying a set is tried: nf_tables frees the
+// rules that refer to it a moment after the commit.
 const (
 	destroyTries    = 8
 	destroyPatience = 10 * time.Millisecond
