@@ -57,7 +57,7 @@ func follow(report io.Reader, w io.Writer, now func() time.Time) result {
 		if m := plan.FindStringSubmatch(line); m != nil {
 			r.planned, _ = strconv.Atoi(m[1])
 		} else if m := name.FindStringSubmatch(line); m != nil && test == "" {
-			test = tags.ReplaceAllString(m[1], "")
+			test = tags.ReplaceAllString(strings.Replace(m[1], "[It] ", "", 1), "")
 		} else if m := done.FindStringSubmatch(line); m != nil {
 			outcome = m
 		} else if strings.HasPrefix(line, "----------") || err != nil {
