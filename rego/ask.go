@@ -29,9 +29,13 @@ func (g *guardrail) ask(ctx context.Context, document ast.Object, among int) (a 
 	}()
 	ctx, cancel := share(ctx, among)
 	defer cancel()
+	ctx, end := guardMemory(ctx)
+	defer end()
 	results, err := g.query.Eval(ctx,
 		oparego.EvalParsedInput(withParameters(document, g.parameters)), oparego.EvalSortSets(true))
 	switch {
+	case errors.Is(context.Cause(ctx), errTooMuchMemory):
+		return answer{failure: errTooMuchMemory}
 	case topdown.IsCancel(err) || err == nil && ctx.Err() != nil:
 		return answer{failure: errors.New("it took too long and was stopped")}
 	case err != nil:
