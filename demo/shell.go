@@ -22,12 +22,33 @@ func (s shell) show(ctx context.Context, args ...string) (time.Time, error) {
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err := cmd.Run()
 	returned := time.Now()
-	for _, line := range strings.Split(strings.TrimSpace(out.String()), "\n") {
+	for _, line := range shorten(out.String()) {
 		for _, part := range wrap(line, 108) {
 			fmt.Println("  " + part)
 		}
 	}
 	return returned, err
+}
+
+// shorten leaves out what a person does not need to read: Helm's notes, the
+// waits of a rollout, and the names in a long list of created objects.
+func shorten(out string) []string {
+	out, _, _ = strings.Cut(out, "NOTES:")
+	var lines []string
+	created := 0
+	for _, line := range strings.Split(strings.TrimSpace(out), "\n") {
+		if strings.HasPrefix(line, "Waiting for ") {
+			continue
+		}
+		if strings.HasSuffix(line, " created") {
+			created++
+		}
+		lines = append(lines, line)
+	}
+	if created > 8 && created == len(lines) {
+		return []string{fmt.Sprintf("%d objects created", created)}
+	}
+	return lines
 }
 
 // must shows a command that has to succeed.
