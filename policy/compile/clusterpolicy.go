@@ -263,7 +263,7 @@ func parseClusterPort(protocol policy.Protocol, p *policyv1alpha2.Port, field st
 			err = fmt.Errorf("the range's start %d must be below its end %d", first, last)
 		}
 	}
-	if err == nil && !(validPort(first) && validPort(last)) {
+	if err == nil && (!validPort(first) || !validPort(last)) {
 		err = fmt.Errorf("ports are between 1 and %d", policy.MaxPort)
 	}
 	if err != nil {

@@ -134,7 +134,7 @@ func (g *generator) pod(i int) *compile.Pod {
 	case g.chance(10):
 		p.HostNetwork = true
 		p.Addrs = g.snapshot.Nodes[node].Addrs
-	case g.chance(10):
+	case g.chance(11):
 		p.Addrs = []netip.Addr{v4}
 	case g.chance(12):
 		p.Addrs = []netip.Addr{v6}
