@@ -30,8 +30,11 @@ type Policies struct {
 	Guardrails Judge
 	// Terminating says whether a namespace is being deleted.
 	Terminating func(ctx context.Context, namespace string) (bool, error)
-	// Limit is how long a judgement may take.
+	// Limit is how long a judgement may take, the wait for its turn included.
 	Limit time.Duration
+	// Turns has room for the judgements that may go on at once: they cost memory and
+	// processor time, and many users may ask. Nil is no bound.
+	Turns chan struct{}
 	Log   *slog.Logger
 }
 
@@ -53,6 +56,10 @@ func (h *Policies) Handle(ctx context.Context, req admission.Request) admission.
 	if len(change.problems) > 0 {
 		return refused(problemReasons(change.problems)...)
 	}
+	if err := h.turn(ctx); err != nil {
+		return unable(err)
+	}
+	defer h.done()
 	result, err := h.judge(ctx, req, change)
 	if err != nil {
 		return unable(err)
@@ -61,6 +68,25 @@ func (h *Policies) Handle(ctx context.Context, req admission.Request) admission.
 		return refused(violationReasons(result.Denials)...).WithWarnings(warnings(result)...)
 	}
 	return admission.Allowed("").WithWarnings(warnings(result)...)
+}
+
+// turn waits until a judgement may begin; done ends it.
+func (h *Policies) turn(ctx context.Context) error {
+	if h.Turns == nil {
+		return nil
+	}
+	select {
+	case h.Turns <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("too many policies are judged at once; try again in a moment: %w", ctx.Err())
+	}
+}
+
+func (h *Policies) done() {
+	if h.Turns != nil {
+		<-h.Turns
+	}
 }
 
 // judge asks the guardrails about the effect of a change.

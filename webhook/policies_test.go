@@ -178,6 +178,18 @@ func TestPoliciesFailClosed(t *testing.T) {
 	}
 }
 
+func TestAJudgementWaitsForItsTurn(t *testing.T) {
+	h := policies(shop(), engine(t))
+	h.Turns, h.Limit = make(chan struct{}, 1), 50*time.Millisecond
+	create := request("CREATE", "NetworkPolicy", "shop", nil, networkPolicy())
+	h.Turns <- struct{}{}
+	answers(t, h.Handle(t.Context(), create), false, "too many policies are judged at once")
+	<-h.Turns
+	for range 2 { // and gives it back
+		answers(t, h.Handle(t.Context(), create), true, "")
+	}
+}
+
 func TestRefusalsCountWhatTheyLeaveOut(t *testing.T) {
 	var reasons []reason
 	for range maxReasons + 3 {

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"runtime"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -25,7 +26,7 @@ func (s *Server) register() {
 	for path, handler := range map[string]admission.Handler{
 		policiesPath: &webhook.Policies{
 			Snapshots: s.watcher, Decoder: decoder, Guardrails: s.engine,
-			Terminating: s.terminating, Limit: limit, Log: s.options.Log,
+			Terminating: s.terminating, Limit: limit, Turns: make(chan struct{}, runtime.GOMAXPROCS(0)), Log: s.options.Log,
 		},
 		guardrailsPath: &webhook.Guardrails{Decoder: decoder, Limit: limit},
 		tierRolesPath:  &webhook.TierRoles{Decoder: decoder},
