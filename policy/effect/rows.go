@@ -193,7 +193,7 @@ func coarse(rows []Row) []Row {
 func common(a, b Peer) Peer {
 	labels := map[string]string{}
 	for k, v := range a.Labels {
-		if b.Labels[k] == v {
+		if w, ok := b.Labels[k]; ok && v == w {
 			labels[k] = v
 		}
 	}

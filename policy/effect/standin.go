@@ -1,6 +1,7 @@
 package effect
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -110,11 +111,18 @@ func last(p netip.Prefix) netip.Addr {
 // is none with one that no pod has.
 func standIns(groups []*group, a *addresses) []*standIn {
 	out := make([]*standIn, len(groups))
+	var claimants []*standIn
 	for i, g := range groups {
 		out[i] = &standIn{group: g}
-		for _, addr := range g.addrs {
+		if g.claim != nil {
+			claimants = append(claimants, out[i])
+		}
+	}
+	slices.SortStableFunc(claimants, func(x, y *standIn) int { return compareClaims(x.claim, y.claim) })
+	for _, s := range claimants {
+		for _, addr := range s.claim.Addrs {
 			if addr = addr.Unmap(); !a.taken[addr] {
-				a.taken[addr], out[i].addrs[familyOf(addr)] = true, addr
+				a.taken[addr], s.addrs[familyOf(addr)] = true, addr
 			}
 		}
 	}
@@ -129,6 +137,17 @@ func standIns(groups []*group, a *addresses) []*standIn {
 		}
 	}
 	return out
+}
+
+// compareClaims orders pods that claim one address, its owner first, as the compiler does.
+func compareClaims(a, b *compile.Pod) int {
+	if a.Terminating != b.Terminating {
+		if b.Terminating {
+			return -1
+		}
+		return 1
+	}
+	return cmp.Or(cmp.Compare(b.Created, a.Created), compareText(string(a.UID), string(b.UID)))
 }
 
 // side is the compiled state of one moment.

@@ -36,9 +36,10 @@ type group struct {
 	kinds [2]*kind
 	// pods is how many there are; 0 of those that could exist.
 	pods int
-	// first is the name of the first pod, and addrs are its addresses.
+	// first is the name of the first pod.
 	first string
-	addrs []netip.Addr
+	// claim is the pod whose addresses the group stands at; nil of those that could exist.
+	claim *compile.Pod
 }
 
 // kind is what policies can tell of a pod.
@@ -100,7 +101,7 @@ func (u *universe) addPods(snapshots [2]*compile.Snapshot) {
 	type pod struct {
 		kinds [2]*kind
 		keys  [2]string
-		addrs []netip.Addr
+		claim *compile.Pod
 	}
 	pods := map[string]*pod{}
 	for _, m := range moments {
@@ -114,7 +115,7 @@ func (u *universe) addPods(snapshots [2]*compile.Snapshot) {
 			}
 			k := u.kindOf(m, p)
 			pods[name].kinds[m], pods[name].keys[m] = k, k.key(p.Namespace)+u.place(p.Addrs)
-			pods[name].addrs = p.Addrs
+			pods[name].claim = p
 		}
 	}
 	groups := map[[2]string]*group{}
@@ -123,12 +124,15 @@ func (u *universe) addPods(snapshots [2]*compile.Snapshot) {
 		g := groups[p.keys]
 		if g == nil {
 			namespace, first, _ := strings.Cut(name, "/")
-			g = &group{namespace: u.namespaceNamed(namespace), kinds: p.kinds, first: first, addrs: p.addrs}
+			g = &group{namespace: u.namespaceNamed(namespace), kinds: p.kinds, first: first, claim: p.claim}
 			groups[p.keys] = g
 			u.groups = append(u.groups, g)
 			u.real[g.namespace] = append(u.real[g.namespace], g)
 		}
 		g.pods++
+		if compareClaims(p.claim, g.claim) < 0 {
+			g.claim = p.claim
+		}
 	}
 }
 
