@@ -29,12 +29,16 @@ environment := lib.parameter("environmentLabel", "")
 trusted := lib.parameter("namespaces", [])
 
 deny contains {"msg": msg, "path": "/spec"} if {
+	some [role, namespace, ports], pairs in violations
+	msg := sprintf("%s would let %s reach tier %s in namespace %s on %s; the %s tier may be reached only from %s. Remove the peer or ask the security team.", [lib.change, lib.list(lib.froms(pairs)), role, namespace, ports, role, allowed])
+}
+
+violations[[row.to.role, row.to.namespace, lib.ports(row)]] contains [row.from, row.to] if {
 	some row in input.effect.added
 	row.to.role in roles
 	row.from.kind != "cidr"
 	not may_reach(row.from, row.to)
 	lib.opens(row)
-	msg := sprintf("%s would let %s reach tier %s in namespace %s on %s; the %s tier may be reached only from %s. Remove the peer or ask the security team.", [lib.change, lib.describe(row.from), row.to.role, row.to.namespace, lib.ports(row), row.to.role, allowed])
 }
 
 deny contains lib.unjudged[_]

@@ -23,11 +23,15 @@ roles := lib.parameter("roles", ["data"])
 networks := lib.parameter("networks", [])
 
 deny contains {"msg": msg, "path": "/spec"} if {
+	some [role, namespace, ports], pairs in violations
+	msg := sprintf("%s would let %s reach tier %s in namespace %s on %s; nothing outside the cluster may reach the %s tier. Name pods as peers instead of an ipBlock or of no peer at all.", [lib.change, lib.list(lib.froms(pairs)), role, namespace, ports, role])
+}
+
+violations[[row.to.role, row.to.namespace, lib.ports(row)]] contains [row.from, row.to] if {
 	some row in input.effect.added
 	row.to.role in roles
 	lib.outside(row.from, networks)
 	lib.opens(row)
-	msg := sprintf("%s would let %s reach tier %s in namespace %s on %s; nothing outside the cluster may reach the %s tier. Name pods as peers instead of an ipBlock or of no peer at all.", [lib.change, lib.describe(row.from), row.to.role, row.to.namespace, lib.ports(row), row.to.role])
 }
 
 deny contains lib.unjudged[_]

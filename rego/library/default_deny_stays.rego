@@ -10,14 +10,20 @@ package tierwall.guardrails.default_deny_stays
 import data.tierwall.lib
 
 deny contains {"msg": msg, "path": "/spec"} if {
+	some ["ingress", ports], pairs in violations
+	msg := sprintf("%s would let %s be reached from %s on %s, which takes default deny away. Name the peers and the ports that are needed.", [lib.change, lib.list(lib.tos(pairs)), lib.list(lib.froms(pairs)), ports])
+}
+
+deny contains {"msg": msg, "path": "/spec"} if {
+	some ["egress", ports], pairs in violations
+	msg := sprintf("%s would let %s reach %s on %s, which takes default deny away. Name the peers and the ports that are needed.", [lib.change, lib.list(lib.froms(pairs)), lib.list(lib.tos(pairs)), ports])
+}
+
+violations[[row.direction, lib.ports(row)]] contains [row.from, row.to] if {
 	some row in input.effect.added
 	lib.wide(row)
-	subject := {"ingress": row.to, "egress": row.from}[row.direction]
-	peer := {"ingress": row.from, "egress": row.to}[row.direction]
-	everything(peer)
-	verb := {"ingress": "be reached from", "egress": "reach"}[row.direction]
+	everything({"ingress": row.from, "egress": row.to}[row.direction])
 	lib.opens(row)
-	msg := sprintf("%s would let %s %s %s on %s, which takes default deny away. Name the peers and the ports that are needed.", [lib.change, lib.describe(subject), verb, lib.describe(peer), lib.ports(row)])
 }
 
 deny contains lib.unjudged[_]

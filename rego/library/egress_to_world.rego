@@ -23,12 +23,16 @@ roles := lib.parameter("roles", [])
 networks := lib.parameter("networks", lib.private)
 
 deny contains {"msg": msg, "path": "/spec/egress"} if {
+	some ports, pairs in violations
+	msg := sprintf("%s would let %s reach %s on %s; only %s may reach the world. Name the pods or networks that are needed, or select pods by the label tierwall.io/tier-role.", [lib.change, lib.list(lib.froms(pairs)), lib.list(lib.tos(pairs)), ports, who])
+}
+
+violations[lib.ports(row)] contains [row.from, row.to] if {
 	some row in input.effect.added
 	row.direction == "egress"
 	lib.outside(row.to, networks)
 	not row.from.role in roles
 	lib.opens(row)
-	msg := sprintf("%s would let %s reach %s on %s; only %s may reach the world. Name the pods or networks that are needed, or select pods by the label tierwall.io/tier-role.", [lib.change, lib.describe(row.from), lib.describe(row.to), lib.ports(row), who])
 }
 
 deny contains lib.unjudged[_]

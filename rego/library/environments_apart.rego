@@ -17,10 +17,14 @@ import data.tierwall.lib
 label := lib.parameter("environmentLabel", "environment")
 
 deny contains {"msg": msg, "path": "/spec"} if {
+	some ports, pairs in violations
+	msg := sprintf("%s would let %s reach %s on %s, which are of different environments (namespace label %s). Narrow the namespaceSelector to one environment.", [lib.change, lib.list(lib.froms(pairs)), lib.list(lib.tos(pairs)), ports, label])
+}
+
+violations[lib.ports(row)] contains [row.from, row.to] if {
 	some row in input.effect.added
 	apart(row.from, row.to)
 	lib.opens(row)
-	msg := sprintf("%s would let %s reach %s on %s, which are of different environments (namespace label %s). Narrow the namespaceSelector to one environment.", [lib.change, lib.describe(row.from), lib.describe(row.to), lib.ports(row), label])
 }
 
 deny contains lib.unjudged[_]

@@ -69,20 +69,41 @@ else := sprintf("%s of namespace %s", [pods(peer), peer.namespace]) if peer.name
 
 else := sprintf("%s of any namespace", [pods(peer)]) if count(object.get(peer, "namespaceLabels", {})) == 0
 
-else := sprintf("%s of any namespace with labels %s", [pods(peer), pairs(peer.namespaceLabels)])
+else := sprintf("%s of any namespace with labels %s", [pods(peer), written(peer.namespaceLabels)])
+
+# METADATA
+# description: >-
+#   Several sides in words, at most four of them. Pods that do not exist yet are left out
+#   when there are others.
+list(peers) := some_of(sort({describe(peer) | some peer in peers; peer.kind != "class"})) if {
+	some peer in peers
+	peer.kind != "class"
+} else := some_of(sort({describe(peer) | some peer in peers}))
+
+some_of(texts) := concat(", ", texts) if count(texts) <= 4
+
+else := sprintf("%s and %d others", [concat(", ", array.slice(texts, 0, 3)), count(texts) - 3])
+
+# METADATA
+# description: The sides of rows, given as pairs of from and to.
+froms(pairs) := {from | some [from, _] in pairs}
+
+# METADATA
+# description: The other sides.
+tos(pairs) := {to | some [_, to] in pairs}
 
 # Pods that do not exist yet are known by their labels.
 pods(peer) := sprintf("possible %s%s", [held(peer), suffix]) if {
 	peer.kind == "class"
 	labels := {k: v | some k, v in object.get(peer, "labels", {}); k != "tierwall.io/tier-role"}
-	suffix := {true: "", false: sprintf(" with labels %s", [pairs(labels)])}[count(labels) == 0]
+	suffix := {true: "", false: sprintf(" with labels %s", [written(labels)])}[count(labels) == 0]
 } else := held(peer)
 
 held(peer) := sprintf("%s pods", [peer.role]) if peer.role != ""
 
 else := "pods"
 
-pairs(labels) := concat(",", sort([sprintf("%s=%s", [k, v]) | some k, v in labels]))
+written(labels) := concat(",", sort([sprintf("%s=%s", [k, v]) | some k, v in labels]))
 
 # METADATA
 # description: A row's ports in words, such as "TCP/5432, UDP/53".

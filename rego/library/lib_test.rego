@@ -75,6 +75,22 @@ test_describe if {
 	lib.describe({"kind": "class", "namespace": "prod", "role": "data", "labels": {"app": "db", "tierwall.io/tier-role": "data"}}) == "possible data pods with labels app=db of namespace prod"
 }
 
+pod(kind, namespace) := {"kind": kind, "namespace": namespace, "role": "", "labels": {}}
+
+test_list if {
+	lib.list({pod("workload", "a"), pod("workload", "b")}) == "pods of namespace a, pods of namespace b"
+	lib.list({pod("workload", "a"), pod("class", "b")}) == "pods of namespace a"
+	lib.list({pod("class", "b")}) == "possible pods of namespace b"
+	many := {pod("workload", name) | some name in ["a", "b", "c", "d", "e"]}
+	lib.list(many) == "pods of namespace a, pods of namespace b, pods of namespace c and 2 others"
+}
+
+test_sides if {
+	pairs := {["a", "b"], ["c", "b"]}
+	lib.froms(pairs) == {"a", "c"}
+	lib.tos(pairs) == {"b"}
+}
+
 test_ports if {
 	lib.ports({"ports": ["TCP/80", "UDP/53"]}) == "TCP/80, UDP/53"
 	lib.ports({"ports": ["any"]}) == "every port"

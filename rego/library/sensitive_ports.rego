@@ -23,23 +23,31 @@ ports := lib.parameter("ports", [22, 135, 139, 445, 1433, 2375, 2376, 2379, 2380
 networks := lib.parameter("networks", lib.private)
 
 deny contains {"msg": msg, "path": "/spec/ingress"} if {
+	some exposed, pairs in numbered
+	msg := sprintf("%s would open %s to %s on TCP ports %s, which may never be open to the world. Name the ports that are needed, or narrow the peers.", [lib.change, lib.list(lib.tos(pairs)), lib.list(lib.froms(pairs)), concat(", ", [format_int(port, 10) | some port in exposed])])
+}
+
+deny contains {"msg": msg, "path": "/spec/ingress"} if {
+	some names, pairs in named
+	msg := sprintf("%s would open %s to %s on the ports named %s, which no pod has yet and which may turn out to be sensitive. Name the ports by number, or create the pods first.", [lib.change, lib.list(lib.tos(pairs)), lib.list(lib.froms(pairs)), concat(", ", names)])
+}
+
+numbered[exposed] contains [row.from, row.to] if {
 	some row in input.effect.added
 	row.direction == "ingress"
 	lib.outside(row.from, networks)
 	exposed := sort([port | some port in ports; lib.covers(row, "TCP", port)])
 	count(exposed) > 0
 	lib.opens(row)
-	msg := sprintf("%s would open %s to %s on TCP ports %s, which may never be open to the world. Name the ports that are needed, or narrow the peers.", [lib.change, lib.describe(row.to), lib.describe(row.from), concat(", ", [format_int(port, 10) | some port in exposed])])
 }
 
-deny contains {"msg": msg, "path": "/spec/ingress"} if {
+named[names] contains [row.from, row.to] if {
 	some row in input.effect.added
 	row.direction == "ingress"
 	lib.outside(row.from, networks)
 	names := lib.named(row)
 	count(names) > 0
 	lib.opens(row)
-	msg := sprintf("%s would open %s to %s on the ports named %s, which no pod has yet and which may turn out to be sensitive. Name the ports by number, or create the pods first.", [lib.change, lib.describe(row.to), lib.describe(row.from), concat(", ", names)])
 }
 
 deny contains lib.unjudged[_]

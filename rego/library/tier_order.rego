@@ -23,14 +23,18 @@ order := lib.parameter("order", ["frontend", "backend", "data"])
 forward_only := lib.parameter("forwardOnly", false)
 
 deny contains {"msg": msg, "path": "/spec"} if {
+	some [from, _, ports], pairs in violations
+	msg := sprintf("%s would let %s reach %s directly on %s; tiers are reached in the order %s. Let the %s tier reach its neighbour instead, and select pods by the label tierwall.io/tier-role.", [lib.change, lib.list(lib.froms(pairs)), lib.list(lib.tos(pairs)), ports, concat(", ", order), from])
+}
+
+violations[[row.from.role, row.to.role, lib.ports(row)]] contains [row.from, row.to] if {
 	some row in input.effect.added
 	some i, from in order
-	some j, to in order
 	row.from.role == from
+	some j, to in order
 	row.to.role == to
 	out_of_order(i, j)
 	lib.opens(row)
-	msg := sprintf("%s would let %s reach %s directly on %s; tiers are reached in the order %s. Let the %s tier reach its neighbour instead.", [lib.change, lib.describe(row.from), lib.describe(row.to), lib.ports(row), concat(", ", order), from])
 }
 
 deny contains lib.unjudged[_]

@@ -15,7 +15,7 @@ change(from, to, parameters) := {
 
 test_frontend_never_reaches_data if {
 	some d in tier_order.deny with input as change("frontend", "data", {})
-	d.msg == "NetworkPolicy prod/p would let frontend pods of namespace prod reach data pods of namespace prod directly on TCP/5432; tiers are reached in the order frontend, backend, data. Let the frontend tier reach its neighbour instead."
+	d.msg == "NetworkPolicy prod/p would let frontend pods of namespace prod reach data pods of namespace prod directly on TCP/5432; tiers are reached in the order frontend, backend, data. Let the frontend tier reach its neighbour instead, and select pods by the label tierwall.io/tier-role."
 }
 
 test_neighbours_may if {

@@ -1,0 +1,178 @@
+package rego
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
+	"sigs.k8s.io/yaml"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/storage/inmem"
+	"github.com/open-policy-agent/opa/v1/tester"
+
+	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/compile"
+	"github.com/tierwall/tierwall/policy/effect"
+)
+
+const docs = "../docs/guardrails/"
+
+// shop is the cluster that the examples of the documentation are about.
+func shop() *compile.Snapshot {
+	s := &compile.Snapshot{
+		Namespaces: []*compile.Namespace{
+			{Name: "prod", Labels: map[string]string{"environment": "prod", "team": "shop"}},
+			{Name: "test", Labels: map[string]string{"environment": "test", "team": "shop"}},
+			{Name: "kube-system"},
+		},
+		Nodes:                  []*compile.Node{{Name: "n1", PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")}}},
+		ClusterNetworkPolicies: []*policyv1alpha2.ClusterNetworkPolicy{baselineDNS()},
+		Defaults:               policy.Defaults{Exempt: []string{"kube-system"}},
+	}
+	pod := func(ns, account string, labels map[string]string) {
+		s.Pods = append(s.Pods, &compile.Pod{Namespace: ns, Name: account + "-1", Node: "n1", ServiceAccount: account, Labels: labels,
+			Addrs: []netip.Addr{netip.AddrFrom4([4]byte{10, 244, 0, byte(len(s.Pods) + 10)})}})
+	}
+	for role, account := range map[string]string{"frontend": "web", "backend": "api", "data": "db"} {
+		s.TierRoles = append(s.TierRoles, &v1alpha1.TierRole{ObjectMeta: metav1.ObjectMeta{Name: role},
+			Spec: v1alpha1.TierRoleSpec{Role: role, Namespaces: []string{"prod", "test"}, ServiceAccounts: []string{account}}})
+		pod("prod", account, map[string]string{"app": account})
+		pod("test", account, map[string]string{"app": account})
+	}
+	pod("kube-system", "coredns", map[string]string{"k8s-app": "kube-dns"})
+	return s
+}
+
+func baselineDNS() *policyv1alpha2.ClusterNetworkPolicy {
+	dns := &policyv1alpha2.NamespacedPod{
+		NamespaceSelector: metav1.LabelSelector{MatchLabels: map[string]string{"kubernetes.io/metadata.name": "kube-system"}},
+		PodSelector:       metav1.LabelSelector{MatchLabels: map[string]string{"k8s-app": "kube-dns"}}}
+	return &policyv1alpha2.ClusterNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "dns"}, Spec: policyv1alpha2.ClusterNetworkPolicySpec{
+		Tier: policyv1alpha2.BaselineTier, Priority: 100,
+		Subject: policyv1alpha2.ClusterNetworkPolicySubject{Namespaces: &metav1.LabelSelector{}},
+		Egress: []policyv1alpha2.ClusterNetworkPolicyEgressRule{{
+			Action:    policyv1alpha2.ClusterNetworkPolicyRuleActionAccept,
+			To:        []policyv1alpha2.ClusterNetworkPolicyEgressPeer{{Pods: dns}},
+			Protocols: []policyv1alpha2.ClusterNetworkPolicyProtocol{{UDP: &policyv1alpha2.ClusterNetworkPolicyProtocolUDP{DestinationPort: &policyv1alpha2.Port{Number: 53}}}},
+		}}}}
+}
+
+// applied is the input of guardrails when the policy of a file is applied to the shop.
+func applied(t *testing.T, file string) Input {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	np := &networkingv1.NetworkPolicy{}
+	if err := yaml.UnmarshalStrict(text, np); err != nil {
+		t.Fatalf("%s: %v", file, err)
+	}
+	object, err := yaml.YAMLToJSON(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, after := shop(), shop()
+	after.NetworkPolicies = append(after.NetworkPolicies, np)
+	return Input{Source: CLI, Object: object, Effect: effect.Of(before, after),
+		Namespace: Namespace{Name: np.Namespace, Labels: map[string]string{"environment": np.Namespace}}}
+}
+
+func TestEachGuardrailStopsItsExample(t *testing.T) {
+	for _, entry := range Library() {
+		in := applied(t, docs+"examples/"+entry.Name+".yaml")
+		r := judge(t, engineOf(t, fromLibrary(entry.Name, entry.Name)), in)
+		complaints := append(r.Denials, r.Warnings...)
+		if len(complaints) == 0 {
+			t.Errorf("%s says nothing about its example, which adds %+v", entry.Name, in.Effect.Added)
+		}
+		for _, v := range complaints {
+			t.Logf("%s: %s", entry.Name, v.Message)
+			if !strings.Contains(v.Message, "NetworkPolicy prod/") {
+				t.Errorf("%s does not name the object: %s", entry.Name, v.Message)
+			}
+		}
+	}
+}
+
+func TestTheSoundExamplePassesTheWholeLibrary(t *testing.T) {
+	var all []*v1alpha1.Guardrail
+	for _, entry := range Library() {
+		all = append(all, fromLibrary(entry.Name, entry.Name))
+	}
+	if r := judge(t, engineOf(t, all...), applied(t, docs+"examples/sound.yaml")); len(r.Denials)+len(r.Warnings) > 0 {
+		t.Errorf("denied:\n%s\nwarned:\n%s", said(r.Denials), said(r.Warnings))
+	}
+}
+
+func TestThePageNamesEveryGuardrailAndParameter(t *testing.T) {
+	page := contents(t, docs+"README.md")
+	for _, entry := range Library() {
+		row := ""
+		for _, line := range strings.Split(page, "\n") {
+			if strings.HasPrefix(line, "| `"+entry.Name+"` |") {
+				row = line
+			}
+		}
+		if !strings.Contains(row, "| "+entry.Severity+" |") || !strings.Contains(row, "(examples/"+entry.Name+".yaml)") {
+			t.Errorf("%s: the page has %q", entry.Name, row)
+		}
+		for name, p := range entry.Parameters {
+			if want := "`" + name + "` (" + p.Type + ")"; !strings.Contains(row, want) {
+				t.Errorf("%s: no %s in %q", entry.Name, want, row)
+			}
+		}
+	}
+}
+
+func contents(t *testing.T, file string) string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func TestTheGuardrailOfThePageWorks(t *testing.T) {
+	g := &v1alpha1.Guardrail{}
+	if err := yaml.UnmarshalStrict([]byte(contents(t, docs+"own/no-telnet.yaml")), g); err != nil {
+		t.Fatal(err)
+	}
+	if errs := Validate(t.Context(), g); len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	source := contents(t, docs+"own/no_telnet.rego")
+	if g.Spec.Rego != source {
+		t.Errorf("the object's Rego is not that of no_telnet.rego:\n%s", g.Spec.Rego)
+	}
+	if _, rules, _ := strings.Cut(source, "package "); !strings.Contains(contents(t, docs+"README.md"), "```rego\npackage "+rules+"```") {
+		t.Error("the page does not show no_telnet.rego")
+	}
+	modules := map[string]*ast.Module{sharedFile: ast.MustParseModule(embedded(sharedFile))}
+	files, _ := filepath.Glob(docs + "own/*.rego")
+	for _, file := range files {
+		modules[file] = ast.MustParseModule(contents(t, file))
+	}
+	results, err := tester.NewRunner().SetStore(inmem.New()).SetModules(modules).RunTests(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	passed := 0
+	for r := range results {
+		if !r.Pass() {
+			t.Errorf("%s failed: %v", r.Name, r.Error)
+		}
+		passed++
+	}
+	if passed < 3 {
+		t.Errorf("%d tests", passed)
+	}
+}
