@@ -14,7 +14,7 @@ import (
 func main() {
 	root := newRunCommand()
 	root.Version = version.Version
-	root.AddCommand(newCleanupCommand(), newUninstallCommand())
+	root.AddCommand(newCleanupCommand(), newUninstallCommand(), newSelftestCommand())
 	if err := root.ExecuteContext(ctrl.SetupSignalHandler()); err != nil {
 		fmt.Fprintln(os.Stderr, "enforcer:", err)
 		os.Exit(1)
