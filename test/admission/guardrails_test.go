@@ -42,7 +42,7 @@ func TestGuardrailsComeIntoForceWithoutARestart(t *testing.T) {
 	create(t, g)
 	becomes(t, "in force", func() error {
 		if err := policy(); err == nil || !strings.Contains(err.Error(), "Guardrail no-secrets: this name is taken") {
-			return fmt.Errorf("got error %v", err)
+			return errors.New("the answer is " + fmt.Sprint(err))
 		}
 		return nil
 	})

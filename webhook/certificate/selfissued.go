@@ -68,7 +68,7 @@ func (s *SelfIssued) Authority(ctx context.Context) ([]byte, error) {
 	}
 	pem := secret.Data[corev1.TLSCertKey]
 	if len(pem) == 0 {
-		return nil, fmt.Errorf("Secret %s has no authority yet", s.secret)
+		return nil, fmt.Errorf("no authority yet in Secret %s", s.secret)
 	}
 	return pem, nil
 }

@@ -82,5 +82,5 @@ func (s *Server) hasEndpoint(ctx context.Context) error {
 			}
 		}
 	}
-	return fmt.Errorf("Service %s has no endpoint that is ready", s.options.Service)
+	return fmt.Errorf("no endpoint of Service %s is ready", s.options.Service)
 }
