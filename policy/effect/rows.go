@@ -173,7 +173,7 @@ func coarse(rows []Row) []Row {
 		for _, p := range []Peer{row.From, row.To} {
 			fmt.Fprintf(&key, "%q %q %q %q ", p.Kind, p.Namespace, p.Role, canonical(p.NamespaceLabels))
 			if p.Kind == CIDR {
-				fmt.Fprintf(&key, "%q ", p.Name)
+				fmt.Fprintf(&key, "%q %q ", p.Name, p.Except)
 			}
 		}
 		fmt.Fprintf(&key, "%q %q %q %v %v", row.Direction, row.Ports, row.Via, row.Potential, row.Blocked)
