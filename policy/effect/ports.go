@@ -119,19 +119,24 @@ type opening struct {
 	// any is true when every port is open, and not all were before.
 	any bool
 	via []policy.Why
+	// unknown is the rules that decide about ports whose number is not known, by protocol.
+	unknown map[policy.Protocol]policy.RuleID
 }
 
 func (o *opening) none() bool { return o == nil || len(o.spans) == 0 }
 
 // open compares two answers.
 func open(before, after answer, spans []span) *opening {
-	o := &opening{}
+	o := &opening{unknown: map[policy.Protocol]policy.RuleID{}}
 	seen := map[policy.RuleID]bool{}
 	for i := range spans {
 		if !after.allows[i] || before.allows[i] {
 			continue
 		}
 		o.spans = append(o.spans, i)
+		if spans[i].first == anyNumber {
+			o.unknown[spans[i].protocol] = after.why[i].Rule
+		}
 		if rule := after.why[i].Rule; !seen[rule] {
 			seen[rule] = true
 			o.via = append(o.via, after.why[i])
@@ -150,7 +155,8 @@ func (o *opening) with(p *opening) *opening {
 	if p.none() {
 		return o
 	}
-	out := &opening{spans: slices.Concat(o.spans, p.spans), any: o.any || p.any, via: slices.Clone(o.via)}
+	out := &opening{spans: slices.Concat(o.spans, p.spans), any: o.any || p.any, via: slices.Clone(o.via), unknown: maps.Clone(o.unknown)}
+	maps.Copy(out.unknown, p.unknown)
 	slices.Sort(out.spans)
 	out.spans = slices.Compact(out.spans)
 	for _, w := range p.via {
@@ -174,9 +180,7 @@ func (o *opening) text(spans []span, names func(policy.RuleID, policy.Protocol) 
 			continue
 		}
 		if s.first == anyNumber {
-			for _, w := range o.via {
-				out = append(out, names(w.Rule, s.protocol)...)
-			}
+			out = append(out, names(o.unknown[s.protocol], s.protocol)...)
 			continue
 		}
 		for n+1 < len(o.spans) && o.spans[n+1] == o.spans[n]+1 && spans[o.spans[n+1]].protocol == s.protocol {

@@ -165,3 +165,112 @@ func whose(s *compile.Snapshot, a netip.Addr) string {
 	}
 	return "the world"
 }
+
+// A row between pods that there are is about a flow that was not allowed before.
+// Rows that were merged are left out: they are about some of their pods.
+func TestNothingIsReportedThatAChangeDoesNotOpen(t *testing.T) {
+	seen := 0
+	forEachChange(t, func(seed uint64, before, after *compile.Snapshot) {
+		e := effect.Of(before, after)
+		if len(e.Added) >= effect.MaxRows/2 {
+			return
+		}
+		for _, row := range e.Added {
+			if row.From.Kind != effect.Workload || row.To.Kind != effect.Workload || !connected(after, row) {
+				continue
+			}
+			for _, text := range row.Ports {
+				seen++
+				if !opens(before, after, row, text) {
+					t.Errorf("seed %d: nothing opens %s of %s, via %v", seed, text, lines([]effect.Row{row}), row.Via)
+				}
+			}
+		}
+	})
+	if seen < randomChanges/2 {
+		t.Errorf("only %d ports of rows were looked at: the test shows nothing", seen)
+	}
+}
+
+// opens looks for a flow between pods of the row's sides that its side newly allows.
+func opens(before, after *compile.Snapshot, row effect.Row, port string) bool {
+	side := oracle.Ingress
+	if row.Direction == effect.Egress {
+		side = oracle.Egress
+	}
+	for _, f := range flowsOf(port) {
+		for _, f.Source = range ownedBy(after, row.From) {
+			for _, f.Destination = range ownedBy(after, row.To) {
+				g := f
+				if g.Protocol == policy.ICMP && g.Source.Is6() {
+					g.Protocol = policy.ICMPv6
+				}
+				if g.Source.BitLen() == g.Destination.BitLen() && side(after, g) == policy.Allow && side(before, g) != policy.Allow {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// connected says whether each pod that could be a side of the row has an address of
+// each family, and there are two of them: others are judged as if they had.
+func connected(s *compile.Snapshot, row effect.Row) bool {
+	pods := map[string]bool{}
+	for _, side := range []effect.Peer{row.From, row.To} {
+		for _, p := range s.Pods {
+			if p.Namespace != side.Namespace || !p.HostNetwork && !p.Ended && !strings.Contains(p.Name, side.Name) {
+				continue
+			}
+			pods[p.Namespace+"/"+p.Name] = true
+			if len(p.Addrs) != 2 || slices.ContainsFunc(p.Addrs, func(a netip.Addr) bool { return oracle.PodAt(s, a.Unmap()) != p }) {
+				return false
+			}
+		}
+	}
+	return len(pods) == 2
+}
+
+func ownedBy(s *compile.Snapshot, side effect.Peer) []netip.Addr {
+	var out []netip.Addr
+	for _, p := range s.Pods {
+		for _, a := range p.Addrs {
+			if is(s, side, a.Unmap()) {
+				out = append(out, a.Unmap())
+			}
+		}
+	}
+	return out
+}
+
+// flowsOf are flows of a port as rows show it, without addresses.
+func flowsOf(port string) []policy.Flow {
+	if port == "ICMP" {
+		return []policy.Flow{{Protocol: policy.ICMP}}
+	}
+	var out []policy.Flow
+	for _, protocol := range []policy.Protocol{policy.TCP, policy.UDP, policy.SCTP} {
+		name, numbers, _ := strings.Cut(port, "/")
+		if port == "any" {
+			name, numbers = protocol.String(), "1-65535"
+		}
+		if name != protocol.String() {
+			continue
+		}
+		first, last, isRange := strings.Cut(numbers, "-")
+		if !isRange {
+			last = first
+		}
+		var from, to int
+		if _, err := fmt.Sscan(first+" "+last, &from, &to); err != nil {
+			continue
+		}
+		for _, n := range []int{from, to, 1, 2, 3, 53, 79, 80, 81, 82, 83, 443, 5432, 5433, 8080, 8081, 8083, 30000, 65535} {
+			if from <= n && n <= to {
+				out = append(out, policy.Flow{Protocol: protocol, DestinationPort: uint16(n)})
+			}
+		}
+	}
+	return out
+}

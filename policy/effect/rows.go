@@ -49,6 +49,9 @@ func (r *rower) addPods(d policy.Direction, s, p *standIn) {
 		return
 	}
 	row := r.row(d, o, s, r.describe(p, r.to))
+	if len(row.Ports) == 0 {
+		return // port 0, which no flow has
+	}
 	row.Blocked = r.blocked(r.to, o, s, d, p)
 	row.Potential = row.Blocked || s.pods == 0 || p.pods == 0
 	r.rows = append(r.rows, row)
@@ -65,7 +68,7 @@ func (r *rower) addNetwork(d policy.Direction, s *standIn, n *network, around []
 			row := r.row(d, o, s, Peer{Kind: CIDR, Name: n.prefix.String(), NamespaceLabels: map[string]string{}, Labels: map[string]string{}})
 			row.Potential = s.pods == 0
 			ports = row.Ports
-			if !slices.Equal(ports, around) {
+			if len(ports) > 0 && !slices.Equal(ports, around) {
 				at = len(r.rows)
 				r.rows = append(r.rows, row)
 			}
