@@ -193,7 +193,7 @@ func (c *canaries) visit(from, to netip.Addr) {
 			c.broken.Add(1)
 			return
 		}
-		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+		_ = conn.SetDeadline(time.Now().Add(forAllowed))
 		_, _ = conn.Write([]byte("visit"))
 		if _, err := conn.Read(b); err != nil {
 			c.broken.Add(1)
@@ -216,7 +216,7 @@ func (c *canaries) stay(t *testing.T, from, to netip.Addr) {
 	defer conn.Close()
 	b := make([]byte, 4)
 	for c.ctx.Err() == nil {
-		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+		_ = conn.SetDeadline(time.Now().Add(forAllowed))
 		_, err := conn.Write([]byte("stay"))
 		if err == nil {
 			_, err = conn.Read(b)
