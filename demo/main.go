@@ -18,16 +18,16 @@ func main() {
 			"Run it as root from the top of the repository: make demo. It leaves the cluster up;\nmake demo-down removes every trace.\n")
 	}
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx); err != nil {
+	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "\ndemo:", err)
 		fmt.Fprintln(os.Stderr, "demo: make demo-down removes what is up")
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context) error {
+func run() error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
 	s, err := begin(ctx)
 	if s != nil {
 		defer os.RemoveAll(s.scratch)

@@ -14,24 +14,31 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
 	out := flag.String("o", ".", "directory for the archives, NAME.tar")
 	version := flag.String("version", "dev", "version of the programs and tag of the images")
 	flag.Usage = usage
 	flag.Parse()
-	names := flag.Args()
+	if err := pack(*out, *version, flag.Args()); err != nil {
+		fmt.Fprintln(os.Stderr, "pack:", err)
+		os.Exit(1)
+	}
+}
+
+// pack packs the images of these names, or all of them.
+func pack(out, version string, names []string) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
 	if len(names) == 0 {
 		names = images.TierwallNames()
 	}
 	for _, name := range names {
-		archive, err := images.Pack(ctx, os.Stderr, *out, name, *version)
+		archive, err := images.Pack(ctx, os.Stderr, out, name, version)
 		if err != nil {
-			fmt.Fprintln(os.Stderr, "pack:", err)
-			os.Exit(1)
+			return err
 		}
 		fmt.Println(archive)
 	}
+	return nil
 }
 
 func usage() {

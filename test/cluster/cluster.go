@@ -91,7 +91,7 @@ func (c *Cluster) loadConfig() error {
 
 // Attach finds the lab that runs in [DefaultDir]. The error is ErrNotRunning
 // if there is none.
-func Attach(ctx context.Context) (*Cluster, error) {
+func Attach() (*Cluster, error) {
 	return attach(DefaultDir())
 }
 

@@ -47,7 +47,7 @@ func TestLab(t *testing.T) {
 	t.Run("iptables", func(t *testing.T) { check(ctx, t, first) })
 	crash(t, first)
 	eventually(ctx, t, "the crash is noticed", func() bool {
-		_, err := cluster.Attach(ctx)
+		_, err := cluster.Attach()
 		return errors.Is(err, cluster.ErrNotRunning)
 	})
 

@@ -84,7 +84,7 @@ func (m *Machine) handshake(ctx context.Context, cmd *exec.Cmd, record func() er
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	defer cmd.Process.Release()
+	defer func() { _ = cmd.Process.Release() }()
 	if m.Init, err = findProcess(hostProc, cmd.Process.Pid); err != nil {
 		return err
 	}

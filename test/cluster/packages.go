@@ -32,7 +32,7 @@ func missingPackages() []string {
 
 func checkPackages() error {
 	if missing := missingPackages(); len(missing) > 0 {
-		return fmt.Errorf("Debian packages are missing (`lab packages` installs them): %s", strings.Join(missing, " "))
+		return fmt.Errorf("missing Debian packages, which `lab packages` installs: %s", strings.Join(missing, " "))
 	}
 	return nil
 }
@@ -50,14 +50,14 @@ func InstallPackages(ctx context.Context, log io.Writer) error {
 		return fmt.Errorf("keep packages from starting services: %w", err)
 	}
 	defer allow()
-	if err := aptGet(ctx, log, "update"); err != nil {
+	if err := aptGet(ctx, "update"); err != nil {
 		return err
 	}
 	install := []string{"install", "-y", "--no-install-recommends"}
-	return aptGet(ctx, log, append(install, missing...)...)
+	return aptGet(ctx, append(install, missing...)...)
 }
 
-func aptGet(ctx context.Context, log io.Writer, args ...string) error {
+func aptGet(ctx context.Context, args ...string) error {
 	cmd := exec.CommandContext(ctx, "apt-get", append([]string{"-q", "-o", "DPkg::Lock::Timeout=300"}, args...)...)
 	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
 	out, err := cmd.CombinedOutput()

@@ -39,7 +39,7 @@ func boot(t *testing.T, o cluster.Options) *fixture {
 	must(t, err)
 	archives, err := images.Tierwall(ctx, os.Stderr, chart.AppVersion)
 	must(t, err)
-	o.Images = append(archives, probe.Archive)
+	o.Images = append(o.Images, append(archives, probe.Archive)...)
 	start := time.Now()
 	lab, err := cluster.Up(ctx, o)
 	must(t, err)

@@ -48,7 +48,7 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
-		return errors.New("say what to do\n" + usage)
+		return errors.New("say what to do; probe -help lists it")
 	}
 	flags := flag.NewFlagSet("probe "+args[0], flag.ContinueOnError)
 	timeout := flags.Duration("timeout", time.Second, "wait at most so long for an answer")

@@ -17,9 +17,7 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	err := command().ExecuteContext(ctx)
+	err := run()
 	var status exitStatus
 	if errors.As(err, &status) {
 		os.Exit(int(status))
@@ -28,6 +26,13 @@ func main() {
 		fmt.Fprintln(os.Stderr, "lab:", err)
 		os.Exit(1)
 	}
+}
+
+// run runs the command line until it is done or told to stop.
+func run() error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	return command().ExecuteContext(ctx)
 }
 
 // exitStatus is that of a command that was run for the caller.
@@ -195,7 +200,7 @@ func logsCommand() *cobra.Command {
 // attached makes a command that works on the running lab.
 func attached(cmd *cobra.Command, run func(context.Context, *cluster.Cluster, []string) error) *cobra.Command {
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		c, err := cluster.Attach(cmd.Context())
+		c, err := cluster.Attach()
 		if err != nil {
 			return err
 		}
