@@ -11,23 +11,27 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	certutil "k8s.io/client-go/util/cert"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
 )
 
 // restart starts the webhook again, at another port.
-func restart(t *testing.T) {
+func restart(t *testing.T, certificates string) {
 	t.Helper()
-	p, err := startWebhook(context.Background(), slog.New(slog.DiscardHandler))
+	p, err := startWebhook(context.Background(), slog.New(slog.DiscardHandler), certificates)
 	if err != nil {
 		t.Fatalf("start the webhook again: %v", err)
 	}
@@ -81,7 +85,7 @@ func TestAnOutageOfTheWebhook(t *testing.T) {
 			t.Errorf("annotate a pod: %v", err)
 		}
 	})
-	restart(t)
+	restart(t, "")
 	becomes(t, "repaired after the outage", func() error {
 		if got := role(t, late); got != "frontend" {
 			return fmt.Errorf("role label %q, want frontend", got)
@@ -125,27 +129,22 @@ func TestTheConfigurationsAreMended(t *testing.T) {
 // What the file says is what the API server stores: nothing is written again and again.
 func TestTheConfigurationsAreAtRest(t *testing.T) {
 	v, m := configurations(t)
-	before := [2]string{v.ResourceVersion, m.ResourceVersion}
-	if err := touch(t, "tierwall-system"); err != nil {
+	want, err := world.chart.webhooks(world.webhook.port)
+	if err != nil {
 		t.Fatal(err)
 	}
-	v, m = configurations(t)
-	if got := [2]string{v.ResourceVersion, m.ResourceVersion}; got != before {
-		t.Errorf("resource versions %v, were %v", got, before)
+	for i := range want.Validating {
+		want.Validating[i].ClientConfig.CABundle = v.Webhooks[i].ClientConfig.CABundle
 	}
-	for _, hook := range v.Webhooks {
-		for _, rule := range hook.Rules {
-			for _, r := range rule.Resources {
-				if strings.Contains(r, "*") || strings.HasPrefix(r, "leases") || strings.HasPrefix(r, "nodes") {
-					t.Errorf("webhook %s asks about %s", hook.Name, r)
-				}
-			}
-		}
+	for i := range want.Mutating {
+		want.Mutating[i].ClientConfig.CABundle = m.Webhooks[i].ClientConfig.CABundle
 	}
-}
-
-func touch(t *testing.T, namespace string) error {
-	return world.admin.Patch(t.Context(), namespaceObject(namespace), client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":{"touched":"yes"}}}`)))
+	if diff := cmp.Diff(want.Validating, v.Webhooks); diff != "" {
+		t.Errorf("validating webhooks: %s", diff)
+	}
+	if diff := cmp.Diff(want.Mutating, m.Webhooks); diff != "" {
+		t.Errorf("mutating webhooks: %s", diff)
+	}
 }
 
 func TestUninstallationIsNotUndone(t *testing.T) {
@@ -175,6 +174,14 @@ func TestUninstallationIsNotUndone(t *testing.T) {
 	err := world.admin.Get(t.Context(), types.NamespacedName{Name: "tierwall"}, &admissionv1.ValidatingWebhookConfiguration{})
 	if !apierrors.IsNotFound(err) {
 		t.Errorf("got %v, want the configuration to stay away", err)
+	}
+	webhook, err := client.New(world.api.config(webhookUser), client.Options{Scheme: scheme()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := &admissionv1.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "tierwall"}}
+	if err := webhook.Create(t.Context(), again); !apierrors.IsForbidden(err) {
+		t.Errorf("the webhook's account makes a configuration: got error %v", err)
 	}
 }
 
@@ -217,6 +224,62 @@ func TestTheAuthorityRotatesWithoutLosingARequest(t *testing.T) {
 	if judged < 2 || t.Failed() {
 		t.Errorf("%d requests were judged", judged)
 	}
+}
+
+// cert-manager's certificates come as files, and are replaced as files. A new
+// authority and a certificate of it come together: the webhook publishes the one
+// before it shows the other.
+func TestCertificatesOfFilesAreFollowed(t *testing.T) {
+	shop(t, "files")
+	dir := t.TempDir()
+	mount(t, dir)
+	if err := world.webhook.stop(); err != nil {
+		t.Fatal(err)
+	}
+	restart(t, dir)
+	defer func() {
+		if err := world.webhook.stop(); err != nil {
+			t.Error(err)
+		}
+		restart(t, "")
+	}()
+	judged := func() {
+		open := toTier("files", "open", "data", fromBlock("0.0.0.0/0"))
+		refusedWith(t, world.admin.Create(t.Context(), open, client.DryRunAll), "Guardrail data-tier-inside")
+	}
+	judged()
+	next := mount(t, dir)
+	becomes(t, "followed", func() error {
+		judged()
+		return serves(next)
+	})
+	judged()
+}
+
+// mount writes the files of a Secret with a new authority, which it gives back.
+func mount(t *testing.T, dir string) string {
+	t.Helper()
+	chain, key, err := certutil.GenerateSelfSignedCertKey("localhost", nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certs, err := certutil.ParseCertsPEM(chain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	authority, err := certutil.EncodeCertificates(certs[len(certs)-1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string][]byte{"ca.crt": authority, "tls.crt": chain, "tls.key": key} {
+		if err := os.WriteFile(filepath.Join(dir, ".next"), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(filepath.Join(dir, ".next"), filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return string(authority)
 }
 
 // serves says whether the webhook shows a certificate of the authority.

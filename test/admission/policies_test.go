@@ -88,6 +88,11 @@ func TestPoliciesThatOpenTheDataTierAreRefused(t *testing.T) {
 			refusedWith(t, world.admin.Create(t.Context(), p, client.DryRunAll), c.want)
 		})
 	}
+	t.Run("generated name", func(t *testing.T) {
+		p := toTier("prod", "", "data", fromNamespace("test"))
+		p.GenerateName = "open-"
+		refusedWith(t, world.admin.Create(t.Context(), p), "Guardrail data-tier-closed")
+	})
 	t.Run("update", func(t *testing.T) {
 		p := toTier("prod", "sound-at-first", "data", fromTier("backend"))
 		create(t, p)

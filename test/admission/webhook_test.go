@@ -72,7 +72,7 @@ func run(m *testing.M) int {
 	if err := prepare(ctx); err != nil {
 		return failed("prepare the cluster", err)
 	}
-	if world.webhook, err = startWebhook(ctx, log); err != nil {
+	if world.webhook, err = startWebhook(ctx, log, ""); err != nil {
 		return failed("start the webhook", err)
 	}
 	defer func() { _ = world.webhook.stop() }()
@@ -166,8 +166,9 @@ type process struct {
 }
 
 // startWebhook runs the webhook with the permissions that the chart gives it,
-// and waits until the API server asks it.
-func startWebhook(ctx context.Context, log *slog.Logger) (*process, error) {
+// and waits until the API server asks it. Without a directory of certificates
+// it issues its own.
+func startWebhook(ctx context.Context, log *slog.Logger, certificates string) (*process, error) {
 	ports, err := freePorts(3)
 	if err != nil {
 		return nil, err
@@ -179,7 +180,7 @@ func startWebhook(ctx context.Context, log *slog.Logger) (*process, error) {
 	srv, err := server.New(world.api.config(webhookUser), server.Options{
 		Defaults:  policy.Defaults{Exempt: []string{"kube-system", systemNamespace}},
 		Namespace: systemNamespace, Service: "tierwall-webhook", DNSNames: []string{"localhost"},
-		AuthoritySecret: "tierwall-webhook-ca", Webhooks: hooks, Validating: "tierwall", Mutating: "tierwall",
+		CertificateDir: certificates, AuthoritySecret: "tierwall-webhook-ca", Webhooks: hooks, Validating: "tierwall", Mutating: "tierwall",
 		AwaitEndpoints: true, Host: "127.0.0.1", Port: ports[0], MetricsAddress: fmt.Sprintf("127.0.0.1:%d", ports[1]),
 		HealthAddress: fmt.Sprintf("127.0.0.1:%d", ports[2]), Log: log,
 	})

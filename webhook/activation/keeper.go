@@ -16,8 +16,7 @@ import (
 	"github.com/tierwall/tierwall/webhook/certificate"
 )
 
-// interval is how often the configurations are compared although nothing was
-// heard: the authority can change without a sign.
+// interval is how often the configurations are compared although nothing was heard.
 const interval = 10 * time.Second
 
 // Keeper keeps the two configurations. One replica at a time does.
@@ -53,6 +52,7 @@ func (k *Keeper) Start(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-changed:
+		case <-k.Source.Changed():
 		case <-time.After(wait):
 		}
 		wait = interval

@@ -17,4 +17,6 @@ type Source interface {
 	// Authority is the authority that GetCertificate's certificate is signed by, as PEM;
 	// an error where there is none yet.
 	Authority(ctx context.Context) ([]byte, error)
+	// Changed receives after Authority may have changed. It has one reader.
+	Changed() <-chan struct{}
 }

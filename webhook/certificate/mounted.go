@@ -17,6 +17,7 @@ import (
 type Mounted struct {
 	dir     string
 	watcher *certwatcher.CertWatcher
+	changed chan struct{}
 }
 
 // NewMounted reads the certificate in dir.
@@ -25,7 +26,14 @@ func NewMounted(dir string) (*Mounted, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the certificate in %s: %w", dir, err)
 	}
-	return &Mounted{dir: dir, watcher: w.WithWatchInterval(time.Second)}, nil
+	m := &Mounted{dir: dir, watcher: w.WithWatchInterval(time.Second), changed: make(chan struct{}, 1)}
+	w.RegisterCallback(func(tls.Certificate) {
+		select {
+		case m.changed <- struct{}{}:
+		default: // one is waiting already
+		}
+	})
+	return m, nil
 }
 
 // Start follows the files until ctx ends.
@@ -35,6 +43,9 @@ func (m *Mounted) Start(ctx context.Context) error { return m.watcher.Start(ctx)
 func (m *Mounted) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return m.watcher.GetCertificate(hello)
 }
+
+// Changed receives after the files changed.
+func (m *Mounted) Changed() <-chan struct{} { return m.changed }
 
 // Authority is ca.crt.
 func (m *Mounted) Authority(context.Context) ([]byte, error) {

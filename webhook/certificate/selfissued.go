@@ -28,25 +28,26 @@ const (
 // certificate, whose key never leaves its memory. The work is cert-manager's,
 // as for its own webhook.
 type SelfIssued struct {
-	source *cmtls.DynamicSource
-	secret types.NamespacedName
-	reader client.Reader
-	log    *slog.Logger
+	source  *cmtls.DynamicSource
+	secret  types.NamespacedName
+	reader  client.Reader
+	changed chan struct{}
+	log     *slog.Logger
 }
 
 // NewSelfIssued makes a certificate for the DNS names. The Secret must exist;
 // it may be empty.
 func NewSelfIssued(config *rest.Config, reader client.Reader, secret types.NamespacedName, dnsNames []string, log *slog.Logger) *SelfIssued {
+	ca := &authority.DynamicAuthority{
+		SecretNamespace: secret.Namespace, SecretName: secret.Name,
+		CommonName: "tierwall webhook", RESTConfig: config,
+		CADuration: authorityDuration, LeafDuration: leafDuration,
+	}
+	changed := make(chan struct{}, 1)
+	ca.WatchRotation(changed)
 	return &SelfIssued{
-		secret: secret, reader: reader, log: log,
-		source: &cmtls.DynamicSource{
-			DNSNames: dnsNames,
-			Authority: &authority.DynamicAuthority{
-				SecretNamespace: secret.Namespace, SecretName: secret.Name,
-				CommonName: "tierwall webhook", RESTConfig: config,
-				CADuration: authorityDuration, LeafDuration: leafDuration,
-			},
-		},
+		secret: secret, reader: reader, changed: changed, log: log,
+		source: &cmtls.DynamicSource{DNSNames: dnsNames, RetryInterval: 100 * time.Millisecond, Authority: ca},
 	}
 }
 
@@ -59,6 +60,9 @@ func (s *SelfIssued) Start(ctx context.Context) error {
 func (s *SelfIssued) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return s.source.GetCertificate(hello)
 }
+
+// Changed receives after the Secret changed.
+func (s *SelfIssued) Changed() <-chan struct{} { return s.changed }
 
 // Authority is the authority's certificate in the Secret.
 func (s *SelfIssued) Authority(ctx context.Context) ([]byte, error) {

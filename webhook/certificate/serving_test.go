@@ -23,6 +23,8 @@ func (f *fixed) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 
 func (f *fixed) Authority(context.Context) ([]byte, error) { return nil, errors.New("not asked") }
 
+func (f *fixed) Changed() <-chan struct{} { return nil }
+
 func TestTheNewCertificateIsServedOnceItsAuthorityIsPublished(t *testing.T) {
 	from, to := time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
 	old, now := newAuthority(t, "old", from, to), newAuthority(t, "new", from, to)
