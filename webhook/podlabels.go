@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -15,6 +16,9 @@ import (
 	"github.com/tierwall/tierwall/policy/compile"
 	"github.com/tierwall/tierwall/policy/roles"
 )
+
+// patience is how long a replica waits for news that another may have had.
+const patience = time.Second
 
 // PodLabels refuses role labels that are not true, and changes of those labels
 // from which a pod's role follows: the role of a running pod stays what it was.
@@ -26,7 +30,7 @@ type PodLabels struct {
 // Handle answers a pod's CREATE, an UPDATE of the pod or of one of its
 // subresources, and the CREATE of a Binding, whose labels the API server
 // copies to the pod (KEP-4742).
-func (h *PodLabels) Handle(_ context.Context, req admission.Request) admission.Response {
+func (h *PodLabels) Handle(ctx context.Context, req admission.Request) admission.Response {
 	snapshot, err := current(h.Snapshots)
 	switch {
 	case err != nil && isCreation(req):
@@ -39,7 +43,7 @@ func (h *PodLabels) Handle(_ context.Context, req admission.Request) admission.R
 	case isBinding(req):
 		return h.binding(req, j)
 	case isCreation(req):
-		return h.creation(req, j)
+		return h.creation(ctx, req)
 	default:
 		return h.update(req, j)
 	}
@@ -55,7 +59,7 @@ func isCreation(req admission.Request) bool {
 
 // creation refuses a role label that another webhook forged after RoleLabel
 // ran. A label that is missing is harmless and comes later.
-func (h *PodLabels) creation(req admission.Request, j roleJudge) admission.Response {
+func (h *PodLabels) creation(ctx context.Context, req admission.Request) admission.Response {
 	pod := &corev1.Pod{}
 	if err := h.Decoder.Decode(req, pod); err != nil {
 		return malformed(fmt.Errorf("read the pod: %w", err))
@@ -63,11 +67,21 @@ func (h *PodLabels) creation(req admission.Request, j roleJudge) admission.Respo
 	if _, has := pod.Labels[v1alpha1.RoleLabel]; !has {
 		return admission.Allowed("")
 	}
-	match := j.roles.Of(req.Namespace, pod.Spec.ServiceAccountName, pod.Labels)
-	if r := untrue(pod.Labels, match); r != nil {
-		return refused(*r)
+	// The replica that wrote the label may have heard of a TierRole before this one.
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		match := roles.New(h.Snapshots.Snapshot().TierRoles).Of(req.Namespace, pod.Spec.ServiceAccountName, pod.Labels)
+		r := untrue(pod.Labels, match)
+		if r == nil {
+			return admission.Allowed("")
+		}
+		select {
+		case <-time.After(patience / 20):
+		case <-ctx.Done():
+			return refused(*r)
+		}
 	}
-	return admission.Allowed("")
 }
 
 func (h *PodLabels) update(req admission.Request, j roleJudge) admission.Response {

@@ -5,6 +5,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/tierwall/tierwall/policy/compile"
 )
 
 func TestPodLabelsOfRunningPods(t *testing.T) {
@@ -54,6 +56,27 @@ func TestPodLabelsOfNewPods(t *testing.T) {
 		})
 	}
 }
+
+// A replica may hear of a TierRole a moment after the one that wrote the label.
+func TestPodLabelsOfNewPodsWaitForNews(t *testing.T) {
+	h := &PodLabels{Snapshots: &late{before: &world{}, after: shop(), asked: 3}, Decoder: decoder}
+	answers(t, h.Handle(t.Context(), request("CREATE", "Pod", "shop", nil, pod("web", labels{role: "frontend"}))), true, "")
+}
+
+// late is a world that becomes another after it was asked some times.
+type late struct {
+	before, after *world
+	asked         int
+}
+
+func (l *late) Snapshot() *compile.Snapshot {
+	if l.asked--; l.asked >= 0 {
+		return l.before.Snapshot()
+	}
+	return l.after.Snapshot()
+}
+
+func (l *late) Synced() bool { return true }
 
 func TestPodLabelsOfBindings(t *testing.T) {
 	for _, c := range []struct {

@@ -54,7 +54,7 @@ func (h *Policies) Handle(ctx context.Context, req admission.Request) admission.
 		return admission.Allowed("")
 	}
 	if len(change.problems) > 0 {
-		return refused(problemReasons(change.problems)...)
+		return h.refuse(ctx, req, problemReasons(change.problems))
 	}
 	if err := h.turn(ctx); err != nil {
 		return unable(err)
@@ -65,9 +65,17 @@ func (h *Policies) Handle(ctx context.Context, req admission.Request) admission.
 		return unable(err)
 	}
 	if len(result.Denials) > 0 && !h.goesWithNamespace(ctx, req) {
-		return refused(violationReasons(result.Denials)...).WithWarnings(warnings(result)...)
+		return h.refuse(ctx, req, violationReasons(result.Denials)).WithWarnings(warnings(result)...)
 	}
 	return admission.Allowed("").WithWarnings(warnings(result)...)
+}
+
+// refuse denies a request, and tells so in the log.
+func (h *Policies) refuse(ctx context.Context, req admission.Request, reasons []reason) admission.Response {
+	answer := refused(reasons...)
+	h.Log.InfoContext(ctx, "policy refused", "operation", req.Operation, "kind", req.Kind.Kind, "namespace", req.Namespace,
+		"name", req.Name, "user", req.UserInfo.Username, "dryRun", req.DryRun != nil && *req.DryRun, "why", answer.Result.Message)
+	return answer
 }
 
 // turn waits until a judgement may begin; done ends it.
