@@ -104,8 +104,13 @@ func ask(program *policy.Program, c *policy.Class, peer netip.Addr, spans []span
 
 // all says whether every port of every protocol is allowed.
 func (a answer) all(spans []span) bool {
+	return !slices.ContainsFunc(protocols, func(p policy.Protocol) bool { return !a.allOf(p, spans) })
+}
+
+// allOf says whether every port of a protocol is allowed.
+func (a answer) allOf(p policy.Protocol, spans []span) bool {
 	for i, s := range spans {
-		if s.protocol != policy.ICMP && !a.allows[i] {
+		if s.protocol == p && !a.allows[i] {
 			return false
 		}
 	}
@@ -134,7 +139,7 @@ func open(before, after answer, spans []span) *opening {
 			continue
 		}
 		o.spans = append(o.spans, i)
-		if spans[i].first == anyNumber {
+		if spans[i].first == anyNumber && !after.allOf(spans[i].protocol, spans) {
 			o.unknown[spans[i].protocol] = after.why[i].Rule
 		}
 		if rule := after.why[i].Rule; !seen[rule] {
