@@ -7,15 +7,17 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -27,9 +29,8 @@ import (
 	"github.com/tierwall/tierwall/policy/compile"
 )
 
-// retryMissingKind is how often a kind that the API server does not serve is
-// looked for again.
-const retryMissingKind = 10 * time.Second
+// retryMin and retryMax bound the wait before what cannot be watched is tried again.
+const retryMin, retryMax = 200 * time.Millisecond, 10 * time.Second
 
 // Watcher keeps the state of a cluster. Make one with New and call Start.
 type Watcher struct {
@@ -38,8 +39,10 @@ type Watcher struct {
 	defaults policy.Defaults
 	changed  chan struct{}
 
+	started atomic.Bool
+	toStart atomic.Int32 // watches that have not started yet
+
 	mu       sync.Mutex
-	started  bool
 	synced   []func() bool
 	snapshot *compile.Snapshot // nil once something changed
 
@@ -76,11 +79,13 @@ func New(config *rest.Config, defaults policy.Defaults, log *slog.Logger) (*Watc
 	}, nil
 }
 
-// Start watches until ctx ends. It returns an error when a kind cannot be watched at all.
+// Start watches until ctx ends. What cannot be watched yet, because the API
+// server does not answer or does not serve the kind, is tried again; until
+// then the Watcher is not in sync.
 func (w *Watcher) Start(ctx context.Context) error {
 	var background sync.WaitGroup
 	defer background.Wait()
-	watches := []func(context.Context) error{
+	for _, start := range []func(context.Context) error{
 		func(ctx context.Context) error { return watch(ctx, w, &corev1.Pod{}, w.pods, Pod) },
 		func(ctx context.Context) error { return watch(ctx, w, &corev1.Namespace{}, w.namespaces, Namespace) },
 		func(ctx context.Context) error { return watch(ctx, w, &corev1.Node{}, w.nodes, Node) },
@@ -91,37 +96,31 @@ func (w *Watcher) Start(ctx context.Context) error {
 			return watch(ctx, w, &policyv1alpha2.ClusterNetworkPolicy{}, w.clusterNetworkPolicies, same)
 		},
 		func(ctx context.Context) error { return watch(ctx, w, &v1alpha1.TierRole{}, w.tierRoles, same) },
+	} {
+		w.toStart.Add(1)
+		background.Go(func() { w.insist(ctx, start) })
 	}
-	for _, start := range watches {
-		err := start(ctx)
-		if meta.IsNoMatchError(err) {
-			w.log.Warn("the API server does not serve a kind; going on without it", "err", err)
-			background.Go(func() { w.retry(ctx, start) })
-		} else if err != nil {
-			return err
-		}
-	}
-	w.mu.Lock()
-	w.started = true
-	w.mu.Unlock()
+	w.started.Store(true)
 	if err := w.cache.Start(ctx); err != nil {
 		return fmt.Errorf("watch the cluster: %w", err)
 	}
 	return nil
 }
 
-// retry starts a watch of a kind that the API server did not serve, until it does.
-func (w *Watcher) retry(ctx context.Context, start func(context.Context) error) {
-	tick := time.NewTicker(retryMissingKind)
-	defer tick.Stop()
+// insist starts a watch, again and again until it starts or ctx ends.
+func (w *Watcher) insist(ctx context.Context, start func(context.Context) error) {
+	backoff := wait.Backoff{Duration: retryMin, Factor: 2, Jitter: 0.1, Steps: math.MaxInt32, Cap: retryMax}
 	for {
+		err := start(ctx)
+		if err == nil {
+			w.toStart.Add(-1)
+			return
+		}
+		w.log.Warn("cannot watch yet; trying again", "err", err)
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
-			if start(ctx) == nil {
-				return
-			}
+		case <-time.After(backoff.Step()):
 		}
 	}
 }
@@ -211,11 +210,11 @@ func (w *Watcher) Changed() <-chan struct{} { return w.changed }
 
 // Synced says whether the snapshot holds all that existed at the start.
 func (w *Watcher) Synced() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if !w.started {
+	if !w.started.Load() || w.toStart.Load() > 0 {
 		return false
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	for _, synced := range w.synced {
 		if !synced() {
 			return false
