@@ -109,17 +109,16 @@ func Enforcer(program, version string, userland Layer) Image {
 	}
 }
 
-// EnforcerUserland is iptables in both variants with its extensions, nft, ipset
-// and conntrack, and the names of protocols and services. A plain iptables is
-// the nft variant.
+// EnforcerUserland is iptables in both variants with its extensions, nft and
+// ipset, and the names of protocols and services. A plain iptables is the nft
+// variant.
 func EnforcerUserland(ctx context.Context, cache string) (Layer, error) {
 	layer, err := Userland{
-		Packages: []string{"conntrack", "ipset", "iptables", "netbase", "nftables"},
+		Packages: []string{"ipset", "iptables", "netbase", "nftables"},
 		Files: []string{
 			"/etc/protocols",
 			"/etc/services",
 			"/usr/lib/*/xtables/*.so",
-			"/usr/sbin/conntrack",
 			"/usr/sbin/ip*tables-legacy*",
 			"/usr/sbin/ip*tables-nft*",
 			"/usr/sbin/ipset",

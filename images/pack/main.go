@@ -15,7 +15,7 @@ import (
 
 func main() {
 	out := flag.String("o", ".", "directory for the archives, NAME.tar")
-	version := flag.String("version", "dev", "version of the programs and tag of the images")
+	version := flag.String("version", "", "version of the programs and tag of the images (default the chart's appVersion)")
 	flag.Usage = usage
 	flag.Parse()
 	if err := pack(*out, *version, flag.Args()); err != nil {
@@ -28,6 +28,12 @@ func main() {
 func pack(out, version string, names []string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	if version == "" {
+		var err error
+		if version, err = images.ChartVersion("."); err != nil {
+			return fmt.Errorf("%w; run pack in the repository's root, or give it -version", err)
+		}
+	}
 	if len(names) == 0 {
 		names = images.TierwallNames()
 	}
