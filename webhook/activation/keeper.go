@@ -107,11 +107,7 @@ func (k *Keeper) keepValidating(ctx context.Context, authority []byte) error {
 	if err := k.Client.Get(ctx, types.NamespacedName{Name: k.Validating}, config); err != nil {
 		return err
 	}
-	var had []byte
-	if len(config.Webhooks) > 0 {
-		had = config.Webhooks[0].ClientConfig.CABundle
-	}
-	bundle, err := certificate.Bundle(authority, had, time.Now())
+	bundle, err := certificate.Bundle(authority, published(config), time.Now())
 	if err != nil {
 		return err
 	}
@@ -158,10 +154,19 @@ func (k *Keeper) update(ctx context.Context, config client.Object) error {
 }
 
 // Published is the bundle by which the API server verifies at present; empty
-// where it asks nothing.
+// where it asks nothing. It waits a second at most.
 func Published(ctx context.Context, reader client.Reader, validating string) []byte {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
 	config := &admissionv1.ValidatingWebhookConfiguration{}
-	if err := reader.Get(ctx, types.NamespacedName{Name: validating}, config); err != nil || len(config.Webhooks) == 0 {
+	if err := reader.Get(ctx, types.NamespacedName{Name: validating}, config); err != nil {
+		return nil
+	}
+	return published(config)
+}
+
+func published(config *admissionv1.ValidatingWebhookConfiguration) []byte {
+	if len(config.Webhooks) == 0 {
 		return nil
 	}
 	return config.Webhooks[0].ClientConfig.CABundle
