@@ -99,7 +99,7 @@ func (h *Policies) done() {
 
 // judge asks the guardrails about the effect of a change.
 func (h *Policies) judge(ctx context.Context, req admission.Request, c change) (rego.Result, error) {
-	result, err := h.Guardrails.Judge(ctx, guardrailInput(req, c))
+	result, err := h.Guardrails.Judge(ctx, guardrailInput(req, c, h.effect(ctx, c)))
 	if err == nil {
 		err = ctx.Err()
 	}
@@ -127,8 +127,16 @@ func (h *Policies) goesWithNamespace(ctx context.Context, req admission.Request)
 	return terminating
 }
 
-func guardrailInput(req admission.Request, c change) rego.Input {
-	in := rego.Input{
+// effect leaves the guardrails half of the time: of an effect that takes longer
+// they learn that it is not complete.
+func (h *Policies) effect(ctx context.Context, c change) effect.Effect {
+	ctx, cancel := context.WithTimeout(ctx, h.Limit/2)
+	defer cancel()
+	return effect.Of(ctx, c.before, c.after)
+}
+
+func guardrailInput(req admission.Request, c change, e effect.Effect) rego.Input {
+	return rego.Input{
 		Source: rego.Admission,
 		Request: rego.Request{
 			UID:       string(req.UID),
@@ -142,9 +150,8 @@ func guardrailInput(req admission.Request, c change) rego.Input {
 		Object:    json.RawMessage(req.Object.Raw),
 		OldObject: json.RawMessage(req.OldObject.Raw),
 		Namespace: namespaceOf(req.Namespace, c.after),
-		Effect:    effect.Of(c.before, c.after),
+		Effect:    e,
 	}
-	return in
 }
 
 func namespaceOf(name string, s *compile.Snapshot) rego.Namespace {
