@@ -38,7 +38,7 @@ func (h *PodLabels) Handle(ctx context.Context, req admission.Request) admission
 	case err != nil:
 		return unable(err)
 	}
-	j := roleJudge{snapshot: snapshot, roles: roles.New(snapshot.TierRoles)}
+	j := roleJudge{snapshot: snapshot, roles: rolesIn(req.Namespace, snapshot)}
 	switch {
 	case isBinding(req):
 		return h.binding(req, j)
@@ -71,7 +71,7 @@ func (h *PodLabels) creation(ctx context.Context, req admission.Request) admissi
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
-		match := roles.New(h.Snapshots.Snapshot().TierRoles).Of(req.Namespace, pod.Spec.ServiceAccountName, pod.Labels)
+		match := rolesIn(req.Namespace, h.Snapshots.Snapshot()).Of(req.Namespace, pod.Spec.ServiceAccountName, pod.Labels)
 		r := untrue(pod.Labels, match)
 		if r == nil {
 			return admission.Allowed("")

@@ -33,7 +33,7 @@ func (h *RoleLabel) Handle(_ context.Context, req admission.Request) admission.R
 	if err != nil {
 		return admission.Allowed("").WithWarnings("tierwall labels this pod later: " + err.Error())
 	}
-	match := roles.New(snapshot.TierRoles).Of(req.Namespace, pod.Spec.ServiceAccountName, pod.Labels)
+	match := rolesIn(req.Namespace, snapshot).Of(req.Namespace, pod.Spec.ServiceAccountName, pod.Labels)
 	patch := labelPatch(pod.Labels, match.Role)
 	answer := admission.Patched("", patch...)
 	if forged, has := pod.Labels[v1alpha1.RoleLabel]; has && len(patch) > 0 {

@@ -5,8 +5,11 @@ package webhook
 
 import (
 	"errors"
+	"slices"
 
+	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/policy/compile"
+	"github.com/tierwall/tierwall/policy/roles"
 )
 
 // Snapshots is the state of the cluster, as cluster.Watcher keeps it.
@@ -26,4 +29,16 @@ func current(s Snapshots) (*compile.Snapshot, error) {
 		return nil, errNotSynced
 	}
 	return s.Snapshot(), nil
+}
+
+// rolesIn are the roles of a namespace's pods. The TierRoles of other namespaces
+// say nothing about them, and to compile them would cost time on each request.
+func rolesIn(namespace string, s *compile.Snapshot) *roles.Roles {
+	var tierRoles []*v1alpha1.TierRole
+	for _, tr := range s.TierRoles {
+		if slices.Contains(tr.Spec.Namespaces, namespace) {
+			tierRoles = append(tierRoles, tr)
+		}
+	}
+	return roles.New(tierRoles)
 }
