@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
-	"slices"
+	"os"
+	"os/exec"
 	"sync"
 
 	"github.com/tierwall/tierwall/policy"
@@ -27,8 +29,10 @@ type Backend struct {
 
 	mu     sync.Mutex
 	tables []*table
-	// leftovers are tables of the other mode that hold chains of ours.
-	leftovers []*table
+	// noIPv6 says why IPv6 cannot be filtered; nil if it is.
+	noIPv6 error
+	// leftovers are tables of the other mode that may hold chains of ours.
+	leftovers []*leftover
 	// program is the last one that was applied; it is nil, and the kernel is read
 	// anew, while that is not known.
 	program *policy.Program
@@ -46,26 +50,48 @@ func New(ctx context.Context, o Options) (*Backend, error) {
 			return nil, err
 		}
 	}
-	for _, f := range families {
-		t, err := openTable(f, b.mode)
-		if err == nil {
-			err = t.readChains(ctx)
-		}
-		if err != nil && f == IPv4 {
-			return nil, err
-		}
-		if err != nil {
-			b.log.Warn("IPv6 cannot be filtered on this node; programs with IPv6 endpoints will fail", "error", err)
-			continue
-		}
-		b.tables = append(b.tables, t)
+	if err := b.open(ctx, IPv4); err != nil {
+		return nil, err
 	}
-	b.programmed = true
+	if b.openIPv6(ctx); b.noIPv6 != nil {
+		b.log.Warn("IPv6 cannot be filtered on this node yet; until it can, programs that need it fail", "error", b.noIPv6)
+	}
+	b.programmed = b.noIPv6 == nil || !kernelHasIPv6()
 	for _, t := range b.tables {
 		b.programmed = b.programmed && t.programmed()
 	}
-	b.findLeftovers(ctx)
+	b.leftovers = leftoversBeside(b.mode)
 	return b, nil
+}
+
+// open adds the table of a family to those that are written.
+func (b *Backend) open(ctx context.Context, f Family) error {
+	t, err := openTable(f, b.mode)
+	if err != nil {
+		return err
+	}
+	if err := t.readChains(ctx); err != nil {
+		return err
+	}
+	b.tables = append(b.tables, t)
+	return nil
+}
+
+// openIPv6 adds IPv6 unless it is there. What failed once, for want of memory, say,
+// can succeed the next time; everything is read and written anew then.
+func (b *Backend) openIPv6(ctx context.Context) {
+	if len(b.tables) == len(families) {
+		return
+	}
+	if b.noIPv6 = b.open(ctx, IPv6); b.noIPv6 == nil {
+		b.program = nil
+	}
+}
+
+// kernelHasIPv6 says whether there is IPv6 in the kernel at all; where it cannot be told, there is.
+func kernelHasIPv6() bool {
+	_, err := os.Stat("/proc/self/net/if_inet6")
+	return !errors.Is(err, fs.ErrNotExist)
 }
 
 // Mode is the mode in use: NFT or Legacy.
@@ -82,6 +108,7 @@ func (b *Backend) Programmed() bool { return b.programmed }
 func (b *Backend) Apply(ctx context.Context, p *policy.Program) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.openIPv6(ctx)
 	if b.program == nil {
 		if err := b.read(ctx); err != nil {
 			return err
@@ -90,8 +117,13 @@ func (b *Backend) Apply(ctx context.Context, p *policy.Program) error {
 	if _, err := b.write(ctx, p); err != nil {
 		return fmt.Errorf("applying a program of %d endpoints: %w", len(p.Endpoints), err)
 	}
-	b.sweepLeftovers(ctx)
-	return b.familiesOf(p)
+	if b.noIPv6 == nil {
+		return nil
+	}
+	if needs := needsIPv6(p, kernelHasIPv6()); needs != "" {
+		return fmt.Errorf("%s, and IPv6 cannot be filtered on this node: %w", needs, b.noIPv6)
+	}
+	return nil
 }
 
 // Repair compares the kernel with the last program and puts right what somebody
@@ -115,8 +147,9 @@ func (b *Backend) Repair(ctx context.Context) (changed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	for i := range after {
+	for i, t := range b.tables {
 		changed = changed || !before[i].sameKernel(after[i])
+		t.state.learn(before[i], t.current)
 	}
 	return changed, nil
 }
@@ -130,11 +163,14 @@ func (b *Backend) Cleanup(ctx context.Context) error {
 	for _, m := range []Mode{NFT, Legacy} {
 		for _, f := range families {
 			t, err := openTable(f, m)
-			if err != nil {
+			switch {
+			case err == nil:
+				errs = append(errs, t.clean(ctx))
+			case errors.Is(err, exec.ErrNotFound):
 				b.log.Info("not cleaned: its tools are missing", "mode", m, "family", f, "error", err)
-				continue
+			default:
+				errs = append(errs, err)
 			}
-			errs = append(errs, t.clean(ctx))
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -144,7 +180,7 @@ func (b *Backend) Cleanup(ctx context.Context) error {
 }
 
 // write brings the kernel from its known state to a program: sets grow, chains
-// switch, sets shrink. It says whether anything had to be written.
+// switch, sets shrink. What is left in the other mode goes after that. It says whether anything had to be written.
 func (b *Backend) write(ctx context.Context, p *policy.Program) (bool, error) {
 	inPlace := b.program != nil && gradual(b.program, p)
 	wants, plans := make([]Ruleset, len(b.tables)), make([]plan, len(b.tables))
@@ -166,6 +202,7 @@ func (b *Backend) write(ctx context.Context, p *policy.Program) (bool, error) {
 		t.done(wants[i], undestroyed)
 	}
 	b.program = p
+	b.sweepLeftovers(ctx)
 	return !all.empty(), nil
 }
 
@@ -192,9 +229,9 @@ func (b *Backend) execute(ctx context.Context, plans []plan, all plan) error {
 
 // read takes the kernel's state for what it is.
 func (b *Backend) read(ctx context.Context) error {
-	sets, err := run(ctx, "ipset", "save")
+	sets, err := readSets(ctx)
 	if err != nil {
-		return fmt.Errorf("reading the sets: %w", err)
+		return err
 	}
 	for _, t := range b.tables {
 		if err := t.readChains(ctx); err != nil {
@@ -225,58 +262,32 @@ func (b *Backend) reread(ctx context.Context) ([]state, error) {
 	return now, nil
 }
 
-// familiesOf is an error if the program has endpoints of a family that cannot be filtered.
-func (b *Backend) familiesOf(p *policy.Program) error {
-	if b.has(IPv6) {
-		return nil
-	}
+// needsIPv6 says what of a program cannot be in force without IPv6, or nothing. In
+// a kernel without IPv6 no address is open, whether a pod is known there or not.
+func needsIPv6(p *policy.Program, inKernel bool) string {
 	for _, e := range p.Endpoints {
 		for _, a := range e.Addrs {
 			if a.Is6() {
-				return fmt.Errorf("endpoint %s has the IPv6 address %s, and IPv6 cannot be filtered on this node", e.Key(), a)
+				return fmt.Sprintf("endpoint %s has the IPv6 address %s", e.Key(), a)
 			}
 		}
 	}
-	return nil
-}
-
-// has says whether a family can be filtered.
-func (b *Backend) has(f Family) bool {
-	return slices.ContainsFunc(b.tables, func(t *table) bool { return t.family == f })
-}
-
-// findLeftovers looks for chains of ours in the other mode.
-func (b *Backend) findLeftovers(ctx context.Context) {
-	other := NFT
-	if b.mode == NFT {
-		other = Legacy
+	if p.Unknown == policy.Allow || !inKernel {
+		return ""
 	}
-	for _, f := range families {
-		t, err := openTable(f, other)
-		if err != nil {
-			continue
-		}
-		if ours, err := t.holdsOurs(ctx); err == nil && ours {
-			b.leftovers = append(b.leftovers, t)
+	for _, l := range p.Local {
+		if l.Addr().Is6() {
+			return fmt.Sprintf("pods not yet known in %s are to be denied", l)
 		}
 	}
-}
-
-// sweepLeftovers removes the chains in the other mode, once ours are in force in this one.
-func (b *Backend) sweepLeftovers(ctx context.Context) {
-	for _, t := range b.leftovers {
-		if err := t.clean(ctx); err != nil {
-			b.log.Error("Cannot remove the chains of the mode that the node used before", "family", t.family, "error", err)
-		}
-	}
-	b.leftovers = nil
+	return ""
 }
 
 // cleanSets destroys all sets of ours.
 func cleanSets(ctx context.Context) error {
-	text, err := run(ctx, "ipset", "save")
+	text, err := readSets(ctx)
 	if err != nil {
-		return fmt.Errorf("reading the sets: %w", err)
+		return err
 	}
 	var names []string
 	for _, f := range families {

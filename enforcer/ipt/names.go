@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/tierwall/tierwall/policy"
@@ -39,6 +40,11 @@ func DefaultSetNames(f Family) SetNames {
 }
 
 func setPrefix(f Family) string { return fmt.Sprintf("tw%d-", f) }
+
+// ourSet says whether a set is ours, by its name.
+func ourSet(name string) bool {
+	return slices.ContainsFunc(families[:], func(f Family) bool { return strings.HasPrefix(name, setPrefix(f)) })
+}
 
 // generation is the n-th name of a set; the first is the name itself.
 func generation(name string, n int) string {

@@ -66,9 +66,14 @@ func (p *plan) planChains(have state, want Ruleset) {
 		}
 	}
 	for _, hook := range slices.Sorted(maps.Keys(hooks)) {
-		if have.jumps[hook] == misplaced {
-			rules = append(rules, "-D "+hook+" -j "+hooks[hook], "-I "+hook+" 1 -j "+hooks[hook])
+		base := hooks[hook]
+		if have.jumps[hook] == first || !wanted[base] {
+			continue
 		}
+		if have.jumps[hook] == misplaced {
+			rules = append(rules, "-D "+hook+" -j "+base)
+		}
+		rules = append(rules, "-I "+hook+" 1 -j "+base)
 	}
 	if len(declared)+len(rules) > 0 {
 		p.chains = slices.Concat([]string{"*filter"}, declared, rules, deleted, []string{"COMMIT"})

@@ -173,6 +173,19 @@ func TestAMisplacedJumpMovesAndAnUnknownChainGoesInOneCommit(t *testing.T) {
 	}
 }
 
+func TestAMissingJumpComesWithTheChainsAndGoesWithoutThem(t *testing.T) {
+	tb := &table{family: IPv4, state: parseSave("")}
+	p := planned(t, tb, pair(), false)
+	for _, line := range []string{"-I FORWARD 1 -j TIERWALL-FORWARD", "-I INPUT 1 -j TIERWALL-INPUT"} {
+		if slices.Index(p.chains, line) < slices.Index(p.chains, ":TIERWALL-INPUT - [0:0]") {
+			t.Errorf("no line %q after the chains in\n%s", line, strings.Join(p.chains, "\n"))
+		}
+	}
+	if p := makePlan(parseSave(""), Ruleset{}); !p.empty() {
+		t.Errorf("a plan for nothing: %+v", p)
+	}
+}
+
 func TestTheErrorOfAToolNamesTheLine(t *testing.T) {
 	for _, says := range []string{"iptables-restore: line 2 failed", "ipset v7.17: Error in line 2: Set cannot be destroyed", "iptables-nft-restore: line 2: CHAIN_DEL failed"} {
 		e := &toolError{Tool: "x", Says: says, Lines: []string{"one", "two"}}
@@ -182,5 +195,18 @@ func TestTheErrorOfAToolNamesTheLine(t *testing.T) {
 	}
 	if e := (&toolError{Says: "line 7 failed", Lines: []string{"one"}}); e.line() != 0 {
 		t.Error("a line that was not sent")
+	}
+}
+
+func TestAPrintIsLearnedOnceItStaysTheSame(t *testing.T) {
+	written := Ruleset{Chains: []Chain{{Name: "TIERWALL-EMPTY", Rules: []string{}}, {Name: forwardChain, Rules: []string{"-j DROP"}}}}
+	now := parseSave(savedTable)
+	now.learn(parseSave(strings.Replace(savedTable, "-A TIERWALL-FORWARD -j DROP", "-A TIERWALL-FORWARD -j ACCEPT", 1)), written)
+	if now.rules[forwardChain] != nil || now.rules["TIERWALL-EMPTY"] == nil {
+		t.Errorf("learned where somebody wrote, too: %v", now.rules)
+	}
+	now.learn(parseSave(savedTable), written)
+	if !slices.Equal(now.rules[forwardChain], []string{"-j DROP"}) {
+		t.Errorf("not learned: %v", now.rules)
 	}
 }

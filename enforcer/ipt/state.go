@@ -140,3 +140,15 @@ func (s *state) trust(earlier state) {
 		}
 	}
 }
+
+// learn takes it as known that chains print as they do for the rules that were just
+// written, where they printed the same before that. What somebody changes between
+// the writing and the reading is not learned so.
+func (s *state) learn(before state, written Ruleset) {
+	for _, c := range written.Chains {
+		then, was := before.prints[c.Name]
+		if now, is := s.prints[c.Name]; is && was && slices.Equal(then, now) {
+			s.rules[c.Name] = c.Rules
+		}
+	}
+}

@@ -14,16 +14,17 @@ import (
 
 // table is the filter table of one IP family in one mode.
 type table struct {
-	family        Family
-	save, restore string
-	tool          *iptables.IPTables
+	family Family
+	// The names of its tools, such as ip6tables-nft and ip6tables-nft-save.
+	tool, save, restore string
 	// state is what the kernel holds, current what the last writing that succeeded
 	// brought about; it is empty while that is not known.
 	state   state
 	current Ruleset
 }
 
-// openTable finds the tools of a family and a mode.
+// openTable finds the tools of a family and a mode. Whatever touches the kernel is
+// run by this package, because go-iptables gives its runs no deadline.
 func openTable(f Family, m Mode) (*table, error) {
 	name, protocol := "iptables-"+m.String(), iptables.ProtocolIPv4
 	if f == IPv6 {
@@ -33,11 +34,10 @@ func openTable(f Family, m Mode) (*table, error) {
 	if err != nil {
 		return nil, fmt.Errorf("finding %s: %w", name, err)
 	}
-	tool, err := iptables.New(iptables.IPFamily(protocol), iptables.Path(path), iptables.Timeout(10))
-	if err != nil {
+	if _, err := iptables.New(iptables.IPFamily(protocol), iptables.Path(path)); err != nil {
 		return nil, fmt.Errorf("opening %s: %w", name, err)
 	}
-	return &table{family: f, save: name + "-save", restore: name + "-restore", tool: tool}, nil
+	return &table{family: f, tool: name, save: name + "-save", restore: name + "-restore"}, nil
 }
 
 // holdsOurs says whether chains of ours are in the table. Unlike readChains it
@@ -83,20 +83,14 @@ func (t *table) want(p *policy.Program, gradual bool) (Ruleset, error) {
 	return Render(p, t.family, names)
 }
 
-// commit writes chains, all at one moment, and makes sure of the jumps after that.
+// commit writes chains and jumps, all at one moment. Where there is nothing to
+// write no tool is run.
 func (t *table) commit(ctx context.Context, lines []string) error {
-	if len(lines) > 0 {
-		if _, err := feed(ctx, lines, t.restore, "--noflush", "-w", lockWait); err != nil {
-			return fmt.Errorf("writing the %s chains: %w", t.family, err)
-		}
+	if len(lines) == 0 {
+		return nil
 	}
-	for hook, base := range hooks {
-		if t.state.jumps[hook] != missing {
-			continue
-		}
-		if err := t.tool.InsertUnique("filter", hook, 1, "-j", base); err != nil {
-			return fmt.Errorf("inserting the %s jump from %s to %s: %w", t.family, hook, base, err)
-		}
+	if _, err := feed(ctx, lines, t.restore, "--noflush", "-w", lockWait); err != nil {
+		return fmt.Errorf("writing the %s chains: %w", t.family, err)
 	}
 	return nil
 }
@@ -134,7 +128,7 @@ func (t *table) clean(ctx context.Context) error {
 	}
 	for hook, base := range hooks {
 		for t.state.jumps[hook] != missing {
-			if err := t.tool.Delete("filter", hook, "-j", base); err != nil {
+			if _, err := run(ctx, t.tool, "-w", lockWait, "-D", hook, "-j", base); err != nil {
 				return fmt.Errorf("deleting the %s jump from %s: %w", t.family, hook, err)
 			}
 			if err := t.readChains(ctx); err != nil {
@@ -142,12 +136,5 @@ func (t *table) clean(ctx context.Context) error {
 			}
 		}
 	}
-	lines := makePlan(t.state, Ruleset{}).chains
-	if len(lines) == 0 {
-		return nil
-	}
-	if _, err := feed(ctx, lines, t.restore, "--noflush", "-w", lockWait); err != nil {
-		return fmt.Errorf("deleting the %s chains: %w", t.family, err)
-	}
-	return nil
+	return t.commit(ctx, makePlan(t.state, Ruleset{}).chains)
 }

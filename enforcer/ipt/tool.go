@@ -12,6 +12,10 @@ import (
 	"time"
 )
 
+// toolTime is how long a tool may run. It is well above lockWait, and above what
+// the tools take for a thousand pods on a slow node.
+const toolTime = 30 * time.Second
+
 // lockWait is how long iptables waits for the lock of the legacy tables, in seconds.
 const lockWait = "10"
 
@@ -20,8 +24,15 @@ func run(ctx context.Context, name string, args ...string) (string, error) {
 	return feed(ctx, nil, name, args...)
 }
 
-// feed runs a tool with lines as its input. The error names the line that the tool refused.
+// feed runs a tool with lines as its input. The error names the line that the tool
+// refused. A tool that does not end within toolTime is killed.
 func feed(ctx context.Context, lines []string, name string, args ...string) (string, error) {
+	return feedWithin(ctx, toolTime, lines, name, args...)
+}
+
+func feedWithin(ctx context.Context, limit time.Duration, lines []string, name string, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("killed: it did not end within %v", limit))
+	defer cancel()
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -30,6 +41,9 @@ func feed(ctx context.Context, lines []string, name string, args ...string) (str
 		cmd.Stdin = strings.NewReader(strings.Join(lines, "\n") + "\n")
 	}
 	if err := cmd.Run(); err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		}
 		return "", &toolError{Tool: name, Says: strings.TrimSpace(stderr.String()), Lines: lines, Err: err}
 	}
 	return stdout.String(), nil
@@ -45,7 +59,10 @@ type toolError struct {
 func (e *toolError) Unwrap() error { return e.Err }
 
 func (e *toolError) Error() string {
-	text := fmt.Sprintf("%s: %v: %s", e.Tool, e.Err, e.Says)
+	text := fmt.Sprintf("%s: %v", e.Tool, e.Err)
+	if e.Says != "" {
+		text += ": " + e.Says
+	}
 	if n := e.line(); n > 0 {
 		text += fmt.Sprintf(" (line %d: %s)", n, e.Lines[n-1])
 	}
@@ -65,6 +82,37 @@ func (e *toolError) line() int {
 		return 0
 	}
 	return n
+}
+
+// readTries is how often our sets are read when one of them goes while they are.
+const readTries = 5
+
+// readSets gives our sets of both families as ipset save prints them. It takes two
+// programs, and reads no element of the sets of others.
+func readSets(ctx context.Context) (string, error) {
+	for try := 1; ; try++ {
+		names, err := run(ctx, "ipset", "list", "-n")
+		if err != nil {
+			return "", fmt.Errorf("listing the sets: %w", err)
+		}
+		var lines []string
+		for _, name := range strings.Fields(names) {
+			if ourSet(name) {
+				lines = append(lines, "save "+name)
+			}
+		}
+		if len(lines) == 0 {
+			return "", nil
+		}
+		text, err := feed(ctx, lines, "ipset", "restore")
+		if err == nil {
+			return text, nil
+		}
+		var failed *toolError
+		if gone := errors.As(err, &failed) && failed.line() > 0; !gone || try == readTries {
+			return "", fmt.Errorf("reading the sets: %w", err)
+		}
+	}
 }
 
 // restoreSets makes sets and adds and removes members, line by line.
@@ -95,10 +143,10 @@ func destroySets(ctx context.Context, names []string) []string {
 		if err == nil {
 			return nil
 		}
-		if !errors.As(err, &failed) || try == destroyTries {
+		if !errors.As(err, &failed) || failed.line() == 0 || try == destroyTries {
 			return names
 		}
-		names = names[max(0, failed.line()-1):]
+		names = names[failed.line()-1:]
 		select {
 		case <-ctx.Done():
 			return names
