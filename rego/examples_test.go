@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -81,7 +82,7 @@ func applied(t *testing.T, file string) Input {
 	}
 	before, after := shop(), shop()
 	after.NetworkPolicies = append(after.NetworkPolicies, np)
-	return Input{Source: CLI, Object: object, Effect: effect.Of(before, after),
+	return Input{Source: CLI, Object: object, Effect: effect.Of(t.Context(), before, after),
 		Namespace: Namespace{Name: np.Namespace, Labels: map[string]string{"environment": np.Namespace}}}
 }
 
@@ -89,7 +90,7 @@ func TestEachGuardrailStopsItsExample(t *testing.T) {
 	for _, entry := range Library() {
 		in := applied(t, docs+"examples/"+entry.Name+".yaml")
 		r := judge(t, engineOf(t, fromLibrary(entry.Name, entry.Name)), in)
-		complaints := append(r.Denials, r.Warnings...)
+		complaints := slices.Concat(r.Denials, r.Warnings)
 		if len(complaints) == 0 {
 			t.Errorf("%s says nothing about its example, which adds %+v", entry.Name, in.Effect.Added)
 		}

@@ -1,6 +1,7 @@
 package rego
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -146,8 +147,8 @@ func dotted(path ast.Ref) string { return strings.TrimPrefix(path.String(), "dat
 
 // why is an error of the parser or the compiler in one line, with each place.
 func why(err error) error {
-	errs, ok := err.(ast.Errors)
-	if !ok {
+	var errs ast.Errors
+	if !errors.As(err, &errs) {
 		return err
 	}
 	lines := make([]string, 0, len(errs))

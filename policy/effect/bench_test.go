@@ -38,7 +38,7 @@ func BenchmarkOf(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				e := effect.Of(s, after)
+				e := effect.Of(b.Context(), s, after)
 				if !e.Complete || len(e.Added) == 0 {
 					b.Fatal(e.Incomplete)
 				}

@@ -1,26 +1,100 @@
 package effect
 
 import (
+	"context"
+	"crypto/sha256"
+	"fmt"
 	"net/netip"
 
 	"github.com/tierwall/tierwall/policy"
 )
 
+// maxAsked is how many times a class is asked about a span of ports: of more the
+// effect is not computed.
+const maxAsked = 100_000_000
+
+// maxKept is how many answers about spans are kept at once, to bound memory to
+// some 20 MB: each takes 5 bytes. To keep an answer costs as much as keptAnswer of them.
+const (
+	maxKept    = 4_000_000
+	keptAnswer = 40
+)
+
 // comparison asks the programs of both moments the same questions.
 type comparison struct {
+	ctx      context.Context // of the one call that the comparison is made for
 	sides    [2]*side
 	spans    []span
+	names    func(policy.RuleID, policy.Protocol) []string
 	members  []*standIn
 	networks []*network
-	answers  map[question]answer
-	openings map[[2]question]*opening
+	// alike numbers the members that have the same marks at both moments: they are
+	// the same to every rule.
+	alike map[*standIn]int
+	first []*standIn // the first member of each number
+
+	answers map[question]answer
+	kept    int // how many answers about spans that is
+	asked   int // how many spans were asked about
+	whys    numbers[policy.Why]
 	// described are the members as sides of rows.
 	described [2]map[*standIn]*Peer
+	// stopped says why the comparison was given up: what it says then means nothing.
+	stopped string
 }
 
-func newComparison(members []*standIn) *comparison {
-	return &comparison{members: members, answers: map[question]answer{}, openings: map[[2]question]*opening{},
+func newComparison(ctx context.Context, members []*standIn, sides [2]*side) *comparison {
+	c := &comparison{ctx: ctx, members: members, sides: sides, spans: spans(sides[was].program, sides[is].program),
+		alike: map[*standIn]int{}, answers: map[question]answer{}, whys: newNumbers[policy.Why](),
 		described: [2]map[*standIn]*Peer{{}, {}}}
+	classes := newNumbers[[2][2]int]()
+	for _, s := range members {
+		var marks [2][2]int
+		for _, m := range moments {
+			for f, addr := range s.addrs {
+				marks[m][f] = -1
+				if addr.IsValid() {
+					marks[m][f] = c.sides[m].mark(addr)
+				}
+			}
+		}
+		n := classes.of(marks)
+		if n == len(c.first) {
+			c.first = append(c.first, s)
+		}
+		c.alike[s] = n
+	}
+	return c
+}
+
+// numbers gives each value a number, from 0 on.
+type numbers[T comparable] struct {
+	known  map[T]int
+	values []T
+}
+
+func newNumbers[T comparable]() numbers[T] { return numbers[T]{known: map[T]int{}} }
+
+func (n *numbers[T]) of(value T) int {
+	i, ok := n.known[value]
+	if !ok {
+		i = len(n.values)
+		n.known[value] = i
+		n.values = append(n.values, value)
+	}
+	return i
+}
+
+// goesOn says whether the comparison is worth going on with.
+func (c *comparison) goesOn() bool {
+	if c.stopped == "" && c.ctx.Err() != nil {
+		c.stopped = outOfTime(c.ctx)
+	}
+	return c.stopped == ""
+}
+
+func outOfTime(ctx context.Context) string {
+	return fmt.Sprintf("the time for computing the effect is over: %v", context.Cause(ctx))
 }
 
 // question identifies what a class is asked: peers with the same mark get the
@@ -28,7 +102,7 @@ func newComparison(members []*standIn) *comparison {
 type question struct {
 	m     moment
 	class *policy.Class
-	mark  string
+	mark  int
 	ipv6  bool
 }
 
@@ -39,34 +113,48 @@ func (c *comparison) question(m moment, class *policy.Class, peer netip.Addr) qu
 func (c *comparison) ask(m moment, class *policy.Class, peer netip.Addr) answer {
 	q := c.question(m, class, peer)
 	a, ok := c.answers[q]
-	if !ok {
-		a = ask(c.sides[m].program, class, peer, c.spans)
-		c.answers[q] = a
+	if ok {
+		return a
 	}
+	c.asked += len(c.spans)
+	if c.asked > maxAsked {
+		c.stopped = fmt.Sprintf("policies would have to be asked about more than %d pairs of peers and ports", maxAsked)
+	}
+	if !c.goesOn() {
+		return newAnswer(len(c.spans))
+	}
+	if c.kept += len(c.spans) + keptAnswer; c.kept > maxKept {
+		clear(c.answers)
+		c.kept = len(c.spans) + keptAnswer
+	}
+	a = c.evaluate(c.sides[m].program, class, peer)
+	c.answers[q] = a
 	return a
 }
 
-// opened is what a subject's direction allows a peer at one moment and does not at the other.
-func (c *comparison) opened(from, to moment, s *standIn, d policy.Direction, peer netip.Addr) *opening {
-	before, after := c.sides[from].classes[s][d], c.sides[to].classes[s][d]
-	key := [2]question{c.question(from, before, peer), c.question(to, after, peer)}
-	o, ok := c.openings[key]
-	if !ok {
-		o = open(c.ask(from, before, peer), c.ask(to, after, peer), c.spans)
-		c.openings[key] = o
+// opened is what a class at one moment allows a peer and another at the other does not.
+func (c *comparison) opened(from, to moment, pair classPair, peer netip.Addr) *opening {
+	return c.open(c.ask(from, pair.before, peer), c.ask(to, pair.after, peer))
+}
+
+// openedTo is what is opened to a peer of either IP family.
+func (c *comparison) openedTo(from, to moment, pair classPair, p *standIn) *opening {
+	var o *opening
+	for _, addr := range p.addrs {
+		if addr.IsValid() {
+			o = o.with(c.opened(from, to, pair, addr))
+		}
+	}
+	if !o.none() {
+		c.name(o)
 	}
 	return o
 }
 
-// openedTo is what is opened to a peer of either IP family.
-func (c *comparison) openedTo(from, to moment, s *standIn, d policy.Direction, p *standIn) *opening {
-	var o *opening
-	for _, addr := range p.addrs {
-		if addr.IsValid() {
-			o = o.with(c.opened(from, to, s, d, addr))
-		}
-	}
-	return o
+// name puts what is opened into words.
+func (c *comparison) name(o *opening) {
+	o.ports = o.text(c.spans, c.names)
+	o.id = sha256.Sum256(fmt.Appendf(nil, "%q %q", o.ports, o.refs(&namespace{})))
 }
 
 // blocked says whether the peer's own direction lets nothing of an opening pass.

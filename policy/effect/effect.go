@@ -83,7 +83,8 @@ type Peer struct {
 	Except []string `json:"except,omitempty"`
 	// Role is the tier role, as computed from TierRoles.
 	Role string `json:"role"`
-	// Labels are those labels that some selector mentions, with the computed role.
+	// Labels are those labels that some selector mentions, with the computed role. Of pods
+	// that no selector can tell apart they are those that all of them have.
 	Labels map[string]string `json:"labels"`
 	// Pods is how many pods there are.
 	Pods int `json:"pods"`

@@ -134,7 +134,7 @@ podSelector: {matchLabels: {tierwall.io/tier-role: data}}
 ingress: [{from: [{podSelector: {matchLabels: {tierwall.io/tier-role: backend}}}], ports: [{port: 5432}]}]`
 
 func TestASoundPolicy(t *testing.T) {
-	e := effect.Of(shop(), with(shop(), [3]string{"prod", "data", dataFromBackend}))
+	e := effect.Of(t.Context(), shop(), with(shop(), [3]string{"prod", "data", dataFromBackend}))
 	if !e.Complete || e.Truncated {
 		t.Fatalf("complete %v (%v), truncated %v", e.Complete, e.Incomplete, e.Truncated)
 	}
@@ -154,7 +154,7 @@ func TestASoundPolicy(t *testing.T) {
 }
 
 func TestOpeningDataToTest(t *testing.T) {
-	e := effect.Of(shop(), with(shop(), [3]string{"prod", "open", `
+	e := effect.Of(t.Context(), shop(), with(shop(), [3]string{"prod", "open", `
 podSelector: {matchLabels: {app: db}}
 ingress: [{from: [{namespaceSelector: {matchLabels: {environment: test}}}], ports: [{port: pg}]}]`}))
 	// Pods of any service account can carry app=db; their port pg can be any. Other
@@ -184,14 +184,14 @@ ingress (anymap[environment:test])/ -> (prod)/ TCP/pg blocked
 }
 
 func TestOpeningDataToTheWorld(t *testing.T) {
-	e := effect.Of(shop(), with(shop(), [3]string{"prod", "open", `
+	e := effect.Of(t.Context(), shop(), with(shop(), [3]string{"prod", "open", `
 podSelector: {matchLabels: {tierwall.io/tier-role: data}}
 ingress: [{from: [{ipBlock: {cidr: 0.0.0.0/0, except: [10.0.0.0/8]}}], ports: [{port: 5432}, {port: 53, protocol: UDP}, {port: 8000, endPort: 8080}]}]`}))
 	wantRows(t, e.Added, `ingress 0.0.0.0/0except[10.0.0.0/8] -> prod/data TCP/5432,TCP/8000-8080,UDP/53`)
 }
 
 func TestAnyPeerIsTheWorldAndEveryClass(t *testing.T) {
-	e := effect.Of(shop(), with(shop(), [3]string{"prod", "open", `
+	e := effect.Of(t.Context(), shop(), with(shop(), [3]string{"prod", "open", `
 podSelector: {matchLabels: {tierwall.io/tier-role: data}}
 ingress: [{}]`}))
 	wantRows(t, e.Added, `
@@ -213,7 +213,7 @@ ingress (anymap[])/ -> prod/data any blocked
 func TestAPolicyBeforeItsPodsIsPotential(t *testing.T) {
 	s := shop()
 	s.Pods = slices.DeleteFunc(s.Pods, func(p *compile.Pod) bool { return p.Namespace != "prod" || p.ServiceAccount != "web" })
-	e := effect.Of(s, with(s, [3]string{"prod", "open", `
+	e := effect.Of(t.Context(), s, with(s, [3]string{"prod", "open", `
 podSelector: {}
 ingress: [{from: [{namespaceSelector: {matchExpressions: [{key: environment, operator: In, values: [test, staging]}]}}], ports: [{port: 5432}]}]`}))
 	got := lines(e.Added)
@@ -229,7 +229,7 @@ ingress: [{from: [{namespaceSelector: {matchExpressions: [{key: environment, ope
 }
 
 func TestPodsOfOneClassReachEachOther(t *testing.T) {
-	e := effect.Of(shop(), with(shop(), [3]string{"prod", "peers", `
+	e := effect.Of(t.Context(), shop(), with(shop(), [3]string{"prod", "peers", `
 podSelector: {matchLabels: {tierwall.io/tier-role: frontend}}
 policyTypes: [Ingress, Egress]
 ingress: [{from: [{podSelector: {matchLabels: {tierwall.io/tier-role: frontend}}}], ports: [{port: 7946}]}]
@@ -247,7 +247,7 @@ const denyAll = "podSelector: {matchLabels: {app: db}}\npolicyTypes: [Ingress]"
 func TestFirstPolicyUnderDefaultAllowCloses(t *testing.T) {
 	s := shop()
 	s.Defaults.Action = policy.Allow
-	e := effect.Of(s, with(s, [3]string{"prod", "closed", denyAll}))
+	e := effect.Of(t.Context(), s, with(s, [3]string{"prod", "closed", denyAll}))
 	wantRows(t, e.Added, "")
 	if got := lines(e.Removed); !strings.Contains(got, "ingress 0.0.0.0/0 -> prod/data any") || !strings.Contains(got, "ingress test/frontend -> prod/data any") {
 		t.Errorf("removed:\n%s", got)
@@ -260,7 +260,7 @@ func TestFirstPolicyUnderDefaultAllowCloses(t *testing.T) {
 func TestRemovingTheLastPolicyUnderDefaultAllowOpens(t *testing.T) {
 	s := shop()
 	s.Defaults.Action = policy.Allow
-	e := effect.Of(with(s, [3]string{"prod", "closed", denyAll}), s)
+	e := effect.Of(t.Context(), with(s, [3]string{"prod", "closed", denyAll}), s)
 	if got := lines(e.Added); !strings.Contains(got, "ingress 0.0.0.0/0 -> prod/data any") {
 		t.Errorf("added:\n%s", got)
 	}
@@ -270,7 +270,7 @@ func TestRemovingTheLastPolicyUnderDefaultAllowOpens(t *testing.T) {
 }
 
 func TestRemovingAPolicyUnderDefaultDenyOpensNothing(t *testing.T) {
-	e := effect.Of(with(shop(), [3]string{"prod", "data", dataFromBackend}), shop())
+	e := effect.Of(t.Context(), with(shop(), [3]string{"prod", "data", dataFromBackend}), shop())
 	wantRows(t, e.Added, "")
 	wantRows(t, e.Removed, "ingress prod/backend -> prod/data TCP/5432 blocked")
 }
@@ -278,8 +278,8 @@ func TestRemovingAPolicyUnderDefaultDenyOpensNothing(t *testing.T) {
 func TestWideningAPolicyAddsOnlyWhatIsNew(t *testing.T) {
 	before := with(shop(), [3]string{"prod", "data", dataFromBackend})
 	after := with(shop(), [3]string{"prod", "data", strings.Replace(dataFromBackend, "[{port: 5432}]", "[{port: 5400, endPort: 5500}]", 1)})
-	wantRows(t, effect.Of(before, after).Added, "ingress prod/backend -> prod/data TCP/5400-5431,TCP/5433-5500 blocked")
-	if again := effect.Of(after, after); len(again.Added)+len(again.Removed) != 0 {
+	wantRows(t, effect.Of(t.Context(), before, after).Added, "ingress prod/backend -> prod/data TCP/5400-5431,TCP/5433-5500 blocked")
+	if again := effect.Of(t.Context(), after, after); len(again.Added)+len(again.Removed) != 0 {
 		t.Errorf("no change: %+v", again)
 	}
 }
@@ -287,7 +287,7 @@ func TestWideningAPolicyAddsOnlyWhatIsNew(t *testing.T) {
 func TestAllPortsAreAnyEvenIfSomeWereOpen(t *testing.T) {
 	before := with(shop(), [3]string{"prod", "data", dataFromBackend})
 	after := with(shop(), [3]string{"prod", "data", strings.Replace(dataFromBackend, ", ports: [{port: 5432}]", "", 1)})
-	wantRows(t, effect.Of(before, after).Added, "ingress prod/backend -> prod/data any blocked")
+	wantRows(t, effect.Of(t.Context(), before, after).Added, "ingress prod/backend -> prod/data any blocked")
 }
 
 func TestARowIsNotBlockedWhenTheOtherSideAllowsIt(t *testing.T) {
@@ -295,7 +295,7 @@ func TestARowIsNotBlockedWhenTheOtherSideAllowsIt(t *testing.T) {
 podSelector: {matchLabels: {tierwall.io/tier-role: backend}}
 policyTypes: [Egress]
 egress: [{to: [{podSelector: {}}], ports: [{port: 5432}]}]`})
-	e := effect.Of(s, with(s, [3]string{"prod", "data", dataFromBackend}))
+	e := effect.Of(t.Context(), s, with(s, [3]string{"prod", "data", dataFromBackend}))
 	wantRows(t, e.Added, "ingress prod/backend -> prod/data TCP/5432")
 	if e.Added[0].Potential {
 		t.Error("it is potential")
@@ -311,7 +311,7 @@ ingress: [{from: [{podSelector: {matchLabels: {db-client: "yes"}}}], ports: [{po
 	changed := *s.Pods[0]
 	changed.Labels = map[string]string{"app": "web", "db-client": "yes"}
 	after.Pods[0] = &changed
-	e := effect.Of(s, &after)
+	e := effect.Of(t.Context(), s, &after)
 	wantRows(t, e.Added, `
 ingress prod/frontend -> prod/data TCP/5432 blocked
 ingress prod/frontend -> (prod)/data TCP/5432 blocked`) // data pods can carry db-client too
@@ -327,7 +327,7 @@ ingress: [{from: [{namespaceSelector: {matchLabels: {db-clients: "yes"}}}], port
 	after := *s
 	after.Namespaces = slices.Clone(s.Namespaces)
 	after.Namespaces[2] = &compile.Namespace{Name: "kube-system", Labels: map[string]string{"db-clients": "yes"}}
-	wantRows(t, effect.Of(s, &after).Added, "ingress kube-system/ -> prod/data TCP/5432")
+	wantRows(t, effect.Of(t.Context(), s, &after).Added, "ingress kube-system/ -> prod/data TCP/5432")
 }
 
 func TestATierRoleThatOpensAPath(t *testing.T) {
@@ -335,7 +335,7 @@ func TestATierRoleThatOpensAPath(t *testing.T) {
 	after := *s
 	after.TierRoles = []*v1alpha1.TierRole{role("frontend", "nobody-else"), role("backend", "api"), role("backend2", "web"), role("data", "db")}
 	after.TierRoles[2].Spec.Role = "backend"
-	wantRows(t, effect.Of(s, &after).Added, "ingress prod/backend -> prod/data TCP/5432 blocked")
+	wantRows(t, effect.Of(t.Context(), s, &after).Added, "ingress prod/backend -> prod/data TCP/5432 blocked")
 }
 
 func TestAForgedRoleLabelOpensNothing(t *testing.T) {
@@ -345,11 +345,11 @@ func TestAForgedRoleLabelOpensNothing(t *testing.T) {
 	forged := *s.Pods[0]
 	forged.Labels = map[string]string{"app": "web", v1alpha1.RoleLabel: "backend"}
 	after.Pods[0] = &forged
-	wantRows(t, effect.Of(s, &after).Added, "")
+	wantRows(t, effect.Of(t.Context(), s, &after).Added, "")
 }
 
 func TestLint(t *testing.T) {
-	e := effect.Of(shop(), with(shop(), [3]string{"prod", "odd", `
+	e := effect.Of(t.Context(), shop(), with(shop(), [3]string{"prod", "odd", `
 podSelector: {matchLabels: {app: nothing}}
 ingress: [{from: [{podSelector: {matchLabels: {app: web}}}, {podSelector: {matchLabels: {app: gone}}}]}]
 egress: [{to: [{podSelector: {matchLabels: {app: db}}}], ports: [{port: pg}, {port: mysql}]}]`}))
@@ -359,7 +359,7 @@ egress: [{to: [{podSelector: {matchLabels: {app: db}}}], ports: [{port: pg}, {po
 		!slices.Equal(e.Lint.NamedPortsUnresolved, []effect.Ref{odd("/spec/egress/0/ports/1")}) {
 		t.Errorf("lint: %+v", e.Lint)
 	}
-	if e := effect.Of(shop(), with(shop(), [3]string{"prod", "data", dataFromBackend})); e.Lint.SelectsNothing || len(e.Lint.DeadPeers)+len(e.Lint.NamedPortsUnresolved) > 0 {
+	if e := effect.Of(t.Context(), shop(), with(shop(), [3]string{"prod", "data", dataFromBackend})); e.Lint.SelectsNothing || len(e.Lint.DeadPeers)+len(e.Lint.NamedPortsUnresolved) > 0 {
 		t.Errorf("lint of a sound policy: %+v", e.Lint)
 	}
 }
@@ -370,7 +370,7 @@ func TestTooManyRowsAreMergedAndThenTruncated(t *testing.T) {
 		s.Pods = append(s.Pods, pod("test", fmt.Sprintf("many-%03d", i), "web", fmt.Sprintf("10.244.1.%d", i%250+1)))
 	}
 	open := [3]string{"prod", "open", "podSelector: {}\ningress: [{from: [{namespaceSelector: {}}, {podSelector: {matchExpressions: [{key: pod, operator: Exists}]}}]}]"}
-	e := effect.Of(s, with(s, open))
+	e := effect.Of(t.Context(), s, with(s, open))
 	if e.Truncated || len(e.Added) > effect.MaxRows || !strings.Contains(lines(e.Added), "test/frontend -> prod/data any") {
 		t.Errorf("truncated %v, %d rows", e.Truncated, len(e.Added))
 	}
@@ -379,14 +379,14 @@ func TestTooManyRowsAreMergedAndThenTruncated(t *testing.T) {
 		s.Namespaces = append(s.Namespaces, &compile.Namespace{Name: name})
 		s.Pods = append(s.Pods, pod(name, "p", "web", fmt.Sprintf("10.244.2.%d", i+1)))
 	}
-	if e := effect.Of(s, with(s, open)); !e.Truncated || len(e.Added) != effect.MaxRows {
+	if e := effect.Of(t.Context(), s, with(s, open)); !e.Truncated || len(e.Added) != effect.MaxRows {
 		t.Errorf("truncated %v, %d rows", e.Truncated, len(e.Added))
 	}
 }
 
 func TestASelectorOfTooManyCombinationsIsIncomplete(t *testing.T) {
 	values := "[a, b, c, d, e, f, g, h, i]"
-	e := effect.Of(shop(), with(shop(), [3]string{"prod", "wide", `
+	e := effect.Of(t.Context(), shop(), with(shop(), [3]string{"prod", "wide", `
 podSelector: {matchExpressions: [{key: x, operator: In, values: ` + values + `}, {key: y, operator: In, values: ` + values + `}]}
 ingress: [{}]`}))
 	if e.Complete || len(e.Incomplete) == 0 {
@@ -400,15 +400,15 @@ func TestTheOrderOfObjectsMeansNothing(t *testing.T) {
 	slices.Reverse(other.Pods)
 	slices.Reverse(other.Namespaces)
 	slices.Reverse(other.TierRoles)
-	a, _ := json.Marshal(effect.Of(one, with(one, open)))
-	b, _ := json.Marshal(effect.Of(other, with(other, open)))
+	a, _ := json.Marshal(effect.Of(t.Context(), one, with(one, open)))
+	b, _ := json.Marshal(effect.Of(t.Context(), other, with(other, open)))
 	if string(a) != string(b) {
 		t.Errorf("%s\nand\n%s", a, b)
 	}
 }
 
 func TestJSONHasNoNull(t *testing.T) {
-	for _, e := range []effect.Effect{effect.Of(shop(), shop()), effect.Of(shop(), with(shop(), [3]string{"prod", "data", dataFromBackend}))} {
+	for _, e := range []effect.Effect{effect.Of(t.Context(), shop(), shop()), effect.Of(t.Context(), shop(), with(shop(), [3]string{"prod", "data", dataFromBackend}))} {
 		text, err := json.Marshal(e)
 		if err != nil || strings.Contains(string(text), "null") {
 			t.Errorf("%v %s", err, text)

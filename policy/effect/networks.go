@@ -10,6 +10,7 @@ import (
 // answers for all.
 type network struct {
 	prefix netip.Prefix
+	name   string
 	within []*network
 	// probe is an address that is in none of within; void when none is left.
 	probe netip.Addr
@@ -23,7 +24,7 @@ func networksOf(prefixes []netip.Prefix, taken map[netip.Addr]bool) []*network {
 	slices.SortStableFunc(all, func(a, b netip.Prefix) int { return a.Bits() - b.Bits() })
 	var roots []*network
 	for _, p := range all {
-		insert(&roots, &network{prefix: p})
+		insert(&roots, &network{prefix: p, name: p.String()})
 	}
 	for _, r := range roots {
 		r.findProbe(taken)

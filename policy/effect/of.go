@@ -1,7 +1,8 @@
 package effect
 
 import (
-	"fmt"
+	"cmp"
+	"context"
 	"net/netip"
 	"slices"
 
@@ -17,23 +18,30 @@ import (
 // the place of all pods. Both states are compiled with them, and the two programs
 // asked what they allow. So a question about labels is answered by the same
 // compiler as every other.
-func Of(before, after *compile.Snapshot) Effect {
+//
+// When the context ends, the effect is not complete.
+func Of(ctx context.Context, before, after *compile.Snapshot) Effect {
 	snapshots := [2]*compile.Snapshot{before, after}
 	old, now := termsOf(before), termsOf(after)
 	networks := networksIn(slices.Concat(before.Nodes, after.Nodes), old, now)
-	u := newUniverse(snapshots, podKeys(old, now), networks)
+	u := newUniverse(snapshots, vocabularyOf(old, now), networks)
 	difference := changed(old, now)
-	imagine(u, difference)
+	imagine(ctx, u, difference)
 	free := newAddresses(snapshots, networks)
 	members := standIns(u.groups, free)
-	c := newComparison(members)
-	c.sides[was], c.sides[is] = newSide(was, before, u, members), newSide(is, after, u, members)
-	c.spans = spans(c.sides[was].program, c.sides[is].program)
-	c.networks = networksOf(networks, free.taken)
+	var sides [2]*side
+	for _, m := range moments {
+		if ctx.Err() != nil {
+			return unknown(outOfTime(ctx))
+		}
+		sides[m] = newSide(m, snapshots[m], u, members)
+	}
+	c := newComparison(ctx, members, sides)
+	c.names, c.networks = portNames(difference), networksOf(networks, free.taken)
 	return c.effect(u, difference, now)
 }
 
-func imagine(u *universe, policies []*terms) {
+func imagine(ctx context.Context, u *universe, policies []*terms) {
 	var ports []compile.NamedPort
 	for _, t := range policies {
 		for _, p := range t.ports {
@@ -41,9 +49,9 @@ func imagine(u *universe, policies []*terms) {
 		}
 	}
 	for _, t := range policies {
-		u.imagine(t.subject, ports)
+		u.imagine(ctx, t.subject, ports)
 		for _, p := range t.peers {
-			u.imagine(p, ports)
+			u.imagine(ctx, p, ports)
 		}
 	}
 }
@@ -67,18 +75,18 @@ func networksIn(nodes []*compile.Node, all ...map[string]*terms) []netip.Prefix 
 
 func (c *comparison) effect(u *universe, difference []*terms, now map[string]*terms) Effect {
 	e := Effect{Incomplete: u.incomplete, Lint: lint(u, present(difference, now))}
-	names := portNames(difference)
-	added := &rower{comparison: c, from: was, to: is, names: names}
-	removed := &rower{comparison: c, from: is, to: was, names: names}
-	if !added.collect() || !removed.collect() {
-		return unknown(fmt.Sprintf("more than %d pairs of kinds of pods would have to be compared", maxPairs))
-	}
+	added, removed := newRower(c, was, is), newRower(c, is, was)
+	added.collect()
+	removed.collect()
 	var cut [2]bool
-	e.Added, cut[0] = fit(added.rows, MaxRows)
-	e.Removed, cut[1] = fit(removed.rows, MaxRows)
-	e.Truncated = cut[0] || cut[1]
-	e.NewlyIsolated, e.NoLongerIsolated = c.isolations(was, is), c.isolations(is, was)
-	e.Roles = byRoles(added.rows)
+	e.NewlyIsolated, cut[0] = c.isolations(was, is)
+	e.NoLongerIsolated, cut[1] = c.isolations(is, was)
+	if !c.goesOn() {
+		return unknown(append(u.incomplete, c.stopped+u.vocabulary.atFault(u.groups))...)
+	}
+	e.Added, e.Removed = added.rows.sorted(), removed.rows.sorted()
+	e.Truncated = added.rows.truncated || removed.rows.truncated || cut[0] || cut[1]
+	e.Roles = added.roles.summary()
 	e.Complete = len(e.Incomplete) == 0
 	return e.withoutNil()
 }
@@ -94,53 +102,52 @@ func present(difference []*terms, now map[string]*terms) []*terms {
 	return out
 }
 
-// isolations are the subjects that NetworkPolicies select at one moment and did not at the other.
-func (c *comparison) isolations(from, to moment) []Isolation {
-	var out []Isolation
+// isolations are the subjects that NetworkPolicies select at one moment and did
+// not at the other, merged and cut off as rows are.
+func (c *comparison) isolations(from, to moment) (out []Isolation, truncated bool) {
+	type key struct {
+		direction policy.Direction
+		sideKey
+	}
+	merged := map[key]int{}
+	var coarse []Isolation
 	for _, d := range policy.Directions {
 		for _, s := range c.members {
-			if s.kinds[from] == nil || s.kinds[to] == nil {
+			if s.kinds[from] == nil || s.kinds[to] == nil || isolated(c.sides[from].classes[s][d]) || !isolated(c.sides[to].classes[s][d]) {
 				continue
 			}
-			if !isolated(c.sides[from].classes[s][d]) && isolated(c.sides[to].classes[s][d]) {
-				out = append(out, Isolation{Direction: directionOf[d], Subject: c.describe(s, to)})
+			one := Isolation{Direction: directionOf[d], Subject: c.describe(s, to)}
+			out = append(out, one)
+			k := key{d, c.sideKey(s, to)}
+			if i, ok := merged[k]; ok {
+				coarse[i].Subject = common(coarse[i].Subject, one.Subject)
+				continue
 			}
+			merged[k] = len(coarse)
+			coarse = append(coarse, one)
 		}
 	}
-	slices.SortFunc(out, func(a, b Isolation) int {
-		if a.Direction != b.Direction {
-			return compareText(string(a.Direction), string(b.Direction))
-		}
-		return comparePeers(a.Subject, b.Subject)
-	})
-	return out
+	if len(out) > MaxRows {
+		out = coarse
+	}
+	if len(out) > MaxRows {
+		out, truncated = out[:MaxRows], true
+	}
+	slices.SortFunc(out, compareIsolations)
+	return out, truncated
+}
+
+func compareIsolations(a, b Isolation) int {
+	return cmp.Or(compareText(string(a.Direction), string(b.Direction)), comparePeers(a.Subject, b.Subject))
 }
 
 func isolated(c *policy.Class) bool {
 	return c != nil && slices.ContainsFunc(c.Tiers, func(t policy.Tier) bool { return t.Name == policy.NetworkPolicyTier })
 }
 
-// byRoles sums rows up by the roles of their sides.
-func byRoles(rows []Row) Roles {
-	added := map[string]map[string][]string{}
-	for _, row := range rows {
-		from, to := row.From.Role, row.To.Role
-		if from == "" || to == "" || row.Direction == Egress && row.Blocked {
-			continue
-		}
-		if added[from] == nil {
-			added[from] = map[string][]string{}
-		}
-		ports := append(added[from][to], row.Ports...)
-		slices.Sort(ports)
-		added[from][to] = slices.Compact(ports)
-	}
-	return Roles{Added: added}
-}
-
 // unknown is the effect of a change that nothing is known of.
-func unknown(why string) Effect {
-	return Effect{Incomplete: []string{why}, Roles: Roles{Added: map[string]map[string][]string{}}, Lint: emptyLint()}.withoutNil()
+func unknown(why ...string) Effect {
+	return Effect{Incomplete: why, Roles: Roles{Added: map[string]map[string][]string{}}, Lint: emptyLint()}.withoutNil()
 }
 
 func emptyLint() Lint {

@@ -1,6 +1,7 @@
 package effect
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -82,22 +83,24 @@ func forEachPort(program *policy.Program, do func(policy.Protocol, uint16, uint1
 // answer is what a class says of a peer, span by span.
 type answer struct {
 	allows []bool
-	why    []policy.Why
+	why    []int32 // numbers of reasons
 }
 
-// ask evaluates a class; one that is nil allows nothing.
-func ask(program *policy.Program, c *policy.Class, peer netip.Addr, spans []span) answer {
-	a := answer{make([]bool, len(spans)), make([]policy.Why, len(spans))}
-	if c == nil {
+func newAnswer(spans int) answer { return answer{make([]bool, spans), make([]int32, spans)} }
+
+// evaluate asks a class; one that is nil allows nothing.
+func (c *comparison) evaluate(program *policy.Program, class *policy.Class, peer netip.Addr) answer {
+	a := newAnswer(len(c.spans))
+	if class == nil {
 		return a
 	}
-	for i, s := range spans {
+	for i, s := range c.spans {
 		protocol := s.protocol
 		if protocol == policy.ICMP && peer.Is6() {
 			protocol = policy.ICMPv6
 		}
-		a.why[i] = eval.Class(program, c, peer, protocol, s.first)
-		a.allows[i] = a.why[i].Verdict == policy.Allow
+		why := eval.Class(program, class, peer, protocol, s.first)
+		a.why[i], a.allows[i] = int32(c.whys.of(why)), why.Verdict == policy.Allow
 	}
 	return a
 }
@@ -124,6 +127,10 @@ type opening struct {
 	// any is true when every port is open, and not all were before.
 	any bool
 	via []policy.Why
+	// ports are the spans in words.
+	ports []string
+	// id is the same of openings with the same ports and rules.
+	id [sha256.Size]byte
 	// unknown is the rules that decide about ports whose number is not known, by protocol.
 	unknown map[policy.Protocol]policy.RuleID
 }
@@ -131,25 +138,34 @@ type opening struct {
 func (o *opening) none() bool { return o == nil || len(o.spans) == 0 }
 
 // open compares two answers.
-func open(before, after answer, spans []span) *opening {
-	o := &opening{unknown: map[policy.Protocol]policy.RuleID{}}
-	seen := map[policy.RuleID]bool{}
-	for i := range spans {
+func (c *comparison) open(before, after answer) *opening {
+	var o *opening
+	for i, s := range c.spans {
 		if !after.allows[i] || before.allows[i] {
 			continue
 		}
+		if o == nil {
+			o = &opening{unknown: map[policy.Protocol]policy.RuleID{}}
+		}
 		o.spans = append(o.spans, i)
-		if spans[i].first == anyNumber && !after.allOf(spans[i].protocol, spans) {
-			o.unknown[spans[i].protocol] = after.why[i].Rule
+		why := c.whys.values[after.why[i]]
+		if s.first == anyNumber && !after.allOf(s.protocol, c.spans) {
+			o.unknown[s.protocol] = why.Rule
 		}
-		if rule := after.why[i].Rule; !seen[rule] {
-			seen[rule] = true
-			o.via = append(o.via, after.why[i])
-		}
+		o.decidedBy(why)
 	}
-	ported := slices.ContainsFunc(o.spans, func(i int) bool { return spans[i].protocol != policy.ICMP })
-	o.any = ported && after.all(spans)
+	if o == nil {
+		return nil
+	}
+	ported := slices.ContainsFunc(o.spans, func(i int) bool { return c.spans[i].protocol != policy.ICMP })
+	o.any = ported && after.all(c.spans)
 	return o
+}
+
+func (o *opening) decidedBy(why policy.Why) {
+	if !slices.ContainsFunc(o.via, func(v policy.Why) bool { return v.Rule == why.Rule }) {
+		o.via = append(o.via, why)
+	}
 }
 
 // with is both openings together.
@@ -165,9 +181,7 @@ func (o *opening) with(p *opening) *opening {
 	slices.Sort(out.spans)
 	out.spans = slices.Compact(out.spans)
 	for _, w := range p.via {
-		if !slices.ContainsFunc(out.via, func(v policy.Why) bool { return v.Rule == w.Rule }) {
-			out.via = append(out.via, w)
-		}
+		out.decidedBy(w)
 	}
 	return out
 }

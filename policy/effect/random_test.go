@@ -29,7 +29,7 @@ const (
 func TestNothingThatAChangeOpensIsLeftOut(t *testing.T) {
 	opened := 0
 	forEachChange(t, func(seed uint64, before, after *compile.Snapshot) {
-		e := effect.Of(before, after)
+		e := effect.Of(t.Context(), before, after)
 		if !e.Complete {
 			t.Fatalf("seed %d: incomplete: %v", seed, e.Incomplete)
 		}
@@ -172,7 +172,7 @@ func TestNothingIsReportedThatAChangeDoesNotOpen(t *testing.T) {
 	seen := 0
 	forEachChange(t, func(seed uint64, before, after *compile.Snapshot) {
 		before, after = tidy(before), tidy(after)
-		e := effect.Of(before, after)
+		e := effect.Of(t.Context(), before, after)
 		if len(e.Added) >= effect.MaxRows/2 {
 			return
 		}

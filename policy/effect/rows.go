@@ -9,68 +9,142 @@ import (
 	"github.com/tierwall/tierwall/policy"
 )
 
-// maxPairs is how many pairs of groups are compared; of more the effect is not computed.
-const maxPairs = 4_000_000
+// maxPairs is how many pairs of groups with something opened between them are
+// looked at; of more the effect is not computed.
+const maxPairs = 200_000
 
 // directionOf is a direction as rows show it.
 var directionOf = map[policy.Direction]Direction{policy.Ingress: Ingress, policy.Egress: Egress}
+
+// classPair is a subject's classes at the two moments.
+type classPair struct{ before, after *policy.Class }
+
+// view is what a class pair opens.
+type view struct {
+	peers    []*opening // by the numbers of members that are alike
+	networks []*networkOpening
+}
+
+// networkOpening is what is opened to a network, but not to some networks within it.
+type networkOpening struct {
+	*opening
+	side Peer
+	key  sideKey
+}
+
+// maxViewed is the size of the views that are held at once, to bound memory.
+const maxViewed = 2_000_000
 
 // rower collects the rows of what one moment allows and the other does not.
 type rower struct {
 	*comparison
 	from, to moment
-	names    func(policy.RuleID, policy.Protocol) []string
-	rows     []Row
+	views    map[classPair]*view
+	viewed   int // the size of the views
+	pairs    int
+	rows     *rows
+	roles    *rolePorts
 }
 
-// collect compares all touched subjects with all peers and networks, in their
-// order. It is false when there are too many.
-func (r *rower) collect() bool {
+func newRower(c *comparison, from, to moment) *rower {
+	return &rower{comparison: c, from: from, to: to, views: map[classPair]*view{}, rows: &rows{limit: MaxRows}, roles: newRolePorts()}
+}
+
+// collect compares all touched subjects with all peers and networks, in their order.
+func (r *rower) collect() {
 	for _, d := range policy.Directions {
-		subjects := r.touched(d)
-		if len(subjects)*len(r.members) > maxPairs {
-			return false
-		}
-		for _, s := range subjects {
-			for _, p := range r.members {
-				r.addPods(d, s, p)
+		for _, s := range r.touched(d) {
+			if !r.goesOn() {
+				return
 			}
-			for _, n := range r.networks {
-				r.addNetwork(d, s, n, nil)
+			if s.kinds[r.to] != nil {
+				r.addSubject(d, s)
 			}
 		}
 	}
-	return true
 }
 
-func (r *rower) addPods(d policy.Direction, s, p *standIn) {
-	o := r.openedTo(r.from, r.to, s, d, p)
-	if o.none() || p.kinds[r.to] == nil || s.kinds[r.to] == nil {
-		return
+func (r *rower) addSubject(d policy.Direction, s *standIn) {
+	v := r.view(classPair{r.sides[r.from].classes[s][d], r.sides[r.to].classes[s][d]})
+	for _, p := range r.members {
+		o := v.peers[r.alike[p]]
+		if o.none() || p.kinds[r.to] == nil || len(o.ports) == 0 { // port 0, which no flow has
+			continue
+		}
+		if !r.counts() {
+			return
+		}
+		blocked := r.blocked(r.to, o, s, d, p)
+		r.add(finding{opening: o, direction: d, subject: s, subjectSide: r.describe(s, r.to), peerSide: r.describe(p, r.to),
+			subjectKey: r.sideKey(s, r.to), peerKey: r.sideKey(p, r.to), blocked: blocked, potential: blocked || s.pods == 0 || p.pods == 0})
 	}
-	row := r.row(d, o, s, r.describe(p, r.to))
-	if len(row.Ports) == 0 {
-		return // port 0, which no flow has
+	for _, n := range v.networks {
+		if !r.counts() {
+			return
+		}
+		r.add(finding{opening: n.opening, direction: d, subject: s, subjectSide: r.describe(s, r.to), peerSide: n.side,
+			subjectKey: r.sideKey(s, r.to), peerKey: n.key, potential: s.pods == 0})
 	}
-	row.Blocked = r.blocked(r.to, o, s, d, p)
-	row.Potential = row.Blocked || s.pods == 0 || p.pods == 0
-	r.rows = append(r.rows, row)
 }
 
-// addNetwork adds a row of a network unless the one around it has the same.
-func (r *rower) addNetwork(d policy.Direction, s *standIn, n *network, around []string) (ports []string) {
-	if s.kinds[r.to] == nil {
-		return nil
+func (r *rower) add(f finding) {
+	r.roles.add(f)
+	r.rows.add(f)
+}
+
+// counts counts a pair, and says whether to go on.
+func (r *rower) counts() bool {
+	if r.pairs++; r.pairs > maxPairs {
+		r.stopped = fmt.Sprintf("more than %d pairs of kinds of pods would have to be compared", maxPairs)
 	}
-	at := -1
+	return r.goesOn()
+}
+
+// view is what a class pair opens to each member and network.
+func (r *rower) view(pair classPair) *view {
+	if v := r.views[pair]; v != nil {
+		return v
+	}
+	v := &view{}
+	for _, p := range r.first {
+		v.peers = append(v.peers, r.openedTo(r.from, r.to, pair, p))
+	}
+	for _, n := range r.networks {
+		r.viewNetwork(v, pair, n, nil)
+	}
+	if r.viewed += v.size(); r.viewed > maxViewed {
+		clear(r.views)
+		r.viewed = v.size()
+	}
+	r.views[pair] = v
+	return v
+}
+
+// size is about how much memory a view takes, in pointers.
+func (v *view) size() int {
+	const opening = 50
+	n := len(v.peers)
+	for _, o := range v.peers {
+		if o != nil {
+			n += opening + len(o.spans) + 4*len(o.ports)
+		}
+	}
+	for _, o := range v.networks {
+		n += 2*opening + len(o.spans) + 4*len(o.ports) + 4*len(o.side.Except)
+	}
+	return n
+}
+
+// viewNetwork adds a network unless the one around it has the same, and says what its ports are.
+func (r *rower) viewNetwork(v *view, pair classPair, n *network, around []string) (ports []string) {
+	var found *networkOpening
 	if n.probe.IsValid() {
-		if o := r.opened(r.from, r.to, s, d, n.probe); !o.none() {
-			row := r.row(d, o, s, Peer{Kind: CIDR, Name: n.prefix.String(), NamespaceLabels: map[string]string{}, Labels: map[string]string{}})
-			row.Potential = s.pods == 0
-			ports = row.Ports
+		if o := r.opened(r.from, r.to, pair, n.probe); !o.none() {
+			r.name(o)
+			ports = o.ports
 			if len(ports) > 0 && !slices.Equal(ports, around) {
-				at = len(r.rows)
-				r.rows = append(r.rows, row)
+				found = &networkOpening{opening: o}
+				v.networks = append(v.networks, found)
 			}
 		}
 	} else {
@@ -78,31 +152,16 @@ func (r *rower) addNetwork(d policy.Direction, s *standIn, n *network, around []
 	}
 	var except []string
 	for _, w := range n.within {
-		if inner := r.addNetwork(d, s, w, ports); !slices.Equal(inner, ports) {
-			except = append(except, w.prefix.String())
+		if inner := r.viewNetwork(v, pair, w, ports); !slices.Equal(inner, ports) {
+			except = append(except, w.name)
 		}
 	}
-	if at >= 0 {
+	if found != nil {
 		slices.Sort(except)
-		side := &r.rows[at].From
-		if d == policy.Egress {
-			side = &r.rows[at].To
-		}
-		side.Except = except
+		found.side = Peer{Kind: CIDR, Name: n.name, Except: except, NamespaceLabels: map[string]string{}, Labels: map[string]string{}}
+		found.key = sideKey{kind: CIDR, network: n.name, except: strings.Join(except, " ")}
 	}
 	return ports
-}
-
-func (r *rower) row(d policy.Direction, o *opening, s *standIn, peer Peer) Row {
-	row := Row{Direction: directionOf[d], From: peer, To: r.describe(s, r.to), Ports: o.text(r.spans, r.names)}
-	if d == policy.Egress {
-		row.From, row.To = row.To, row.From
-	}
-	for _, w := range o.via {
-		row.Via = append(row.Via, refOf(w, s))
-	}
-	slices.SortFunc(row.Via, compareRefs)
-	return row
 }
 
 func compareRefs(a, b Ref) int {
@@ -110,21 +169,21 @@ func compareRefs(a, b Ref) int {
 }
 
 // refOf is what decided, in words where it was no policy.
-func refOf(w policy.Why, s *standIn) Ref {
+func refOf(w policy.Why, n *namespace) Ref {
 	if w.Tier == policy.DefaultTier {
-		return Ref{Policy: "default action of namespace " + s.namespace.name}
+		return Ref{Policy: "default action of namespace " + n.name}
 	}
 	return Ref{Policy: w.Rule.Object(), Rule: w.Rule.Field}
 }
 
-// describe is a group as a side of a row. The labels are shared by all rows of the group.
+// describe is a group as a side of a row. The labels are those that all its pods have, and shared by all rows of the group.
 func (c *comparison) describe(s *standIn, m moment) Peer {
 	if p := c.described[m][s]; p != nil {
 		return *p
 	}
 	k := s.kinds[m]
 	p := &Peer{Kind: Workload, Namespace: s.namespace.name, NamespaceLabels: s.namespace.labels[m],
-		Name: s.first, Role: k.role, Labels: k.labels, Pods: s.pods}
+		Name: s.first, Role: k.role, Labels: k.shared, Pods: s.pods}
 	if s.pods == 0 {
 		p.Kind = Class
 	}
@@ -136,70 +195,4 @@ func (c *comparison) describe(s *standIn, m moment) Peer {
 	}
 	c.described[m][s] = p
 	return *p
-}
-
-func compareRows(a, b Row) int {
-	return cmp.Or(
-		compareText(string(a.Direction), string(b.Direction)),
-		comparePeers(a.To, b.To), comparePeers(a.From, b.From),
-		slices.Compare(a.Ports, b.Ports),
-		slices.CompareFunc(a.Via, b.Via, compareRefs))
-}
-
-func comparePeers(a, b Peer) int {
-	return cmp.Or(
-		compareText(string(a.Kind), string(b.Kind)), compareText(a.Namespace, b.Namespace),
-		compareText(a.Role, b.Role), compareText(a.Name, b.Name),
-		compareText(canonical(a.Labels), canonical(b.Labels)),
-		compareText(canonical(a.NamespaceLabels), canonical(b.NamespaceLabels)))
-}
-
-// fit brings rows down to the limit: first by leaving out what tells pods of
-// one namespace and role apart, then by cutting them off.
-func fit(rows []Row, limit int) (fitting []Row, truncated bool) {
-	if len(rows) > limit {
-		rows = coarse(rows)
-	}
-	if len(rows) > limit {
-		rows, truncated = rows[:limit], true
-	}
-	slices.SortFunc(rows, compareRows)
-	return rows, truncated
-}
-
-// coarse merges rows that differ only in names and labels of their pods.
-func coarse(rows []Row) []Row {
-	index := map[string]int{}
-	var out []Row
-	for _, row := range rows {
-		var key strings.Builder
-		for _, p := range []Peer{row.From, row.To} {
-			fmt.Fprintf(&key, "%q %q %q %q ", p.Kind, p.Namespace, p.Role, canonical(p.NamespaceLabels))
-			if p.Kind == CIDR {
-				fmt.Fprintf(&key, "%q %q ", p.Name, p.Except)
-			}
-		}
-		fmt.Fprintf(&key, "%q %q %q %v %v", row.Direction, row.Ports, row.Via, row.Potential, row.Blocked)
-		i, ok := index[key.String()]
-		if !ok {
-			index[key.String()] = len(out)
-			out = append(out, row)
-			continue
-		}
-		out[i].From, out[i].To = common(out[i].From, row.From), common(out[i].To, row.To)
-	}
-	return out
-}
-
-// common is what two sides have in common. Pods of a side may be in several
-// rows that are merged, so that their number is that of the largest.
-func common(a, b Peer) Peer {
-	labels := map[string]string{}
-	for k, v := range a.Labels {
-		if w, ok := b.Labels[k]; ok && v == w {
-			labels[k] = v
-		}
-	}
-	a.Labels, a.Pods = labels, max(a.Pods, b.Pods)
-	return a
 }

@@ -156,7 +156,8 @@ type side struct {
 	sets    []policy.SetID // sorted
 	// classes are the subjects' classes in each direction; nil of those not there.
 	classes map[*standIn][2]*policy.Class
-	marks   map[netip.Addr]string
+	marks   map[netip.Addr]int
+	known   numbers[string]
 }
 
 // newSide compiles the policies of a snapshot for the stand-ins.
@@ -176,7 +177,7 @@ func newSide(m moment, s *compile.Snapshot, u *universe, members []*standIn) *si
 		of.Pods = append(of.Pods, member.pod(m, name))
 	}
 	program, _ := compile.Compile(&of, "")
-	out := &side{program: program, classes: map[*standIn][2]*policy.Class{}, marks: map[netip.Addr]string{}}
+	out := &side{program: program, classes: map[*standIn][2]*policy.Class{}, marks: map[netip.Addr]int{}, known: newNumbers[string]()}
 	for id := range program.Sets {
 		out.sets = append(out.sets, id)
 	}
@@ -203,7 +204,7 @@ func (s *standIn) pod(m moment, name string) *compile.Pod {
 
 // mark is what the sets of the program know of an address: addresses with the
 // same mark are the same to every rule.
-func (s *side) mark(a netip.Addr) string {
+func (s *side) mark(a netip.Addr) int {
 	if m, ok := s.marks[a]; ok {
 		return m
 	}
@@ -221,6 +222,6 @@ func (s *side) mark(a netip.Addr) string {
 			b = append(b, byte(i>>16), byte(i>>8), byte(i), byte(e.Protocol), byte(e.Port>>8), byte(e.Port))
 		}
 	}
-	s.marks[a] = string(b)
-	return string(b)
+	s.marks[a] = s.known.of(string(b))
+	return s.marks[a]
 }

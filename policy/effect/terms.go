@@ -197,21 +197,3 @@ func (t *terms) addClusterRule(d policy.Direction, field string, peers []selecti
 		}
 	}
 }
-
-// podKeys are the label keys of pods that some policy mentions.
-func podKeys(all ...map[string]*terms) []string {
-	keys := map[string]bool{}
-	for _, ts := range all {
-		for _, t := range ts {
-			for _, s := range append(t.peers, t.subject) {
-				for k := range s.pods.MatchLabels {
-					keys[k] = true
-				}
-				for _, e := range s.pods.MatchExpressions {
-					keys[e.Key] = true
-				}
-			}
-		}
-	}
-	return slices.Sorted(maps.Keys(keys))
-}

@@ -1,6 +1,7 @@
 package effect
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -45,8 +46,10 @@ type group struct {
 // kind is what policies can tell of a pod.
 type kind struct {
 	role string
-	// labels are those that policies mention, with the computed role.
+	// labels are those of one pod of the kind that policies mention, with the computed role.
 	labels map[string]string
+	// shared are those of labels that all pods of the group have.
+	shared map[string]string
 	// like is a pod of the kind.
 	like *compile.Pod
 }
@@ -61,7 +64,7 @@ type namespace struct {
 
 // universe is all groups, and those of pods that could exist and would matter.
 type universe struct {
-	keys       []string       // labels that policies mention
+	vocabulary *vocabulary
 	networks   []netip.Prefix // those that policies mention
 	roles      [2]*roles.Roles
 	tierRoles  []tierRole
@@ -70,11 +73,12 @@ type universe struct {
 	groups     []*group
 	known      map[string]bool         // kinds of the imagined groups
 	real       map[*namespace][]*group // with pods there are
+	full       bool                    // as no more groups are wanted
 	incomplete []string
 }
 
-func newUniverse(snapshots [2]*compile.Snapshot, keys []string, networks []netip.Prefix) *universe {
-	u := &universe{keys: keys, networks: networks, byName: map[string]*namespace{}, known: map[string]bool{}, real: map[*namespace][]*group{}}
+func newUniverse(snapshots [2]*compile.Snapshot, v *vocabulary, networks []netip.Prefix) *universe {
+	u := &universe{vocabulary: v, networks: networks, byName: map[string]*namespace{}, known: map[string]bool{}, real: map[*namespace][]*group{}}
 	for _, m := range moments {
 		u.roles[m] = roles.New(snapshots[m].TierRoles)
 		for _, n := range snapshots[m].Namespaces {
@@ -114,7 +118,7 @@ func (u *universe) addPods(snapshots [2]*compile.Snapshot) {
 				pods[name] = &pod{}
 			}
 			k := u.kindOf(m, p)
-			pods[name].kinds[m], pods[name].keys[m] = k, k.key(p.Namespace)+u.place(p.Addrs)
+			pods[name].kinds[m], pods[name].keys[m] = k, u.key(k, p.Namespace)+u.place(p.Addrs)
 			pods[name].claim = p
 		}
 	}
@@ -129,9 +133,19 @@ func (u *universe) addPods(snapshots [2]*compile.Snapshot) {
 			u.groups = append(u.groups, g)
 			u.real[g.namespace] = append(u.real[g.namespace], g)
 		}
-		g.pods++
+		g.join(p.kinds)
 		if compareClaims(p.claim, g.claim) < 0 {
 			g.claim = p.claim
+		}
+	}
+}
+
+// join adds a pod of the same kinds.
+func (g *group) join(kinds [2]*kind) {
+	g.pods++
+	for _, m := range moments {
+		if g.kinds[m] != nil {
+			g.kinds[m].shared = inBoth(g.kinds[m].shared, kinds[m].labels)
 		}
 	}
 }
@@ -152,22 +166,16 @@ func (u *universe) place(addrs []netip.Addr) string {
 
 func (u *universe) kindOf(m moment, p *compile.Pod) *kind {
 	match := u.roles[m].Of(p.Namespace, p.ServiceAccount, p.Labels)
-	effective := match.Apply(p.Labels)
-	k := &kind{role: match.Role, labels: map[string]string{}, like: p}
-	for _, key := range u.keys {
-		if v, ok := effective[key]; ok {
-			k.labels[key] = v
-		}
-	}
-	return k
+	mentioned := u.vocabulary.mentioned(match.Apply(p.Labels))
+	return &kind{role: match.Role, labels: mentioned, shared: mentioned, like: p}
 }
 
 // key identifies the kind of pods of a namespace.
-func (k *kind) key(namespace string) string {
+func (u *universe) key(k *kind, namespace string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\x00%s", namespace, k.role)
 	for _, key := range slices.Sorted(maps.Keys(k.labels)) {
-		fmt.Fprintf(&b, "\x00%s=%s", key, k.labels[key])
+		fmt.Fprintf(&b, "\x00%s=%s", key, u.vocabulary.told(key, k.labels[key]))
 	}
 	var ports []string
 	for _, p := range k.like.Ports {
@@ -181,7 +189,7 @@ func (k *kind) key(namespace string) string {
 // imagine adds the groups of pods that could exist and that the selection would
 // match: in each namespace that it matches, and in one that does not exist yet,
 // of each role that pods can hold there.
-func (u *universe) imagine(s selection, ports []compile.NamedPort) {
+func (u *universe) imagine(ctx context.Context, s selection, ports []compile.NamedPort) {
 	labelSets, ok := witnesses(s.pods, roleLabel)
 	if !ok {
 		u.giveUp("%s %s matches too many combinations of labels", s.ref.Policy, s.ref.Rule)
@@ -194,8 +202,7 @@ func (u *universe) imagine(s selection, ports []compile.NamedPort) {
 	for _, n := range u.matching(s) {
 		for _, role := range u.candidates(n.name) {
 			for _, l := range labelSets {
-				if len(u.groups) >= maxGroups {
-					u.giveUp("there are more than %d kinds of pods", maxGroups)
+				if u.full || ctx.Err() != nil {
 					return
 				}
 				u.imaginePod(n, role, l, selector, ports)
@@ -213,8 +220,13 @@ func (u *universe) imaginePod(n *namespace, role candidate, with map[string]stri
 		return
 	}
 	k := u.kindOf(is, pod)
-	key := k.key(n.name)
+	key := u.key(k, n.name)
 	if u.known[key] || u.represented(n, k.role, s) {
+		return
+	}
+	if len(u.groups) >= maxGroups {
+		u.full = true
+		u.giveUp("there are more than %d kinds of pods%s", maxGroups, u.vocabulary.atFault(u.groups))
 		return
 	}
 	u.known[key] = true

@@ -1,0 +1,175 @@
+package effect_test
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/tierwall/tierwall/policy/compile"
+	"github.com/tierwall/tierwall/policy/effect"
+)
+
+// withJobs is the snapshot with pods of as many jobs in a namespace, each with a label value of its own.
+func withJobs(s *compile.Snapshot, ns string, jobs int) *compile.Snapshot {
+	out := *s
+	out.Pods = slices.Clone(s.Pods)
+	for i := range jobs {
+		p := pod(ns, fmt.Sprintf("job-%04d", i), "job", fmt.Sprintf("10.244.%d.%d", i/250+1, i%250+1))
+		p.Labels = map[string]string{"app": "job", "job-name": p.Name}
+		out.Pods = append(out.Pods, p)
+	}
+	return &out
+}
+
+// namingJobs is a policy that tells each of the jobs from the others.
+func namingJobs(ns string, jobs int) [3]string {
+	var names []string
+	for i := range jobs {
+		names = append(names, fmt.Sprintf("job-%04d", i))
+	}
+	return [3]string{ns, "jobs", "podSelector: {matchExpressions: [{key: job-name, operator: In, values: [" + strings.Join(names, ", ") + "]}]}"}
+}
+
+// allocated is how many bytes computing an effect allocates, those freed at once included.
+func allocated(t *testing.T, before, after *compile.Snapshot) (effect.Effect, uint64) {
+	t.Helper()
+	var start, end runtime.MemStats
+	runtime.ReadMemStats(&start)
+	e := effect.Of(t.Context(), before, after)
+	runtime.ReadMemStats(&end)
+	return e, end.TotalAlloc - start.TotalAlloc
+}
+
+const megabyte = 1 << 20
+
+func TestAnEffectOnManyKindsOfPodsIsBounded(t *testing.T) {
+	const jobs = 1900
+	s := with(withJobs(shop(), "test", jobs), namingJobs("test", jobs))
+	t.Run("with few subjects it is computed", func(t *testing.T) {
+		e, bytes := allocated(t, s, with(s, [3]string{"prod", "open", "podSelector: {}\ningress: [{from: [{namespaceSelector: {}}]}]"}))
+		if !e.Complete || e.Truncated || len(e.Added) == 0 || len(e.Added) > effect.MaxRows || bytes > 64*megabyte {
+			t.Errorf("complete %v %v, truncated %v, %d rows, %d bytes", e.Complete, e.Incomplete, e.Truncated, len(e.Added), bytes)
+		}
+		if !strings.Contains(lines(e.Added), "ingress test/ -> prod/data any") {
+			t.Errorf("the jobs are missing in\n%s", lines(e.Added))
+		}
+	})
+	t.Run("with as many subjects it is not", func(t *testing.T) {
+		e, bytes := allocated(t, s, with(s, [3]string{"test", "open", "podSelector: {}\ningress: [{from: [{namespaceSelector: {}}]}]"}))
+		if e.Complete || len(e.Added) > effect.MaxRows || bytes > 64*megabyte {
+			t.Errorf("complete %v, %d rows, %d bytes", e.Complete, len(e.Added), bytes)
+		}
+		if got := fmt.Sprint(e.Incomplete); !strings.Contains(got, "pairs") || !strings.Contains(got, "label job-name") || !strings.Contains(got, "NetworkPolicy test/jobs") {
+			t.Errorf("incomplete: %s", got)
+		}
+	})
+	t.Run("isolations are merged", func(t *testing.T) {
+		e, bytes := allocated(t, s, with(s, [3]string{"test", "closed", "podSelector: {}\npolicyTypes: [Egress]"}))
+		if !e.Complete || len(e.NewlyIsolated) == 0 || len(e.NewlyIsolated) > effect.MaxRows || bytes > 64*megabyte {
+			t.Errorf("complete %v %v, %d isolated, %d bytes", e.Complete, e.Incomplete, len(e.NewlyIsolated), bytes)
+		}
+	})
+}
+
+func TestLongListsOfValuesAreBounded(t *testing.T) {
+	values := func(n int) string {
+		var out []string
+		for i := range n {
+			out = append(out, fmt.Sprintf("v%d", i))
+		}
+		return strings.Join(out, ",")
+	}
+	var peers []string
+	for i := range 60 {
+		peers = append(peers, fmt.Sprintf("{podSelector: {matchExpressions: [{key: k%d, operator: In, values: [%s]}]}}", i, values(64)))
+	}
+	s := shop()
+	s.Pods = s.Pods[:1]
+	e, bytes := allocated(t, s, with(s, [3]string{"prod", "lists",
+		"podSelector: {matchExpressions: [{key: app, operator: In, values: [" + values(64) + "]}]}\ningress: [{from: [" + strings.Join(peers, ",") + "]}]"}))
+	if e.Complete || bytes > 128*megabyte {
+		t.Errorf("complete %v, %d rows, %d bytes", e.Complete, len(e.Added), bytes)
+	}
+}
+
+func TestNothingIsKnownWhenTimeIsOver(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(fmt.Errorf("the guardrails are waiting"))
+	e := effect.Of(ctx, shop(), with(shop(), [3]string{"prod", "data", dataFromBackend}))
+	if e.Complete || len(e.Added) > 0 || !strings.Contains(fmt.Sprint(e.Incomplete), "time for computing the effect is over: the guardrails are waiting") {
+		t.Errorf("complete %v %v, %d rows", e.Complete, e.Incomplete, len(e.Added))
+	}
+}
+
+// endingAfter is a context that ends when it was looked at so many times.
+type endingAfter struct {
+	context.Context
+	looks int
+}
+
+func (c *endingAfter) Err() error {
+	if c.looks--; c.looks < 0 {
+		return context.DeadlineExceeded
+	}
+	return nil
+}
+
+func TestWheneverTimeIsOverTheEffectIsNotComplete(t *testing.T) {
+	after := with(shop(), [3]string{"prod", "data", dataFromBackend})
+	for looks := 0; ; looks++ {
+		ctx := &endingAfter{t.Context(), looks}
+		e := effect.Of(ctx, shop(), after)
+		if ctx.looks >= 0 {
+			if !e.Complete || looks < 10 {
+				t.Errorf("complete %v %v after %d looks", e.Complete, e.Incomplete, looks)
+			}
+			return
+		}
+		if e.Complete || len(e.Incomplete) == 0 {
+			t.Fatalf("after %d looks: complete %v %v", looks, e.Complete, e.Incomplete)
+		}
+	}
+}
+
+func TestPodsThatNoSelectorTellsApartAreOneKind(t *testing.T) {
+	const jobs = 4200
+	exists := [3]string{"test", "any-job", "podSelector: {matchExpressions: [{key: job-name, operator: Exists}]}"}
+	named := [3]string{"test", "one-job", "podSelector: {matchExpressions: [{key: job-name, operator: NotIn, values: [job-0007]}]}"}
+	toAll := [3]string{"prod", "open", "podSelector: {matchLabels: {tierwall.io/tier-role: data}}\ningress: [{from: [{namespaceSelector: {matchLabels: {environment: test}}, podSelector: {matchLabels: {app: job}}}]}]"}
+	for _, c := range []struct {
+		name     string
+		policies [][3]string
+		want     string
+	}{
+		{"a label that need only be there", [][3]string{exists}, "4200 map[app:job]"},
+		{"a label of which one value is named", [][3]string{exists, named}, "1 map[app:job job-name:job-0007]\n4199 map[app:job]"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := with(withJobs(shop(), "test", jobs), c.policies...)
+			e := effect.Of(t.Context(), s, with(s, toAll))
+			var got []string
+			for _, row := range e.Added {
+				if row.From.Kind == effect.Workload {
+					got = append(got, fmt.Sprintf("%d %v", row.From.Pods, row.From.Labels))
+				}
+			}
+			slices.Sort(got)
+			if !e.Complete || strings.Join(got, "\n") != c.want {
+				t.Errorf("complete %v %v, from\n%s\nwant\n%s", e.Complete, e.Incomplete, strings.Join(got, "\n"), c.want)
+			}
+		})
+	}
+}
+
+func TestTooManyKindsOfPodsAreLaidToTheirPolicy(t *testing.T) {
+	const jobs = 4200
+	s := with(withJobs(shop(), "test", jobs), namingJobs("test", jobs), [3]string{"prod", "one", "podSelector: {matchLabels: {job-name: job-0001}}"})
+	e := effect.Of(t.Context(), s, with(s, [3]string{"prod", "new", "podSelector: {matchLabels: {app: new}}"}))
+	want := "there are more than 4000 kinds of pods; the label job-name alone has 4200 values to tell apart, most of which NetworkPolicy test/jobs mentions"
+	if e.Complete || !slices.Contains(e.Incomplete, want) {
+		t.Errorf("complete %v %v", e.Complete, e.Incomplete)
+	}
+}

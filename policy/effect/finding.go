@@ -1,0 +1,68 @@
+package effect
+
+import (
+	"crypto/sha256"
+	"slices"
+
+	"github.com/tierwall/tierwall/policy"
+)
+
+// finding is what is opened between a subject and a peer: what a row shows.
+type finding struct {
+	*opening
+	direction             policy.Direction
+	subject               *standIn
+	subjectSide, peerSide Peer
+	subjectKey, peerKey   sideKey
+	potential, blocked    bool
+}
+
+// sideKey is what rows that may be merged have in common on one side: all but
+// names and labels of pods.
+type sideKey struct {
+	kind      Kind
+	namespace *namespace
+	role      string
+	network   string
+	except    string
+}
+
+// findingKey is the same of findings whose rows may be merged. Where the default
+// action decided, its namespace is the subject's.
+type findingKey struct {
+	direction          policy.Direction
+	opening            [sha256.Size]byte
+	subject, peer      sideKey
+	potential, blocked bool
+}
+
+func (c *comparison) sideKey(s *standIn, m moment) sideKey {
+	return sideKey{kind: c.describe(s, m).Kind, namespace: s.namespace, role: s.kinds[m].role}
+}
+
+func (f finding) key() findingKey {
+	return findingKey{f.direction, f.id, f.subjectKey, f.peerKey, f.potential, f.blocked}
+}
+
+func (f finding) row() Row {
+	row := Row{Direction: directionOf[f.direction], Ports: f.ports, Via: f.refs(f.subject.namespace), Potential: f.potential, Blocked: f.blocked}
+	row.From, row.To = f.sides()
+	return row
+}
+
+func (f finding) sides() (from, to Peer) {
+	if f.direction == policy.Egress {
+		return f.subjectSide, f.peerSide
+	}
+	return f.peerSide, f.subjectSide
+}
+
+// refs are the rules that decided for a subject of a namespace, sorted.
+func (o *opening) refs(n *namespace) []Ref {
+	var refs []Ref
+	for _, w := range o.via {
+		refs = append(refs, refOf(w, n))
+	}
+	slices.SortFunc(refs, compareRefs)
+	return refs
+}

@@ -1,0 +1,104 @@
+package effect
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+)
+
+// rows are rows as they are found, no more than a limit. When there are more,
+// what tells pods of one namespace and role apart is left out first; then rows
+// are cut off. So memory is bounded however much is found.
+type rows struct {
+	limit int
+	list  []Row
+	keys  []findingKey
+	// index is where the merged rows are; nil while none is merged.
+	index     map[findingKey]int
+	truncated bool
+}
+
+func (r *rows) add(f finding) {
+	key := f.key()
+	if r.index == nil && len(r.list) < r.limit {
+		r.list, r.keys = append(r.list, f.row()), append(r.keys, key)
+		return
+	}
+	if r.index == nil {
+		r.mergeAll()
+	}
+	i, ok := r.index[key]
+	switch {
+	case ok:
+		from, to := f.sides()
+		r.list[i].widen(from, to)
+	case len(r.list) == r.limit:
+		r.truncated = true
+	default:
+		r.index[key] = len(r.list)
+		r.list = append(r.list, f.row())
+	}
+}
+
+// mergeAll merges the rows that there are.
+func (r *rows) mergeAll() {
+	exact := r.list
+	r.list, r.index = nil, map[findingKey]int{}
+	for n, row := range exact {
+		if i, ok := r.index[r.keys[n]]; ok {
+			r.list[i].widen(row.From, row.To)
+			continue
+		}
+		r.index[r.keys[n]] = len(r.list)
+		r.list = append(r.list, row)
+	}
+}
+
+func (r *rows) sorted() []Row {
+	slices.SortFunc(r.list, compareRows)
+	return r.list
+}
+
+// widen makes a row stand for other sides too.
+func (row *Row) widen(from, to Peer) {
+	row.From, row.To = common(row.From, from), common(row.To, to)
+}
+
+// common is what two sides have in common. Pods of a side may be in several
+// rows that are merged, so that their number is that of the largest.
+func common(a, b Peer) Peer {
+	a.Labels, a.Pods = inBoth(a.Labels, b.Labels), max(a.Pods, b.Pods)
+	return a
+}
+
+// inBoth are the labels that both have; they are not changed.
+func inBoth(a, b map[string]string) map[string]string {
+	missing := func(k, v string) bool {
+		w, ok := b[k]
+		return !ok || v != w
+	}
+	for k, v := range a {
+		if missing(k, v) {
+			out := maps.Clone(a)
+			maps.DeleteFunc(out, missing)
+			return out
+		}
+	}
+	return a
+}
+
+func compareRows(a, b Row) int {
+	return cmp.Or(
+		compareText(string(a.Direction), string(b.Direction)),
+		comparePeers(a.To, b.To), comparePeers(a.From, b.From),
+		slices.Compare(a.Ports, b.Ports),
+		slices.CompareFunc(a.Via, b.Via, compareRefs))
+}
+
+func comparePeers(a, b Peer) int {
+	return cmp.Or(
+		compareText(string(a.Kind), string(b.Kind)), compareText(a.Namespace, b.Namespace),
+		compareText(a.Role, b.Role), compareText(a.Name, b.Name),
+		compareText(canonical(a.Labels), canonical(b.Labels)),
+		compareText(canonical(a.NamespaceLabels), canonical(b.NamespaceLabels)))
+}

@@ -1,0 +1,54 @@
+package effect
+
+import (
+	"crypto/sha256"
+	"maps"
+	"slices"
+
+	"github.com/tierwall/tierwall/policy"
+)
+
+// rolePorts sums findings up by the roles of their sides.
+type rolePorts struct {
+	ports map[rolePair]map[string]bool
+	seen  map[rolesOpening]bool
+}
+
+type rolePair struct{ from, to string }
+
+type rolesOpening struct {
+	rolePair
+	opening [sha256.Size]byte
+}
+
+func newRolePorts() *rolePorts {
+	return &rolePorts{ports: map[rolePair]map[string]bool{}, seen: map[rolesOpening]bool{}}
+}
+
+// add leaves out what egress opens and the other side blocks.
+func (r *rolePorts) add(f finding) {
+	from, to := f.sides()
+	pair := rolePair{from.Role, to.Role}
+	key := rolesOpening{pair, f.id}
+	if pair.from == "" || pair.to == "" || f.direction == policy.Egress && f.blocked || r.seen[key] {
+		return
+	}
+	r.seen[key] = true
+	if r.ports[pair] == nil {
+		r.ports[pair] = map[string]bool{}
+	}
+	for _, p := range f.ports {
+		r.ports[pair][p] = true
+	}
+}
+
+func (r *rolePorts) summary() Roles {
+	added := map[string]map[string][]string{}
+	for pair, ports := range r.ports {
+		if added[pair.from] == nil {
+			added[pair.from] = map[string][]string{}
+		}
+		added[pair.from][pair.to] = slices.Sorted(maps.Keys(ports))
+	}
+	return Roles{Added: added}
+}

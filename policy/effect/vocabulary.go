@@ -1,0 +1,105 @@
+package effect
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// vocabulary is what the policies' selectors can tell of pods' labels: of the
+// keys that they mention, the values that they mention. The values of a key that
+// none names, or that is only asked to exist, are all one. So there are as many
+// kinds of pods as policies ask for, whatever labels pods have.
+type vocabulary struct {
+	values map[string]map[string]bool
+	// mentions are how many values of a key a policy mentions.
+	mentions map[string]map[string]int
+}
+
+// unnamed stands for all values that no selector names; no label can have it.
+const unnamed = "\x00"
+
+func vocabularyOf(all ...map[string]*terms) *vocabulary {
+	v := &vocabulary{values: map[string]map[string]bool{}, mentions: map[string]map[string]int{}}
+	for _, ts := range all {
+		for policy, t := range ts {
+			v.addSelector(policy, t.subject.pods)
+			for _, p := range t.peers {
+				v.addSelector(policy, p.pods)
+			}
+		}
+	}
+	return v
+}
+
+func (v *vocabulary) addSelector(policy string, s *metav1.LabelSelector) {
+	for key, value := range s.MatchLabels {
+		v.add(policy, key, value)
+	}
+	for _, e := range s.MatchExpressions {
+		v.add(policy, e.Key, e.Values...)
+	}
+}
+
+func (v *vocabulary) add(policy, key string, values ...string) {
+	if v.values[key] == nil {
+		v.values[key], v.mentions[key] = map[string]bool{}, map[string]int{}
+	}
+	for _, value := range values {
+		v.values[key][value] = true
+	}
+	v.mentions[key][policy] += len(values)
+}
+
+// told is a label's value as selectors can tell it. The role is computed, and always told.
+func (v *vocabulary) told(key, value string) string {
+	if key == roleLabel || v.values[key][value] {
+		return value
+	}
+	return unnamed
+}
+
+// mentioned are the labels whose keys selectors mention.
+func (v *vocabulary) mentioned(labels map[string]string) map[string]string {
+	out := map[string]string{}
+	for key, value := range labels {
+		if v.values[key] != nil {
+			out[key] = value
+		}
+	}
+	return out
+}
+
+// atFault says which label makes so many kinds of pods of the groups, and which
+// policy mentions most of its values; it is empty when no label does.
+func (v *vocabulary) atFault(groups []*group) string {
+	found := map[string]map[string]bool{}
+	for _, g := range groups {
+		if g.kinds[is] == nil {
+			continue
+		}
+		for key, value := range g.kinds[is].labels {
+			if found[key] == nil {
+				found[key] = map[string]bool{}
+			}
+			found[key][v.told(key, value)] = true
+		}
+	}
+	key := mostOf(found, func(values map[string]bool) int { return len(values) })
+	if len(found[key]) < 2 {
+		return ""
+	}
+	policy := mostOf(v.mentions[key], func(n int) int { return n })
+	return fmt.Sprintf("; the label %s alone has %d values to tell apart, most of which %s mentions", key, len(found[key]), policy)
+}
+
+// mostOf is the name with the most, the first of those.
+func mostOf[T any](all map[string]T, size func(T) int) string {
+	names := slices.Sorted(maps.Keys(all))
+	if len(names) == 0 {
+		return ""
+	}
+	return slices.MaxFunc(names, func(a, b string) int { return size(all[a]) - size(all[b]) })
+}
