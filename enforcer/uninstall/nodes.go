@@ -16,12 +16,15 @@ import (
 )
 
 // cleanNodes makes every node agent remove its rules instead of keeping them,
-// and waits for all of them.
+// and waits for all of them. Without their DaemonSet it fails: rules outlive the
+// agents, and nobody but an agent can tell which nodes have some.
 func (u *Uninstaller) cleanNodes(ctx context.Context) error {
 	err := u.turnToCleaning(ctx)
 	if apierrors.IsNotFound(err) {
-		u.Log.Info("there are no node agents: no node to clean", "daemonSet", u.DaemonSet)
-		return nil
+		return fmt.Errorf("%w; the rules that its agents wrote stay on their nodes: bring the DaemonSet back with "+
+			"\"helm rollback %s REVISION -n %s\" (the last of \"helm history\") and uninstall again; or run "+
+			"\"enforcer cleanup\" on every node, as docs/operations.md says, and then uninstall with --no-hooks",
+			err, u.Release, u.Namespace)
 	}
 	if err != nil {
 		return err
@@ -98,8 +101,8 @@ func (u *Uninstaller) awaitClean(ctx context.Context) error {
 		return state.done(), nil
 	})
 	if err != nil {
-		return fmt.Errorf("%s; bring these nodes back and uninstall again, or uninstall with --no-hooks "+
-			"and restart them to be rid of their rules: %w", state, err)
+		return fmt.Errorf("%s; bring these nodes back and uninstall again, or uninstall with --no-hooks and be rid "+
+			"of their rules by a restart or by \"enforcer cleanup\", as docs/operations.md says: %w", state, err)
 	}
 	return nil
 }

@@ -42,7 +42,8 @@ type Uninstaller struct {
 
 // Prepare stops admission control by tierwall and removes its rules from every
 // node. It returns when the nodes are clean, or with an error that names those
-// that are not when ctx ends.
+// that are not when ctx ends. Where the agents' DaemonSet is gone it fails at
+// once and says how to clean the nodes by hand.
 func (u *Uninstaller) Prepare(ctx context.Context) error {
 	// First: nothing else may depend on webhooks that are about to go.
 	if err := u.deleteAdmission(ctx); err != nil {

@@ -196,9 +196,22 @@ func TestPrepareNamesTheNodesThatAreNotClean(t *testing.T) {
 	}
 }
 
+// TestPrepareWithoutNodeAgents: rules outlive the agents, so an uninstallation
+// that cleans no node does not go on as if all were clean.
 func TestPrepareWithoutNodeAgents(t *testing.T) {
-	if err := newWorld(t, "").uninstaller().Prepare(t.Context()); err != nil {
-		t.Errorf("a release that never got its DaemonSet cannot be uninstalled: %v", err)
+	validating := &admissionv1.ValidatingWebhookConfiguration{ObjectMeta: labelled("tierwall-v", "webhook")}
+	w := newWorld(t, "", validating)
+	err := w.uninstaller().Prepare(t.Context())
+	if err == nil {
+		t.Fatal("no node was cleaned, and Prepare says nothing")
+	}
+	for _, want := range []string{"DaemonSet tierwall-system/tierwall-enforcer", "enforcer cleanup", "helm rollback tierwall", "--no-hooks"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q does not say %q", err, want)
+		}
+	}
+	if w.has(t, validating) {
+		t.Error("the webhook configuration, which would fail closed in what is done by hand next, is still there")
 	}
 }
 
