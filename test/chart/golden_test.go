@@ -78,8 +78,12 @@ func TestNotes(t *testing.T) {
 	}{
 		{"deny by default", nil, []string{
 			"WARNING  The default action is Deny", "kube-system, tierwall-system", "but DNS", "helm test -n tierwall-system tierwall", "kind: TierRole",
+			"these too, what a new pod sends and gets is dropped", "every node that has an enforcer then", "docs/operations.md",
 		}},
 		{"allow by default", []string{"--set", "defaultAction=Allow"}, []string{"The default action is Allow", "--set defaultAction=Deny"}},
+		{"some closed in an open cluster", []string{"--set", "defaultAction=Allow", "--set", "namespaceDefaultActions.prod=Deny"}, []string{
+			"prod=Deny", "WARNING  Where the cluster's default action is Allow", "has just booted",
+		}},
 		{"definitions are kept", []string{"--set", "uninstall.keepCRDs=true"}, []string{"keeps TierRoles and Guardrails"}},
 	}
 	chart := chartThatRendersNotes(t)

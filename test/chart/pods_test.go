@@ -135,6 +135,73 @@ func TestPodsSayWhatTheyNeed(t *testing.T) {
 	})
 }
 
+// TestPodsRunOnLinux, whatever nodes the values select besides.
+func TestPodsRunOnLinux(t *testing.T) {
+	selections := map[string][]string{
+		"no selection":    {"--set", "webhook.nodeSelector=null", "--set", "enforcer.nodeSelector=null"},
+		"some selection":  {"--set", "webhook.nodeSelector.pool=system", "--set", "enforcer.nodeSelector.pool=system"},
+		"another system":  {"--set", `webhook.nodeSelector.kubernetes\.io/os=windows`},
+		"as the chart is": nil,
+	}
+	for name, args := range selections {
+		t.Run(name, func(t *testing.T) {
+			for _, o := range objects(t, variant{args: args}) {
+				pod, ok := podOf(o)
+				if !ok {
+					continue
+				}
+				if got := pod.NodeSelector["kubernetes.io/os"]; got != "linux" {
+					t.Errorf("%s runs on nodes with operating system %q", o, got)
+				}
+				if want := name == "some selection"; (pod.NodeSelector["pool"] == "system") != want {
+					t.Errorf("%s selects nodes by %v", o, pod.NodeSelector)
+				}
+			}
+		})
+	}
+}
+
+// managerShutdown is how long controller-runtime lets what is under way end
+// once the signal has come, in seconds.
+const managerShutdown = 30
+
+// TestWebhookEndsByItself before the kubelet kills it.
+func TestWebhookEndsByItself(t *testing.T) {
+	d := webhookOf(t)
+	sleep := d.Spec.Template.Spec.Containers[0].Lifecycle.PreStop.Sleep.Seconds
+	if grace := *d.Spec.Template.Spec.TerminationGracePeriodSeconds; grace <= sleep+managerShutdown {
+		t.Errorf("killed after %d s, but it may take %d s and %d s", grace, sleep, managerShutdown)
+	}
+}
+
+// TestWebhookIsSpread over nodes by force, in a way that one node can hold all
+// replicas and that a rollout does not count the replicas that go.
+func TestWebhookIsSpread(t *testing.T) {
+	for _, c := range webhookOf(t).Spec.Template.Spec.TopologySpreadConstraints {
+		if c.TopologyKey != corev1.LabelHostname {
+			continue
+		}
+		if c.WhenUnsatisfiable != corev1.DoNotSchedule || c.MinDomains != nil ||
+			c.NodeTaintsPolicy == nil || *c.NodeTaintsPolicy != corev1.NodeInclusionPolicyHonor ||
+			!slices.Equal(c.MatchLabelKeys, []string{appsv1.DefaultDeploymentUniqueLabelKey}) {
+			t.Errorf("the spread over nodes is %+v", c)
+		}
+		return
+	}
+	t.Error("all replicas may be on one node")
+}
+
+func webhookOf(t *testing.T) *appsv1.Deployment {
+	t.Helper()
+	for _, o := range objects(t, variant{}) {
+		if d, ok := o.Object.(*appsv1.Deployment); ok {
+			return d
+		}
+	}
+	t.Fatal("no Deployment is rendered")
+	return nil
+}
+
 // TestImagePullSecretsReachEveryPod: a private registry holds all images or none.
 func TestImagePullSecretsReachEveryPod(t *testing.T) {
 	for _, o := range objects(t, variant{args: []string{"--set", "imagePullSecrets[0].name=registry"}}) {

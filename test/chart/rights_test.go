@@ -55,6 +55,20 @@ func excessive(rule rbacv1.PolicyRule, everywhere bool) []string {
 	return why
 }
 
+// TestEnforcerOnlyReads: the account that is on every node changes nothing.
+func TestEnforcerOnlyReads(t *testing.T) {
+	forEveryVariant(t, func(t *testing.T, all []object) {
+		role := all[slices.IndexFunc(all, func(o object) bool { return o.String() == "ClusterRole tierwall-enforcer" })]
+		rules, _ := rulesOf(role)
+		for _, rule := range rules {
+			asks := slices.Equal(rule.Resources, []string{"tokenreviews"}) || slices.Equal(rule.Resources, []string{"subjectaccessreviews"})
+			if !asks && has(rule.Verbs, "create", "update", "patch", "delete", "deletecollection") {
+				t.Errorf("it changes %v: %v", rule.Resources, rule.Verbs)
+			}
+		}
+	})
+}
+
 func has(list []string, any ...string) bool {
 	return slices.ContainsFunc(any, func(s string) bool { return slices.Contains(list, s) })
 }

@@ -22,6 +22,7 @@ func TestSchemaRefuses(t *testing.T) {
 		{"defaultAction=allow", "/defaultAction"},
 		{"webhook.replica=3", "additional properties 'replica' not allowed"},
 		{"webhook.replicas=0", "/webhook/replicas"},
+		{"webhook.shield=null", "missing property 'shield'"},
 		{"webhook.image.version=1", "additional properties 'version' not allowed"},
 		{"webhook.resources.request.cpu=1", "additional properties 'request' not allowed"},
 		{"enforcer.iptablesMode=nftables", "/enforcer/iptablesMode"},

@@ -49,6 +49,31 @@ release's own, and those of the values. Use (splitList ",") for a list.
 {{- end -}}
 
 {{/*
+The arguments of both programs that say what happens to traffic that no policy
+decided. A namespace that is exempt and has a default action of its own fails:
+the programs would not heed the latter.
+*/}}
+{{- define "tierwall.defaultActionArgs" -}}
+{{- $exempt := include "tierwall.exemptNamespaces" . | splitList "," -}}
+- --default-action={{ .Values.defaultAction }}
+- --exempt-namespaces={{ $exempt | join "," }}
+{{- range $namespace, $action := .Values.namespaceDefaultActions }}
+{{- if has $namespace $exempt }}
+{{- fail (printf "namespaceDefaultActions.%s=%s has no effect: %s is an exempt namespace (those of exemptNamespaces, kube-system and the release's own), which allows by default. Name it in one of the two alone" $namespace $action $namespace) }}
+{{- end }}
+- --namespace-default-action={{ $namespace }}={{ $action }}
+{{- end }}
+{{- end -}}
+
+{{/*
+The nodes that a pod may run on: those with Linux, and of them those that the
+values select. Takes the values' map.
+*/}}
+{{- define "tierwall.nodeSelector" -}}
+{{- toYaml (merge (dict "kubernetes.io/os" "linux") .) -}}
+{{- end -}}
+
+{{/*
 "true" where cert-manager issues the webhook's certificate, else nothing.
 */}}
 {{- define "tierwall.certManager" -}}

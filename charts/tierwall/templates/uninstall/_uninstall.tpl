@@ -65,10 +65,8 @@ spec:
       {{- end }}
       securityContext:
         {{- include "tierwall.restrictedPodSecurityContext" $ | nindent 8 }}
-      {{- with $.Values.webhook.nodeSelector }}
       nodeSelector:
-        {{- toYaml . | nindent 8 }}
-      {{- end }}
+        {{- include "tierwall.nodeSelector" $.Values.webhook.nodeSelector | nindent 8 }}
       {{- with $.Values.webhook.tolerations }}
       tolerations:
         {{- toYaml . | nindent 8 }}
