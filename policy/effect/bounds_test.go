@@ -8,6 +8,9 @@ import (
 	"strings"
 	"testing"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/policy/compile"
 	"github.com/tierwall/tierwall/policy/effect"
 )
@@ -171,5 +174,28 @@ func TestTooManyKindsOfPodsAreLaidToTheirPolicy(t *testing.T) {
 	want := "there are more than 4000 kinds of pods; the label job-name alone has 4200 values to tell apart, most of which NetworkPolicy test/jobs mentions"
 	if e.Complete || !slices.Contains(e.Incomplete, want) {
 		t.Errorf("complete %v %v", e.Complete, e.Incomplete)
+	}
+}
+
+// Pods that no selector tells apart can have had other roles before a TierRole changed.
+func TestPossiblePodsOfOneRoleThatHadOthersAreNotOneKind(t *testing.T) {
+	s := with(shop(), [3]string{"prod", "data", dataFromBackend})
+	s.Pods = slices.DeleteFunc(slices.Clone(s.Pods), func(p *compile.Pod) bool { return p.ServiceAccount == "api" })
+	backend := func(values ...string) *v1alpha1.TierRole {
+		tr := role("backend", "")
+		tr.Spec.ServiceAccounts = nil
+		tr.Spec.PodSelector = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "job", Operator: metav1.LabelSelectorOpIn, Values: values}}}
+		return tr
+	}
+	after := *s
+	s.TierRoles = []*v1alpha1.TierRole{backend("a"), role("data", "db")}
+	after.TierRoles = []*v1alpha1.TierRole{backend("a", "b", "c"), role("data", "db")}
+	aware := [3]string{"test", "jobs", "podSelector: {matchExpressions: [{key: job, operator: Exists}]}"}
+	e := effect.Of(t.Context(), with(s, aware), with(&after, aware))
+	wantRows(t, e.Added, "ingress (prod)/backend -> prod/data TCP/5432 blocked")
+	for _, row := range e.Added {
+		if job, ok := row.From.Labels["job"]; ok {
+			t.Errorf("job=%s stands for other jobs too", job)
+		}
 	}
 }

@@ -71,14 +71,14 @@ type universe struct {
 	namespaces []*namespace // sorted by name
 	byName     map[string]*namespace
 	groups     []*group
-	known      map[string]bool         // kinds of the imagined groups
+	known      map[[2]string]*group    // the imagined groups by kinds
 	real       map[*namespace][]*group // with pods there are
 	full       bool                    // as no more groups are wanted
 	incomplete []string
 }
 
 func newUniverse(snapshots [2]*compile.Snapshot, v *vocabulary, networks []netip.Prefix) *universe {
-	u := &universe{vocabulary: v, networks: networks, byName: map[string]*namespace{}, known: map[string]bool{}, real: map[*namespace][]*group{}}
+	u := &universe{vocabulary: v, networks: networks, byName: map[string]*namespace{}, known: map[[2]string]*group{}, real: map[*namespace][]*group{}}
 	for _, m := range moments {
 		u.roles[m] = roles.New(snapshots[m].TierRoles)
 		for _, n := range snapshots[m].Namespaces {
@@ -133,16 +133,16 @@ func (u *universe) addPods(snapshots [2]*compile.Snapshot) {
 			u.groups = append(u.groups, g)
 			u.real[g.namespace] = append(u.real[g.namespace], g)
 		}
-		g.join(p.kinds)
+		g.pods++
+		g.share(p.kinds)
 		if compareClaims(p.claim, g.claim) < 0 {
 			g.claim = p.claim
 		}
 	}
 }
 
-// join adds a pod of the same kinds.
-func (g *group) join(kinds [2]*kind) {
-	g.pods++
+// share leaves of the labels that all pods of the group have those that a pod of the same kinds has.
+func (g *group) share(kinds [2]*kind) {
 	for _, m := range moments {
 		if g.kinds[m] != nil {
 			g.kinds[m].shared = inBoth(g.kinds[m].shared, kinds[m].labels)
@@ -220,8 +220,13 @@ func (u *universe) imaginePod(n *namespace, role candidate, with map[string]stri
 		return
 	}
 	k := u.kindOf(is, pod)
-	key := u.key(k, n.name)
-	if u.known[key] || u.represented(n, k.role, s) {
+	kinds := [2]*kind{u.kindOf(was, pod), k}
+	keys := [2]string{u.key(kinds[was], n.name), u.key(k, n.name)}
+	if g := u.known[keys]; g != nil {
+		g.share(kinds)
+		return
+	}
+	if u.represented(n, k.role, s) {
 		return
 	}
 	if len(u.groups) >= maxGroups {
@@ -229,8 +234,9 @@ func (u *universe) imaginePod(n *namespace, role candidate, with map[string]stri
 		u.giveUp("there are more than %d kinds of pods%s", maxGroups, u.vocabulary.atFault(u.groups))
 		return
 	}
-	u.known[key] = true
-	u.groups = append(u.groups, &group{namespace: n, kinds: [2]*kind{u.kindOf(was, pod), k}})
+	g := &group{namespace: n, kinds: kinds}
+	u.known[keys] = g
+	u.groups = append(u.groups, g)
 }
 
 // represented says whether there are pods of the role that the selector matches.
