@@ -39,6 +39,9 @@ const (
 	repairEvery = 5 * time.Second
 	// retryMin and retryMax bound the wait after a failed apply.
 	retryMin, retryMax = 100 * time.Millisecond, 10 * time.Second
+	// stuckAfter is longer than the loop needs for one turn, with every program
+	// that it starts taking as long as it may.
+	stuckAfter = 5 * time.Minute
 )
 
 // Enforcer is the node agent's loop.
@@ -53,11 +56,25 @@ type Enforcer struct {
 	Boot func(context.Context) (*compile.Snapshot, error)
 
 	inForce  atomic.Bool
+	lastTurn atomic.Int64 // of the loop, in nanoseconds since the Unix epoch; 0 before the first
 	reported map[policy.Problem]bool
 }
 
 // InForce says whether the last program that was asked for is in force.
 func (e *Enforcer) InForce() bool { return e.inForce.Load() }
+
+// Stuck says for how long the loop has stood still, if that is longer than any
+// work of it takes; else it is zero.
+func (e *Enforcer) Stuck() time.Duration {
+	last := e.lastTurn.Load()
+	if last == 0 {
+		return 0
+	}
+	if still := time.Since(time.Unix(0, last)); still > stuckAfter {
+		return still
+	}
+	return 0
+}
 
 // Start runs until ctx ends. The program stays in force after it.
 func (e *Enforcer) Start(ctx context.Context) error {
@@ -72,24 +89,42 @@ func (e *Enforcer) Start(ctx context.Context) error {
 
 // closeBeforeSync denies new connections of the node's pods on a node where
 // nothing is in force yet, so that no pod is open until the policies are known.
+// It ends when that is done, or when the cluster is in sync.
 func (e *Enforcer) closeBeforeSync(ctx context.Context) {
 	if e.Backend.Programmed() {
 		e.Log.Info("adopted the program that is in force; waiting for the cluster")
 		return
 	}
-	if e.Boot == nil {
-		return
+	for e.Boot != nil {
+		err := e.close(ctx)
+		if err == nil {
+			return
+		}
+		e.Log.Error("could not close the node before the first sync; trying again", "err", err)
+		wait, cancel := context.WithTimeout(ctx, retryMin)
+		synced := e.Source.WaitForSync(wait) == nil
+		cancel()
+		if synced || ctx.Err() != nil {
+			return
+		}
 	}
+}
+
+func (e *Enforcer) close(ctx context.Context) error {
 	boot, err := e.Boot(ctx)
-	if err == nil {
-		program, _ := compile.Compile(boot, e.Node)
-		err = e.Backend.Apply(ctx, program)
-	}
 	if err != nil {
-		e.Log.Error("could not close the node before the first sync", "err", err)
-		return
+		return err
 	}
-	e.Log.Info("closed the node's pod addresses; waiting for the cluster")
+	program, _ := compile.Compile(boot, e.Node)
+	if len(program.Local) == 0 {
+		e.Log.Warn("the node has no podCIDRs: a pod is open until the API server shows its address", "node", e.Node)
+		return nil
+	}
+	if err := e.Backend.Apply(ctx, program); err != nil {
+		return err
+	}
+	e.Log.Info("closed the node's pod addresses; waiting for the cluster", "podCIDRs", program.Local)
+	return nil
 }
 
 func (e *Enforcer) loop(ctx context.Context) {
@@ -100,6 +135,7 @@ func (e *Enforcer) loop(ctx context.Context) {
 	defer retry.Stop()
 	for {
 		var err error
+		e.lastTurn.Store(time.Now().UnixNano())
 		select {
 		case <-ctx.Done():
 			return
@@ -108,6 +144,9 @@ func (e *Enforcer) loop(ctx context.Context) {
 		case <-retry.C:
 			err = e.sync(ctx)
 		case <-repair.C:
+			if !e.InForce() {
+				continue // a retry is on its way
+			}
 			err = e.repair(ctx)
 		}
 		if err == nil {

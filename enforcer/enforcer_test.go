@@ -27,10 +27,13 @@ type world struct {
 	damaged    bool
 	repairErr  error
 	repairs    int
+	hang       chan struct{} // a repair waits until it is closed
 }
 
 func newWorld() *world {
-	return &world{changed: make(chan struct{}, 1), synced: make(chan struct{}), snapshot: state()}
+	w := &world{changed: make(chan struct{}, 1), synced: make(chan struct{}), hang: make(chan struct{}), snapshot: state()}
+	close(w.hang)
+	return w
 }
 
 // state is one node with one pod, default deny.
@@ -78,6 +81,10 @@ func (w *world) Apply(_ context.Context, p *policy.Program) error {
 }
 
 func (w *world) Repair(context.Context) (bool, error) {
+	w.mu.Lock()
+	hang := w.hang
+	w.mu.Unlock()
+	<-hang
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.repairs++
@@ -139,6 +146,59 @@ func TestRestartAdoptsWhatIsInForce(t *testing.T) {
 		run(t, w, true)
 		if got := w.programs(); len(got) != 0 {
 			t.Errorf("a restart before the sync wrote %v, want nothing", got)
+		}
+	})
+}
+
+// The API server may be away when a node boots.
+func TestNodeIsClosedOnceItCanBe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.failures = 4
+		run(t, w, true)
+		if got := w.programs(); len(got) != 0 {
+			t.Fatalf("wrote %v though every write failed", got)
+		}
+		time.Sleep(retryMin * 5)
+		synctest.Wait()
+		if got := w.programs(); len(got) != 1 || len(got[0].Endpoints) != 0 {
+			t.Errorf("after four failures: %v, want the node closed", got)
+		}
+	})
+}
+
+func TestNodeWithoutPodCIDRsIsNotSaidToBeClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		e := &Enforcer{Node: "n1", Source: w, Backend: w, Log: slog.New(slog.DiscardHandler)}
+		e.Boot = func(context.Context) (*compile.Snapshot, error) {
+			return &compile.Snapshot{Nodes: []*compile.Node{{Name: "n1"}}}, nil
+		}
+		e.closeBeforeSync(t.Context())
+		if got := w.programs(); len(got) != 0 {
+			t.Errorf("wrote %v, want nothing: there is nothing to close", got)
+		}
+	})
+}
+
+func TestLoopThatStandsStillIsStuck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		close(w.synced)
+		e := run(t, w, false)
+		time.Sleep(2 * stuckAfter)
+		synctest.Wait()
+		if still := e.Stuck(); still != 0 {
+			t.Errorf("a loop that goes round is said to be stuck for %v", still)
+		}
+		w.mu.Lock()
+		w.hang = make(chan struct{})
+		w.mu.Unlock()
+		time.Sleep(2 * stuckAfter)
+		still := e.Stuck()
+		close(w.hang)
+		if still < stuckAfter {
+			t.Errorf("a loop that hangs is said to be stuck for %v", still)
 		}
 	})
 }

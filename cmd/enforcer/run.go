@@ -136,7 +136,7 @@ func bootState(ctx context.Context, client kubernetes.Interface, node string, de
 	return &compile.Snapshot{Nodes: []*compile.Node{cluster.Node(n)}, Defaults: defaults}, nil
 }
 
-// addChecks serves /healthz, which says that the process answers, and /readyz,
+// addChecks serves /healthz, which says that the agent's loop goes round, and /readyz,
 // which says that what the cluster asks for is in force in the kernel.
 func addChecks(mgr manager.Manager, agent *enforcer.Enforcer) error {
 	inForce := func(*http.Request) error {
@@ -145,7 +145,12 @@ func addChecks(mgr manager.Manager, agent *enforcer.Enforcer) error {
 		}
 		return nil
 	}
-	alive := func(*http.Request) error { return nil }
+	alive := func(*http.Request) error {
+		if still := agent.Stuck(); still > 0 {
+			return fmt.Errorf("the agent's loop has stood still for %v", still)
+		}
+		return nil
+	}
 	return errors.Join(mgr.AddHealthzCheck("alive", alive), mgr.AddReadyzCheck("in-force", inForce))
 }
 

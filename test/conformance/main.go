@@ -18,7 +18,18 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
+	passed, err := conform(ctx)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "conformance:", err)
+	}
+	if err != nil || !passed {
+		os.Exit(1)
+	}
+}
+
+// conform says whether all tests passed in all modes.
+func conform(ctx context.Context) (bool, error) {
 	var r run
 	modes := flag.String("modes", cluster.ProxyIPTables+","+cluster.ProxyNFTables, "modes of kube-proxy, one run each")
 	flag.StringVar(&r.chart, "chart", "charts/tierwall", "chart to install; empty for a cluster without tierwall")
@@ -30,23 +41,16 @@ func main() {
 	flag.Parse()
 
 	if err := cluster.Build(ctx, os.Stderr, true); err != nil {
-		fail(err)
+		return false, err
 	}
 	passed := true
 	for _, mode := range strings.Split(*modes, ",") {
 		result, err := r.mode(ctx, mode)
 		if err != nil {
-			fail(fmt.Errorf("kube-proxy in mode %s: %w", mode, err))
+			return false, fmt.Errorf("kube-proxy in mode %s: %w", mode, err)
 		}
 		fmt.Printf("kube-proxy %s: %s\n", mode, result)
 		passed = passed && result.ok()
 	}
-	if !passed {
-		os.Exit(1)
-	}
-}
-
-func fail(err error) {
-	fmt.Fprintln(os.Stderr, "conformance:", err)
-	os.Exit(1)
+	return passed, nil
 }
