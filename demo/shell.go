@@ -13,21 +13,21 @@ import (
 // shell is the lab's shell, and can show what it runs.
 type shell struct{ *shop.Shell }
 
-// show prints a command, runs it, and prints what it says. The second result
-// is when it returned.
-func (s shell) show(ctx context.Context, args ...string) (time.Time, error) {
+// show prints a command, runs it, and prints what it says. It returns that, and
+// when the command returned.
+func (s shell) show(ctx context.Context, args ...string) (said string, returned time.Time, err error) {
 	fmt.Printf("\n  %s %s\n", bold("$"), bold(strings.Join(args, " ")))
 	cmd := s.Command(ctx, args[0], args[1:]...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
-	err := cmd.Run()
-	returned := time.Now()
+	err = cmd.Run()
+	returned = time.Now()
 	for _, line := range shorten(out.String()) {
 		for _, part := range wrap(line, 108) {
 			fmt.Println("  " + part)
 		}
 	}
-	return returned, err
+	return out.String(), returned, err
 }
 
 // shorten leaves out what a person does not need to read: Helm's notes, the
@@ -53,16 +53,20 @@ func shorten(out string) []string {
 
 // must shows a command that has to succeed.
 func (s shell) must(ctx context.Context, args ...string) error {
-	if _, err := s.show(ctx, args...); err != nil {
+	if _, _, err := s.show(ctx, args...); err != nil {
 		return fmt.Errorf("%s: %w", strings.Join(args, " "), err)
 	}
 	return nil
 }
 
-// refused shows a command that has to fail .
-func (s shell) refused(ctx context.Context, args ...string) error {
-	if _, err := s.show(ctx, args...); err == nil {
+// refused shows a command that has to fail, with this word in what it says.
+func (s shell) refused(ctx context.Context, word string, args ...string) error {
+	said, _, err := s.show(ctx, args...)
+	if err == nil {
 		return fmt.Errorf("%s: went through, and should have been refused", strings.Join(args, " "))
+	}
+	if !strings.Contains(said, word) {
+		return fmt.Errorf("%s: failed without a word of %q", strings.Join(args, " "), word)
 	}
 	return nil
 }

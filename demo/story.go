@@ -66,6 +66,9 @@ func (s *story) deployShop(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := shop.AwaitOpen(ctx, s.Shell, s.cluster, s.probe.Program); err != nil {
+		return err
+	}
 	return s.showTable(ctx)
 }
 
@@ -128,8 +131,8 @@ func (s *story) awaitRoles(ctx context.Context) error {
 func (s *story) mistakes(ctx context.Context) error {
 	heading(5, "Policies that open the data tier are refused, by what they would let reach what")
 	return errors.Join(
-		s.refused(ctx, "kubectl", "apply", "-f", "demo/changes/open-data-to-test.yaml"),
-		s.refused(ctx, "kubectl", "apply", "-f", "demo/changes/open-data-to-world.yaml"))
+		s.refused(ctx, "Guardrail data-tier-closed", "kubectl", "apply", "-f", "demo/changes/open-data-to-test.yaml"),
+		s.refused(ctx, "Guardrail data-tier-closed", "kubectl", "apply", "-f", "demo/changes/open-data-to-world.yaml"))
 }
 
 // soundChange measures, with a new connection every millisecond, how soon a
@@ -152,7 +155,7 @@ func (s *story) soundChange(ctx context.Context) error {
 	}
 	defer func() { _ = probe.Process.Kill(); _ = probe.Wait() }()
 	time.Sleep(time.Second) // let the probe be seen to fail first
-	returned, err := s.show(ctx, "kubectl", "apply", "-f", "demo/changes/backend-callback.yaml")
+	_, returned, err := s.show(ctx, "kubectl", "apply", "-f", "demo/changes/backend-callback.yaml")
 	if err != nil {
 		return err
 	}
@@ -195,7 +198,7 @@ func (s *story) forgeries(ctx context.Context) error {
 		}
 		say("the intruder tries %s: %s", a.Target, faint("no answer"))
 	}
-	return s.refused(ctx, "kubectl", "-n", "test", "label", "pod", pods[3].Pod, "--overwrite", "tierwall.io/tier-role=data")
+	return s.refused(ctx, "tierwall.io/tier-role", "kubectl", "-n", "test", "label", "pod", pods[3].Pod, "--overwrite", "tierwall.io/tier-role=data")
 }
 
 // chains shows how the kernel enforces it, for the data tier of prod.

@@ -74,16 +74,16 @@ func (f *fixture) run(t *testing.T, args ...string) string {
 	return out
 }
 
-// refused runs kubectl, which must fail and say all of the words.
+// refused runs kubectl, which must fail and print all of the words.
 func (f *fixture) refused(t *testing.T, words []string, args ...string) {
 	t.Helper()
-	_, err := f.Run(t.Context(), args...)
+	out, err := f.Command(t.Context(), args[0], args[1:]...).CombinedOutput()
 	if err == nil {
 		t.Fatalf("%s: went through, and should have been refused", strings.Join(args, " "))
 	}
 	for _, word := range words {
-		if !strings.Contains(err.Error(), word) {
-			t.Errorf("%s: refused without saying %q: %v", strings.Join(args, " "), word, err)
+		if !strings.Contains(string(out), word) {
+			t.Errorf("%s: refused without saying %q: %s", strings.Join(args, " "), word, out)
 		}
 	}
 }
@@ -95,6 +95,7 @@ func (f *fixture) deployShop(t *testing.T) {
 	for _, ns := range shop.Namespaces {
 		f.run(t, "kubectl", "-n", ns, "wait", "--for=condition=Available", "deployment", "--all", "--timeout=90s")
 	}
+	must(t, shop.AwaitOpen(t.Context(), f.Shell, f.lab, f.probe.Program))
 }
 
 // reach measures who reaches whom in the shop.

@@ -118,9 +118,9 @@ func inTiers(from, to shop.Workload) bool {
 }
 
 func openingDataIsRefused(t *testing.T, f *fixture) {
-	f.refused(t, []string{"open-data", "data", "test"}, "kubectl", "apply", "-f", "../../demo/changes/open-data-to-test.yaml")
-	f.refused(t, []string{"open-data", "data"}, "kubectl", "apply", "-f", "../../demo/changes/open-data-to-world.yaml")
-	f.refused(t, []string{"open-data"}, "kubectl", "apply", "--dry-run=server", "-f", "../../demo/changes/open-data-to-world.yaml")
+	f.refused(t, []string{"Guardrail data-tier-closed", "open-data", "test"}, "kubectl", "apply", "-f", "../../demo/changes/open-data-to-test.yaml")
+	f.refused(t, []string{"Guardrail data-tier-closed", "open-data"}, "kubectl", "apply", "-f", "../../demo/changes/open-data-to-world.yaml")
+	f.refused(t, []string{"Guardrail data-tier-closed"}, "kubectl", "apply", "--dry-run=server", "-f", "../../demo/changes/open-data-to-world.yaml")
 	f.wantReach(t, inTiers)
 }
 
@@ -178,14 +178,17 @@ func helmTest(t *testing.T, f *fixture) {
 func withoutWebhook(t *testing.T, f *fixture) {
 	f.run(t, "kubectl", "-n", systemNamespace, "scale", "deployment/tierwall-webhook", "--replicas=0")
 	f.run(t, "kubectl", "-n", systemNamespace, "wait", "pod", "-l", "app.kubernetes.io/component=webhook", "--for=delete", "--timeout=60s")
-	f.refused(t, []string{"webhook"}, "kubectl", "apply", "-f", "../../demo/changes/open-data-to-world.yaml")
+	f.refused(t, []string{"failed calling webhook"}, "kubectl", "apply", "-f", "../../demo/changes/open-data-to-world.yaml")
 	f.run(t, "kubectl", "apply", "-f", "testdata/probed.yaml")
 	f.run(t, "kubectl", "-n", "prod", "wait", "pod/probed", "--for=condition=Ready", "--timeout=60s")
 	backend := f.pod(t, "prod/backend")
-	f.refused(t, []string{"tierwall.io/tier-role"}, "kubectl", "-n", "prod", "label", "pod", backend.Pod, "--overwrite", "tierwall.io/tier-role=data")
+	f.refused(t, []string{"ValidatingAdmissionPolicy", "tierwall.io/tier-role"}, "kubectl", "-n", "prod", "label", "pod", backend.Pod, "--overwrite", "tierwall.io/tier-role=data")
 	f.run(t, "kubectl", "-n", "prod", "delete", "pod", "probed", "--wait=true")
 	f.wantReach(t, inTiers)
-	f.run(t, "kubectl", "-n", "kube-system", "create", "configmap", "still-works")
+	for _, exempt := range []string{"kube-system", systemNamespace} {
+		f.run(t, "kubectl", "-n", exempt, "apply", "-f", "testdata/unselecting.yaml")
+		f.run(t, "kubectl", "-n", exempt, "delete", "-f", "testdata/unselecting.yaml")
+	}
 	f.run(t, "kubectl", "-n", systemNamespace, "scale", "deployment/tierwall-webhook", "--replicas=2")
 	f.await(t, "deployment/tierwall-webhook")
 }

@@ -6,8 +6,10 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -98,6 +100,43 @@ func Measure(ctx context.Context, sh *Shell, c *cluster.Cluster, probe string, w
 		all[w.String()] = out[i]
 	}
 	return all, nil
+}
+
+// AwaitOpen waits until everyone in the shop reaches everyone, for ten seconds at
+// most. A pod that is ready may not have its IPv6 address for another one to two:
+// duplicate address detection (RFC 4862, section 5.4) is not part of readiness.
+func AwaitOpen(ctx context.Context, sh *Shell, c *cluster.Cluster, probe string) error {
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		workloads, err := Find(ctx, sh)
+		if err != nil {
+			return err
+		}
+		r, err := Measure(ctx, sh, c, probe, workloads)
+		if err != nil {
+			return err
+		}
+		closed := r.closed()
+		if len(closed) == 0 {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("nothing is isolated yet, and still there is no connection from %s", strings.Join(closed, ", "))
+		}
+	}
+}
+
+// closed are the pairs that did not reach each other.
+func (r Reachability) closed() []string {
+	var out []string
+	for from, targets := range r {
+		for target, reached := range targets {
+			if !reached {
+				out = append(out, from+" to "+target)
+			}
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 func reached(r io.Reader) map[string]bool {
