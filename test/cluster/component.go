@@ -5,6 +5,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -45,6 +47,8 @@ var components = []component{
 	}},
 	{Name: "kube-tools", Module: "kubernetes", Version: kubernetesVersion, Packages: map[string]string{
 		"kubectl": "k8s.io/kubernetes/cmd/kubectl",
+	}},
+	{Name: "agnhost", Module: "agnhost", Version: kubernetesVersion, Packages: map[string]string{
 		"agnhost": "k8s.io/kubernetes/test/images/agnhost",
 	}},
 	{Name: "coredns", Module: "coredns", Version: "v1.15.0", Packages: map[string]string{
@@ -55,13 +59,16 @@ var components = []component{
 	}},
 }
 
-// conformanceComponents are what the upstream e2e tests need besides.
+// conformanceComponents are what the upstream tests need besides.
 var conformanceComponents = []component{
 	{Name: "kube-e2e", Module: "kubernetes", Version: kubernetesVersion, Test: true, Packages: map[string]string{
 		"e2e.test": "k8s.io/kubernetes/test/e2e",
 	}},
 	{Name: "ginkgo", Module: "kubernetes", Version: kubernetesVersion, Packages: map[string]string{
 		"ginkgo": "github.com/onsi/ginkgo/v2/ginkgo",
+	}},
+	{Name: "cnp-conformance", Module: "network-policy-api", Version: "v0.2.0", Test: true, Packages: map[string]string{
+		"cnp-conformance.test": "sigs.k8s.io/network-policy-api/conformance",
 	}},
 }
 
@@ -85,12 +92,8 @@ func (c component) dir(source string) (string, error) {
 		return "", err
 	}
 	sum := sha256.New()
-	for _, file := range []string{"go.mod", "go.sum"} {
-		text, err := os.ReadFile(filepath.Join(source, file))
-		if err != nil {
-			return "", fmt.Errorf("component %s: %w", c.Name, err)
-		}
-		sum.Write(text)
+	if err := hashSource(sum, source); err != nil {
+		return "", fmt.Errorf("component %s: %w", c.Name, err)
 	}
 	fmt.Fprintln(sum, c.flags(), c.Packages, c.Test, runtime.GOARCH)
 	toolchain, err := goEnv()
@@ -100,6 +103,28 @@ func (c component) dir(source string) (string, error) {
 	fmt.Fprintln(sum, toolchain.version)
 	key := hex.EncodeToString(sum.Sum(nil))[:12]
 	return filepath.Join(cache, fmt.Sprintf("%s-%s-%s", c.Name, c.Version, key)), nil
+}
+
+// hashSource hashes what is below a directory, but tests: go.mod, go.sum, and
+// perhaps modules that take the place of others.
+func hashSource(sum io.Writer, dir string) error {
+	return filepath.WalkDir(dir, func(file string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() && entry.Name() == "testdata" {
+			return fs.SkipDir
+		}
+		if entry.IsDir() || strings.HasSuffix(file, "_test.go") {
+			return nil
+		}
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		_, err = sum.Write(text)
+		return err
+	})
 }
 
 // toolchain is what the go command says about itself and where it is.

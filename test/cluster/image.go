@@ -39,11 +39,15 @@ func labImages(ctx context.Context, log io.Writer, programs binaries) ([]string,
 	if err != nil {
 		return nil, err
 	}
+	agnhost, err := agnhostImage(ctx, cache, AgnhostImage, programs["agnhost"])
+	if err != nil {
+		return nil, err
+	}
 	var archives []string
 	for _, image := range []images.Image{
 		oneProgram(pauseImage, "/pause", pause),
 		oneProgram(coreDNSImage, "/coredns", programs["coredns"]),
-		oneProgram(AgnhostImage, "/agnhost", programs["agnhost"]),
+		agnhost,
 		busybox,
 	} {
 		archive, err := pack(cache, log, image)
@@ -63,6 +67,38 @@ func oneProgram(ref, path, program string) images.Image {
 		Env:        []string{"PATH=/"},
 		Layers:     []images.Layer{{path: images.Program(program), "/tmp": images.Dir(os.ModeSticky | 0o777)}},
 	}
+}
+
+// AgnhostArchive packs the lab's agnhost under another name, unless it is packed
+// already, and returns the path of the archive. Agnhost must have been built:
+// see [Build].
+func AgnhostArchive(ctx context.Context, log io.Writer, ref string) (string, error) {
+	cache, err := images.CacheDir()
+	if err != nil {
+		return "", err
+	}
+	program, err := Program("agnhost")
+	if err != nil {
+		return "", err
+	}
+	image, err := agnhostImage(ctx, cache, ref, program)
+	if err != nil {
+		return "", err
+	}
+	return pack(cache, log, image)
+}
+
+// agnhostImage has agnhost with bash, which tests start it by.
+func agnhostImage(ctx context.Context, cache, ref, program string) (images.Image, error) {
+	bash, err := images.Userland{Packages: []string{"bash"}, Files: []string{"/usr/bin/bash"}}.Layer(ctx, cache)
+	if err != nil {
+		return images.Image{}, err
+	}
+	image := oneProgram(ref, "/agnhost", program)
+	image.Env = []string{"PATH=/:/bin"}
+	image.Layers = append([]images.Layer{bash}, image.Layers...)
+	image.Cmd = []string{"pause"}
+	return image, nil
 }
 
 // busyboxImage is a busybox that is linked dynamically: the static one cannot
