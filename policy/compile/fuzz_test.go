@@ -49,8 +49,9 @@ func FuzzCompile(f *testing.F) {
 		program, problems := compile.Compile(s, "")
 		flows := generate.Flows(generate.NewRand(seed), s, 100)
 		allowed := decisions(program, flows)
+		objects := generate.Objects(generate.NewRand(seed), s)
 		for i, flow := range flows {
-			if allowed[i] != (oracle.Decide(s, flow) == policy.Allow) {
+			if allowed[i] != (oracle.Decide(objects, flow) == policy.Allow) {
 				t.Fatalf("%+v: allowed is %v, against the API text\n%s", flow, allowed[i], program)
 			}
 		}

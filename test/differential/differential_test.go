@@ -1,22 +1,32 @@
-// Package differential compares the compiler and the evaluator with the naive oracle, on
+// Package differential compares everything that says what becomes of a flow: the naive
+// oracle, the compiler with the evaluator, and the rendered rules with an interpreter, on
 // random clusters, policies and flows.
 //
-// TIERWALL_CLUSTERS and TIERWALL_SEED set how many clusters are made, and the first seed.
+// TIERWALL_CLUSTERS and TIERWALL_SEED set how many clusters are made, and the first seed;
+// TIERWALL_FLOWS how many flows are tried in each. What disagrees is made as small as it
+// can be before it is shown.
 package differential
 
 import (
 	"os"
+	"runtime"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"testing"
+
+	"sigs.k8s.io/yaml"
 
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/compile"
-	"github.com/tierwall/tierwall/policy/eval"
 	"github.com/tierwall/tierwall/test/generate"
 	"github.com/tierwall/tierwall/test/oracle"
 )
 
-const flowsPerCluster = 120
+const (
+	standardClusters = 1000
+	flowsPerCluster  = 120
+)
 
 func setting(t *testing.T, name string, standard uint64) uint64 {
 	t.Helper()
@@ -42,23 +52,72 @@ func forEachCluster(t *testing.T, standard uint64, check func(t *testing.T, seed
 	}
 }
 
-func TestTheProgramDecidesAsTheAPITextSays(t *testing.T) {
-	seen := map[policy.Verdict]int{}
-	tiers := map[policy.TierName]int{}
-	forEachCluster(t, 1000, func(t *testing.T, seed uint64, s *compile.Snapshot) {
-		program, _ := compile.Compile(s, "")
-		e := eval.New(program)
-		for _, f := range generate.Flows(generate.NewRand(seed), s, flowsPerCluster) {
-			got := e.Decide(f)
-			egress, ingress := oracle.Egress(s, f), oracle.Ingress(s, f)
-			if got.Egress.Verdict != egress || got.Ingress.Verdict != ingress || got.Verdict != oracle.Decide(s, f) {
-				t.Errorf("seed %d: %+v:\ndecided %+v\nwant egress %s, ingress %s\n%s", seed, f, got, egress, ingress, program)
-				return
-			}
-			seen[got.Verdict]++
-			tiers[got.Egress.Tier]++
-			tiers[got.Ingress.Tier]++
+// trial is a cluster, and flows in it.
+type trial struct {
+	Cluster *oracle.Cluster
+	Flows   []policy.Flow
+}
+
+func newTrial(seed uint64, size generate.Size, flows int) *trial {
+	r := generate.NewRand(seed)
+	s := generate.Cluster(r, size)
+	return &trial{generate.Objects(r, s), generate.Flows(r, s, flows)}
+}
+
+// run judges all flows until one is judged differently.
+func (c *trial) run(saw func(policy.Flow, opinion)) (disagreement string) {
+	j, err := newJudges(c.Cluster)
+	if err != nil {
+		return "renderer: " + err.Error()
+	}
+	for _, f := range c.Flows {
+		o, disagreement := j.judge(f)
+		if disagreement != "" {
+			return disagreement
 		}
-	})
-	t.Logf("verdicts %v, tiers %v", seen, tiers)
+		saw(f, o)
+	}
+	return ""
+}
+
+func TestAllJudgesAgreeOnEveryFlow(t *testing.T) {
+	first, n := setting(t, "TIERWALL_SEED", 1), setting(t, "TIERWALL_CLUSTERS", standardClusters)
+	flows := int(setting(t, "TIERWALL_FLOWS", flowsPerCluster))
+	t.Logf("seeds %d to %d", first, first+n-1)
+	seen := newCoverage()
+	var next, judged atomic.Uint64
+	var workers sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		workers.Go(func() {
+			for seed := first + next.Add(1) - 1; seed < first+n && !t.Failed(); seed = first + next.Add(1) - 1 {
+				c := newTrial(seed, generate.Crowded, flows)
+				disagreement := c.run(func(f policy.Flow, o opinion) {
+					judged.Add(1)
+					seen.note(c.Cluster, f, o)
+				})
+				if disagreement != "" {
+					t.Errorf("seed %d: %s\nrun again with TIERWALL_CLUSTERS=1 TIERWALL_SEED=%d", seed, disagreement, seed)
+					report(t, c, disagreement)
+				}
+			}
+		})
+	}
+	workers.Wait()
+	t.Logf("%d flows in %d clusters\n%s", judged.Load(), n, seen)
+	if n >= standardClusters && !t.Failed() {
+		for _, bias := range seen.missing() {
+			t.Errorf("no flow was about %q", bias)
+		}
+	}
+}
+
+// report shows the smallest part of the trial that is still judged differently by the same judge.
+func report(t *testing.T, c *trial, disagreement string) {
+	t.Helper()
+	c.shrink(who(disagreement))
+	text, err := yaml.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Errorf("shrunk to:\n%s\n%s", text, c.run(func(policy.Flow, opinion) {}))
 }

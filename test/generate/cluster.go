@@ -29,6 +29,10 @@ type Size struct {
 // Small is a size at which every combination of objects still meets often.
 var Small = Size{Nodes: 3, Pods: 14, NetworkPolicies: 7, ClusterNetworkPolicies: 4, TierRoles: 3}
 
+// Crowded is a size at which most flows are decided by policies, and several of them
+// want the same flow.
+var Crowded = Size{Nodes: 3, Pods: 14, NetworkPolicies: 14, ClusterNetworkPolicies: 9, TierRoles: 3}
+
 // NewRand is the source of the seed.
 func NewRand(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 0)) }
 
@@ -111,6 +115,9 @@ func (g *generator) node(i int) *compile.Node {
 	if g.chance(2) {
 		n.Labels = map[string]string{"pool": pick(g.Rand, "a", "b")}
 	}
+	if g.chance(3) { // a bridge of its pods' network
+		n.Addrs = append(n.Addrs, n.PodCIDRs[0].Addr().Next(), n.PodCIDRs[1].Addr().Next())
+	}
 	return n
 }
 
@@ -141,13 +148,24 @@ func (g *generator) pod(i int) *compile.Pod {
 	case g.chance(15): // no address yet
 	case g.chance(20):
 		p.Addrs = []netip.Addr{netip.AddrFrom16(v4.As16()), v6} // IPv4-mapped
-	case i > 0 && g.chance(5): // the address of another, which was on the same node
-		other := g.snapshot.Pods[g.IntN(i)]
-		p.Node, p.Addrs = other.Node, other.Addrs
+	case g.reused(p): // the address of another, which was on the same node
 	default:
 		p.Addrs = []netip.Addr{v4, v6}
 	}
 	return p
+}
+
+// reused gives a pod the node and the addresses of one that there was before.
+func (g *generator) reused(p *compile.Pod) bool {
+	if len(g.snapshot.Pods) == 0 || !g.chance(5) {
+		return false
+	}
+	other := pick(g.Rand, g.snapshot.Pods...)
+	if other.HostNetwork { // its address is the node's
+		return false
+	}
+	p.Node, p.Addrs = other.Node, other.Addrs
+	return true
 }
 
 func (g *generator) podLabels() map[string]string {

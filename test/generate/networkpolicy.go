@@ -14,7 +14,11 @@ func (g *generator) peers() []networkingv1.NetworkPolicyPeer {
 	}
 	var out []networkingv1.NetworkPolicyPeer
 	for range 1 + g.IntN(2) {
-		out = append(out, g.peer())
+		p := g.peer()
+		out = append(out, p)
+		if p.IPBlock != nil && len(p.IPBlock.Except) > 0 && g.chance(2) { // given back
+			out = append(out, networkingv1.NetworkPolicyPeer{IPBlock: &networkingv1.IPBlock{CIDR: p.IPBlock.Except[0]}})
+		}
 	}
 	return out
 }
@@ -48,9 +52,13 @@ var blocks = []string{
 func (g *generator) ipBlock() *networkingv1.IPBlock {
 	b := &networkingv1.IPBlock{CIDR: pick(g.Rand, blocks...)}
 	cidr := netip.MustParsePrefix(b.CIDR)
-	for range g.IntN(3) {
-		if except, ok := g.within(cidr); ok {
+	outer := cidr
+	for range g.IntN(4) {
+		if except, ok := g.within(outer); ok {
 			b.Except = append(b.Except, except.String())
+			if g.chance(2) { // the next within this one
+				outer = except.Masked()
+			}
 		}
 	}
 	if g.broken() {

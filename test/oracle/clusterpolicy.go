@@ -1,20 +1,22 @@
 package oracle
 
 import (
+	"fmt"
 	"net/netip"
+	"slices"
 	"sort"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
 
 	"github.com/tierwall/tierwall/policy"
-	"github.com/tierwall/tierwall/policy/compile"
 )
 
 // clusterTier asks the policies of the tier by priority, then name, and their rules as they
 // are written. It is Pass where no rule matches.
-func clusterTier(s *compile.Snapshot, f policy.Flow, d policy.Direction, own *compile.Pod, tier policyv1alpha2.Tier) policy.Verdict {
-	policies := append([]*policyv1alpha2.ClusterNetworkPolicy(nil), s.ClusterNetworkPolicies...)
+func clusterTier(c *Cluster, f policy.Flow, d policy.Direction, own *corev1.Pod, tier policy.TierName) Answer {
+	policies := slices.Clone(c.ClusterNetworkPolicies)
 	sort.Slice(policies, func(i, j int) bool {
 		if policies[i].Spec.Priority != policies[j].Spec.Priority {
 			return policies[i].Spec.Priority < policies[j].Spec.Priority
@@ -22,11 +24,11 @@ func clusterTier(s *compile.Snapshot, f policy.Flow, d policy.Direction, own *co
 		return policies[i].Name < policies[j].Name
 	})
 	for _, p := range policies {
-		if tierOf(p) != tier || !mayApply(s, p, own) {
+		if tierOf(p) != tier || !mayApply(c, p, own) {
 			continue
 		}
-		for _, r := range rulesOf(p, d) {
-			verdict, matched := ruleVerdict(s, r, f, d)
+		for i, r := range rulesOf(p, d) {
+			verdict, matched := ruleVerdict(c, r, f, d)
 			if !matched {
 				continue
 			}
@@ -34,20 +36,21 @@ func clusterTier(s *compile.Snapshot, f policy.Flow, d policy.Direction, own *co
 				if verdict == policy.Allow {
 					continue
 				}
-				return policy.Deny
+				verdict = policy.Deny
 			}
-			return verdict
+			id := ruleID("ClusterNetworkPolicy", p, fmt.Sprintf("/spec/%s/%d", d, i))
+			return Answer{Verdict: verdict, Tier: tier, Rules: []policy.RuleID{id}}
 		}
 	}
-	return policy.Pass
+	return Answer{Verdict: policy.Pass}
 }
 
 // tierOf is the policy's tier; a policy of a tier that is not known may belong to the first.
-func tierOf(p *policyv1alpha2.ClusterNetworkPolicy) policyv1alpha2.Tier {
+func tierOf(p *policyv1alpha2.ClusterNetworkPolicy) policy.TierName {
 	if p.Spec.Tier == "Baseline" {
-		return "Baseline"
+		return policy.BaselineTier
 	}
-	return "Admin"
+	return policy.AdminTier
 }
 
 // sound says whether it is clear which pods the policy is for, and where it stands in the order.
@@ -59,26 +62,26 @@ func sound(p *policyv1alpha2.ClusterNetworkPolicy) bool {
 func subjectUnderstood(p *policyv1alpha2.ClusterNetworkPolicy) bool {
 	sub := p.Spec.Subject
 	if sub.Namespaces != nil && sub.Pods == nil {
-		return understood(sub.Namespaces, "")
+		return understood(sub.Namespaces)
 	}
 	if sub.Pods != nil && sub.Namespaces == nil {
-		return understood(&sub.Pods.NamespaceSelector, "") && understood(&sub.Pods.PodSelector, "")
+		return understood(&sub.Pods.NamespaceSelector) && understood(&sub.Pods.PodSelector)
 	}
 	return false
 }
 
 // mayApply says whether the pod is a subject, as far as the subject can be understood.
-func mayApply(s *compile.Snapshot, p *policyv1alpha2.ClusterNetworkPolicy, own *compile.Pod) bool {
+func mayApply(c *Cluster, p *policyv1alpha2.ClusterNetworkPolicy, own *corev1.Pod) bool {
 	sub := p.Spec.Subject
 	if (sub.Namespaces == nil) == (sub.Pods == nil) {
 		return true
 	}
-	nsLabels := namespaceLabels(s, own.Namespace)
+	nsLabels := namespaceLabels(c, own.Namespace)
 	if sub.Namespaces != nil {
-		return !understood(sub.Namespaces, "") || selects(sub.Namespaces, nsLabels)
+		return !understood(sub.Namespaces) || selects(sub.Namespaces, nsLabels)
 	}
-	inNamespace := !understood(&sub.Pods.NamespaceSelector, "") || selects(&sub.Pods.NamespaceSelector, nsLabels)
-	isPod := !understood(&sub.Pods.PodSelector, "") || selects(&sub.Pods.PodSelector, podLabels(s, own))
+	inNamespace := !understood(&sub.Pods.NamespaceSelector) || selects(&sub.Pods.NamespaceSelector, nsLabels)
+	isPod := !understood(&sub.Pods.PodSelector) || selects(&sub.Pods.PodSelector, podLabels(c, own))
 	return inNamespace && isPod
 }
 
@@ -98,11 +101,11 @@ func rulesOf(p *policyv1alpha2.ClusterNetworkPolicy, d policy.Direction) []clust
 		return out
 	}
 	for _, r := range p.Spec.Ingress {
-		c := clusterRule{action: r.Action, protocols: r.Protocols}
+		rule := clusterRule{action: r.Action, protocols: r.Protocols}
 		for _, from := range r.From {
-			c.peers = append(c.peers, policyv1alpha2.ClusterNetworkPolicyEgressPeer{Namespaces: from.Namespaces, Pods: from.Pods})
+			rule.peers = append(rule.peers, policyv1alpha2.ClusterNetworkPolicyEgressPeer{Namespaces: from.Namespaces, Pods: from.Pods})
 		}
-		out = append(out, c)
+		out = append(out, rule)
 	}
 	return out
 }
@@ -110,17 +113,17 @@ func rulesOf(p *policyv1alpha2.ClusterNetworkPolicy, d policy.Direction) []clust
 // ruleVerdict is what the rule says of the flow, if it matches. `For "Accept" rules, "fail
 // closed" means: "treat the rule as matching no traffic". For "Deny" and "Pass" rules,
 // "fail closed" means: "treat the rule as a 'Deny all' rule".`
-func ruleVerdict(s *compile.Snapshot, r clusterRule, f policy.Flow, d policy.Direction) (policy.Verdict, bool) {
+func ruleVerdict(c *Cluster, r clusterRule, f policy.Flow, d policy.Direction) (policy.Verdict, bool) {
 	if !ruleUnderstood(r) {
 		return policy.Deny, r.action != "Accept"
 	}
 	inPeers := false
 	for _, p := range r.peers {
-		inPeers = inPeers || isClusterPeer(s, p, peer(f, d))
+		inPeers = inPeers || isClusterPeer(c, p, peer(f, d))
 	}
 	inProtocols := len(r.protocols) == 0
 	for _, p := range r.protocols {
-		inProtocols = inProtocols || isProtocol(s, p, f)
+		inProtocols = inProtocols || isProtocol(c, p, f)
 	}
 	switch r.action {
 	case "Accept":
@@ -155,15 +158,15 @@ func peerUnderstood(p policyv1alpha2.ClusterNetworkPolicyEgressPeer) bool {
 	fields, ok := 0, true
 	if p.Namespaces != nil {
 		fields++
-		ok = ok && understood(p.Namespaces, "")
+		ok = ok && understood(p.Namespaces)
 	}
 	if p.Pods != nil {
 		fields++
-		ok = ok && understood(&p.Pods.NamespaceSelector, "") && understood(&p.Pods.PodSelector, "")
+		ok = ok && understood(&p.Pods.NamespaceSelector) && understood(&p.Pods.PodSelector)
 	}
 	if p.Nodes != nil {
 		fields++
-		ok = ok && understood(p.Nodes, "")
+		ok = ok && understood(p.Nodes)
 	}
 	if len(p.Networks) > 0 {
 		fields++
@@ -175,30 +178,28 @@ func peerUnderstood(p policyv1alpha2.ClusterNetworkPolicyEgressPeer) bool {
 	return ok && fields == 1 && len(p.DomainNames) == 0
 }
 
-func isClusterPeer(s *compile.Snapshot, p policyv1alpha2.ClusterNetworkPolicyEgressPeer, a netip.Addr) bool {
+func isClusterPeer(c *Cluster, p policyv1alpha2.ClusterNetworkPolicyEgressPeer, a netip.Addr) bool {
 	for _, n := range p.Networks {
 		if block, _ := cidr(string(n)); block.Contains(a) {
 			return true
 		}
 	}
 	if p.Nodes != nil {
-		for _, n := range s.Nodes {
-			for _, own := range n.Addrs {
-				if own == a && selects(p.Nodes, n.Labels) {
-					return true
-				}
+		for _, n := range c.Nodes {
+			if has(n, a) && selects(p.Nodes, n.Labels) {
+				return true
 			}
 		}
 	}
-	pod := PodAt(s, a)
+	pod := PodAt(c, a)
 	if pod == nil {
 		return false
 	}
 	if p.Namespaces != nil {
-		return selects(p.Namespaces, namespaceLabels(s, pod.Namespace))
+		return selects(p.Namespaces, namespaceLabels(c, pod.Namespace))
 	}
-	return p.Pods != nil && selects(&p.Pods.NamespaceSelector, namespaceLabels(s, pod.Namespace)) &&
-		selects(&p.Pods.PodSelector, podLabels(s, pod))
+	return p.Pods != nil && selects(&p.Pods.NamespaceSelector, namespaceLabels(c, pod.Namespace)) &&
+		selects(&p.Pods.PodSelector, podLabels(c, pod))
 }
 
 // port is the protocol and the range of a match that is not by name.
@@ -238,9 +239,9 @@ func protocolUnderstood(p policyv1alpha2.ClusterNetworkPolicyProtocol) bool {
 	return match.Range.Start >= 1 && match.Range.Start < match.Range.End && match.Range.End <= 65535
 }
 
-func isProtocol(s *compile.Snapshot, p policyv1alpha2.ClusterNetworkPolicyProtocol, f policy.Flow) bool {
+func isProtocol(c *Cluster, p policyv1alpha2.ClusterNetworkPolicyProtocol, f policy.Flow) bool {
 	if p.DestinationNamedPort != "" {
-		return hasNamedPort(s, f, p.DestinationNamedPort)
+		return hasNamedPort(c, f, p.DestinationNamedPort)
 	}
 	protocol, match := port(p)
 	if protocol != f.Protocol {

@@ -1,47 +1,46 @@
 package oracle
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/tierwall/tierwall/policy"
-	"github.com/tierwall/tierwall/policy/compile"
 )
 
 // networkPolicies is Allow if a policy that selects the pod for this direction allows the
 // flow, Deny if some select it and none allows, and Pass if none selects it.
-func networkPolicies(s *compile.Snapshot, f policy.Flow, d policy.Direction, own *compile.Pod) policy.Verdict {
-	verdict := policy.Pass
-	for _, np := range s.NetworkPolicies {
+func networkPolicies(c *Cluster, f policy.Flow, d policy.Direction, own *corev1.Pod) Answer {
+	var isolating, allowing []policy.RuleID
+	for _, np := range c.NetworkPolicies {
 		if np.Namespace != own.Namespace || !affects(np, d) {
 			continue
 		}
-		if !understood(&np.Spec.PodSelector, "") {
-			verdict = keepAllow(verdict) // it may mean any pod of the namespace
+		if sound := understood(&np.Spec.PodSelector); sound && !selects(&np.Spec.PodSelector, podLabels(c, own)) {
 			continue
+		} else if sound { // else it may mean any pod of the namespace, and allows none
+			allowing = append(allowing, allows(c, np, f, d)...)
 		}
-		if !selects(&np.Spec.PodSelector, podLabels(s, own)) {
-			continue
-		}
-		verdict = keepAllow(verdict)
-		if allows(s, np, f, d) {
-			verdict = policy.Allow
-		}
+		isolating = append(isolating, ruleID("NetworkPolicy", np, "/spec/"+d.String()))
 	}
-	return verdict
+	switch {
+	case len(allowing) > 0:
+		return Answer{Verdict: policy.Allow, Tier: policy.NetworkPolicyTier, Rules: allowing}
+	case len(isolating) > 0:
+		return Answer{Verdict: policy.Deny, Tier: policy.NetworkPolicyTier, Rules: isolating}
+	default:
+		return Answer{Verdict: policy.Pass}
+	}
 }
 
-// keepAllow is what becomes of a verdict when one more policy isolates.
-func keepAllow(v policy.Verdict) policy.Verdict {
-	if v == policy.Allow {
-		return policy.Allow
-	}
-	return policy.Deny
+func ruleID(kind string, object metav1.Object, field string) policy.RuleID {
+	return policy.RuleID{Kind: kind, Namespace: object.GetNamespace(), Name: object.GetName(), Field: field}
 }
 
 // affects says whether the policy isolates in the direction. "If this field is not specified,
@@ -68,63 +67,65 @@ func names(np *networkingv1.NetworkPolicy, d policy.Direction) bool {
 	return slices.Contains(np.Spec.PolicyTypes, want)
 }
 
-func allows(s *compile.Snapshot, np *networkingv1.NetworkPolicy, f policy.Flow, d policy.Direction) bool {
+// allows are the rules of the policy that allow the flow.
+func allows(c *Cluster, np *networkingv1.NetworkPolicy, f policy.Flow, d policy.Direction) []policy.RuleID {
+	var rules []policy.RuleID
 	if len(np.Spec.PolicyTypes) > 0 && !names(np, d) {
-		return false
+		return nil
 	}
 	if d == policy.Ingress {
-		for _, r := range np.Spec.Ingress {
-			if anyPeer(s, np, r.From, f.Source) && anyPort(s, r.Ports, f) {
-				return true
+		for i, r := range np.Spec.Ingress {
+			if anyPeer(c, np, r.From, f.Source) && anyPort(c, r.Ports, f) {
+				rules = append(rules, ruleID("NetworkPolicy", np, fmt.Sprintf("/spec/ingress/%d", i)))
 			}
 		}
-		return false
+		return rules
 	}
-	for _, r := range np.Spec.Egress {
-		if anyPeer(s, np, r.To, f.Destination) && anyPort(s, r.Ports, f) {
-			return true
+	for i, r := range np.Spec.Egress {
+		if anyPeer(c, np, r.To, f.Destination) && anyPort(c, r.Ports, f) {
+			rules = append(rules, ruleID("NetworkPolicy", np, fmt.Sprintf("/spec/egress/%d", i)))
 		}
 	}
-	return false
+	return rules
 }
 
 // anyPeer: "If this field is empty or missing, this rule matches all sources."
-func anyPeer(s *compile.Snapshot, np *networkingv1.NetworkPolicy, peers []networkingv1.NetworkPolicyPeer, a netip.Addr) bool {
+func anyPeer(c *Cluster, np *networkingv1.NetworkPolicy, peers []networkingv1.NetworkPolicyPeer, a netip.Addr) bool {
 	if len(peers) == 0 {
 		return true
 	}
 	for _, p := range peers {
-		if isPeer(s, np, p, a) {
+		if isPeer(c, np, p, a) {
 			return true
 		}
 	}
 	return false
 }
 
-func isPeer(s *compile.Snapshot, np *networkingv1.NetworkPolicy, p networkingv1.NetworkPolicyPeer, a netip.Addr) bool {
+func isPeer(c *Cluster, np *networkingv1.NetworkPolicy, p networkingv1.NetworkPolicyPeer, a netip.Addr) bool {
 	if p.IPBlock != nil {
 		return p.PodSelector == nil && p.NamespaceSelector == nil && inBlock(p.IPBlock, a)
 	}
 	if p.PodSelector == nil && p.NamespaceSelector == nil {
 		return false
 	}
-	if p.PodSelector != nil && !understood(p.PodSelector, "") {
+	if p.PodSelector != nil && !understood(p.PodSelector) {
 		return false
 	}
-	if p.NamespaceSelector != nil && !understood(p.NamespaceSelector, "") {
+	if p.NamespaceSelector != nil && !understood(p.NamespaceSelector) {
 		return false
 	}
-	pod := PodAt(s, a)
+	pod := PodAt(c, a)
 	if pod == nil {
 		return false
 	}
 	if p.NamespaceSelector == nil && pod.Namespace != np.Namespace {
 		return false
 	}
-	if p.NamespaceSelector != nil && !selects(p.NamespaceSelector, namespaceLabels(s, pod.Namespace)) {
+	if p.NamespaceSelector != nil && !selects(p.NamespaceSelector, namespaceLabels(c, pod.Namespace)) {
 		return false
 	}
-	return p.PodSelector == nil || selects(p.PodSelector, podLabels(s, pod))
+	return p.PodSelector == nil || selects(p.PodSelector, podLabels(c, pod))
 }
 
 // inBlock: "Except values will be rejected if they are outside the cidr range."
@@ -145,19 +146,19 @@ func inBlock(b *networkingv1.IPBlock, a netip.Addr) bool {
 }
 
 // anyPort: "If this field is empty or missing, this rule matches all ports."
-func anyPort(s *compile.Snapshot, ports []networkingv1.NetworkPolicyPort, f policy.Flow) bool {
+func anyPort(c *Cluster, ports []networkingv1.NetworkPolicyPort, f policy.Flow) bool {
 	if len(ports) == 0 {
 		return true
 	}
 	for _, p := range ports {
-		if isPort(s, p, f) {
+		if isPort(c, p, f) {
 			return true
 		}
 	}
 	return false
 }
 
-func isPort(s *compile.Snapshot, p networkingv1.NetworkPolicyPort, f policy.Flow) bool {
+func isPort(c *Cluster, p networkingv1.NetworkPolicyPort, f policy.Flow) bool {
 	protocol := corev1.ProtocolTCP // "If not specified, this field defaults to TCP."
 	if p.Protocol != nil {
 		protocol = *p.Protocol
@@ -169,7 +170,7 @@ func isPort(s *compile.Snapshot, p networkingv1.NetworkPolicyPort, f policy.Flow
 		return p.EndPort == nil // "This field cannot be defined if the port field is not defined"
 	}
 	if p.Port.Type == intstr.String {
-		return p.EndPort == nil && len(validation.IsValidPortName(p.Port.StrVal)) == 0 && hasNamedPort(s, f, p.Port.StrVal)
+		return p.EndPort == nil && len(validation.IsValidPortName(p.Port.StrVal)) == 0 && hasNamedPort(c, f, p.Port.StrVal)
 	}
 	first, last := p.Port.IntVal, p.Port.IntVal
 	if p.EndPort != nil {
@@ -182,15 +183,28 @@ func isPort(s *compile.Snapshot, p networkingv1.NetworkPolicyPort, f policy.Flow
 }
 
 // hasNamedPort says whether the destination is a pod with a container port of the name that
-// is the flow's.
-func hasNamedPort(s *compile.Snapshot, f policy.Flow, name string) bool {
-	pod := PodAt(s, f.Destination)
+// is the flow's. Init containers have ended when the others run, but for those that
+// restart always (KEP-753, sidecar containers).
+func hasNamedPort(c *Cluster, f policy.Flow, name string) bool {
+	pod := PodAt(c, f.Destination)
 	if pod == nil {
 		return false
 	}
-	for _, port := range pod.Ports {
-		if port.Name == name && port.Protocol == f.Protocol && port.Port == f.DestinationPort {
-			return true
+	running := slices.Clone(pod.Spec.Containers)
+	for _, init := range pod.Spec.InitContainers {
+		if init.RestartPolicy != nil && *init.RestartPolicy == "Always" {
+			running = append(running, init)
+		}
+	}
+	for _, container := range running {
+		for _, port := range container.Ports {
+			protocol := port.Protocol
+			if protocol == "" {
+				protocol = "TCP" // "Defaults to TCP."
+			}
+			if port.Name == name && string(protocol) == f.Protocol.String() && port.ContainerPort == int32(f.DestinationPort) {
+				return true
+			}
 		}
 	}
 	return false

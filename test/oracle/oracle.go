@@ -1,139 +1,135 @@
 // Package oracle says what policies do to a flow, read naively from the text of the
-// APIs, object by object and flow by flow. It is slow and obvious, and shares no code with
-// the compiler, the evaluator or the computation of roles, so that a comparison of them with
-// it means something.
+// APIs, object by object and flow by flow. It works on the objects as the API server shows
+// them, is slow and obvious, and shares no code with what reads, compiles or
+// evaluates them, so that a comparison with it means something.
 package oracle
 
 import (
 	"net/netip"
 	"slices"
-	"strings"
 
-	"k8s.io/apimachinery/pkg/labels"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/tierwall/tierwall/policy"
-	"github.com/tierwall/tierwall/policy/compile"
 )
+
+// Answer is the verdict of one side of a flow, and what led to it.
+type Answer struct {
+	Verdict policy.Verdict
+	// Tier is the tier that decided; empty where no pod is judged.
+	Tier policy.TierName
+	// Rules are those that decided: the first of a ClusterNetworkPolicy that matches, every
+	// rule of NetworkPolicies that allows, or the isolating policies themselves if none does.
+	Rules []policy.RuleID
+	// Passed are the rules that left the decision to a later tier.
+	Passed []policy.RuleID
+}
 
 // Decide is the verdict on a flow: the egress of its source and the ingress of its
 // destination must both allow it.
-func Decide(s *compile.Snapshot, f policy.Flow) policy.Verdict {
-	if Egress(s, f) == policy.Allow && Ingress(s, f) == policy.Allow {
+func Decide(c *Cluster, f policy.Flow) policy.Verdict {
+	if Egress(c, f) == policy.Allow && Ingress(c, f) == policy.Allow {
 		return policy.Allow
 	}
 	return policy.Deny
 }
 
 // Egress is the verdict of the source's side of the flow.
-func Egress(s *compile.Snapshot, f policy.Flow) policy.Verdict {
-	if toItself(s, f) {
-		return policy.Allow
-	}
-	source := PodAt(s, f.Source)
-	if source == nil {
-		return notAPod(s, f.Source)
-	}
-	return judge(s, f, policy.Egress, source)
-}
+func Egress(c *Cluster, f policy.Flow) policy.Verdict { return ExplainEgress(c, f).Verdict }
 
 // Ingress is the verdict of the destination's side of the flow.
-func Ingress(s *compile.Snapshot, f policy.Flow) policy.Verdict {
-	if toItself(s, f) {
-		return policy.Allow
+func Ingress(c *Cluster, f policy.Flow) policy.Verdict { return ExplainIngress(c, f).Verdict }
+
+// ExplainEgress is the verdict of the source's side of the flow, with what led to it.
+func ExplainEgress(c *Cluster, f policy.Flow) Answer {
+	if neverJudged(c, f) {
+		return Answer{Verdict: policy.Allow}
 	}
-	destination := PodAt(s, f.Destination)
-	for _, n := range s.Nodes { // a node reaches its own pods
-		if !slices.Contains(n.Addrs, f.Source) {
+	source := PodAt(c, f.Source)
+	if source == nil {
+		return Answer{Verdict: notAPod(c, f.Source)}
+	}
+	return judge(c, f, policy.Egress, source)
+}
+
+// ExplainIngress is the verdict of the destination's side of the flow, with what led to it.
+func ExplainIngress(c *Cluster, f policy.Flow) Answer {
+	if neverJudged(c, f) {
+		return Answer{Verdict: policy.Allow}
+	}
+	destination := PodAt(c, f.Destination)
+	for _, n := range c.Nodes { // a node reaches its own pods
+		if !has(n, f.Source) {
 			continue
 		}
-		if destination != nil && destination.Node == n.Name {
-			return policy.Allow
+		if destination != nil && destination.Spec.NodeName == n.Name {
+			return Answer{Verdict: policy.Allow}
 		}
 		if destination == nil && inPodNetwork(n, f.Destination) {
-			return policy.Allow
+			return Answer{Verdict: policy.Allow}
 		}
 	}
 	if destination == nil {
-		return notAPod(s, f.Destination)
+		return Answer{Verdict: notAPod(c, f.Destination)}
 	}
-	return judge(s, f, policy.Ingress, destination)
+	return judge(c, f, policy.Ingress, destination)
 }
 
-func toItself(s *compile.Snapshot, f policy.Flow) bool {
-	source, destination := PodAt(s, f.Source), PodAt(s, f.Destination)
+// ToItself is the verdict on a flow that a pod sends to itself by way of a Service, which
+// policy applies to as to any other.
+func ToItself(c *Cluster, f policy.Flow) policy.Verdict {
+	own := PodAt(c, f.Source)
+	if judge(c, f, policy.Egress, own).Verdict == policy.Allow && judge(c, f, policy.Ingress, own).Verdict == policy.Allow {
+		return policy.Allow
+	}
+	return policy.Deny
+}
+
+// neverJudged: IPv6 neighbour discovery (RFC 4861) always passes, and so does what a
+// pod sends to an address of its own.
+func neverJudged(c *Cluster, f policy.Flow) bool {
+	if f.Protocol == policy.ICMPv6 && f.ICMPType >= 133 && f.ICMPType <= 137 {
+		return true
+	}
+	source, destination := PodAt(c, f.Source), PodAt(c, f.Destination)
 	return source != nil && source == destination
 }
 
-// notAPod is the verdict for an address that no known pod has.
-func notAPod(s *compile.Snapshot, a netip.Addr) policy.Verdict {
-	for _, n := range s.Nodes {
-		if slices.Contains(n.Addrs, a) {
-			return policy.Allow
-		}
-	}
-	for _, n := range s.Nodes {
-		if inPodNetwork(n, a) && s.Defaults.Action != policy.Allow {
-			return policy.Deny // a pod that is not known yet
-		}
+// notAPod is the verdict for an address that no known pod has: a pod that is not known yet if
+// it is in a node's pod network.
+func notAPod(c *Cluster, a netip.Addr) policy.Verdict {
+	if NodeAt(c, a) == nil && PodNetworkOf(c, a) != nil && c.Defaults.Action != policy.Allow {
+		return policy.Deny
 	}
 	return policy.Allow
 }
 
-func inPodNetwork(n *compile.Node, a netip.Addr) bool {
-	for _, p := range n.PodCIDRs {
-		if p.Contains(a) {
-			return true
-		}
-	}
-	return false
-}
-
-// PodAt is the pod that an address belongs to, or nil. Pods on the host network have no address
-// of their own, ended pods have none any more. Of several that claim it, it is the one
-// that is not terminating, then the newest, then the one with the smallest UID.
-func PodAt(s *compile.Snapshot, a netip.Addr) *compile.Pod {
-	var owner *compile.Pod
-	for _, p := range s.Pods {
-		if p.HostNetwork || p.Ended {
-			continue
-		}
-		for _, own := range p.Addrs {
-			if own.Unmap() == a && (owner == nil || newer(p, owner)) {
-				owner = p
-			}
-		}
-	}
-	return owner
-}
-
-func newer(a, b *compile.Pod) bool {
-	if a.Terminating != b.Terminating {
-		return b.Terminating
-	}
-	if a.Created != b.Created {
-		return a.Created > b.Created
-	}
-	return a.UID < b.UID
-}
-
 // judge asks the tiers in turn: Admin, NetworkPolicy, Baseline, and last the default.
-func judge(s *compile.Snapshot, f policy.Flow, d policy.Direction, own *compile.Pod) policy.Verdict {
-	if v := clusterTier(s, f, d, own, "Admin"); v != policy.Pass {
-		return v
+func judge(c *Cluster, f policy.Flow, d policy.Direction, own *corev1.Pod) Answer {
+	var passed []policy.RuleID
+	for _, tier := range []func() Answer{
+		func() Answer { return clusterTier(c, f, d, own, policy.AdminTier) },
+		func() Answer { return networkPolicies(c, f, d, own) },
+		func() Answer { return clusterTier(c, f, d, own, policy.BaselineTier) },
+	} {
+		answer := tier()
+		if answer.Verdict != policy.Pass {
+			answer.Passed = passed
+			return answer
+		}
+		passed = append(passed, answer.Rules...)
 	}
-	if v := networkPolicies(s, f, d, own); v != policy.Pass {
-		return v
-	}
-	if v := clusterTier(s, f, d, own, "Baseline"); v != policy.Pass {
-		return v
-	}
-	if slices.Contains(s.Defaults.Exempt, own.Namespace) {
+	return Answer{Verdict: defaultOf(c, own.Namespace), Tier: policy.DefaultTier, Rules: []policy.RuleID{{Kind: "Default"}}, Passed: passed}
+}
+
+func defaultOf(c *Cluster, namespace string) policy.Verdict {
+	if slices.Contains(c.Defaults.Exempt, namespace) {
 		return policy.Allow
 	}
-	if v, ok := s.Defaults.Namespaces[own.Namespace]; ok {
+	if v, ok := c.Defaults.Namespaces[namespace]; ok {
 		return v
 	}
-	return s.Defaults.Action
+	return c.Defaults.Action
 }
 
 // peer is the address of the other side.
@@ -142,63 +138,4 @@ func peer(f policy.Flow, d policy.Direction) netip.Addr {
 		return f.Source
 	}
 	return f.Destination
-}
-
-// podLabels are the labels that selectors see: the pod's, but for the role, which is computed.
-func podLabels(s *compile.Snapshot, p *compile.Pod) labels.Set {
-	seen := labels.Set{}
-	for k, v := range p.Labels {
-		if k != "tierwall.io/tier-role" {
-			seen[k] = v
-		}
-	}
-	if role := roleOf(s, p); role != "" {
-		seen["tierwall.io/tier-role"] = role
-	}
-	return seen
-}
-
-// roleOf is the role of the most specific TierRole that binds the pod: one that names service
-// accounts, then one with a pod selector, then one with namespaces alone; then the first by name.
-func roleOf(s *compile.Snapshot, p *compile.Pod) string {
-	role, best := "", ""
-	for _, tr := range s.TierRoles {
-		if tr.Spec.PodSelector != nil && !understood(tr.Spec.PodSelector, "tierwall.io/tier-role") {
-			continue
-		}
-		if !slices.Contains(tr.Spec.Namespaces, p.Namespace) {
-			continue
-		}
-		account := p.ServiceAccount
-		if account == "" {
-			account = "default"
-		}
-		if len(tr.Spec.ServiceAccounts) > 0 && !slices.Contains(tr.Spec.ServiceAccounts, account) {
-			continue
-		}
-		if tr.Spec.PodSelector != nil && !selects(tr.Spec.PodSelector, p.Labels) {
-			continue
-		}
-		rank := "3"
-		if tr.Spec.PodSelector != nil {
-			rank = "2"
-		}
-		if len(tr.Spec.ServiceAccounts) > 0 {
-			rank = "1"
-		}
-		if rank += tr.Name; best == "" || strings.Compare(rank, best) < 0 {
-			best, role = rank, tr.Spec.Role
-		}
-	}
-	return role
-}
-
-// namespaceLabels are those of the namespace; one that is not known has its name only.
-func namespaceLabels(s *compile.Snapshot, name string) labels.Set {
-	for _, n := range s.Namespaces {
-		if n.Name == name {
-			return n.Labels
-		}
-	}
-	return labels.Set{"kubernetes.io/metadata.name": name}
 }
