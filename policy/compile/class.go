@@ -12,44 +12,34 @@ import (
 // defaultID is whose decision the default action is.
 var defaultID = policy.RuleID{Kind: string(policy.DefaultTier)}
 
-// classBuilder builds the classes of one direction, each of them once.
+// classBuilder builds the classes of one direction.
 type classBuilder struct {
 	direction policy.Direction
-	policies  *policies
 	defaults  policy.Defaults
-	classes   map[policy.ClassID]*policy.Class
-	known     map[string]policy.ClassID // by what the class follows from
-	sets      map[policy.SetID]*definition
 }
 
-// classOf is the class of the pod.
-func (b *classBuilder) classOf(p *pod, s selecting) policy.ClassID {
-	key := b.key(p, s)
-	if id, ok := b.known[key]; ok {
-		return id
-	}
-	c := b.build(p, s)
-	b.known[key] = c.ID
-	b.classes[c.ID] = c
-	return c.ID
+// subject is what of an endpoint its class can follow from, besides the policies that select it.
+type subject struct {
+	namespace string
+	ports     []NamedPort
 }
 
-// key is what the pod's class follows from: the policies that select it, the default
+// key is what the class follows from: the policies that select the endpoint, the default
 // action of its namespace and, where some rule goes by name, its named ports.
-func (b *classBuilder) key(p *pod, s selecting) string {
-	key := []byte{byte(b.defaults.For(p.Namespace))}
+func (b classBuilder) key(of subject, s selecting) string {
+	key := []byte{byte(b.defaults.For(of.namespace))}
 	named := false
 	for _, cp := range s.cluster {
-		key = binary.BigEndian.AppendUint32(key, uint32(cp.index))
+		key = binary.BigEndian.AppendUint64(key, cp.number)
 		named = named || cp.named[b.direction]
 	}
-	key = append(key, 0xff, 0xff, 0xff, 0xff)
+	key = append(key, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff)
 	for _, np := range s.namespaced {
-		key = binary.BigEndian.AppendUint32(key, uint32(np.index))
+		key = binary.BigEndian.AppendUint64(key, np.number)
 		named = named || np.named[b.direction]
 	}
 	if named && b.direction == policy.Ingress {
-		for _, port := range p.Ports {
+		for _, port := range of.ports {
 			key = append(key, 0xff, byte(port.Protocol), byte(port.Port>>8), byte(port.Port))
 			key = append(key, port.Name...)
 			key = append(key, 0)
@@ -58,33 +48,37 @@ func (b *classBuilder) key(p *pod, s selecting) string {
 	return string(key)
 }
 
-// build puts the tiers together, leaving out those that no flow gets to.
-func (b *classBuilder) build(p *pod, s selecting) *policy.Class {
-	c := &policy.Class{}
-	defer func() { c.ID = classID(b.direction, c.Tiers) }()
-	if b.clusterTier(c, policy.AdminTier, p, s) {
-		return c
+// build is the class, with the sets that it refers to. Tiers that no flow gets to are left out.
+func (b classBuilder) build(of subject, s selecting) (*policy.Class, map[policy.SetID]*definition) {
+	u := &unfinished{direction: b.direction, ports: of.ports, sets: map[policy.SetID]*definition{}}
+	switch {
+	case u.clusterTier(policy.AdminTier, s.cluster):
+	case u.networkPolicyTier(s.namespaced):
+	case u.clusterTier(policy.BaselineTier, s.cluster):
+	default:
+		u.tiers = append(u.tiers, policy.Tier{Name: policy.DefaultTier, Else: b.defaults.For(of.namespace), ElseID: defaultID})
 	}
-	if b.networkPolicyTier(c, p, s) {
-		return c
-	}
-	if b.clusterTier(c, policy.BaselineTier, p, s) {
-		return c
-	}
-	c.Tiers = append(c.Tiers, policy.Tier{Name: policy.DefaultTier, Else: b.defaults.For(p.Namespace), ElseID: defaultID})
-	return c
+	return &policy.Class{ID: classID(b.direction, u.tiers), Tiers: u.tiers}, u.sets
+}
+
+// unfinished is a class as far as it is built.
+type unfinished struct {
+	direction policy.Direction
+	ports     []NamedPort
+	tiers     []policy.Tier
+	sets      map[policy.SetID]*definition
 }
 
 // clusterTier adds a tier of ClusterNetworkPolicies and says whether it decides every flow.
 // Rules behind one that matches everything are left out.
-func (b *classBuilder) clusterTier(c *policy.Class, name policy.TierName, p *pod, s selecting) (final bool) {
+func (u *unfinished) clusterTier(name policy.TierName, policies []*clusterPolicy) (final bool) {
 	tier := policy.Tier{Name: name, Else: policy.Pass}
-	for _, cp := range s.cluster {
-		if cp.policy.tier != name || final {
+	for _, cp := range policies {
+		if cp.tier != name || final {
 			continue
 		}
-		for _, r := range cp.policy.rules[b.direction] {
-			if out, ok := b.resolve(r, p); ok {
+		for _, r := range cp.rules[u.direction] {
+			if out, ok := u.resolve(r); ok {
 				tier.Rules = append(tier.Rules, out)
 				if final = out.AnyPeer && out.AnyPort; final {
 					break
@@ -93,41 +87,41 @@ func (b *classBuilder) clusterTier(c *policy.Class, name policy.TierName, p *pod
 		}
 	}
 	if len(tier.Rules) > 0 {
-		c.Tiers = append(c.Tiers, tier)
+		u.tiers = append(u.tiers, tier)
 	}
 	return final && !slices.ContainsFunc(tier.Rules, func(r policy.Rule) bool { return r.Verdict == policy.Pass })
 }
 
-// networkPolicyTier adds the tier of the NetworkPolicies, if any isolates the pod.
-func (b *classBuilder) networkPolicyTier(c *policy.Class, p *pod, s selecting) (final bool) {
+// networkPolicyTier adds the tier of the NetworkPolicies, if any isolates the endpoint.
+func (u *unfinished) networkPolicyTier(policies []*networkPolicy) (final bool) {
 	tier := policy.Tier{Name: policy.NetworkPolicyTier}
-	for _, np := range s.namespaced {
-		if !np.policy.isolates[b.direction] {
+	for _, np := range policies {
+		if !np.isolates[u.direction] {
 			continue
 		}
 		if !final {
-			tier.ElseID = np.policy.id
-			tier.ElseID.Field = fieldOf(b.direction)
+			tier.ElseID = np.id
+			tier.ElseID.Field = fieldOf(u.direction)
 		}
 		final = true
-		for _, r := range np.policy.rules[b.direction] {
-			if out, ok := b.resolve(r, p); ok {
+		for _, r := range np.rules[u.direction] {
+			if out, ok := u.resolve(r); ok {
 				tier.Rules = append(tier.Rules, out)
 			}
 		}
 	}
 	if final {
-		c.Tiers = append(c.Tiers, tier)
+		u.tiers = append(u.tiers, tier)
 	}
 	return final
 }
 
-// resolve resolves the rule for the pod and notes the sets that it needs.
-func (b *classBuilder) resolve(r rule, p *pod) (policy.Rule, bool) {
-	out, sets, ok := r.resolve(b.direction, p.Ports)
+// resolve resolves the rule for the endpoint and notes the sets that it needs.
+func (u *unfinished) resolve(r rule) (policy.Rule, bool) {
+	out, sets, ok := r.resolve(u.direction, u.ports)
 	if ok {
 		for _, def := range sets {
-			b.sets[def.id] = def
+			u.sets[def.id] = def
 		}
 	}
 	return out, ok

@@ -2,13 +2,13 @@ package compile
 
 import (
 	"cmp"
+	"iter"
 	"net/netip"
 	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/selection"
 
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/roles"
@@ -42,22 +42,11 @@ type namespace struct {
 	pods   []*pod
 }
 
-// label is a label's key and value, or with any its key with whatever value.
-type label struct {
-	key, value string
-	any        bool
-}
-
-type portName struct {
-	name     string
-	protocol policy.Protocol
-}
-
 func newCluster(s *Snapshot) *cluster {
 	c := &cluster{
 		namespaces:         make(map[string]*namespace, len(s.Namespaces)),
 		selectedNamespaces: map[string][]*namespace{},
-		nodes:              slices.SortedFunc(slices.Values(s.Nodes), func(a, b *Node) int { return strings.Compare(a.Name, b.Name) }),
+		nodes:              slices.SortedFunc(slices.Values(s.Nodes), compareNodes),
 	}
 	for _, n := range s.Namespaces {
 		c.namespaces[n.Name] = &namespace{name: n.Name, labels: namespaceLabels(n)}
@@ -66,9 +55,9 @@ func newCluster(s *Snapshot) *cluster {
 	tierRoles := roles.New(s.TierRoles)
 	c.pods = make([]*pod, 0, len(s.Pods))
 	for _, p := range s.Pods {
-		if own := ownAddresses(p, owners); len(own) > 0 {
+		if addrs := own(claimed(p), func(a netip.Addr) bool { return owners[a] == p }); len(addrs) > 0 {
 			role := tierRoles.Of(p.Namespace, p.ServiceAccount, p.Labels)
-			c.pods = append(c.pods, &pod{Pod: p, labels: role.Apply(p.Labels), addrs: own})
+			c.pods = append(c.pods, &pod{Pod: p, labels: role.Apply(p.Labels), addrs: addrs})
 		}
 	}
 	slices.SortFunc(c.pods, func(a, b *pod) int { return comparePods(a.Pod, b.Pod) })
@@ -82,6 +71,8 @@ func newCluster(s *Snapshot) *cluster {
 	}
 	return c
 }
+
+func compareNodes(a, b *Node) int { return strings.Compare(a.Name, b.Name) }
 
 func comparePods(a, b *Pod) int {
 	return cmp.Or(
@@ -109,7 +100,7 @@ func (c *cluster) namespacesOf(s selector) []*namespace {
 	}
 	var out []*namespace
 	if name, ok := s.name(); ok {
-		if ns := c.namespaces[name]; ns != nil && (len(s.requirements) == 1 || s.matches(ns.labels)) {
+		if ns := c.namespaces[name]; ns != nil && s.matches(ns.labels) {
 			out = append(out, ns)
 		}
 	} else {
@@ -167,17 +158,14 @@ func (c *cluster) candidates(s selector) (best []*pod, found bool) {
 	if c.byLabel == nil {
 		c.indexLabels()
 	}
-	for _, req := range s.requirements {
-		var pods []*pod
-		switch req.op {
-		case selection.Exists:
-			pods = c.byLabel[label{key: req.key, any: true}]
-		case selection.In:
-			for _, v := range req.values {
-				pods = append(pods, c.byLabel[label{key: req.key, value: v}]...)
-			}
-		default:
+	for i := range s.requirements {
+		anchors := s.requirements[i].anchors()
+		if len(anchors) == 0 {
 			continue
+		}
+		pods := c.byLabel[anchors[0]]
+		for _, a := range anchors[1:] {
+			pods = append(slices.Clip(pods), c.byLabel[a]...)
 		}
 		if !found || len(pods) < len(best) {
 			best, found = pods, true
@@ -196,20 +184,45 @@ func (c *cluster) indexLabels() {
 	}
 }
 
-// namedPorts are the container ports of the name and the protocol.
-func (c *cluster) namedPorts(name string, protocol policy.Protocol) []policy.Element {
+func (c *cluster) podAddrs(s *podSelection) []netip.Addr {
+	var out []netip.Addr
+	for _, p := range c.members(s.namespaces, s.pods) {
+		out = append(out, p.addrs...)
+	}
+	return out
+}
+
+func (c *cluster) nodeAddrs(s selector) []netip.Addr { return nodeAddrs(slices.Values(c.nodes), s) }
+
+// nodeAddrs are the addresses of those of the nodes that the selector matches.
+func nodeAddrs(nodes iter.Seq[*Node], s selector) []netip.Addr {
+	var out []netip.Addr
+	for n := range nodes {
+		if s.matches(n.Labels) {
+			out = append(out, addresses(n.Addrs)...)
+		}
+	}
+	return out
+}
+
+func (c *cluster) namedPorts(wanted portName) []policy.Element {
 	if c.byPort == nil {
 		c.byPort = map[portName][]policy.Element{}
 		for _, p := range c.pods {
 			for _, port := range p.Ports {
 				key := portName{port.Name, port.Protocol}
 				for _, a := range p.addrs {
-					e := policy.AddressElement(a)
-					e.Protocol, e.Port = port.Protocol, port.Port
-					c.byPort[key] = append(c.byPort[key], e)
+					c.byPort[key] = append(c.byPort[key], port.element(a))
 				}
 			}
 		}
 	}
-	return slices.Clone(c.byPort[portName{name, protocol}])
+	return slices.Clone(c.byPort[wanted])
+}
+
+// element is the port at an address.
+func (p NamedPort) element(a netip.Addr) policy.Element {
+	e := policy.AddressElement(a)
+	e.Protocol, e.Port = p.Protocol, p.Port
+	return e
 }

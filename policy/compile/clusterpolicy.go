@@ -23,6 +23,8 @@ type clusterPolicy struct {
 	priority         int32
 	namespaces, pods selector
 	rules            [2][]rule
+	named            [2]bool // some rule of the direction goes by port name
+	number           uint64  // tells it from every other policy of its kind, whoever else has had its name
 }
 
 // compareClusterPolicies orders by priority; of equal ones the API leaves the order open,
@@ -68,6 +70,7 @@ func parseClusterNetworkPolicy(cnp *policyv1alpha2.ClusterNetworkPolicy) (*clust
 	if !ok {
 		out.close()
 	}
+	out.named = named(out.rules)
 	return out, r.problems
 }
 

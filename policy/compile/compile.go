@@ -1,6 +1,7 @@
 package compile
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -24,28 +25,54 @@ func Compile(s *Snapshot, node string) (*policy.Program, []policy.Problem) {
 		Local:   local(c.nodes, node),
 		Unknown: unknown(s.Defaults),
 	}
-	sets := map[policy.SetID]*definition{}
-	var builders [2]*classBuilder
-	for _, d := range policy.Directions {
-		p.Classes[d] = map[policy.ClassID]*policy.Class{}
-		builders[d] = &classBuilder{direction: d, policies: ps, defaults: s.Defaults,
-			classes: p.Classes[d], known: map[string]policy.ClassID{}, sets: sets}
-	}
+	classes := newClassifier(s.Defaults)
 	for _, pod := range c.pods {
 		if node != "" && pod.Node != node {
 			continue
 		}
 		e := policy.Endpoint{Namespace: pod.Namespace, Name: pod.Name, Node: pod.Node, Addrs: pod.addrs}
-		selecting := ps.selecting(pod, c.namespaces[pod.Namespace])
-		for _, d := range policy.Directions {
-			e.Class[d] = builders[d].classOf(pod, selecting)
-		}
+		e.Class = classes.of(subject{pod.Namespace, pod.Ports}, ps.selecting(pod, c.namespaces[pod.Namespace]))
 		p.Endpoints = append(p.Endpoints, e)
 	}
-	for id, def := range sets {
+	p.Classes = classes.built
+	for id, def := range classes.sets {
 		p.Sets[id] = def.set(c)
 	}
 	return p, problems
+}
+
+// classifier builds the classes of a snapshot, each of them once.
+type classifier struct {
+	defaults policy.Defaults
+	built    [2]map[policy.ClassID]*policy.Class
+	known    [2]map[string]policy.ClassID // by what the class follows from
+	sets     map[policy.SetID]*definition
+}
+
+func newClassifier(d policy.Defaults) *classifier {
+	return &classifier{
+		defaults: d,
+		built:    [2]map[policy.ClassID]*policy.Class{{}, {}},
+		known:    [2]map[string]policy.ClassID{{}, {}},
+		sets:     map[policy.SetID]*definition{},
+	}
+}
+
+// of are the classes of an endpoint.
+func (c *classifier) of(subject subject, s selecting) (out [2]policy.ClassID) {
+	for _, d := range policy.Directions {
+		b := classBuilder{d, c.defaults}
+		key := b.key(subject, s)
+		id, ok := c.known[d][key]
+		if !ok {
+			class, sets := b.build(subject, s)
+			id = class.ID
+			c.known[d][key], c.built[d][id] = id, class
+			maps.Copy(c.sets, sets)
+		}
+		out[d] = id
+	}
+	return out
 }
 
 // ValidateNetworkPolicy says what of a policy cannot mean what it says. Compile reports the same.

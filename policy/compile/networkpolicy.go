@@ -20,6 +20,8 @@ type networkPolicy struct {
 	subject  selector
 	isolates [2]bool
 	rules    [2][]rule
+	named    [2]bool // some rule of the direction goes by port name
+	number   uint64  // tells it from every other policy of its kind, whoever else has had its name
 }
 
 // parseNetworkPolicy reads a policy. What cannot be understood allows nothing, and the
@@ -43,6 +45,7 @@ func parseNetworkPolicy(np *networkingv1.NetworkPolicy) (*networkPolicy, []polic
 			out.rules[d] = nil
 		}
 	}
+	out.named = named(out.rules)
 	return out, r.problems
 }
 

@@ -10,21 +10,14 @@ import (
 
 // policies are the policies of a snapshot, read and in order.
 type policies struct {
-	namespaced map[string][]indexed[*networkPolicy] // by namespace, sorted by name
-	cluster    []indexed[*clusterPolicy]            // by priority, then name
-}
-
-// indexed is a policy with its number in the order of all of its kind.
-type indexed[P any] struct {
-	policy P
-	index  int
-	named  [2]bool // some rule of the direction goes by port name
+	namespaced map[string][]*networkPolicy // by namespace, sorted by name
+	cluster    []*clusterPolicy            // by priority, then name
 }
 
 // selecting is the policies that select one pod, in order.
 type selecting struct {
-	namespaced []indexed[*networkPolicy]
-	cluster    []indexed[*clusterPolicy]
+	namespaced []*networkPolicy
+	cluster    []*clusterPolicy
 }
 
 func parsePolicies(s *Snapshot) (*policies, []policy.Problem) {
@@ -39,23 +32,26 @@ func parsePolicies(s *Snapshot) (*policies, []policy.Problem) {
 		p, found := parseClusterNetworkPolicy(cnp)
 		cnps, problems = append(cnps, p), append(problems, found...)
 	}
-	slices.SortFunc(nps, func(a, b *networkPolicy) int { return compareObjects(a.id, b.id) })
+	slices.SortFunc(nps, compareNetworkPolicies)
 	slices.SortFunc(cnps, compareClusterPolicies)
-	slices.SortStableFunc(problems, func(a, b policy.Problem) int { return compareObjects(a.ID, b.ID) })
-	out := &policies{namespaced: map[string][]indexed[*networkPolicy]{}}
+	sortProblems(problems)
+	out := &policies{namespaced: map[string][]*networkPolicy{}, cluster: cnps}
 	for i, p := range nps {
-		ns := p.id.Namespace
-		out.namespaced[ns] = append(out.namespaced[ns], indexed[*networkPolicy]{p, i, named(p.rules)})
+		p.number = uint64(i)
+		out.namespaced[p.id.Namespace] = append(out.namespaced[p.id.Namespace], p)
 	}
 	for i, p := range cnps {
-		out.cluster = append(out.cluster, indexed[*clusterPolicy]{p, i, named(p.rules)})
+		p.number = uint64(i)
 	}
 	return out, problems
 }
 
-func named(rules [2][]rule) [2]bool {
-	return [2]bool{slices.ContainsFunc(rules[0], rule.named), slices.ContainsFunc(rules[1], rule.named)}
+// sortProblems orders problems by object; those of one object keep their order.
+func sortProblems(problems []policy.Problem) {
+	slices.SortStableFunc(problems, func(a, b policy.Problem) int { return compareObjects(a.ID, b.ID) })
 }
+
+func compareNetworkPolicies(a, b *networkPolicy) int { return compareObjects(a.id, b.id) }
 
 func compareObjects(a, b policy.RuleID) int {
 	return cmp.Or(
@@ -68,12 +64,12 @@ func compareObjects(a, b policy.RuleID) int {
 func (ps *policies) selecting(p *pod, ns *namespace) selecting {
 	var out selecting
 	for _, np := range ps.namespaced[p.Namespace] {
-		if np.policy.subject.matches(p.labels) {
+		if np.subject.matches(p.labels) {
 			out.namespaced = append(out.namespaced, np)
 		}
 	}
 	for _, cp := range ps.cluster {
-		if cp.policy.namespaces.matches(ns.labels) && cp.policy.pods.matches(p.labels) {
+		if cp.namespaces.matches(ns.labels) && cp.pods.matches(p.labels) {
 			out.cluster = append(out.cluster, cp)
 		}
 	}

@@ -34,6 +34,10 @@ func (r rule) named() bool {
 	return slices.ContainsFunc(r.ports, func(p portMatch) bool { return p.name != "" })
 }
 
+func named(rules [2][]rule) [2]bool {
+	return [2]bool{slices.ContainsFunc(rules[0], rule.named), slices.ContainsFunc(rules[1], rule.named)}
+}
+
 // resolve is the rule as it is for an endpoint with the named ports. At ingress the
 // endpoint is the destination itself; at egress every destination has ports of its own. It
 // is false when the endpoint has none of the ports.

@@ -25,6 +25,38 @@ type requirement struct {
 	text   string
 }
 
+// matches is what labels.Requirement says, and quicker where there is one value.
+func (r *requirement) matches(l labels.Set) bool {
+	if r.op == selection.In && len(r.values) == 1 {
+		v, has := l[r.key]
+		return has && v == r.values[0]
+	}
+	return r.Matches(l)
+}
+
+// anchors are labels of which whatever the requirement matches has exactly one. There are
+// none when it can match what lacks the key.
+func (r *requirement) anchors() []label {
+	switch r.op {
+	case selection.Exists:
+		return []label{{key: r.key, any: true}}
+	case selection.In:
+		out := make([]label, len(r.values))
+		for i, v := range r.values {
+			out[i] = label{key: r.key, value: v}
+		}
+		return out
+	default:
+		return nil
+	}
+}
+
+// label is a label's key and value, or with any its key with whatever value.
+type label struct {
+	key, value string
+	any        bool
+}
+
 // operators are the ones that the API has for label selectors.
 var operators = map[metav1.LabelSelectorOperator]selection.Operator{
 	metav1.LabelSelectorOpIn:           selection.In,
@@ -112,7 +144,7 @@ func (s selector) everything() bool { return len(s.requirements) == 0 }
 
 func (s selector) matches(l labels.Set) bool {
 	for i := range s.requirements {
-		if !s.requirements[i].Matches(l) {
+		if !s.requirements[i].matches(l) {
 			return false
 		}
 	}

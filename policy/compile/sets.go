@@ -11,19 +11,86 @@ import (
 	"github.com/tierwall/tierwall/policy"
 )
 
-// definition is what a set's identity and members follow from.
+// definition is what a set's identity and members follow from: pods, nodes, networks or a port.
 type definition struct {
 	id       policy.SetID
-	kind     policy.SetKind
-	means    string
-	elements func(*cluster) []policy.Element
+	pods     *podSelection
+	nodes    *selector
+	networks []netip.Prefix
+	port     portName
+}
+
+// podSelection is the pods that one selector matches, in the namespaces that the other matches.
+type podSelection struct{ namespaces, pods selector }
+
+type portName struct {
+	name     string
+	protocol policy.Protocol
+}
+
+// inventory is who there is to be in a set.
+type inventory interface {
+	// podAddrs are the addresses of the pods.
+	podAddrs(*podSelection) []netip.Addr
+	// nodeAddrs are the addresses of the nodes.
+	nodeAddrs(selector) []netip.Addr
+	// namedPorts are the pods' container ports of the name and the protocol.
+	namedPorts(portName) []policy.Element
 }
 
 // set is the set with its members of the moment.
-func (d *definition) set(c *cluster) *policy.Set {
-	elements := d.elements(c)
+func (d *definition) set(in inventory) *policy.Set {
+	elements := d.elements(in)
 	slices.SortFunc(elements, policy.Element.Compare)
-	return &policy.Set{ID: d.id, Kind: d.kind, Means: d.means, Elements: slices.Compact(elements)}
+	return &policy.Set{ID: d.id, Kind: d.kind(), Means: d.means(), Elements: slices.Compact(elements)}
+}
+
+func (d *definition) elements(in inventory) []policy.Element {
+	switch {
+	case d.pods != nil:
+		return addressElements(in.podAddrs(d.pods))
+	case d.nodes != nil:
+		return addressElements(in.nodeAddrs(*d.nodes))
+	case d.port.name != "":
+		return in.namedPorts(d.port)
+	}
+	out := make([]policy.Element, len(d.networks))
+	for i, p := range d.networks {
+		out[i] = policy.Element{Prefix: p}
+	}
+	return out
+}
+
+func addressElements(addrs []netip.Addr) []policy.Element {
+	out := make([]policy.Element, len(addrs))
+	for i, a := range addrs {
+		out[i] = policy.AddressElement(a)
+	}
+	return out
+}
+
+func (d *definition) kind() policy.SetKind {
+	switch {
+	case d.pods != nil, d.nodes != nil:
+		return policy.Addresses
+	case d.port.name != "":
+		return policy.AddressPorts
+	default:
+		return policy.Networks
+	}
+}
+
+func (d *definition) means() string {
+	switch {
+	case d.pods != nil:
+		return selected("pods", d.pods.pods) + " in " + inNamespaces(d.pods.namespaces)
+	case d.nodes != nil:
+		return selected("nodes", *d.nodes)
+	case d.port.name != "":
+		return fmt.Sprintf("container ports named %s of %s", d.port.name, d.port.protocol)
+	default:
+		return "networks " + abridged(texts(d.networks))
+	}
 }
 
 // setID is the letter of the kind and 80 bits of a hash of what defines the set.
@@ -35,72 +102,23 @@ func setID(kind byte, canonical string) policy.SetID {
 // podSet is the addresses of the pods that one selector matches, in the
 // namespaces that the other matches.
 func podSet(namespaces, pods selector) *definition {
-	return &definition{
-		id:    setID('p', namespaces.text+"|"+pods.text),
-		kind:  policy.Addresses,
-		means: selected("pods", pods) + " in " + inNamespaces(namespaces),
-		elements: func(c *cluster) []policy.Element {
-			var out []policy.Element
-			for _, p := range c.members(namespaces, pods) {
-				for _, a := range p.addrs {
-					out = append(out, policy.AddressElement(a))
-				}
-			}
-			return out
-		},
-	}
+	return &definition{id: setID('p', namespaces.text+"|"+pods.text), pods: &podSelection{namespaces, pods}}
 }
 
 // nodeSet is the addresses of the nodes that the selector matches.
 func nodeSet(nodes selector) *definition {
-	return &definition{
-		id:    setID('n', nodes.text),
-		kind:  policy.Addresses,
-		means: selected("nodes", nodes),
-		elements: func(c *cluster) []policy.Element {
-			var out []policy.Element
-			for _, n := range c.nodes {
-				if !nodes.matches(n.Labels) {
-					continue
-				}
-				for _, a := range addresses(n.Addrs) {
-					out = append(out, policy.AddressElement(a))
-				}
-			}
-			return out
-		},
-	}
+	return &definition{id: setID('n', nodes.text), nodes: &nodes}
 }
 
 // networkSet is a list of disjoint prefixes.
 func networkSet(prefixes []netip.Prefix) *definition {
-	texts := make([]string, len(prefixes))
-	for i, p := range prefixes {
-		texts[i] = p.String()
-	}
-	return &definition{
-		id:    setID('c', strings.Join(texts, ",")),
-		kind:  policy.Networks,
-		means: "networks " + abridged(texts),
-		elements: func(*cluster) []policy.Element {
-			out := make([]policy.Element, len(prefixes))
-			for i, p := range prefixes {
-				out[i] = policy.Element{Prefix: p}
-			}
-			return out
-		},
-	}
+	return &definition{id: setID('c', strings.Join(texts(prefixes), ",")), networks: prefixes}
 }
 
 // namedPortSet is the pods' container ports of the name and the protocol, with
 // the pods' addresses.
 func namedPortSet(name string, protocol policy.Protocol) *definition {
-	return &definition{
-		id:       setID('a', name+"|"+protocol.String()),
-		kind:     policy.AddressPorts,
-		means:    fmt.Sprintf("container ports named %s of %s", name, protocol),
-		elements: func(c *cluster) []policy.Element { return c.namedPorts(name, protocol) },
-	}
+	return &definition{id: setID('a', name+"|"+protocol.String()), port: portName{name, protocol}}
 }
 
 func selected(what string, s selector) string {
@@ -115,6 +133,14 @@ func inNamespaces(s selector) string {
 		return "namespace " + name
 	}
 	return selected("namespaces", s)
+}
+
+func texts(prefixes []netip.Prefix) []string {
+	out := make([]string, len(prefixes))
+	for i, p := range prefixes {
+		out[i] = p.String()
+	}
+	return out
 }
 
 func abridged(texts []string) string {

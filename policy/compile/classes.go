@@ -1,0 +1,94 @@
+package compile
+
+import (
+	"github.com/tierwall/tierwall/policy"
+)
+
+// classes are the classes of one direction that somebody has, each of them once.
+type classes struct {
+	builder classBuilder
+	built   map[string]*builtClass
+	used    map[policy.ClassID]*usedClass
+}
+
+// builtClass is a class under the key of what it follows from. Profiles use it.
+type builtClass struct {
+	class *usedClass
+	key   string
+	uses  int
+}
+
+// usedClass is a class under its content. Built classes that come out equal use it.
+type usedClass struct {
+	*policy.Class
+	sets  []*usedSet
+	uses  int
+	fresh bool // was not there before this commit
+}
+
+func newClasses(b classBuilder) classes {
+	return classes{builder: b, built: map[string]*builtClass{}, used: map[policy.ClassID]*usedClass{}}
+}
+
+// acquire is the class of a profile's subject, one use of it more.
+func (c *commit) acquire(d policy.Direction, of subject, s selecting) *builtClass {
+	classes := &c.classes[d]
+	key := classes.builder.key(of, s)
+	b := classes.built[key]
+	if b == nil {
+		b = &builtClass{key: key, class: c.use(d, of, s)}
+		classes.built[key] = b
+	}
+	b.uses++
+	return b
+}
+
+func (c *commit) use(d policy.Direction, of subject, s selecting) *usedClass {
+	classes := &c.classes[d]
+	class, definitions := classes.builder.build(of, s)
+	u := classes.used[class.ID]
+	if u == nil {
+		u = &usedClass{Class: class, fresh: true}
+		for _, def := range definitions {
+			u.sets = append(u.sets, c.useSet(def))
+		}
+		classes.used[class.ID] = u
+		c.freshClasses[d] = append(c.freshClasses[d], u)
+	}
+	u.uses++
+	return u
+}
+
+// release is one use less.
+func (c *commit) release(d policy.Direction, b *builtClass) {
+	if b.uses--; b.uses == 0 {
+		c.idleClasses[d] = append(c.idleClasses[d], b)
+	}
+}
+
+// sweepClasses forgets the classes that nobody uses any more, and tells which came and went.
+func (c *commit) sweepClasses(d policy.Direction) {
+	classes := &c.classes[d]
+	for _, b := range c.idleClasses[d] {
+		if b.uses > 0 || classes.built[b.key] != b {
+			continue
+		}
+		delete(classes.built, b.key)
+		u := b.class
+		if u.uses--; u.uses > 0 {
+			continue
+		}
+		delete(classes.used, u.ID)
+		for _, s := range u.sets {
+			c.releaseSet(s)
+		}
+		if !u.fresh {
+			c.change.ClassesGone[d] = append(c.change.ClassesGone[d], u.ID)
+		}
+	}
+	for _, u := range c.freshClasses[d] {
+		if u.fresh = false; u.uses > 0 {
+			c.change.Classes[d] = append(c.change.Classes[d], u.Class)
+		}
+	}
+}

@@ -1,0 +1,223 @@
+package compile
+
+import (
+	"iter"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/tierwall/tierwall/policy"
+)
+
+// Engine keeps a program up to date while objects change. It gives at any time what
+// Compile gives of the same objects, in whatever order and portions they came, for a work in
+// proportion to what a change touches. It is not safe for concurrent use.
+type Engine struct {
+	node     string
+	defaults policy.Defaults
+
+	// The cluster: who is there, found by whatever selectors ask for.
+	nodes        map[string]*Node
+	domains      map[string]*domain
+	domainLabels labelIndex[*domain]
+	profiles     labelIndex[*profile]
+	named        map[portName]map[*profile]struct{}
+	claims       claims
+	roles        bindings
+
+	// The policies, found by whom they select.
+	policies         uint64 // how many were read ever
+	networkPolicies  map[types.NamespacedName]*networkPolicy
+	clusterPolicies  map[types.NamespacedName]*clusterPolicy
+	bySubject        selections[*networkPolicy]
+	byClusterSubject selections[*clusterPolicy]
+	problems         map[policy.RuleID][]policy.Problem
+
+	// The program.
+	classes   [2]classes
+	sets      sets
+	frame     *policy.Frame         // nil before the first commit
+	inhabited map[*profile]struct{} // those that somebody is here of, and so have classes
+
+	scratch contentWriter
+}
+
+// NewEngine makes an engine without objects, for the endpoints of one node, or of all nodes when
+// the name is empty.
+func NewEngine(node string, defaults policy.Defaults) *Engine {
+	e := &Engine{
+		node: node, defaults: defaults,
+		nodes: map[string]*Node{}, domains: map[string]*domain{},
+		domainLabels: labelIndex[*domain]{}, profiles: labelIndex[*profile]{},
+		named: map[portName]map[*profile]struct{}{}, claims: newClaims(), roles: newBindings(),
+		networkPolicies: map[types.NamespacedName]*networkPolicy{}, clusterPolicies: map[types.NamespacedName]*clusterPolicy{},
+		bySubject: selections[*networkPolicy]{}, byClusterSubject: selections[*clusterPolicy]{},
+		problems: map[policy.RuleID][]policy.Problem{},
+		sets:     newSets(), inhabited: map[*profile]struct{}{},
+	}
+	for _, d := range policy.Directions {
+		e.classes[d] = newClasses(classBuilder{d, defaults})
+	}
+	return e
+}
+
+// Program is the program of the objects as of the last commit. It takes time in proportion to
+// the program, and is not changed by later commits.
+func (e *Engine) Program() *policy.Program {
+	p := &policy.Program{Sets: map[policy.SetID]*policy.Set{}, Unknown: unknown(e.defaults)}
+	if e.frame != nil {
+		p.Hosts, p.Local = e.frame.Hosts, e.frame.Local
+	}
+	for profile := range e.inhabited {
+		for _, m := range profile.here {
+			p.Endpoints = append(p.Endpoints, *m.endpoint)
+		}
+	}
+	policy.SortEndpoints(p.Endpoints)
+	for _, d := range policy.Directions {
+		p.Classes[d] = map[policy.ClassID]*policy.Class{}
+		for id, c := range e.classes[d].used {
+			p.Classes[d][id] = c.Class
+		}
+	}
+	for id, s := range e.sets.used {
+		p.Sets[id] = s.set(e)
+	}
+	return p
+}
+
+// Problems are those of all policies, as Compile gives them.
+func (e *Engine) Problems() []policy.Problem {
+	var out []policy.Problem
+	for _, found := range e.problems {
+		out = append(out, found...)
+	}
+	sortProblems(out)
+	return out
+}
+
+// selecting are the policies that select the pods of the profile.
+func (e *Engine) selecting(p *profile) selecting {
+	out := selecting{
+		namespaced: e.bySubject.of(p.domain.name, p.namespace, p.labels),
+		cluster:    e.byClusterSubject.of(p.domain.name, p.namespace, p.labels),
+	}
+	slices.SortFunc(out.namespaced, compareNetworkPolicies)
+	slices.SortFunc(out.cluster, compareClusterPolicies)
+	return out
+}
+
+// selected are the profiles that the selection matches.
+func (e *Engine) selected(s *podSelection) iter.Seq[*profile] {
+	return func(yield func(*profile) bool) {
+		if byPods, n, ok := e.profiles.candidates(s.pods); ok && !e.fewerIn(s.namespaces, n) {
+			for _, group := range byPods {
+				for p := range group {
+					if s.namespaces.matches(p.namespace) && s.pods.matches(p.labels) && !yield(p) {
+						return
+					}
+				}
+			}
+			return
+		}
+		for d := range e.domainsOf(s.namespaces) {
+			for _, p := range d.profiles {
+				if s.pods.matches(p.labels) && !yield(p) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// fewerIn says whether there are fewer than n profiles in the namespaces, without counting on.
+func (e *Engine) fewerIn(namespaces selector, n int) bool {
+	if namespaces.everything() {
+		return false
+	}
+	for d := range e.domainsOf(namespaces) {
+		if n -= len(d.profiles) + 1; n <= 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// domainsOf are the domains that the selector matches.
+func (e *Engine) domainsOf(s selector) iter.Seq[*domain] {
+	if groups, _, ok := e.domainLabels.candidates(s); ok {
+		return func(yield func(*domain) bool) {
+			for _, group := range groups {
+				for d := range group {
+					if s.matches(d.labels) && !yield(d) {
+						return
+					}
+				}
+			}
+		}
+	}
+	return func(yield func(*domain) bool) {
+		for _, d := range e.domains {
+			if s.matches(d.labels) && !yield(d) {
+				return
+			}
+		}
+	}
+}
+
+func (e *Engine) podAddrs(s *podSelection) []netip.Addr {
+	var out []netip.Addr
+	for p := range e.selected(s) {
+		for m := range p.members() {
+			out = append(out, m.addrs...)
+		}
+	}
+	return out
+}
+
+func (e *Engine) nodeAddrs(s selector) []netip.Addr { return nodeAddrs(maps.Values(e.nodes), s) }
+
+func (e *Engine) namedPorts(wanted portName) []policy.Element {
+	var out []policy.Element
+	for p := range e.named[wanted] {
+		for _, port := range p.ports {
+			if port.Name != wanted.name || port.Protocol != wanted.protocol {
+				continue
+			}
+			for m := range p.members() {
+				for _, a := range m.addrs {
+					out = append(out, port.element(a))
+				}
+			}
+		}
+	}
+	return out
+}
+
+// member is a pod as the engine knows it.
+type member struct {
+	pod     *Pod
+	profile *profile // nil while no address belongs to it
+	at      int      // in the profile's list
+	addrs   []netip.Addr
+	// endpoint is the pod's in the program.
+	endpoint *policy.Endpoint
+	here     bool // is the program's to enforce
+	touched  bool // in this commit
+	gone     bool // was deleted in this commit
+}
+
+// members are all pods of the profile.
+func (p *profile) members() iter.Seq[*member] {
+	return func(yield func(*member) bool) {
+		for _, list := range [...][]*member{p.here, p.elsewhere} {
+			for _, m := range list {
+				if !yield(m) {
+					return
+				}
+			}
+		}
+	}
+}
