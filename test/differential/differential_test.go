@@ -8,8 +8,10 @@
 package differential
 
 import (
+	"fmt"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -64,8 +66,13 @@ func newTrial(seed uint64, size generate.Size, flows int) *trial {
 	return &trial{generate.Objects(r, s), generate.Flows(r, s, flows)}
 }
 
-// run judges all flows until one is judged differently.
+// run judges all flows until one is judged differently, or a judge gives up.
 func (c *trial) run(saw func(policy.Flow, opinion)) (disagreement string) {
+	defer func() {
+		if r := recover(); r != nil {
+			disagreement = fmt.Sprintf("panic: %v\n%s", r, debug.Stack())
+		}
+	}()
 	j, err := newJudges(c.Cluster)
 	if err != nil {
 		return "renderer: " + err.Error()

@@ -123,10 +123,14 @@ func (s *sight) onlyOfEnded(r rule) bool {
 		return false
 	}
 	return slices.ContainsFunc(s.destination.Spec.InitContainers, func(c corev1.Container) bool {
-		return c.RestartPolicy == nil && slices.ContainsFunc(c.Ports, func(p corev1.ContainerPort) bool {
+		return !isSidecar(c) && slices.ContainsFunc(c.Ports, func(p corev1.ContainerPort) bool {
 			return slices.Contains(r.portNames, p.Name) && s.isPort(p)
 		})
 	})
+}
+
+func isSidecar(c corev1.Container) bool {
+	return c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
 }
 
 func runningPorts(p *corev1.Pod, sidecars bool) []corev1.ContainerPort {
@@ -138,7 +142,7 @@ func runningPorts(p *corev1.Pod, sidecars bool) []corev1.ContainerPort {
 		out = append(out, c.Ports...)
 	}
 	for _, c := range p.Spec.InitContainers {
-		if sidecars && c.RestartPolicy != nil {
+		if sidecars && isSidecar(c) {
 			out = append(out, c.Ports...)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/compile"
 	"github.com/tierwall/tierwall/test/oracle"
 )
@@ -57,12 +58,13 @@ func podObject(r *rand.Rand, p *compile.Pod) *corev1.Pod {
 }
 
 // initContainers are sidecars with the ports (KEP-753), and one that has ended, whose
-// ports are nobody's.
+// ports are nobody's, however often it might have been started again (KEP-5307).
 func initContainers(r *rand.Rand, ports []compile.NamedPort) []corev1.Container {
 	var out []corev1.Container
 	if r.IntN(3) == 0 {
-		gone := compile.NamedPort{Name: pick(r, portNames...), Protocol: 6, Port: pick[uint16](r, 80, 8080, 53, 5432)}
-		out = append(out, corev1.Container{Name: "migrate", Ports: []corev1.ContainerPort{containerPort(r, gone)}})
+		gone := compile.NamedPort{Name: pick(r, portNames...), Protocol: policy.TCP, Port: pick[uint16](r, 80, 8080, 53, 5432)}
+		onFailure := corev1.ContainerRestartPolicyOnFailure
+		out = append(out, corev1.Container{Name: "migrate", RestartPolicy: pick(r, nil, &onFailure), Ports: []corev1.ContainerPort{containerPort(r, gone)}})
 	}
 	if len(ports) > 0 {
 		always := corev1.ContainerRestartPolicyAlways
