@@ -34,18 +34,17 @@ func (h *PodLabels) Handle(ctx context.Context, req admission.Request) admission
 	snapshot, err := current(h.Snapshots)
 	switch {
 	case err != nil && isCreation(req):
-		return admission.Allowed("") // the label only shows the role; Repair corrects it
+		return admission.Allowed("") // the label only shows the role; the repair corrects it
 	case err != nil:
 		return unable(err)
 	}
-	j := roleJudge{snapshot: snapshot, roles: rolesIn(req.Namespace, snapshot)}
 	switch {
 	case isBinding(req):
-		return h.binding(req, j)
+		return h.binding(req, newRoleJudge(req.Namespace, snapshot))
 	case isCreation(req):
 		return h.creation(ctx, req)
 	default:
-		return h.update(req, j)
+		return h.update(req, newRoleJudge(req.Namespace, snapshot))
 	}
 }
 
@@ -71,13 +70,14 @@ func (h *PodLabels) creation(ctx context.Context, req admission.Request) admissi
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
+		next := h.Snapshots.Next()
 		match := rolesIn(req.Namespace, h.Snapshots.Snapshot()).Of(req.Namespace, pod.Spec.ServiceAccountName, pod.Labels)
 		r := untrue(pod.Labels, match)
 		if r == nil {
 			return admission.Allowed("")
 		}
 		select {
-		case <-time.After(patience / 20):
+		case <-next:
 		case <-ctx.Done():
 			return refused(*r)
 		}
@@ -124,6 +124,10 @@ func (h *PodLabels) binding(req admission.Request, j roleJudge) admission.Respon
 type roleJudge struct {
 	snapshot *compile.Snapshot
 	roles    *roles.Roles
+}
+
+func newRoleJudge(namespace string, s *compile.Snapshot) roleJudge {
+	return roleJudge{snapshot: s, roles: rolesIn(namespace, s)}
 }
 
 func (j roleJudge) pod(namespace, name string) *compile.Pod {
@@ -202,7 +206,7 @@ func untrue(labels map[string]string, match roles.Match) *reason {
 	if has {
 		is = fmt.Sprintf("set to %q", shown)
 	}
-	return &reason{"/metadata/labels/tierwall.io~1tier-role", fmt.Sprintf(
+	return &reason{roleLabelField, fmt.Sprintf(
 		"label %s cannot be %s: it shows the pod's tier role, which is computed: the pod has %s",
 		v1alpha1.RoleLabel, is, holds(match))}
 }

@@ -1,10 +1,16 @@
 package webhook
 
 import (
+	"context"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/tierwall/tierwall/policy/compile"
 )
@@ -59,24 +65,71 @@ func TestPodLabelsOfNewPods(t *testing.T) {
 
 // A replica may hear of a TierRole a moment after the one that wrote the label.
 func TestPodLabelsOfNewPodsWaitForNews(t *testing.T) {
-	h := &PodLabels{Snapshots: &late{before: &world{}, after: shop(), asked: 3}, Decoder: decoder}
-	answers(t, h.Handle(t.Context(), request("CREATE", "Pod", "shop", nil, pod("web", labels{role: "frontend"}))), true, "")
+	synctest.Test(t, func(t *testing.T) {
+		w := &watched{snapshot: &compile.Snapshot{}, changed: make(chan struct{})}
+		follower := Follow(w)
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- follower.Start(ctx) }()
+		answer := make(chan admission.Response)
+		create := func() {
+			h := &PodLabels{Snapshots: follower, Decoder: decoder}
+			answer <- h.Handle(t.Context(), request("CREATE", "Pod", "shop", nil, pod("web", labels{role: "frontend"})))
+		}
+		go create()
+		synctest.Wait()
+		for range 2 { // the first news is about something else
+			time.Sleep(patience / 3)
+			w.change(&compile.Snapshot{})
+		}
+		synctest.Wait()
+		if looks := w.looks.Load(); looks != 4 { // one to begin, one at first, and one at each news
+			t.Errorf("looked %d times, want 4", looks)
+		}
+		w.change(shop().Snapshot())
+		answers(t, <-answer, true, "")
+
+		w.change(&compile.Snapshot{})
+		synctest.Wait()
+		w.looks.Store(0)
+		start := time.Now()
+		go create()
+		answers(t, <-answer, false, "is computed")
+		if looks, took := w.looks.Load(), time.Since(start); looks != 2 || took != patience {
+			t.Errorf("without news: looked %d times in %v, want 2 in %v", looks, took, patience)
+		}
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
 }
 
-// late is a world that becomes another after it was asked some times.
-type late struct {
-	before, after *world
-	asked         int
+// watched is a Source that counts how often it is looked at.
+type watched struct {
+	mu       sync.Mutex
+	snapshot *compile.Snapshot
+	changed  chan struct{}
+	looks    atomic.Int32
 }
 
-func (l *late) Snapshot() *compile.Snapshot {
-	if l.asked--; l.asked >= 0 {
-		return l.before.Snapshot()
-	}
-	return l.after.Snapshot()
+func (w *watched) Snapshot() *compile.Snapshot {
+	w.looks.Add(1)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.snapshot
 }
 
-func (l *late) Synced() bool { return true }
+func (w *watched) Synced() bool { return true }
+
+func (w *watched) Changed() <-chan struct{} { return w.changed }
+
+func (w *watched) change(to *compile.Snapshot) {
+	w.mu.Lock()
+	w.snapshot = to
+	w.mu.Unlock()
+	w.changed <- struct{}{}
+}
 
 func TestPodLabelsOfBindings(t *testing.T) {
 	for _, c := range []struct {

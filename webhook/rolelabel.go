@@ -2,22 +2,31 @@ package webhook
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 
 	jsonpatch "gomodules.xyz/jsonpatch/v2"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/policy/roles"
 )
 
+// roleLabelField is the role label as a JSON pointer (RFC 6901: ~1 is a slash).
+const roleLabelField = "/metadata/labels/tierwall.io~1tier-role"
+
 // RoleLabel writes the label of its tier role on every new pod, over whatever
 // label the pod came with.
 //
-// It stops no pod: a pod that it cannot label is admitted as it is, for the
-// label only shows the role (which is computed everywhere from the pod
-// itself), and Repair labels the pod later.
+// It refuses one kind of pod, that of a controller whose template has a role
+// label that is not true: were the label overwritten, a controller that selects
+// by it would not know its pod again, and make another, without end.
+//
+// Otherwise it stops no pod: a pod that it cannot label is admitted as it is,
+// for the label only shows the role (which is computed everywhere from the pod
+// itself), and the repair labels the pod later.
 type RoleLabel struct {
 	Snapshots Snapshots
 	Decoder   admission.Decoder
@@ -35,27 +44,55 @@ func (h *RoleLabel) Handle(_ context.Context, req admission.Request) admission.R
 	}
 	match := rolesIn(req.Namespace, snapshot).Of(req.Namespace, pod.Spec.ServiceAccountName, pod.Labels)
 	patch := labelPatch(pod.Labels, match.Role)
-	answer := admission.Patched("", patch...)
-	if forged, has := pod.Labels[v1alpha1.RoleLabel]; has && len(patch) > 0 {
-		return answer.WithWarnings(overwritten(forged, match))
+	forged, has := pod.Labels[v1alpha1.RoleLabel]
+	if !has || len(patch) == 0 {
+		return admission.Patched("", patch...)
 	}
-	return answer
+	if owner := metav1.GetControllerOf(pod); owner != nil && cameWith(pod, v1alpha1.RoleLabel) {
+		return refused(inTemplate(owner, forged, match))
+	}
+	return admission.Patched("", patch...).WithWarnings(overwritten(forged, match))
+}
+
+// cameWith says whether the request that makes the pod has the label. What
+// mutating webhooks wrote since, ours among them when it is asked again, is not
+// in the managed fields, which are those of the request.
+func cameWith(pod *corev1.Pod, label string) bool {
+	for _, m := range pod.ManagedFields {
+		var fields struct {
+			Metadata struct {
+				Labels map[string]any `json:"f:labels"`
+			} `json:"f:metadata"`
+		}
+		if m.FieldsV1 == nil || json.Unmarshal(m.FieldsV1.Raw, &fields) != nil {
+			continue
+		}
+		if _, has := fields.Metadata.Labels["f:"+label]; has {
+			return true
+		}
+	}
+	return false
 }
 
 // labelPatch makes the labels show the role (RFC 6902).
 func labelPatch(labels map[string]string, role string) []jsonpatch.Operation {
-	const path = "/metadata/labels/tierwall.io~1tier-role" // RFC 6901: ~1 is a slash
 	shown, has := labels[v1alpha1.RoleLabel]
 	switch {
 	case shown == role && has == (role != ""):
 		return nil
 	case role == "":
-		return []jsonpatch.Operation{jsonpatch.NewOperation("remove", path, nil)}
+		return []jsonpatch.Operation{jsonpatch.NewOperation("remove", roleLabelField, nil)}
 	case len(labels) == 0:
 		return []jsonpatch.Operation{jsonpatch.NewOperation("add", "/metadata/labels", map[string]string{v1alpha1.RoleLabel: role})}
 	default:
-		return []jsonpatch.Operation{jsonpatch.NewOperation("add", path, role)}
+		return []jsonpatch.Operation{jsonpatch.NewOperation("add", roleLabelField, role)}
 	}
+}
+
+func inTemplate(owner *metav1.OwnerReference, forged string, match roles.Match) reason {
+	return reason{roleLabelField, fmt.Sprintf(
+		"%s %s makes pods with the label %s=%s, but the role is computed: the pod has %s; leave the role label out of workload templates and selectors",
+		owner.Kind, owner.Name, v1alpha1.RoleLabel, forged, holds(match))}
 }
 
 func overwritten(forged string, match roles.Match) string {

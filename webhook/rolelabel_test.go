@@ -3,10 +3,12 @@ package webhook
 import (
 	"encoding/json"
 	"maps"
+	"net/http"
 	"testing"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
@@ -65,6 +67,72 @@ func TestRoleLabel(t *testing.T) {
 				t.Errorf("warnings %q, want some: %v", got.Warnings, c.warns)
 			}
 		})
+	}
+}
+
+// ofReplicaSet is the pod as a ReplicaSet makes it: the labels are in its template.
+func ofReplicaSet(t *testing.T, p *corev1.Pod) *corev1.Pod {
+	t.Helper()
+	controller := true
+	p.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: "web-1", UID: "u", Controller: &controller}}
+	keys := map[string]any{}
+	for key := range p.Labels {
+		keys["f:"+key] = struct{}{}
+	}
+	fields, err := json.Marshal(map[string]any{"f:metadata": map[string]any{"f:labels": keys}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kube-controller-manager", FieldsType: "FieldsV1", FieldsV1: &metav1.FieldsV1{Raw: fields}}}
+	return p
+}
+
+// A label that is overwritten makes a controller that selects by it lose its
+// pod and make another, without end.
+func TestRoleLabelsInTemplatesAreRefused(t *testing.T) {
+	for _, c := range []struct {
+		name, account string
+		labels        labels
+		message       string
+	}{
+		{"forged", "web", labels{role: "data"}, "ReplicaSet web-1 makes pods with the label tierwall.io/tier-role=data, but the role is computed: the pod has role frontend (TierRole shop-web); leave the role label out of workload templates and selectors"},
+		{"forged without a role", "default", labels{role: "data"}, "the pod has no role"},
+		{"empty without a role", "default", labels{role: ""}, "the pod has no role"},
+		{"empty", "web", labels{role: ""}, "the pod has role frontend"},
+		{"true", "web", labels{role: "frontend"}, ""},
+		{"none", "web", labels{"a": "b"}, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := &RoleLabel{Snapshots: shop(), Decoder: decoder}
+			got := h.Handle(t.Context(), request("CREATE", "Pod", "shop", nil, ofReplicaSet(t, pod(c.account, c.labels))))
+			answers(t, got, c.message == "", c.message)
+			if c.message != "" && (got.Result.Code != http.StatusForbidden || got.Result.Details.Causes[0].Field != "/metadata/labels/tierwall.io~1tier-role") {
+				t.Errorf("result %+v, want the field of the label and 403", got.Result)
+			}
+		})
+	}
+}
+
+// Only a controller fights for its pods; an owner of another kind does not.
+func TestRoleLabelsOfPodsThatAreOnlyOwnedAreOverwritten(t *testing.T) {
+	p := ofReplicaSet(t, pod("web", labels{role: "data"}))
+	p.OwnerReferences[0].Controller = nil
+	got := (&RoleLabel{Snapshots: shop(), Decoder: decoder}).Handle(t.Context(), request("CREATE", "Pod", "shop", nil, p))
+	answers(t, got, true, "")
+	if after := patched(t, p, got); after[role] != "frontend" {
+		t.Errorf("labels %v, want the role frontend", after)
+	}
+}
+
+// The webhook is asked again when another one changed the pod after it. The
+// label is its own then, and no fault of the template.
+func TestALabelThatIsOurOwnIsReplaced(t *testing.T) {
+	p := ofReplicaSet(t, pod("default", labels{"app": "db"}))
+	p.Labels[role] = "frontend"
+	got := (&RoleLabel{Snapshots: shop(), Decoder: decoder}).Handle(t.Context(), request("CREATE", "Pod", "shop", nil, p))
+	answers(t, got, true, "")
+	if after := patched(t, p, got); after[role] != "data" {
+		t.Errorf("labels %v, want the role data", after)
 	}
 }
 

@@ -12,12 +12,14 @@ import (
 	"github.com/tierwall/tierwall/policy/roles"
 )
 
-// Snapshots is the state of the cluster, as cluster.Watcher keeps it.
+// Snapshots is the state of the cluster; Followed is.
 type Snapshots interface {
 	// Snapshot is the state now. It must not be changed.
 	Snapshot() *compile.Snapshot
 	// Synced says whether the snapshot holds all that existed at the start.
 	Synced() bool
+	// Next is closed once the state has changed since the call.
+	Next() <-chan struct{}
 }
 
 // errNotSynced is why nothing can be judged yet.

@@ -31,6 +31,8 @@ func (w *world) Snapshot() *compile.Snapshot { return &w.snapshot }
 
 func (w *world) Synced() bool { return !w.unsynced }
 
+func (w *world) Next() <-chan struct{} { return nil }
+
 // shop is a world in which pods in namespace shop that run as postgres are
 // data, as web frontend, and those labelled app=db data as well.
 func shop() *world {

@@ -30,7 +30,6 @@ import (
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/policy"
-	"github.com/tierwall/tierwall/webhook"
 	"github.com/tierwall/tierwall/webhook/server"
 )
 
@@ -66,7 +65,7 @@ func run(m *testing.M) int {
 	if err != nil {
 		return failed("start the API server", err)
 	}
-	if err := webhook.RegisterMetrics(); err != nil {
+	if err := server.RegisterMetrics(); err != nil {
 		return failed("register the metrics", err)
 	}
 	if err := prepare(ctx); err != nil {
@@ -106,7 +105,7 @@ func scheme() *runtime.Scheme {
 	return s
 }
 
-// prepare installs the chart, and the endpoint that a replica would be.
+// prepare installs the chart, and a policy that nobody judges yet.
 func prepare(ctx context.Context) error {
 	config := world.api.config(admin)
 	world.warnings = &warnings{}
@@ -124,7 +123,10 @@ func prepare(ctx context.Context) error {
 	if err := makeNamespace(ctx, systemNamespace); err != nil {
 		return err
 	}
-	return world.chart.install(ctx, world.admin)
+	if err := world.chart.install(ctx, world.admin); err != nil {
+		return err
+	}
+	return retried(ctx, func() error { return world.admin.Create(ctx, older()) })
 }
 
 // makeNamespace makes a namespace with the service accounts that pods need,

@@ -154,15 +154,14 @@ func (k *Keeper) update(ctx context.Context, config client.Object) error {
 }
 
 // Published is the bundle by which the API server verifies at present; empty
-// where it asks nothing. It waits a second at most.
-func Published(ctx context.Context, reader client.Reader, validating string) []byte {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
+// where it asks nothing.
+func Published(ctx context.Context, reader client.Reader, validating string) ([]byte, error) {
 	config := &admissionv1.ValidatingWebhookConfiguration{}
-	if err := reader.Get(ctx, types.NamespacedName{Name: validating}, config); err != nil {
-		return nil
+	err := reader.Get(ctx, types.NamespacedName{Name: validating}, config)
+	if client.IgnoreNotFound(err) != nil {
+		return nil, fmt.Errorf("read ValidatingWebhookConfiguration %s: %w", validating, err)
 	}
-	return published(config)
+	return published(config), nil
 }
 
 func published(config *admissionv1.ValidatingWebhookConfiguration) []byte {

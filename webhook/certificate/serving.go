@@ -1,11 +1,15 @@
 package certificate
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"sync"
 	"time"
 )
+
+// glance is how long a handshake waits to learn what is published.
+const glance = time.Second
 
 // Serving is the certificate that is shown to the API server: the newest that
 // it can verify. After a change of authority the old certificate is served
@@ -13,8 +17,9 @@ import (
 type Serving struct {
 	Source Source
 	// Published is the bundle by which the API server verifies at present; empty
-	// while it asks nothing of the webhook.
-	Published func() []byte
+	// while it asks nothing of the webhook. Where it cannot be told, the certificate
+	// that was served so far is served on.
+	Published func(context.Context) ([]byte, error)
 
 	mu      sync.Mutex
 	serving *tls.Certificate
@@ -26,17 +31,33 @@ func (s *Serving) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, 
 	if err != nil {
 		return nil, err
 	}
+	serving := s.served()
+	if newest == serving || !outlived(serving, time.Now()) && !s.known(hello.Context(), newest) {
+		return serving, nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if newest != s.serving && (s.outlived(time.Now()) || verifies(s.Published(), newest)) {
-		s.serving = newest
-	}
-	return s.serving, nil
+	s.serving = newest
+	return newest, nil
+}
+
+func (s *Serving) served() *tls.Certificate {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.serving
+}
+
+// known says whether the API server would verify a certificate.
+func (s *Serving) known(ctx context.Context, c *tls.Certificate) bool {
+	ctx, cancel := context.WithTimeout(ctx, glance)
+	defer cancel()
+	bundle, err := s.Published(ctx)
+	return err == nil && verifies(bundle, c)
 }
 
 // outlived says whether there is nothing to go on serving.
-func (s *Serving) outlived(now time.Time) bool {
-	return s.serving == nil || !now.Before(s.serving.Leaf.NotAfter)
+func outlived(c *tls.Certificate, now time.Time) bool {
+	return c == nil || !now.Before(c.Leaf.NotAfter)
 }
 
 func verifies(bundle []byte, c *tls.Certificate) bool {

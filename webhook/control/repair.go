@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -16,19 +18,51 @@ import (
 	"github.com/tierwall/tierwall/policy/roles"
 )
 
-// repair makes every pod's role label show the role that the pod has: after an
-// outage of the webhook, and after TierRoles changed.
+// longest is how long a pod that cannot be labelled is left alone at most.
+const longest = 10 * time.Minute
+
+// delay is how long a pod that could not be labelled is left alone, and until when.
+type delay struct {
+	wait  time.Duration
+	until time.Time
+}
+
+// repair makes the role label of every pod show the role that the pod has: after
+// an outage of the webhook, and after TierRoles changed. Exempt namespaces are
+// left alone, as they are at admission. A pod that it fails for is tried again
+// after twice the time each time, so that one that is refused costs next to nothing.
 func (l *Loop) repair(ctx context.Context, snapshot *compile.Snapshot) error {
-	computed := roles.New(snapshot.TierRoles)
+	computed, failing := roles.New(snapshot.TierRoles), map[types.UID]delay{}
+	defer func() { l.failing = failing }()
 	return each(snapshot.Pods, func(p **compile.Pod) error {
 		pod := *p
 		role := computed.Of(pod.Namespace, pod.ServiceAccount, pod.Labels).Role
 		shown, has := pod.Labels[v1alpha1.RoleLabel]
-		if shown == role && has == (role != "") {
+		if shown == role && has == (role != "") || slices.Contains(snapshot.Defaults.Exempt, pod.Namespace) {
 			return nil
 		}
-		return l.relabel(ctx, pod, role)
+		d, known := l.failing[pod.UID]
+		if known && time.Now().Before(d.until) {
+			failing[pod.UID] = d
+			return nil
+		}
+		err := l.relabel(ctx, pod, role)
+		if err != nil {
+			wait := min(max(2*d.wait, retry), longest)
+			failing[pod.UID] = delay{wait, time.Now().Add(wait)}
+		}
+		return err
 	})
+}
+
+// due is when the first of the pods that could not be labelled is to be tried
+// again, but no later than an interval from now.
+func (l *Loop) due() time.Duration {
+	soonest := interval
+	for _, d := range l.failing {
+		soonest = min(soonest, time.Until(d.until))
+	}
+	return max(soonest, 0)
 }
 
 // relabel changes the role label of this very pod, not of one of its name.

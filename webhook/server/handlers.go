@@ -25,13 +25,13 @@ func (s *Server) register() {
 	decoder := admission.NewDecoder(s.manager.GetScheme())
 	for path, handler := range map[string]admission.Handler{
 		policiesPath: &webhook.Policies{
-			Snapshots: s.watcher, Decoder: decoder, Guardrails: s.engine,
+			Snapshots: s.state, Decoder: decoder, Guardrails: s.engine,
 			Terminating: s.terminating, Limit: limit, Turns: make(chan struct{}, runtime.GOMAXPROCS(0)), Log: s.options.Log,
 		},
 		guardrailsPath: &webhook.Guardrails{Decoder: decoder, Limit: limit},
 		tierRolesPath:  &webhook.TierRoles{Decoder: decoder},
-		roleLabelPath:  &webhook.RoleLabel{Snapshots: s.watcher, Decoder: decoder},
-		podLabelsPath:  &webhook.PodLabels{Snapshots: s.watcher, Decoder: decoder},
+		roleLabelPath:  &webhook.RoleLabel{Snapshots: s.state, Decoder: decoder},
+		podLabelsPath:  &webhook.PodLabels{Snapshots: s.state, Decoder: decoder},
 	} {
 		s.manager.GetWebhookServer().Register(path, &admission.Webhook{Handler: handler})
 	}

@@ -33,7 +33,7 @@ func (s *Server) hasCertificate() error {
 }
 
 func (s *Server) hasCluster() error {
-	if !s.watcher.Synced() {
+	if !s.state.Synced() {
 		return errors.New("not in sync yet")
 	}
 	return nil

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 
 	"github.com/go-logr/logr"
@@ -31,6 +32,7 @@ type Server struct {
 	options Options
 	manager manager.Manager
 	watcher *cluster.Watcher
+	state   *webhook.Followed // what watcher knows
 	engine  *webhook.Engine
 	source  certificate.Source
 }
@@ -41,7 +43,7 @@ func New(config *rest.Config, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{options: o, watcher: watcher}
+	s := &Server{options: o, watcher: watcher, state: webhook.Follow(watcher)}
 	serving := &certificate.Serving{}
 	if s.manager, err = newManager(config, o, serving.GetCertificate); err != nil {
 		return nil, err
@@ -51,14 +53,20 @@ func New(config *rest.Config, o Options) (*Server, error) {
 		return nil, err
 	}
 	serving.Source = s.source
-	serving.Published = func() []byte {
-		return activation.Published(context.Background(), s.manager.GetCache(), o.Validating)
+	serving.Published = func(ctx context.Context) ([]byte, error) {
+		return activation.Published(ctx, s.manager.GetCache(), o.Validating)
 	}
 	s.register()
 	if err := s.addRunnables(); err != nil {
 		return nil, err
 	}
 	return s, s.addChecks()
+}
+
+// RegisterMetrics adds the webhook's metrics to those that its manager serves.
+// It is called once in a process.
+func RegisterMetrics() error {
+	return errors.Join(webhook.RegisterMetrics(), control.RegisterMetrics())
 }
 
 // Run answers until ctx ends. It returns an error when the webhook cannot go on.
@@ -129,12 +137,14 @@ func (everyReplica) NeedLeaderElection() bool { return false }
 func (s *Server) addRunnables() error {
 	o := s.options
 	for _, r := range []manager.Runnable{
-		everyReplica(s.watcher.Start),
+		s.watcher,
+		s.state,
 		everyReplica(s.source.Start),
 		s.engine,
 		&control.Loop{
-			Snapshots: s.watcher, States: s.engine, Client: s.manager.GetClient(), Log: o.Log,
-			PodsChanged: s.watcher.Changed(), GuardrailsChanged: s.engine.Changed(),
+			Snapshots: s.state, States: s.engine, GuardrailsChanged: s.engine.Changed(),
+			Cache: s.manager.GetCache(), Client: s.manager.GetClient(),
+			Recorder: s.manager.GetEventRecorder("tierwall-webhook"), Log: o.Log,
 		},
 		&activation.Keeper{
 			Webhooks: o.Webhooks, Validating: o.Validating, Mutating: o.Mutating,
