@@ -1,0 +1,96 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+	"k8s.io/client-go/rest"
+
+	"github.com/tierwall/tierwall/internal/flags"
+	"github.com/tierwall/tierwall/internal/version"
+	"github.com/tierwall/tierwall/webhook/activation"
+	"github.com/tierwall/tierwall/webhook/server"
+)
+
+// options are the flags of the webhook.
+type options struct {
+	server   server.Options
+	defaults flags.Defaults
+	webhooks string
+	logLevel string
+}
+
+// newCommand is the command line, which runs the webhook by run.
+func newCommand(run func(*options, context.Context) error) *cobra.Command {
+	o := &options{server: server.Options{AwaitEndpoints: true}}
+	cmd := &cobra.Command{
+		Use:   "webhook",
+		Short: "Judge policies by guardrails, and label pods with their tier role",
+		Long: `Judge policies by guardrails, and label pods with their tier role.
+
+Runs in the cluster that it works for, in two replicas or more, and tells the
+API server itself to ask it once it can answer.`,
+		Version:       version.Version,
+		Args:          cobra.NoArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.read(); err != nil {
+				return err
+			}
+			return run(o, cmd.Context())
+		},
+	}
+	fs := cmd.Flags()
+	s := &o.server
+	o.defaults.AddTo(fs)
+	fs.StringVar(&s.Namespace, "namespace", os.Getenv("POD_NAMESPACE"), "namespace that the webhook runs in (required)")
+	fs.StringVar(&s.Service, "service", "tierwall-webhook", "the webhook's Service, and the Lease by which one replica is chosen")
+	fs.StringVar(&s.CertificateDir, "cert-dir", "", "directory with tls.crt, tls.key and ca.crt; empty makes the replicas issue their own certificates")
+	fs.StringVar(&s.AuthoritySecret, "ca-secret", "tierwall-webhook-ca", "the Secret that the replicas share their own authority in")
+	fs.StringVar(&o.webhooks, "admission-config", "/etc/tierwall/admission/webhooks.yaml", "file with what the webhook configurations are to hold")
+	fs.StringVar(&s.Validating, "validating-configuration", "tierwall", "the ValidatingWebhookConfiguration")
+	fs.StringVar(&s.Mutating, "mutating-configuration", "tierwall", "the MutatingWebhookConfiguration")
+	fs.IntVar(&s.Port, "webhook-port", 9443, "where the API server's requests are answered")
+	fs.StringVar(&s.MetricsAddress, "metrics-bind-address", ":8443", "address of the metrics, HTTPS with delegated authentication; 0 serves none")
+	fs.StringVar(&s.HealthAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz")
+	fs.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
+	return cmd
+}
+
+// read reads what the flags mean.
+func (o *options) read() error {
+	if o.server.Namespace == "" {
+		return errors.New("--namespace: say where the webhook runs")
+	}
+	var err error
+	if o.server.Log, err = flags.Logger(o.logLevel); err != nil {
+		return err
+	}
+	o.server.Defaults, err = o.defaults.Parse()
+	return err
+}
+
+func (o *options) run(ctx context.Context) error {
+	config, err := rest.InClusterConfig()
+	if err != nil {
+		return fmt.Errorf("find the API server: %w", err)
+	}
+	config.QPS, config.Burst = 50, 100
+	config.UserAgent = "tierwall-webhook/" + version.Version
+	if o.server.Webhooks, err = activation.Read(o.webhooks); err != nil {
+		return err
+	}
+	if err := server.RegisterMetrics(); err != nil {
+		return fmt.Errorf("register the metrics: %w", err)
+	}
+	srv, err := server.New(config, o.server)
+	if err != nil {
+		return err
+	}
+	o.server.Log.Info("starting", "version", version.Version, "defaultAction", o.server.Defaults.Action.String())
+	return srv.Run(ctx)
+}
