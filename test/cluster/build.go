@@ -21,7 +21,7 @@ type binaries map[string]string
 
 // Build builds the components that are not in the cache yet, and the lab's
 // own images, and reports progress to log. With conformance it builds the
-// upstream e2e tests too. A build that is there already costs nothing.
+// upstream tests too. A build that is there already costs nothing.
 func Build(ctx context.Context, log io.Writer, conformance bool) error {
 	wanted := components
 	if conformance {

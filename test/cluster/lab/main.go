@@ -76,7 +76,7 @@ func packagesCommand() *cobra.Command {
 func buildCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:       "build [conformance]",
-		Short:     "Build the programs that are not built yet; with conformance, the upstream e2e tests too",
+		Short:     "Build the programs that are not built yet; with conformance, the upstream tests too",
 		Args:      cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs),
 		ValidArgs: []string{"conformance"},
 		RunE: func(cmd *cobra.Command, args []string) error {

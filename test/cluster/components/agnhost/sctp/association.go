@@ -24,6 +24,7 @@ type association struct {
 	sequence            uint16
 	unacknowledged      []message
 	cookie              []byte // of a client
+	owed                bool   // an acknowledgement
 	closing             bool   // this side has nothing more to send
 	peerClosing         bool   // nor has the other
 	silent              int    // ticks since something came
@@ -140,8 +141,10 @@ func (a *association) receiveInitAck(c chunk) []chunk {
 	return a.outstanding()
 }
 
-// receiveData takes a message if it is the next one, and says what the last one
-// was. In the state SHUTDOWN-SENT that is said with another SHUTDOWN.
+// receiveData takes a message if it is the next one. That is acknowledged when
+// it is read, or by the next tick at the latest (RFC 9260, section 6.2): a peer
+// that has got an acknowledgement may shut down, and whoever has made an
+// association to ask something must get to ask it.
 func (a *association) receiveData(c chunk) []chunk {
 	if a.state != established && a.state != shutdownSent {
 		return nil
@@ -150,13 +153,31 @@ func (a *association) receiveData(c chunk) []chunk {
 	if err != nil {
 		return a.abort(syscall.EPROTO)
 	}
-	if m.tsn == a.lastTSN+1 && a.deliver(m.data) {
+	fresh := m.tsn == a.lastTSN+1 && a.deliver(m.data)
+	if fresh {
 		a.lastTSN++
 	}
-	if a.state == shutdownSent {
+	a.owed = true
+	if fresh && !a.closing {
+		return nil
+	}
+	return a.acknowledge()
+}
+
+// acknowledge says what the last message was, if the other side is owed that. In
+// the state SHUTDOWN-SENT it says so with another SHUTDOWN.
+func (a *association) acknowledge() []chunk {
+	if !a.owed {
+		return nil
+	}
+	a.owed = false
+	switch a.state {
+	case established:
+		return []chunk{sack(a.lastTSN)}
+	case shutdownSent:
 		return []chunk{shutdown(a.lastTSN)}
 	}
-	return []chunk{sack(a.lastTSN)}
+	return nil
 }
 
 // receiveAcknowledgement forgets what the other side has.
@@ -189,7 +210,7 @@ func (a *association) close() []chunk {
 	if a.state < established {
 		return a.abort(syscall.ECONNABORTED)
 	}
-	return a.shutDown()
+	return append(a.acknowledge(), a.shutDown()...)
 }
 
 // shutDown takes the next step to an orderly end (RFC 9260, section 9.2).
@@ -218,7 +239,7 @@ func (a *association) tick() []chunk {
 	if a.silent > limit {
 		return a.abort(syscall.ETIMEDOUT)
 	}
-	return again
+	return append(a.acknowledge(), again...)
 }
 
 // outstanding is what the other side has not answered.

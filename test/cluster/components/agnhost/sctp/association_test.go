@@ -196,6 +196,7 @@ func TestAbort(t *testing.T) {
 }
 
 // A message is taken once and in order, and is not acknowledged if nobody takes it.
+// One that is new is acknowledged by the next tick.
 func TestMessagesInOrder(t *testing.T) {
 	var got []string
 	room := true
@@ -209,12 +210,20 @@ func TestMessagesInOrder(t *testing.T) {
 		tsn   uint32
 		room  bool
 		acked uint32
+		fresh bool
 	}{
-		{11, true, 9}, {10, false, 9}, {10, true, 10}, {10, true, 10}, {11, true, 11}, {9, true, 11},
+		{11, true, 9, false}, {10, false, 9, false}, {10, true, 10, true},
+		{10, true, 10, false}, {11, true, 11, true}, {9, true, 11, false},
 	} {
 		room = c.room
 		m := message{tsn: c.tsn, data: []byte{byte('a' + c.tsn)}}
 		sent := a.receive(packet{tag: 1, chunks: []chunk{m.chunk()}})
+		if c.fresh && len(sent) == 0 {
+			sent = a.tick()
+		}
+		if len(sent) != 1 {
+			t.Fatalf("TSN %d: sends %v", c.tsn, sent)
+		}
 		if acked, err := acknowledged(sent[0]); err != nil || sent[0].kind != kindSack || acked != c.acked {
 			t.Errorf("TSN %d: acknowledges %d, error %v; want %d", c.tsn, acked, err, c.acked)
 		}
@@ -243,6 +252,23 @@ func TestCookieIsForOnePath(t *testing.T) {
 			t.Errorf("byte %d may be changed", i)
 		}
 		b[i]--
+	}
+}
+
+// A server that says its word and closes does not keep a client from asking.
+func TestServerThatIsFaster(t *testing.T) {
+	talk := newTalk()
+	talk.toServer(talk.client.outstanding())
+	talk.toClientAs(talk.server.remoteTag, talk.server.write([]byte("node-1")))
+	talk.toClientAs(talk.server.remoteTag, talk.server.close())
+	if talk.client.state != established || talk.client.peerClosing {
+		t.Fatalf("the client is %+v", talk.client)
+	}
+	talk.toServer(talk.client.write([]byte("hostname")))
+	talk.toServer(talk.client.acknowledge()) // it has read
+	talk.toServer(talk.client.close())
+	if talk.client.state != closed || talk.client.err != nil || talk.server.state != closed || talk.server.err != nil {
+		t.Errorf("without a tick: client %+v, server %+v", talk.client, talk.server)
 	}
 }
 

@@ -23,6 +23,7 @@ type SCTPConn struct {
 	packets chan packet   // from the socket
 	writes  chan []byte   // from Write
 	inbox   chan []byte   // to Read; closed after the last message
+	read    chan struct{} // holds a token after a Read
 	ready   chan struct{} // closed when the association is established, or has ended
 	closing chan struct{} // closed by Close
 	ended   chan struct{} // closed when the association has ended
@@ -37,7 +38,7 @@ func newConn(p path, send func(packet)) *SCTPConn {
 	return &SCTPConn{
 		path: p, send: send,
 		packets: make(chan packet, backlog), writes: make(chan []byte), inbox: make(chan []byte, backlog),
-		ready: make(chan struct{}), closing: make(chan struct{}), ended: make(chan struct{}),
+		read: make(chan struct{}, 1), ready: make(chan struct{}), closing: make(chan struct{}), ended: make(chan struct{}),
 	}
 }
 
@@ -75,6 +76,8 @@ func (c *SCTPConn) run(a *association, stop <-chan struct{}) {
 			c.emit(a, a.receive(p))
 		case data := <-c.writable(a):
 			c.emit(a, a.write(data))
+		case <-c.read:
+			c.emit(a, a.acknowledge())
 		case <-closing:
 			closing = nil
 			c.emit(a, a.close())
@@ -85,11 +88,11 @@ func (c *SCTPConn) run(a *association, stop <-chan struct{}) {
 		}
 	}
 	c.err = a.err
+	close(c.inbox)
+	close(c.ended) // before ready, which alone means success
 	if ready != nil {
 		close(ready)
 	}
-	close(c.inbox)
-	close(c.ended)
 }
 
 // writable is where messages come from while the association takes some.
@@ -122,6 +125,10 @@ func (c *SCTPConn) Read(b []byte) (int, error) {
 			return 0, orElse(c.err, io.EOF)
 		}
 		c.rest = data
+		select {
+		case c.read <- struct{}{}:
+		default: // a token is there
+		}
 	}
 	n := copy(b, c.rest)
 	c.rest = c.rest[n:]

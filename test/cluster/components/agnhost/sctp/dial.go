@@ -1,6 +1,7 @@
 package sctp
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -34,13 +35,13 @@ func dial(laddr, raddr *SCTPAddr) (*SCTPConn, error) {
 	if !remote.Addr().IsValid() || remote.Port() == 0 {
 		return nil, fmt.Errorf("SCTP address %s: %w", raddr, syscall.EADDRNOTAVAIL)
 	}
-	socket, err := connect(local.Addr(), remote.Addr())
-	if err != nil {
-		return nil, err
-	}
 	port := local.Port()
 	if port == 0 {
 		port = ephemeralPort()
+	}
+	socket, err := connect(netip.AddrPortFrom(local.Addr(), port), remote.Addr())
+	if err != nil {
+		return nil, err
 	}
 	own, _ := netip.AddrFromSlice(socket.LocalAddr().(*net.IPAddr).IP)
 	d := &dialed{socket: socket}
@@ -48,14 +49,21 @@ func dial(laddr, raddr *SCTPAddr) (*SCTPConn, error) {
 	return d.establish()
 }
 
-// connect opens a raw socket that gets packets from one address alone, and
-// learns of ICMP errors.
-func connect(local, remote netip.Addr) (*net.IPConn, error) {
+// connect opens a raw socket that gets packets from one address to one port
+// alone, and learns of ICMP errors.
+func connect(local netip.AddrPort, remote netip.Addr) (*net.IPConn, error) {
 	var from *net.IPAddr
-	if local.IsValid() {
-		from = ipAddr(local)
+	if local.Addr().IsValid() {
+		from = ipAddr(local.Addr())
 	}
-	return net.DialIP(family(remote)+":"+protocol, from, ipAddr(remote))
+	socket, err := net.DialIP(family(remote)+":"+protocol, from, ipAddr(remote))
+	if err != nil {
+		return nil, err
+	}
+	if err := filter(socket, remote.Is4(), local.Port()); err != nil {
+		return nil, errors.Join(err, socket.Close())
+	}
+	return socket, nil
 }
 
 func family(a netip.Addr) string {
@@ -71,10 +79,9 @@ func ephemeralPort() uint16 { return uint16(32768 + rand.IntN(28232)) }
 
 // dialed is the client's side with its socket.
 type dialed struct {
-	conn   *SCTPConn
-	socket *net.IPConn
-	// failure is the first ICMP error of the socket.
-	failure atomic.Pointer[error]
+	conn    *SCTPConn
+	socket  *net.IPConn
+	failure atomic.Pointer[error] // an ICMP error
 }
 
 // establish starts the association. Its two goroutines end with it: closing the
@@ -98,14 +105,24 @@ func (d *dialed) establish() (*SCTPConn, error) {
 	}
 }
 
+// strikes is how many ICMP errors end an association. One alone may be about another
+// association with the same address: the kernel tells them to all raw sockets.
+const strikes = 2
+
 // read gives the association its packets until the socket fails or is closed.
 func (d *dialed) read(failed chan<- struct{}) {
 	defer close(failed)
 	b := make([]byte, 1<<16)
-	for {
+	for failures := 0; ; {
 		n, _, err := d.socket.ReadFromIP(b)
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
 		if err != nil {
-			d.failure.CompareAndSwap(nil, &err)
+			if failures++; failures < strikes {
+				continue
+			}
+			d.failure.Store(&err)
 			return
 		}
 		p, err := parse(b[:n])

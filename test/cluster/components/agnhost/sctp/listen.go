@@ -37,7 +37,7 @@ func ListenSCTP(network string, laddr *SCTPAddr) (*SCTPListener, error) {
 		accepted: make(chan *SCTPConn, backlog), stop: make(chan struct{}), conns: map[path]*SCTPConn{},
 	}
 	l.halt = sync.OnceFunc(func() { close(l.stop) })
-	if l.sockets, err = openSockets(at.Addr()); err != nil {
+	if l.sockets, err = openSockets(at); err != nil {
 		return nil, &net.OpError{Op: "listen", Net: network, Addr: laddr, Err: err}
 	}
 	for _, s := range l.sockets {
@@ -49,11 +49,15 @@ func ListenSCTP(network string, laddr *SCTPAddr) (*SCTPListener, error) {
 // AcceptSCTP waits for the next association.
 func (l *SCTPListener) AcceptSCTP() (*SCTPConn, error) {
 	select {
-	case c := <-l.accepted:
-		return c, nil
 	case <-l.stop:
-		return nil, &net.OpError{Op: "accept", Net: "sctp", Addr: l.addr, Err: net.ErrClosed}
+	default:
+		select {
+		case c := <-l.accepted:
+			return c, nil
+		case <-l.stop:
+		}
 	}
+	return nil, &net.OpError{Op: "accept", Net: "sctp", Addr: l.addr, Err: net.ErrClosed}
 }
 
 // Accept is [SCTPListener.AcceptSCTP].

@@ -20,15 +20,25 @@ type socket struct {
 
 // openSockets opens a socket for an address, or, for no address, one for each
 // family that the machine has.
-func openSockets(at netip.Addr) ([]*socket, error) {
+func openSockets(at netip.AddrPort) ([]*socket, error) {
+	any := !at.Addr().IsValid()
 	var sockets []*socket
 	var errs []error
-	for _, open := range []func(netip.Addr) (*socket, error){open4, open6} {
-		s, err := open(at)
-		if s != nil {
-			sockets = append(sockets, s)
+	for _, family := range []struct {
+		wanted bool
+		open   func(netip.AddrPort) (*socket, error)
+	}{
+		{any || at.Addr().Is4(), open4}, {any || at.Addr().Is6(), open6},
+	} {
+		if !family.wanted {
+			continue
 		}
-		errs = append(errs, err)
+		s, err := family.open(at)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		sockets = append(sockets, s)
 	}
 	if len(sockets) == 0 {
 		return nil, errors.Join(errs...)
@@ -36,17 +46,17 @@ func openSockets(at netip.Addr) ([]*socket, error) {
 	return sockets, nil
 }
 
-func open4(at netip.Addr) (*socket, error) {
-	if at.IsValid() && !at.Is4() {
-		return nil, nil
-	}
-	conn, err := net.ListenPacket("ip4:"+protocol, host(at))
+func open4(at netip.AddrPort) (*socket, error) {
+	conn, err := net.ListenPacket("ip4:"+protocol, host(at.Addr()))
 	if err != nil {
 		return nil, err
 	}
 	raw := ipv4.NewPacketConn(conn)
 	if err := raw.SetControlMessage(ipv4.FlagDst, true); err != nil {
 		return nil, fmt.Errorf("learn destination addresses: %w", errors.Join(err, conn.Close()))
+	}
+	if err := filter(conn, true, at.Port()); err != nil {
+		return nil, errors.Join(err, conn.Close())
 	}
 	return &socket{
 		read: func(b []byte) (int, netip.Addr, netip.Addr, error) {
@@ -64,17 +74,17 @@ func open4(at netip.Addr) (*socket, error) {
 	}, nil
 }
 
-func open6(at netip.Addr) (*socket, error) {
-	if at.IsValid() && !at.Is6() {
-		return nil, nil
-	}
-	conn, err := net.ListenPacket("ip6:"+protocol, host(at))
+func open6(at netip.AddrPort) (*socket, error) {
+	conn, err := net.ListenPacket("ip6:"+protocol, host(at.Addr()))
 	if err != nil {
 		return nil, err
 	}
 	raw := ipv6.NewPacketConn(conn)
 	if err := raw.SetControlMessage(ipv6.FlagDst, true); err != nil {
 		return nil, fmt.Errorf("learn destination addresses: %w", errors.Join(err, conn.Close()))
+	}
+	if err := filter(conn, false, at.Port()); err != nil {
+		return nil, errors.Join(err, conn.Close())
 	}
 	return &socket{
 		read: func(b []byte) (int, netip.Addr, netip.Addr, error) {

@@ -4,10 +4,9 @@ import (
 	"io"
 	"strings"
 	"testing"
-	"time"
 )
 
-func TestFollow(t *testing.T) {
+func TestFollowNetpol(t *testing.T) {
 	const line = "------------------------------\n"
 	const head = "Will run 2 of 7355 specs\nSSSS\n" + line
 	const good = "[sig-network] Netpol API should support it [sig-network]\nfile.go:1\n  STEP: x\n• [0.2 seconds]\n" + line
@@ -17,14 +16,14 @@ func TestFollow(t *testing.T) {
 		ok           bool
 		says         string
 	}{
-		{"all pass", head + good + good, true, "2 passed, 0 failed, of 2"},
-		{"one fails", head + good + bad, false, "1 passed, 1 failed, of 2, in 0s\n  FAILED Netpol should deny"},
+		{"all pass", head + good + good, true, "2 passed, 0 failed, 0 skipped, of 2"},
+		{"one fails", head + good + bad, false, "1 passed, 1 failed, 0 skipped, of 2, in 0s\n  FAILED Netpol should deny"},
 		{"it stops", head + good, false, "did not finish"},
 		{"nothing runs", "", false, "did not finish"},
 		{"a timeout", head + good + strings.Replace(bad, "FAILED", "TIMEDOUT", 1), false, "1 failed"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := follow(strings.NewReader(c.report), io.Discard, func() time.Time { return time.Time{} })
+			r := netpol{}.follow(strings.NewReader(c.report), io.Discard, "")
 			if r.ok() != c.ok || !strings.Contains(r.String(), c.says) {
 				t.Errorf("ok %v, %q; want %v, %q", r.ok(), r, c.ok, c.says)
 			}
