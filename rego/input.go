@@ -20,7 +20,7 @@ const (
 	Admission Source = "admission"
 	// Audit is a check of what the cluster already holds.
 	Audit Source = "audit"
-	// CLI is the command line.
+	// CLI is a check of files, outside of a cluster.
 	CLI Source = "cli"
 )
 

@@ -1,6 +1,6 @@
 // Package roles computes tier roles: which role a pod holds follows from the
 // TierRoles and from what the pod is, never from the role label that it
-// carries. Webhook, enforcer and command line all call it.
+// carries. Webhook and enforcer both call it.
 package roles
 
 import (

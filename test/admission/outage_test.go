@@ -39,10 +39,18 @@ func restart(t *testing.T, certificates string) {
 }
 
 func TestAnOutageOfTheWebhook(t *testing.T) {
+	if err := makeNamespace(t.Context(), "kube-system"); err != nil {
+		t.Fatal(err)
+	}
 	shop(t, "outage")
 	before := pod("outage", "before", "default")
 	create(t, before)
 	labelled := podsFor(t, "outage", "web", forgeries)
+	standing := toTier("outage", "standing", "data", fromTier("backend"))
+	create(t, standing)
+	going := &v1alpha1.TierRole{ObjectMeta: metav1.ObjectMeta{Name: "outage-going"},
+		Spec: v1alpha1.TierRoleSpec{Role: "x", Namespaces: []string{"nowhere"}}}
+	create(t, going)
 	if err := world.webhook.stop(); err != nil {
 		t.Fatal(err)
 	}
@@ -70,9 +78,21 @@ func TestAnOutageOfTheWebhook(t *testing.T) {
 			}
 		}
 	})
+	t.Run("all other labels stay too", func(t *testing.T) {
+		for _, m := range []move{{"label", patch(`"version":"2"`), ""}, {"status", patch(`"version":"2"`, "status"), ""},
+			{"binding", bind(map[string]string{"version": "2"}), ""}} {
+			unasked(t, m.name, m.try(t.Context(), before))
+		}
+	})
 	t.Run("policies wait", func(t *testing.T) {
-		if err := world.admin.Create(t.Context(), toTier("outage", "x", "data", fromTier("backend"))); err == nil {
-			t.Error("a policy was admitted unjudged")
+		unasked(t, "create", world.admin.Create(t.Context(), toTier("outage", "x", "data", fromTier("backend"))))
+		unasked(t, "annotate", world.admin.Patch(t.Context(), standing.DeepCopy(), annotation))
+		unasked(t, "delete", world.admin.Delete(t.Context(), standing))
+	})
+	t.Run("TierRoles go but do not come", func(t *testing.T) {
+		unasked(t, "annotate", world.admin.Patch(t.Context(), going.DeepCopy(), annotation))
+		if err := world.admin.Delete(t.Context(), going); err != nil {
+			t.Errorf("delete: %v", err)
 		}
 	})
 	t.Run("what is not guarded goes on", func(t *testing.T) {
@@ -81,9 +101,18 @@ func TestAnOutageOfTheWebhook(t *testing.T) {
 		if err := world.admin.Patch(t.Context(), namespaceObject("outage"), client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":{"a":"b"}}}`))); err != nil {
 			t.Errorf("label a namespace: %v", err)
 		}
-		if err := world.admin.Patch(t.Context(), late.DeepCopy(), client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"annotations":{"a":"b"}}}`))); err != nil {
-			t.Errorf("annotate a pod: %v", err)
+		metadata := []byte(`{"metadata":{"annotations":{"a":"b"},"finalizers":["example.com/x"],"ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"x","uid":"1"}]}}`)
+		for _, change := range []client.Patch{client.RawPatch(types.MergePatchType, metadata), client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`))} {
+			if err := world.admin.Patch(t.Context(), late.DeepCopy(), change); err != nil {
+				t.Errorf("change a pod's metadata: %v", err)
+			}
 		}
+		exempt := pod("kube-system", "outage", "default", "a=b")
+		create(t, exempt)
+		if err := patch(`"a":"c"`)(t.Context(), exempt); err != nil {
+			t.Errorf("label a pod of an exempt namespace: %v", err)
+		}
+		remove(t, labelled[0])
 	})
 	restart(t, "")
 	becomes(t, "repaired after the outage", func() error {
@@ -93,6 +122,16 @@ func TestAnOutageOfTheWebhook(t *testing.T) {
 		return nil
 	})
 	remove(t, late)
+}
+
+var annotation = client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"annotations":{"a":"b"}}}`))
+
+// unasked checks that the API server refused because it could not ask.
+func unasked(t *testing.T, what string, err error) {
+	t.Helper()
+	if err == nil || !strings.Contains(err.Error(), "failed calling webhook") {
+		t.Errorf("%s: got error %v, want one that says that the webhook cannot be called", what, err)
+	}
 }
 
 func configurations(t *testing.T) (*admissionv1.ValidatingWebhookConfiguration, *admissionv1.MutatingWebhookConfiguration) {
