@@ -99,10 +99,12 @@ func (d *dialed) establish() (*SCTPConn, error) {
 		if failure := d.failure.Load(); failure != nil {
 			return nil, *failure
 		}
-		return nil, orElse(d.conn.err, syscall.ECONNREFUSED)
+		if d.conn.err != nil {
+			return nil, d.conn.err
+		}
 	default:
-		return d.conn, nil
 	}
+	return d.conn, nil // perhaps with an orderly end already
 }
 
 // strikes is how many ICMP errors end an association. One alone may be about another
