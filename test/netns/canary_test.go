@@ -24,102 +24,35 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tierwall/tierwall/enforcer/ipt"
-	"github.com/tierwall/tierwall/policy"
-	"github.com/tierwall/tierwall/policy/eval"
 )
 
-// The canaries: in all of the programs below, sender may never reach denied, and
-// always reach allowed, each time for another reason.
-var (
-	sender  = []netip.Addr{netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("fd00::2")}
-	denied  = []netip.Addr{netip.MustParseAddr("10.0.0.3"), netip.MustParseAddr("fd00::3")}
-	allowed = []netip.Addr{netip.MustParseAddr("10.0.0.4"), netip.MustParseAddr("fd00::4")}
-)
-
-// situation is who is in which set, and which sets admit whom.
-type situation struct {
-	// members are those of sets, by name.
-	members map[policy.SetID][][]netip.Addr
-	// egress is the set that the sender may reach; the others are the sets that
-	// may reach the two receivers.
-	egress, denied, allowed policy.SetID
-}
-
-// situations are all different; between some of them labels change, between
-// others policies, between most both.
-var situations = []situation{
-	{map[policy.SetID][][]netip.Addr{"e": {denied, allowed}, "x": {sender}}, "e", "i", "x"},
-	{map[policy.SetID][][]netip.Addr{"e": {allowed}, "i": {sender}, "y": {sender}}, "e", "i", "y"},
-	{map[policy.SetID][][]netip.Addr{"e": {allowed}, "f": {denied}, "i": {sender}, "x": {sender}}, "e", "i", "x"},
-	{map[policy.SetID][][]netip.Addr{"e": {allowed}, "f": {denied, allowed}, "y": {sender}}, "f", "i", "y"},
-	{map[policy.SetID][][]netip.Addr{"f": {allowed}, "i": {sender}, "x": {sender}, "y": {sender}}, "f", "i", "y"},
-	{map[policy.SetID][][]netip.Addr{"e": {denied, allowed}, "i": {sender}, "x": {sender}}, "e", "j", "x"},
-}
-
-func (s situation) program() *policy.Program {
-	p := &policy.Program{
-		Sets:  map[policy.SetID]*policy.Set{},
-		Hosts: []policy.Host{{Name: "node", Addrs: []netip.Addr{netip.MustParseAddr("192.168.0.1"), netip.MustParseAddr("fd00:1::1")}}},
-		Local: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24"), netip.MustParsePrefix("fd00::/64")},
-	}
-	for _, id := range []policy.SetID{"e", "f", "i", "j", "x", "y"} {
-		set := &policy.Set{ID: id}
-		for _, a := range slices.Concat(s.members[id]...) {
-			set.Elements = append(set.Elements, policy.AddressElement(a))
-		}
-		slices.SortFunc(set.Elements, policy.Element.Compare)
-		p.Sets[id] = set
-	}
-	p.Classes = [2]map[policy.ClassID]*policy.Class{{}, {}}
-	class := func(d policy.Direction, set policy.SetID) policy.ClassID {
-		id := policy.ClassID(d.String() + "-" + string(set))
-		rule := policy.Rule{Verdict: policy.Allow, AnyPort: true, AnyPeer: set == "", Peers: []policy.SetID{set}}
-		p.Classes[d][id] = &policy.Class{ID: id, Tiers: []policy.Tier{{Name: policy.NetworkPolicyTier, Rules: []policy.Rule{rule}}}}
-		return id
-	}
-	for _, e := range []policy.Endpoint{
-		{Name: "allowed", Addrs: allowed, Class: [2]policy.ClassID{class(policy.Ingress, s.allowed), class(policy.Egress, "")}},
-		{Name: "denied", Addrs: denied, Class: [2]policy.ClassID{class(policy.Ingress, s.denied), class(policy.Egress, "")}},
-		{Name: "sender", Addrs: sender, Class: [2]policy.ClassID{class(policy.Ingress, ""), class(policy.Egress, s.egress)}},
-	} {
-		e.Namespace, e.Node = "canary", "node"
-		p.Endpoints = append(p.Endpoints, e)
-	}
-	return p
-}
-
-func canaryLab(t *testing.T) *Lab {
-	p := situations[0].program()
-	l := NewLab(t, p.Hosts)
-	for _, e := range p.Endpoints {
+func canaryLab(t *testing.T, on placement) *Lab {
+	l := NewLab(t, on)
+	for _, e := range on.endpoints() {
 		l.AddPod(t, e.Node, e.Name, e.Addrs...)
 	}
 	return l
 }
 
-func TestCanariesAreWhatTheyAreSaidToBe(t *testing.T) {
-	for i, s := range situations {
-		e := eval.New(s.program())
-		for family := range sender {
-			flow := policy.Flow{Source: sender[family], Protocol: policy.UDP, DestinationPort: canaryPort}
-			for want, to := range map[policy.Verdict]netip.Addr{policy.Deny: denied[family], policy.Allow: allowed[family]} {
-				flow.Destination = to
-				if got := e.Decide(flow); got.Verdict != want {
-					t.Errorf("situation %d: %+v: %+v", i, flow, got)
-				}
-			}
-		}
+// host is a pod or a node by its name.
+func (l *Lab) host(name string) *Host {
+	if n := l.Nodes[name]; n != nil {
+		return n
 	}
+	return l.Pods[name]
 }
 
 const canaryPort = 9
 
-// canaries fly between the pods of the lab until stop is called. Every flow is a new one.
+// canaries fly between the hosts of the lab until stop is called. Every flow is a new one.
 type canaries struct {
 	lab *Lab
-	// leaked counts what reached denied; sent what was sent to it; passed and
-	// broken count flows to allowed.
-	leaked, sent, passed, broken atomic.Int64
+	// leaked counts what arrived and may not, by flight; sent what was sent on such
+	// flights; passed counts flows that may arrive, broken says which of them did not.
+	leaked       map[flight]*atomic.Int64
+	sent, passed atomic.Int64
+	mu           sync.Mutex
+	broken       []string
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -127,57 +60,117 @@ type canaries struct {
 	trap   []net.PacketConn
 }
 
-func fly(t *testing.T, l *Lab) *canaries {
+func fly(t *testing.T, l *Lab, on placement) *canaries {
 	t.Helper()
-	c := &canaries{lab: l}
+	c := &canaries{lab: l, leaked: map[flight]*atomic.Int64{}}
 	c.ctx, c.cancel = context.WithCancel(t.Context())
-	c.setTrap(t)
-	for family := range sender {
-		c.fly(t, func() { c.attack(denied[family]) })
-		c.fly(t, func() { c.visit(sender[family], allowed[family]) })
-		c.fly(t, func() { c.stay(t, sender[family], allowed[family]) })
+	trapped := map[string]bool{}
+	for _, f := range on.flights() {
+		if f.passes {
+			continue
+		}
+		c.leaked[f] = &atomic.Int64{}
+		if !trapped[f.to] {
+			trapped[f.to] = true
+			c.setTrap(t, f.to)
+		}
+	}
+	c.meet(t, on)
+	for _, f := range on.flights() {
+		for family := range sender {
+			c.start(t, f, addrsOf[f.from][family], addrsOf[f.to][family])
+		}
 	}
 	return c
 }
 
-func (c *canaries) fly(t *testing.T, f func()) {
+// meet lets the hosts find each other: what waits for an address to be resolved is
+// soon too much for the kernel to keep.
+func (c *canaries) meet(t *testing.T, on placement) {
+	t.Helper()
+	for _, f := range on.flights() {
+		for family := range sender {
+			if f.passes {
+				flow := f.flow(family)
+				flow.DestinationPort = 53
+				c.lab.expect(t, f.from, flow, true)
+			}
+		}
+	}
+}
+
+// start sends canaries of one family.
+func (c *canaries) start(t *testing.T, f flight, from, to netip.Addr) {
+	if !f.passes {
+		c.fly(t, f.from, func() { c.attack(f, to) })
+		return
+	}
+	c.fly(t, f.from, func() { c.visit(from, to) })
+	if f.from == "sender" {
+		c.fly(t, f.from, func() { c.stay(t, from, to) })
+	}
+}
+
+func (c *canaries) fly(t *testing.T, from string, f func()) {
 	c.wait.Go(func() {
-		if err := c.lab.Pods["sender"].Do(func() error { f(); return nil }); err != nil {
+		if err := c.lab.host(from).Do(func() error { f(); return nil }); err != nil {
 			t.Error(err)
 		}
 	})
 }
 
-// setTrap counts what comes to denied.
-func (c *canaries) setTrap(t *testing.T) {
+// leaks is how many canaries arrived that may not.
+func (c *canaries) leaks() (all int64, each []string) {
+	for f, n := range c.leaked {
+		all += n.Load()
+		each = append(each, fmt.Sprintf("%d from %s to %s", n.Load(), f.from, f.to))
+	}
+	slices.Sort(each)
+	return all, each
+}
+
+// trapsWork says whether every kind of canary was caught once.
+func (c *canaries) trapsWork() bool {
+	for _, n := range c.leaked {
+		if n.Load() == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// setTrap counts what comes to a host, by where it says that it comes from.
+func (c *canaries) setTrap(t *testing.T, name string) {
 	t.Helper()
-	if err := c.lab.Pods["denied"].Do(func() error {
-		p, err := net.ListenPacket("udp", fmt.Sprintf(":%d", canaryPort))
-		c.trap = append(c.trap, p)
+	var trap net.PacketConn
+	if err := c.lab.host(name).Do(func() (err error) {
+		trap, err = net.ListenPacket("udp", fmt.Sprintf(":%d", canaryPort))
 		return err
 	}); err != nil {
 		t.Fatal(err)
 	}
+	c.trap = append(c.trap, trap)
 	c.wait.Go(func() {
 		b := make([]byte, 64)
 		for {
-			if _, _, err := c.trap[0].ReadFrom(b); err != nil {
+			n, _, err := trap.ReadFrom(b)
+			if err != nil {
 				return
 			}
-			c.leaked.Add(1)
+			c.leaked[flight{from: string(b[:n]), to: name}].Add(1)
 		}
 	})
 }
 
 // attack sends datagrams from ever new ports, but no more at once than the
 // kernel's queues hold, which are the visitors' too.
-func (c *canaries) attack(to netip.Addr) {
+func (c *canaries) attack(f flight, to netip.Addr) {
 	for i := 0; c.ctx.Err() == nil; i++ {
-		if i%10 == 0 {
+		if i%5 == 0 {
 			time.Sleep(time.Millisecond)
 		}
 		if conn, err := net.Dial("udp", netip.AddrPortFrom(to, canaryPort).String()); err == nil {
-			_, _ = conn.Write([]byte("leak"))
+			_, _ = conn.Write([]byte(f.from))
 			conn.Close()
 			c.sent.Add(1)
 		}
@@ -186,23 +179,31 @@ func (c *canaries) attack(to netip.Addr) {
 
 // visit sends one datagram from ever new ports, and waits for its answer.
 func (c *canaries) visit(from, to netip.Addr) {
-	b := make([]byte, 64)
 	for c.ctx.Err() == nil {
-		conn, err := net.DialUDP("udp", &net.UDPAddr{IP: from.AsSlice()}, &net.UDPAddr{IP: to.AsSlice(), Port: 53})
-		if err != nil {
-			c.broken.Add(1)
-			return
+		start := time.Now()
+		if err := visitOnce(from, to); err != nil {
+			c.mu.Lock()
+			c.broken = append(c.broken, fmt.Sprintf("%s to %s, sent at %s: %v", from, to, start.Format("05.000"), err))
+			c.mu.Unlock()
+			continue
 		}
-		_ = conn.SetDeadline(time.Now().Add(forAllowed))
-		_, _ = conn.Write([]byte("visit"))
-		if _, err := conn.Read(b); err != nil {
-			c.broken.Add(1)
-		} else {
-			c.passed.Add(1)
-		}
-		conn.Close()
+		c.passed.Add(1)
 		time.Sleep(time.Millisecond) // leave the machine to the attackers and to Apply
 	}
+}
+
+func visitOnce(from, to netip.Addr) error {
+	conn, err := net.DialUDP("udp", &net.UDPAddr{IP: from.AsSlice()}, &net.UDPAddr{IP: to.AsSlice(), Port: 53})
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(forAllowed))
+	if _, err := conn.Write([]byte("visit")); err != nil {
+		return err
+	}
+	_, err = conn.Read(make([]byte, 64))
+	return err
 }
 
 // stay keeps one TCP connection busy.
@@ -238,8 +239,8 @@ func (c *canaries) land(t *testing.T) {
 	}
 	c.wait.Wait()
 	t.Logf("%d denied flows tried, %d allowed ones passed", c.sent.Load(), c.passed.Load())
-	if c.leaked.Load() > 0 || c.broken.Load() > 0 {
-		t.Errorf("%d denied flows passed, %d allowed ones broke", c.leaked.Load(), c.broken.Load())
+	if leaked, each := c.leaks(); leaked > 0 || len(c.broken) > 0 {
+		t.Errorf("denied flows that passed: %s; allowed ones that broke: %q", strings.Join(each, ", "), c.broken)
 	}
 	if c.sent.Load() < 1000 || c.passed.Load() < 100 {
 		t.Error("the canaries hardly flew")
@@ -262,25 +263,63 @@ func times(t *testing.T, standard int) int {
 
 func TestNoCanaryPassesOrBreaksWhileProgramsChange(t *testing.T) {
 	for _, m := range modes {
-		t.Run(m.String(), func(t *testing.T) {
-			l := canaryLab(t)
-			node := l.Nodes["node"]
-			b := node.backend(t, m)
-			c := fly(t, l)
-			for c.leaked.Load() == 0 && t.Context().Err() == nil {
-				time.Sleep(time.Millisecond) // the trap works
+		for _, on := range []placement{oneNode, twoNodes} {
+			t.Run(fmt.Sprintf("%s, nodes: %d", m, len(on)), func(t *testing.T) {
+				l := canaryLab(t, on)
+				nodes := l.agents(t, on, m)
+				c := fly(t, l, on)
+				for !c.trapsWork() && t.Context().Err() == nil {
+					time.Sleep(time.Millisecond)
+				}
+				nodes.apply(t, situations[0])
+				time.Sleep(50 * time.Millisecond)
+				for _, n := range c.leaked {
+					n.Store(0)
+				}
+				n, start, r := times(t, 400/len(on)), time.Now(), rand.New(rand.NewPCG(1, 1))
+				now := situations[0]
+				for applied := 0; applied < n; {
+					next := situations[r.IntN(len(situations))]
+					if on.mayFollow(now, next) {
+						nodes.apply(t, next)
+						now, applied = next, applied+1
+					}
+				}
+				t.Logf("%d applies, %s each", n, time.Since(start)/time.Duration(n))
+				c.land(t)
+			})
+		}
+	}
+}
+
+// agents are the Backends of a placement's nodes.
+type agents struct {
+	lab      *Lab
+	on       placement
+	backends []*ipt.Backend
+}
+
+func (l *Lab) agents(t *testing.T, on placement, m ipt.Mode) agents {
+	a := agents{lab: l, on: on}
+	for _, h := range on {
+		a.backends = append(a.backends, l.Nodes[h.Name].backend(t, m))
+	}
+	return a
+}
+
+// apply lets every node switch to the situation, each by itself, at about the same time.
+func (a agents) apply(t *testing.T, s situation) {
+	t.Helper()
+	var wait sync.WaitGroup
+	for i, h := range a.on {
+		wait.Go(func() {
+			p := s.program(a.on, h.Name)
+			if err := a.lab.Nodes[h.Name].Do(func() error { return a.backends[i].Apply(t.Context(), p) }); err != nil {
+				t.Errorf("%s: %v", h.Name, err)
 			}
-			node.apply(t, b, situations[0].program())
-			time.Sleep(50 * time.Millisecond)
-			c.leaked.Store(0)
-			n, start, r := times(t, 500), time.Now(), rand.New(rand.NewPCG(1, 1))
-			for range n {
-				node.apply(t, b, situations[r.IntN(len(situations))].program())
-			}
-			t.Logf("%d applies, %s each", n, time.Since(start)/time.Duration(n))
-			c.land(t)
 		})
 	}
+	wait.Wait()
 }
 
 // killMode has the test binary apply programs until it is killed.
@@ -310,7 +349,7 @@ func applyForever(mode string) error {
 		return errors.New("what the one before left is not recognized")
 	}
 	for i := range 1 << 30 {
-		if err := b.Apply(ctx, situations[rand.IntN(len(situations))].program()); err != nil {
+		if err := b.Apply(ctx, situations[rand.IntN(len(situations))].program(oneNode, "node")); err != nil {
 			return err
 		}
 		if i%7 == 3 {
@@ -325,17 +364,17 @@ func applyForever(mode string) error {
 func TestNoCanaryPassesOrBreaksWhenTheAgentIsKilled(t *testing.T) {
 	for _, m := range modes {
 		t.Run(m.String(), func(t *testing.T) {
-			l := canaryLab(t)
+			l := canaryLab(t, oneNode)
 			node := l.Nodes["node"]
-			node.apply(t, node.backend(t, m), situations[0].program())
-			c := fly(t, l)
+			node.apply(t, node.backend(t, m), situations[0].program(oneNode, "node"))
+			c := fly(t, l, oneNode)
 			for range 40 {
 				node.runAndKill(t, m, time.Duration(20+rand.IntN(200))*time.Millisecond)
 			}
 			c.land(t)
 			last := node.backend(t, m)
 			for _, s := range situations {
-				node.apply(t, last, s.program())
+				node.apply(t, last, s.program(oneNode, "node"))
 			}
 			sets := node.Run(t, "ipset", "list", "-name")
 			if n := strings.Count(sets, "\n"); n > 12 {

@@ -38,7 +38,7 @@ func (l *Lab) addServices(t *testing.T, command func(netip.Addr) string) {
 func TestServicesAreJudgedByThePodBehindThem(t *testing.T) {
 	for _, m := range modes {
 		t.Run(m.String(), func(t *testing.T) {
-			l := canaryLab(t)
+			l := canaryLab(t, oneNode)
 			node := l.Nodes["node"]
 			l.addServices(t, func(a netip.Addr) string {
 				if a.Is6() {
@@ -46,7 +46,7 @@ func TestServicesAreJudgedByThePodBehindThem(t *testing.T) {
 				}
 				return "iptables-" + m.String()
 			})
-			p := situations[0].program()
+			p := situations[0].program(oneNode, "node")
 			p.Endpoints[2].Class = p.Endpoints[0].Class // the sender admits itself, and reaches all
 			node.apply(t, node.backend(t, m), p)
 			for pod, passes := range map[string]bool{"allowed": true, "denied": false} {
@@ -82,9 +82,9 @@ func (l *Lab) expect(t *testing.T, from string, f policy.Flow, passes bool) {
 func TestErrorsOfAnAllowedFlowComeBack(t *testing.T) {
 	for _, m := range modes {
 		t.Run(m.String(), func(t *testing.T) {
-			l := canaryLab(t)
+			l := canaryLab(t, oneNode)
 			node := l.Nodes["node"]
-			p := situations[0].program()
+			p := situations[0].program(oneNode, "node")
 			p.Endpoints[2].Class[policy.Ingress] = "ingress-i" // admits nobody
 			node.apply(t, node.backend(t, m), p)
 			const closedPort = 4444
