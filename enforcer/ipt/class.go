@@ -13,7 +13,7 @@ func (r *renderer) class(d policy.Direction, id policy.ClassID) ([]Chain, error)
 	if c == nil {
 		return nil, errors.New("the program has no such class")
 	}
-	parts := []Chain{{Name: classChain(d, id, 0)}}
+	parts := []Chain{{Name: classChain(d, id, 0), Rules: []string{strayTCP + toStray, straySCTP + toStray}}}
 	for i, tier := range c.Tiers {
 		pass, opens := "-j DROP", false
 		if i+1 < len(c.Tiers) && passes(tier) {
@@ -36,7 +36,7 @@ func (r *renderer) class(d policy.Direction, id policy.ClassID) ([]Chain, error)
 		}
 	}
 	if len(c.Tiers) == 0 {
-		parts[0].Rules = []string{"-j DROP"}
+		parts[0].Rules = append(parts[0].Rules, "-j DROP")
 	}
 	return parts, nil
 }

@@ -36,7 +36,7 @@ func render(t testing.TB, p *policy.Program) rendered {
 	return out
 }
 
-const hookUp = "*filter\n-A FORWARD -j TIERWALL-FORWARD\n-A INPUT -j TIERWALL-INPUT\nCOMMIT\n"
+const hookUp = "*filter\n-A FORWARD -j TIERWALL-FORWARD\n-A INPUT -j TIERWALL-INPUT\n-A OUTPUT -j TIERWALL-OUTPUT\nCOMMIT\n"
 
 // judge sends the first packet of a flow through the hook that it meets on the node.
 func (r rendered) judge(t testing.TB, node policy.Host, f policy.Flow) interpret.Verdict {

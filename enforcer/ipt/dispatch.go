@@ -31,7 +31,7 @@ func (r *renderer) entries(d policy.Direction) []entry {
 	for _, e := range r.program.Endpoints {
 		for _, a := range e.Addrs {
 			if r.family.has(a) {
-				byAddr[a] = comment(e.Key()) + "-g " + classChain(d, e.Class[d], 0)
+				byAddr[a] = comment(e.Key()) + r.toClass(e, d)
 			}
 		}
 	}

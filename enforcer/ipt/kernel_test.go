@@ -242,7 +242,7 @@ func TestRepairMendsWhatOthersDo(t *testing.T) {
 		"a rule in our chain":      func(n node, f ipt.Family) { n.iptables(f, "-I", "TIERWALL-I-data", "-j", "RETURN") },
 		"a rule deleted":           func(n node, f ipt.Family) { n.iptables(f, "-D", "TIERWALL-I-data", "1") },
 		"a rule changed in place":  func(n node, f ipt.Family) { n.iptables(f, "-R", "TIERWALL-E-none", "1", "-j", "ACCEPT") },
-		"a chain of ours too many": func(n node, f ipt.Family) { n.iptables(f, "-N", "TIERWALL-STRAY") },
+		"a chain of ours too many": func(n node, f ipt.Family) { n.iptables(f, "-N", "TIERWALL-LOST") },
 		"a member too many": func(n node, f ipt.Family) {
 			n.Run(n.t, "ipset", "add", map[ipt.Family]string{ipt.IPv4: "tw4-front", ipt.IPv6: "tw6-front"}[f],
 				map[ipt.Family]string{ipt.IPv4: "203.0.113.1", ipt.IPv6: "2001:db8::1"}[f])

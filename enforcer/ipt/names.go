@@ -17,6 +17,8 @@ const (
 
 	forwardChain = chainPrefix + "FORWARD"
 	inputChain   = chainPrefix + "INPUT"
+	outputChain  = chainPrefix + "OUTPUT"
+	strayChain   = chainPrefix + "STRAY"
 )
 
 const (

@@ -43,6 +43,8 @@ func (r *renderer) base() {
 	egress, ingress := "-j "+rootChain(policy.Egress), "-j "+rootChain(policy.Ingress)
 	r.add(forwardChain, slices.Concat(common, []string{egress, ingress}))
 	r.add(inputChain, slices.Concat([]string{"-i lo -j RETURN"}, common, []string{egress}))
+	r.add(outputChain, []string{strayTCP + ingress, straySCTP + ingress})
+	r.add(strayChain, []string{"-p tcp -m conntrack --ctstate NEW -j REJECT --reject-with tcp-reset", "-j DROP"})
 }
 
 // direction makes the dispatch of a direction and the chains of the classes that it leads to.
@@ -59,11 +61,12 @@ func (r *renderer) direction(d policy.Direction) error {
 	return nil
 }
 
-// classes are those of the endpoints that have an address of the family, sorted.
+// classes are those of the endpoints that have an address of the family, sorted;
+// those that are open need none.
 func (r *renderer) classes(d policy.Direction) []policy.ClassID {
 	var ids []policy.ClassID
 	for _, e := range r.program.Endpoints {
-		if slices.ContainsFunc(e.Addrs, r.family.has) {
+		if slices.ContainsFunc(e.Addrs, r.family.has) && !r.open(e) {
 			ids = append(ids, e.Class[d])
 		}
 	}

@@ -8,10 +8,9 @@ import (
 	"github.com/tierwall/tierwall/policy"
 )
 
-// hooks are the chains of the filter table that jump to ours. OUTPUT has
-// nothing to decide: a node reaches its own pods, and what it sends elsewhere
-// is not a pod's.
-var hooks = map[string]string{"FORWARD": forwardChain, "INPUT": inputChain}
+// hooks are the chains of the filter table that jump to ours. OUTPUT decides about
+// strays alone: a node reaches its own pods, and what it sends elsewhere is not a pod's.
+var hooks = map[string]string{"FORWARD": forwardChain, "INPUT": inputChain, "OUTPUT": outputChain}
 
 // state is what the kernel holds of ours for one IP family, as far as is known.
 type state struct {

@@ -51,6 +51,7 @@ func NewLab(t testing.TB, nodes []policy.Host) *Lab {
 		l.Nodes[n.Name] = h
 		l.plug(t, h)
 		h.sysctl(t, "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
+		h.track(t)
 	}
 	l.World = &Host{Space: NewSpace(t), Name: "world", Addrs: []netip.Addr{World4, World6}}
 	l.plug(t, l.World)
@@ -60,6 +61,14 @@ func NewLab(t testing.TB, nodes []policy.Host) *Lab {
 	}
 	l.World.serve(t)
 	return l
+}
+
+// track has a node track connections from the beginning, as every node does that
+// translates addresses for Services.
+func (h *Host) track(t testing.TB) {
+	t.Helper()
+	h.Run(t, "nft", "add table inet lab; add chain inet lab forward { type filter hook forward priority 10; };"+
+		"add rule inet lab forward ct state invalid counter")
 }
 
 // plug connects a host to the nodes' network.

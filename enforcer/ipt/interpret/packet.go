@@ -16,8 +16,12 @@ type Packet struct {
 	ICMPType            uint8
 	// Interface is the one that it came by.
 	Interface string
-	// Established is conntrack's state ESTABLISHED or RELATED.
-	Established bool
+	// Established is conntrack's state ESTABLISHED or RELATED, Invalid is INVALID,
+	// Untracked is UNTRACKED. None of them is NEW.
+	Established, Invalid, Untracked bool
+	// Midway says that the packet opens no connection: of TCP it has flags other than
+	// SYN alone, of SCTP no INIT chunk.
+	Midway bool
 }
 
 // Verdict is what became of a packet, and by which rules.
@@ -61,7 +65,7 @@ func (t *Table) walk(chain string, k Packet, v *Verdict, depth int) (end, error)
 		switch r.target {
 		case "ACCEPT":
 			return accepted, nil
-		case "DROP":
+		case "DROP", "REJECT":
 			return dropped, nil
 		case "RETURN":
 			return returned, nil

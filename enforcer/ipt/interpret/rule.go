@@ -3,6 +3,7 @@ package interpret
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -83,6 +84,10 @@ func (p *parser) option(option string) error {
 		return p.needs("comment")
 	case "--ctstate":
 		return p.state(value)
+	case "--reject-with":
+		return p.rejectWith(value)
+	case "!":
+		return p.not(value)
 	case "--icmpv6-type":
 		return p.icmpType(value)
 	case "--dport", "--dports":
@@ -132,12 +137,57 @@ func (p *parser) protocolNamed(value string) error {
 	return nil
 }
 
+// states are conntrack's; RELATED is not told from ESTABLISHED.
+var states = map[string]func(Packet) bool{
+	"INVALID":     func(k Packet) bool { return k.Invalid },
+	"NEW":         func(k Packet) bool { return !k.Established && !k.Invalid && !k.Untracked },
+	"RELATED":     func(k Packet) bool { return k.Established },
+	"ESTABLISHED": func(k Packet) bool { return k.Established },
+	"UNTRACKED":   func(k Packet) bool { return k.Untracked },
+}
+
 func (p *parser) state(value string) error {
-	if value != "RELATED,ESTABLISHED" {
-		return fmt.Errorf("no state %s", value)
+	var any []func(Packet) bool
+	for _, name := range strings.Split(value, ",") {
+		if states[name] == nil {
+			return fmt.Errorf("no state %s", name)
+		}
+		any = append(any, states[name])
 	}
-	p.match(func(_ *Table, k Packet) bool { return k.Established })
+	p.match(func(_ *Table, k Packet) bool {
+		return slices.ContainsFunc(any, func(is func(Packet) bool) bool { return is(k) })
+	})
 	return p.needs("conntrack")
+}
+
+// not reads the two negations that there are: of the packets that open a connection.
+func (p *parser) not(option string) error {
+	var words [2]string
+	for i := range words {
+		var err error
+		if words[i], err = p.next(); err != nil {
+			return err
+		}
+	}
+	protocol, opening := policy.TCP, [2]string{"FIN,SYN,RST,ACK", "SYN"}
+	if option == "--chunk-types" {
+		protocol, opening = policy.SCTP, [2]string{"any", "INIT"}
+	} else if option != "--tcp-flags" {
+		return fmt.Errorf("%s: not understood", option)
+	}
+	if p.protocol != protocol || words != opening {
+		return fmt.Errorf("%s %v: not understood", option, words)
+	}
+	p.match(func(_ *Table, k Packet) bool { return k.Midway })
+	return p.needs(strings.ToLower(protocol.String()))
+}
+
+// rejectWith is a target's option: a reset, which only TCP has.
+func (p *parser) rejectWith(value string) error {
+	if p.rule.target != "REJECT" || value != "tcp-reset" || p.protocol != policy.TCP {
+		return fmt.Errorf("%s: not understood", value)
+	}
+	return nil
 }
 
 func (p *parser) icmpType(value string) error {

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/tierwall/tierwall/policy"
 )
 
 const chains = "*filter\n:A - [0:0]\n:B - [0:0]\n"
@@ -17,6 +19,12 @@ func TestWhatIsNotUnderstoodIsRefusedAndChangesNothing(t *testing.T) {
 		"-A A -m set --match-set none src -j DROP", "-A A --comment x -j DROP", "-A A -m comment --comment \"x -j DROP",
 		"-A A ! -s 10.0.0.0/8 -j DROP", "-A A -s 10.0.0.0/33 -j DROP", "-X A", "-X C", "-D A -j DROP", "nonsense",
 		":a-name-that-is-longer-than-28 - [0:0]",
+		"-A A -m conntrack --ctstate LOST -j DROP", "-A A --ctstate NEW -j DROP",
+		"-A A -p tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -j DROP", "-A A -p tcp -m tcp ! --tcp-flags SYN,ACK SYN -j DROP",
+		"-A A -p udp -m udp ! --tcp-flags FIN,SYN,RST,ACK SYN -j DROP", "-A A -p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN -j DROP",
+		"-A A -p tcp -m tcp ! --chunk-types any INIT -j DROP", "-A A -p sctp -m sctp ! --dport 80 -j DROP", "-A A -p tcp -m tcp !",
+		"-A A -p udp -j REJECT --reject-with tcp-reset", "-A A -p tcp -j REJECT --reject-with icmp-port-unreachable",
+		"-A A -p tcp -j DROP --reject-with tcp-reset",
 	} {
 		table := New()
 		if err := table.Restore(chains + "-A A -j B\n" + line + "\nCOMMIT\n"); err == nil {
@@ -50,6 +58,38 @@ func TestSetsRefuseWhatIpsetRefuses(t *testing.T) {
 	}
 	if err := table.RestoreSets("add s 10.0.0.1\nadd s 10.0.0.2\nadd s 10.0.0.3"); err == nil || !strings.Contains(err.Error(), "full") {
 		t.Errorf("a set that is full: %v", err)
+	}
+}
+
+func TestStatesAndNegations(t *testing.T) {
+	packets := map[string]Packet{
+		"new": {Protocol: policy.TCP}, "midway": {Protocol: policy.TCP, Midway: true},
+		"established": {Protocol: policy.TCP, Midway: true, Established: true}, "invalid": {Protocol: policy.TCP, Midway: true, Invalid: true},
+		"untracked": {Protocol: policy.TCP, Midway: true, Untracked: true}, "sctp": {Protocol: policy.SCTP, Midway: true},
+	}
+	for rule, want := range map[string][]string{
+		"-m conntrack --ctstate NEW":                           {"midway", "new", "sctp"},
+		"-m conntrack --ctstate INVALID,NEW":                   {"invalid", "midway", "new", "sctp"},
+		"-m conntrack --ctstate RELATED,ESTABLISHED,UNTRACKED": {"established", "untracked"},
+		"-p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN":      {"established", "invalid", "midway", "untracked"},
+		"-p sctp -m sctp ! --chunk-types any INIT":             {"sctp"},
+		"-p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m conntrack --ctstate NEW -m comment --comment \"x\"": {"midway"},
+	} {
+		table := New()
+		if err := table.Restore("*filter\n-A FORWARD " + rule + " -j DROP\nCOMMIT\n"); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for name, packet := range packets {
+			if v, err := table.Judge("FORWARD", packet); err != nil {
+				t.Fatal(err)
+			} else if !v.Accepted {
+				got = append(got, name)
+			}
+		}
+		if slices.Sort(got); !slices.Equal(got, want) {
+			t.Errorf("%s matches %v, want %v", rule, got, want)
+		}
 	}
 }
 
