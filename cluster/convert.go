@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"net/netip"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -24,9 +25,11 @@ func Pod(p *corev1.Pod) *compile.Pod {
 		Created:        p.CreationTimestamp.Unix(),
 		Ports:          namedPorts(p),
 	}
+	out.Addrs = make([]netip.Addr, 0, len(p.Status.PodIPs))
 	for _, ip := range p.Status.PodIPs {
 		out.Addrs = appendAddr(out.Addrs, ip.IP)
 	}
+	slices.SortFunc(out.Addrs, netip.Addr.Compare)
 	return out
 }
 

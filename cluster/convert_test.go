@@ -6,9 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
-	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/compile"
@@ -43,25 +41,8 @@ func TestPodKeepsWhatPolicyDependsOn(t *testing.T) {
 		Addrs: []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fd00::1")},
 		Ports: []compile.NamedPort{{Name: "proxy", Protocol: policy.TCP, Port: 15001}, {Name: "dns", Protocol: policy.UDP, Port: 53}},
 	}
-	slimmed, err := slim(web())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, pod := range map[string]*corev1.Pod{"whole": web(), "slim": slimmed.(*corev1.Pod)} {
-		if diff := cmp.Diff(want, Pod(pod), sameAddr); diff != "" {
-			t.Errorf("%s pod (-want +got):\n%s", name, diff)
-		}
-	}
-}
-
-func TestSlimDropsTheRest(t *testing.T) {
-	slimmed, err := slim(web())
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := slimmed.(*corev1.Pod)
-	if p.ManagedFields != nil || p.Annotations != nil || len(p.Spec.Containers) != 1 || p.Spec.Containers[0].Image != "" {
-		t.Errorf("kept too much: %+v", p)
+	if diff := cmp.Diff(want, Pod(web()), sameAddr); diff != "" {
+		t.Errorf("pod (-want +got):\n%s", diff)
 	}
 }
 
@@ -97,30 +78,5 @@ func TestNodeAddressesAndPodCIDRs(t *testing.T) {
 	}
 	if len(got.PodCIDRs) != 2 || got.PodCIDRs[0].String() != "10.1.0.0/24" {
 		t.Errorf("pod CIDRs: %v", got.PodCIDRs)
-	}
-}
-
-// A change that policy does not depend on must not wake the compiler.
-func TestTableTellsChangesApart(t *testing.T) {
-	key := types.NamespacedName{Namespace: "prod", Name: "web"}
-	pods := table[compile.Pod]{}
-	relabelled, heartbeat := web(), web()
-	relabelled.Labels = map[string]string{"app": "db"}
-	heartbeat.ResourceVersion = "9"
-	for _, step := range []struct {
-		what    string
-		pod     *corev1.Pod
-		changes bool
-	}{{"first seen", web(), true}, {"seen again", web(), false}, {"heartbeat", heartbeat, false}, {"relabelled", relabelled, true}} {
-		if got := pods.set(key, Pod(step.pod)); got != step.changes {
-			t.Errorf("%s: changed is %v, want %v", step.what, got, step.changes)
-		}
-	}
-	policies := table[networkingv1.NetworkPolicy]{}
-	np := &networkingv1.NetworkPolicy{}
-	annotated := &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{"a": "b"}}}
-	other := &networkingv1.NetworkPolicy{Spec: networkingv1.NetworkPolicySpec{PolicyTypes: []networkingv1.PolicyType{"Egress"}}}
-	if !policies.set(key, np) || policies.set(key, annotated) || !policies.set(key, other) || !policies.remove(key) || policies.remove(key) {
-		t.Error("a policy's spec, and only that, is what changes it")
 	}
 }

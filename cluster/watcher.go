@@ -1,30 +1,23 @@
-// Package cluster watches the objects that policy depends on and hands out
-// immutable snapshots of them. It says when it is in sync, and when something
-// changed that can matter.
+// Package cluster watches the objects that policy depends on, reduced to what
+// policy depends on of them. It hands out immutable snapshots, or what
+// changed, and says when it is in sync.
 package cluster
 
 import (
 	"context"
 	"fmt"
 	"log/slog"
-	"math"
-	"reflect"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	networkingv1 "k8s.io/api/networking/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
-	"sigs.k8s.io/controller-runtime/pkg/client"
-	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
-	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/compile"
 )
@@ -34,173 +27,90 @@ const retryMin, retryMax = 200 * time.Millisecond, 10 * time.Second
 
 // Watcher keeps the state of a cluster. Make one with New and call Start.
 type Watcher struct {
-	cache    cache.Cache
-	log      *slog.Logger
-	defaults policy.Defaults
-	changed  chan struct{}
-
-	started atomic.Bool
-	toStart atomic.Int32 // watches that have not started yet
+	log        *slog.Logger
+	defaults   policy.Defaults
+	changed    chan struct{}
+	reflectors []reflector
 
 	mu       sync.Mutex
-	synced   []func() bool
+	kinds    kinds
 	snapshot *compile.Snapshot // nil once something changed
-
-	pods                   table[compile.Pod]
-	namespaces             table[compile.Namespace]
-	nodes                  table[compile.Node]
-	networkPolicies        table[networkingv1.NetworkPolicy]
-	clusterNetworkPolicies table[policyv1alpha2.ClusterNetworkPolicy]
-	tierRoles              table[v1alpha1.TierRole]
+	pending  *compile.Update   // what changed since Take; nil before the first
 }
 
-type table[V any] map[types.NamespacedName]*V
-
-func (t table[V]) values() []*V {
-	out := make([]*V, 0, len(t))
-	for _, v := range t {
-		out = append(out, v)
-	}
-	return out
+// reflector keeps a store equal to the objects of one kind.
+type reflector struct {
+	*toolscache.Reflector
+	resource string
+	synced   func() bool
 }
 
 // New makes a Watcher; defaults become part of its snapshots.
 func New(config *rest.Config, defaults policy.Defaults, log *slog.Logger) (*Watcher, error) {
-	c, err := cache.New(config, cache.Options{Scheme: Scheme(), DefaultTransform: slim})
+	w := &Watcher{log: log, defaults: defaults, changed: make(chan struct{}, 1)}
+	w.kinds = newKinds(w)
+	httpClient, err := rest.HTTPClientFor(config)
 	if err != nil {
-		return nil, fmt.Errorf("make the object cache: %w", err)
+		return nil, fmt.Errorf("make an API client: %w", err)
 	}
-	return &Watcher{
-		cache: c, log: log, defaults: defaults, changed: make(chan struct{}, 1),
-		pods: table[compile.Pod]{}, namespaces: table[compile.Namespace]{}, nodes: table[compile.Node]{},
-		networkPolicies:        table[networkingv1.NetworkPolicy]{},
-		clusterNetworkPolicies: table[policyv1alpha2.ClusterNetworkPolicy]{},
-		tierRoles:              table[v1alpha1.TierRole]{},
-	}, nil
+	scheme := Scheme()
+	codecs := serializer.NewCodecFactory(scheme)
+	for resource, into := range w.kinds.byResource() {
+		gvk, err := apiutil.GVKForObject(into.example(), scheme)
+		if err != nil {
+			return nil, fmt.Errorf("find the kind of %s: %w", resource, err)
+		}
+		api, err := apiutil.RESTClientForGVK(gvk, false, false, config, codecs, httpClient)
+		if err != nil {
+			return nil, fmt.Errorf("make an API client for %s: %w", resource, err)
+		}
+		list := toolscache.NewListWatchFromClient(api, resource, corev1.NamespaceAll, fields.Everything())
+		options := toolscache.ReflectorOptions{Name: resource}
+		w.reflectors = append(w.reflectors, reflector{
+			Reflector: toolscache.NewReflectorWithOptions(list, into.example(), into, options), resource: resource, synced: into.seen})
+	}
+	return w, nil
 }
 
-// Start watches until ctx ends. What cannot be watched yet, because the API
-// server does not answer or does not serve the kind, is tried again; until
-// then the Watcher is not in sync.
+// Start watches until ctx ends. What cannot be watched, because the API server
+// does not answer or does not serve the kind yet, is tried again; until every kind was seen
+// once the Watcher is not in sync.
 func (w *Watcher) Start(ctx context.Context) error {
 	var background sync.WaitGroup
-	defer background.Wait()
-	for _, start := range []func(context.Context) error{
-		func(ctx context.Context) error { return watch(ctx, w, &corev1.Pod{}, w.pods, Pod) },
-		func(ctx context.Context) error { return watch(ctx, w, &corev1.Namespace{}, w.namespaces, Namespace) },
-		func(ctx context.Context) error { return watch(ctx, w, &corev1.Node{}, w.nodes, Node) },
-		func(ctx context.Context) error {
-			return watch(ctx, w, &networkingv1.NetworkPolicy{}, w.networkPolicies, same)
-		},
-		func(ctx context.Context) error {
-			return watch(ctx, w, &policyv1alpha2.ClusterNetworkPolicy{}, w.clusterNetworkPolicies, same)
-		},
-		func(ctx context.Context) error { return watch(ctx, w, &v1alpha1.TierRole{}, w.tierRoles, same) },
-	} {
-		w.toStart.Add(1)
-		background.Go(func() { w.insist(ctx, start) })
+	for _, r := range w.reflectors {
+		background.Go(func() { w.insist(ctx, r) })
 	}
-	w.started.Store(true)
-	if err := w.cache.Start(ctx); err != nil {
-		return fmt.Errorf("watch the cluster: %w", err)
-	}
+	background.Wait()
 	return nil
 }
 
-// insist starts a watch, again and again until it starts or ctx ends.
-func (w *Watcher) insist(ctx context.Context, start func(context.Context) error) {
-	backoff := wait.Backoff{Duration: retryMin, Factor: 2, Jitter: 0.1, Steps: math.MaxInt32, Cap: retryMax}
+// insist watches a kind, again and again until ctx ends.
+func (w *Watcher) insist(ctx context.Context, r reflector) {
+	backoff := wait.Backoff{Duration: retryMin, Factor: 2, Jitter: 0.1, Steps: 10, Cap: retryMax}
+	delay := backoff
 	for {
-		err := start(ctx)
-		if err == nil {
-			w.toStart.Add(-1)
-			return
+		start := time.Now()
+		err := r.ListAndWatchWithContext(ctx)
+		if time.Since(start) > retryMax {
+			delay = backoff
 		}
-		w.log.Warn("cannot watch yet; trying again", "err", err)
+		if err != nil && ctx.Err() == nil {
+			w.log.Warn("cannot watch; trying again", "resource", r.resource, "err", err)
+		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(backoff.Step()):
+		case <-time.After(delay.Step()):
 		}
 	}
 }
 
-func same[O any](o *O) *O { return o }
-
-// watch keeps a table equal to the objects of one kind.
-func watch[O, V any, P interface {
-	*O
-	client.Object
-}](ctx context.Context, w *Watcher, kind P, into table[V], convert func(*O) *V) error {
-	informer, err := w.cache.GetInformer(ctx, kind, cache.BlockUntilSynced(false))
-	if err != nil {
-		return fmt.Errorf("watch %T: %w", kind, err)
-	}
-	set := func(obj any) {
-		o := (*O)(obj.(P))
-		w.update(func() bool { return into.set(client.ObjectKeyFromObject(P(o)), convert(o)) })
-	}
-	registration, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
-		AddFunc:    set,
-		UpdateFunc: func(_, obj any) { set(obj) },
-		DeleteFunc: func(obj any) {
-			if gone, ok := obj.(toolscache.DeletedFinalStateUnknown); ok {
-				obj = gone.Obj
-			}
-			o := obj.(P)
-			w.update(func() bool { return into.remove(client.ObjectKeyFromObject(o)) })
-		},
-	})
-	if err != nil {
-		return fmt.Errorf("watch %T: %w", kind, err)
-	}
-	w.mu.Lock()
-	w.synced = append(w.synced, registration.HasSynced)
-	w.mu.Unlock()
-	return nil
-}
-
-func (t table[V]) set(key types.NamespacedName, v *V) bool {
-	if old, ok := t[key]; ok && unchanged(old, v) {
-		return false
-	}
-	t[key] = v
-	return true
-}
-
-func (t table[V]) remove(key types.NamespacedName) bool {
-	_, ok := t[key]
-	delete(t, key)
-	return ok
-}
-
-// unchanged compares what policy depends on: the spec of an object that is kept
-// whole, and all of one that was reduced.
-func unchanged(a, b any) bool {
-	switch a := a.(type) {
-	case *networkingv1.NetworkPolicy:
-		return equality.Semantic.DeepEqual(a.Spec, b.(*networkingv1.NetworkPolicy).Spec)
-	case *policyv1alpha2.ClusterNetworkPolicy:
-		return equality.Semantic.DeepEqual(a.Spec, b.(*policyv1alpha2.ClusterNetworkPolicy).Spec)
-	case *v1alpha1.TierRole:
-		return equality.Semantic.DeepEqual(a.Spec, b.(*v1alpha1.TierRole).Spec)
-	default:
-		return reflect.DeepEqual(a, b)
-	}
-}
-
-func (w *Watcher) update(change func() bool) {
-	w.mu.Lock()
-	changed := change()
-	if changed {
-		w.snapshot = nil
-	}
-	w.mu.Unlock()
-	if changed {
-		select {
-		case w.changed <- struct{}{}:
-		default: // one is waiting already
-		}
+// tell tells readers that something changed; it needs the lock.
+func (w *Watcher) tell() {
+	w.snapshot = nil
+	select {
+	case w.changed <- struct{}{}:
+	default: // one is waiting already
 	}
 }
 
@@ -208,15 +118,10 @@ func (w *Watcher) update(change func() bool) {
 // changes may be told as one. It has one reader.
 func (w *Watcher) Changed() <-chan struct{} { return w.changed }
 
-// Synced says whether the snapshot holds all that existed at the start.
+// Synced says whether the Watcher knows all that existed at the start.
 func (w *Watcher) Synced() bool {
-	if !w.started.Load() || w.toStart.Load() > 0 {
-		return false
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, synced := range w.synced {
-		if !synced() {
+	for _, r := range w.reflectors {
+		if !r.synced() {
 			return false
 		}
 	}
@@ -230,7 +135,7 @@ func (w *Watcher) WaitForSync(ctx context.Context) error {
 	for !w.Synced() {
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("wait for the object cache: %w", ctx.Err())
+			return fmt.Errorf("wait for the objects of the cluster: %w", ctx.Err())
 		case <-tick.C:
 		}
 	}
@@ -242,15 +147,32 @@ func (w *Watcher) Snapshot() *compile.Snapshot {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.snapshot == nil {
-		w.snapshot = &compile.Snapshot{
-			Pods: w.pods.values(), Namespaces: w.namespaces.values(), Nodes: w.nodes.values(),
-			NetworkPolicies:        w.networkPolicies.values(),
-			ClusterNetworkPolicies: w.clusterNetworkPolicies.values(),
-			TierRoles:              w.tierRoles.values(),
-			Defaults:               w.defaults,
-		}
+		w.snapshot = w.state()
 	}
 	return w.snapshot
+}
+
+func (w *Watcher) state() *compile.Snapshot {
+	return &compile.Snapshot{
+		Pods: w.kinds.pods.values(), Namespaces: w.kinds.namespaces.values(), Nodes: w.kinds.nodes.values(),
+		NetworkPolicies:        w.kinds.networkPolicies.values(),
+		ClusterNetworkPolicies: w.kinds.clusterNetworkPolicies.values(),
+		TierRoles:              w.kinds.tierRoles.values(),
+		Defaults:               w.defaults,
+	}
+}
+
+// Take is what changed since it was called last, and the first time everything. The update is
+// the caller's, the objects must not be changed. It has one reader.
+func (w *Watcher) Take() *compile.Update {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	u := w.pending
+	if u == nil {
+		u = w.state().Update()
+	}
+	w.pending = &compile.Update{}
+	return u
 }
 
 // NeedLeaderElection is false: every replica watches (controller-runtime, manager.LeaderElectionRunnable).

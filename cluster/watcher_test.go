@@ -3,24 +3,66 @@ package cluster
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 
 	"github.com/tierwall/tierwall/policy"
 )
 
-// apiServer serves discovery, empty lists and quiet watches, as an API server
-// without a single object would. It can be down, or not yet serve the kinds of CRDs.
+// apiServer serves discovery, lists and watches, as an API server does whose only objects are
+// pods. It can be down, or not yet serve the kinds of CRDs.
 type apiServer struct {
 	down, withoutCRDs atomic.Bool
+	// streams says whether lists can be had as a watch (KEP-3157).
+	streams bool
+
+	mu   sync.Mutex
+	pods map[string]*corev1.Pod
+	// watchers get what happens to the pods until they are cut off.
+	watchers []chan metav1.WatchEvent
+	// expired says that events were missed, so that all has to be listed anew.
+	expired bool
+}
+
+// set shows a pod, or with nil shows that it is gone.
+func (s *apiServer) set(name string, p *corev1.Pod) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	event := metav1.WatchEvent{Type: "ADDED"}
+	was := s.pods[name]
+	if was != nil {
+		event.Type = "MODIFIED"
+	}
+	if s.pods[name], event.Object.Object = p, p; p == nil {
+		event.Type, event.Object.Object = "DELETED", was
+		delete(s.pods, name)
+	}
+	for _, w := range s.watchers {
+		w <- event
+	}
+}
+
+// cut ends all watches, so that what happens next is not told.
+func (s *apiServer) cut() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, w := range s.watchers {
+		close(w)
+	}
+	s.watchers, s.expired = nil, true
 }
 
 // served are the resources, by the path of their group and version.
@@ -89,18 +131,66 @@ func (s *apiServer) serves(path string) bool {
 }
 
 func (s *apiServer) list(w http.ResponseWriter, r *http.Request, group, kind string) {
+	version := strings.TrimPrefix(strings.TrimPrefix(group, "/apis/"), "/api/")
 	if r.URL.Query().Get("watch") == "true" {
-		if r.URL.Query().Get("sendInitialEvents") == "true" {
-			http.Error(w, "no streaming lists here", http.StatusBadRequest)
-			return
-		}
-		w.(http.Flusher).Flush()
-		<-r.Context().Done()
+		s.watch(w, r, version, kind)
 		return
 	}
-	_ = json.NewEncoder(w).Encode(map[string]any{"kind": kind + "List",
-		"apiVersion": strings.TrimPrefix(strings.TrimPrefix(group, "/apis/"), "/api/"),
-		"metadata":   map[string]string{"resourceVersion": "1"}, "items": []any{}})
+	items := []any{}
+	if s.mu.Lock(); kind == "Pod" {
+		s.expired = false
+		for _, p := range s.pods {
+			items = append(items, p)
+		}
+	}
+	s.mu.Unlock()
+	_ = json.NewEncoder(w).Encode(map[string]any{"kind": kind + "List", "apiVersion": version,
+		"metadata": map[string]string{"resourceVersion": "1"}, "items": items})
+}
+
+func (s *apiServer) watch(w http.ResponseWriter, r *http.Request, version, kind string) {
+	initial := r.URL.Query().Get("sendInitialEvents") == "true"
+	if initial && !s.streams {
+		http.Error(w, "no streaming lists here", http.StatusBadRequest)
+		return
+	}
+	encoder := json.NewEncoder(w)
+	events := make(chan metav1.WatchEvent, 100)
+	s.mu.Lock()
+	if kind == "Pod" && initial {
+		s.expired = false
+	}
+	if kind == "Pod" && s.expired {
+		s.mu.Unlock()
+		w.WriteHeader(http.StatusGone)
+		_ = encoder.Encode(apierrors.NewResourceExpired("too old").Status())
+		return
+	}
+	if initial && kind == "Pod" {
+		for _, p := range s.pods {
+			_ = encoder.Encode(map[string]any{"type": "ADDED", "object": p})
+		}
+	}
+	if kind == "Pod" {
+		s.watchers = append(s.watchers, events)
+	}
+	s.mu.Unlock()
+	if initial {
+		_ = encoder.Encode(map[string]any{"type": "BOOKMARK", "object": map[string]any{"kind": kind, "apiVersion": version, "metadata": map[string]any{
+			"resourceVersion": "1", "annotations": map[string]string{metav1.InitialEventsAnnotationKey: "true"}}}})
+	}
+	for {
+		w.(http.Flusher).Flush()
+		select {
+		case <-r.Context().Done():
+			return
+		case e, ok := <-events:
+			if !ok {
+				return
+			}
+			_ = encoder.Encode(map[string]any{"type": e.Type, "object": e.Object.Object})
+		}
+	}
 }
 
 // startWatcher starts a Watcher on the API server for the length of the test.
@@ -123,6 +213,57 @@ func startWatcher(t *testing.T, s *apiServer) *Watcher {
 		server.Close()
 	})
 	return w
+}
+
+// shown is a pod as the API server shows it.
+func shown(name, app string) *corev1.Pod {
+	p := named(name)
+	p.TypeMeta = metav1.TypeMeta{Kind: "Pod", APIVersion: "v1"}
+	p.ResourceVersion, p.Labels = "1", map[string]string{"app": app}
+	return p
+}
+
+// knows waits until the Watcher knows exactly the pods with the labels.
+func knows(t *testing.T, w *Watcher, want map[string]string) {
+	t.Helper()
+	var got map[string]string
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		got = map[string]string{}
+		for _, p := range w.Snapshot().Pods {
+			got[p.Name] = p.Labels["app"]
+		}
+		if maps.Equal(got, want) {
+			return
+		}
+	}
+	t.Errorf("knows %v, want %v", got, want)
+}
+
+func TestKnowsWhatTheAPIServerShows(t *testing.T) {
+	for _, streams := range []bool{false, true} {
+		t.Run(fmt.Sprint("streaming lists: ", streams), func(t *testing.T) {
+			s := &apiServer{streams: streams, pods: map[string]*corev1.Pod{"a": shown("a", "web"), "b": shown("b", "web")}}
+			w := startWatcher(t, s)
+			if !syncsWithin(t, w, 20*time.Second) {
+				t.Fatal("not in sync")
+			}
+			if got := names(w.Take()); !maps.Equal(got, map[string]bool{"a": true, "b": true}) {
+				t.Errorf("in sync with %v", got)
+			}
+			s.set("b", shown("b", "db"))
+			s.set("c", shown("c", "web"))
+			s.set("a", nil)
+			knows(t, w, map[string]string{"b": "db", "c": "web"})
+			s.cut()
+			s.set("b", nil)
+			s.set("d", shown("d", "web"))
+			knows(t, w, map[string]string{"c": "web", "d": "web"})
+			want := map[string]bool{"a": false, "b": false, "c": true, "d": true}
+			if got := names(w.Take()); !maps.Equal(got, want) {
+				t.Errorf("takes %v, want %v", got, want)
+			}
+		})
+	}
 }
 
 // syncsWithin says whether the Watcher gets in sync within the time.

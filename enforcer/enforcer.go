@@ -1,6 +1,6 @@
 // Package enforcer keeps a node's kernel equal to the policies of the cluster:
-// it waits for a change, compiles what concerns the node, and hands the program
-// to a backend. What it cannot do now it tries again; what is in force stays.
+// it waits for a change, compiles what the change means for the node, and hands that to a
+// backend. What it cannot do now it tries again; what is in force stays.
 package enforcer
 
 import (
@@ -15,11 +15,13 @@ import (
 	"github.com/tierwall/tierwall/policy/compile"
 )
 
-// Source tells the state of the cluster. cluster.Watcher is one.
+// Source tells what happens in the cluster. cluster.Watcher is one.
 type Source interface {
 	WaitForSync(ctx context.Context) error
+	// Changed receives after something changed. Several changes may be told as one.
 	Changed() <-chan struct{}
-	Snapshot() *compile.Snapshot
+	// Take is what changed since it was called last, and the first time everything.
+	Take() *compile.Update
 }
 
 // Backend puts programs in force in the kernel.
@@ -34,7 +36,19 @@ type Backend interface {
 	Repair(ctx context.Context) (bool, error)
 }
 
+// Updater is a Backend that can put in force what changed of a program, without
+// looking at the whole.
+type Updater interface {
+	Backend
+	// Update brings the program of the last successful Apply or Update to what the change
+	// makes of it, as Apply would. After an error what is in force is not known; the whole
+	// program is applied then.
+	Update(ctx context.Context, c *policy.Change) error
+}
+
 const (
+	// burst is how long changes are gathered after one was put in force at once.
+	burst = 5 * time.Millisecond
 	// repairEvery is how often the kernel is read again and compared.
 	repairEvery = 5 * time.Second
 	// retryMin and retryMax bound the wait after a failed apply.
@@ -47,10 +61,12 @@ const (
 // Enforcer is the node agent's loop.
 type Enforcer struct {
 	// Node is the name of the node that it enforces on.
-	Node    string
-	Source  Source
-	Backend Backend
-	Log     *slog.Logger
+	Node string
+	// Defaults are the default actions of the cluster.
+	Defaults policy.Defaults
+	Source   Source
+	Backend  Backend
+	Log      *slog.Logger
 	// Boot reads the state to close the node with before the first sync. It is
 	// asked only where no program is in force yet. Nil closes nothing.
 	Boot func(context.Context) (*compile.Snapshot, error)
@@ -58,6 +74,9 @@ type Enforcer struct {
 	inForce  atomic.Bool
 	lastTurn atomic.Int64 // of the loop, in nanoseconds since the Unix epoch; 0 before the first
 	reported map[policy.Problem]bool
+	engine   *compile.Engine
+	// current says that what is in force is the engine's program of the commit before the next.
+	current bool
 }
 
 // InForce says whether the last program that was asked for is in force.
@@ -83,6 +102,7 @@ func (e *Enforcer) Start(ctx context.Context) error {
 		return nil //nolint:nilerr // told to stop before the cluster answered: what is in force stays
 	}
 	e.Log.Info("in sync with the cluster")
+	e.engine = compile.NewEngine(e.Node, e.Defaults)
 	e.loop(ctx)
 	return nil
 }
@@ -140,9 +160,14 @@ func (e *Enforcer) loop(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-e.Source.Changed():
-			err = e.sync(ctx)
+			change := e.compile()
+			if change.Empty() {
+				continue // it happened elsewhere
+			}
+			err = e.enforce(ctx, change)
+			gather(ctx)
 		case <-retry.C:
-			err = e.sync(ctx)
+			err = e.enforce(ctx, e.compile())
 		case <-repair.C:
 			if !e.InForce() {
 				continue // a retry is on its way
@@ -159,27 +184,56 @@ func (e *Enforcer) loop(ctx context.Context) {
 	}
 }
 
-// sync compiles the state now and puts it in force.
-func (e *Enforcer) sync(ctx context.Context) error {
+// gather lets more changes come together.
+func gather(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(burst):
+	}
+}
+
+// compile takes in what changed in the cluster, and gives what that changes on the node.
+func (e *Enforcer) compile() *policy.Change {
+	update := e.Source.Take()
 	start := time.Now()
-	program, problems := compile.Compile(e.Source.Snapshot(), e.Node)
-	compiled := time.Now()
-	e.report(problems)
-	err := e.Backend.Apply(ctx, program)
+	change := e.engine.Commit(update)
+	compileSeconds.Observe(time.Since(start).Seconds())
+	if len(update.NetworkPolicies)+len(update.ClusterNetworkPolicies) > 0 {
+		e.report(e.engine.Problems())
+	}
+	return change
+}
+
+// enforce puts the change in force. What an earlier attempt failed with is put in force with it.
+func (e *Enforcer) enforce(ctx context.Context, c *policy.Change) error {
+	if e.current && c.Empty() {
+		return nil
+	}
+	start := time.Now()
+	err := e.apply(ctx, c)
+	e.current = err == nil
 	e.inForce.Store(err == nil)
-	observe(program, compiled.Sub(start), time.Since(compiled), err)
+	observe(e.engine, time.Since(start), err)
 	if err != nil {
 		e.Log.Error("could not put the program in force; the last one stays", "err", err)
 		return err
 	}
-	e.Log.Debug("in force", "endpoints", len(program.Endpoints), "sets", len(program.Sets),
-		"compile", compiled.Sub(start), "apply", time.Since(compiled))
+	e.Log.Debug("in force", "endpoints", len(c.Endpoints), "sets", len(c.Sets), "changedSets", len(c.Members), "took", time.Since(start))
 	return nil
+}
+
+// apply hands the change to the backend, or the whole program where the change is not enough.
+func (e *Enforcer) apply(ctx context.Context, c *policy.Change) error {
+	if backend, ok := e.Backend.(Updater); ok && e.current {
+		return backend.Update(ctx, c)
+	}
+	return e.Backend.Apply(ctx, e.engine.Program())
 }
 
 func (e *Enforcer) repair(ctx context.Context) error {
 	mended, err := e.Backend.Repair(ctx)
 	if err != nil {
+		e.current = false
 		e.inForce.Store(false)
 		e.Log.Error("could not compare the kernel with the program", "err", err)
 		return err

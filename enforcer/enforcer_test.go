@@ -3,6 +3,7 @@ package enforcer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"sync"
@@ -20,6 +21,7 @@ type world struct {
 	changed  chan struct{}
 	synced   chan struct{}
 	snapshot *compile.Snapshot
+	taken    *compile.Update
 
 	programmed bool
 	applied    []*policy.Program
@@ -61,10 +63,55 @@ func (w *world) WaitForSync(ctx context.Context) error {
 
 func (w *world) Changed() <-chan struct{} { return w.changed }
 
-func (w *world) Snapshot() *compile.Snapshot {
+// Take is all that there is, and that what there was is gone.
+func (w *world) Take() *compile.Update {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.snapshot
+	u := w.snapshot.Update()
+	if w.taken != nil {
+		forget(&u.Pods, w.taken.Pods)
+		forget(&u.Namespaces, w.taken.Namespaces)
+		forget(&u.NetworkPolicies, w.taken.NetworkPolicies)
+	}
+	w.taken = w.snapshot.Update()
+	return u
+}
+
+func forget[O any](now *compile.Objects[O], before compile.Objects[O]) {
+	for key := range before {
+		if (*now)[key] == nil {
+			now.Set(key, nil)
+		}
+	}
+}
+
+// set makes the cluster be as the snapshot, and says so.
+func (w *world) set(s *compile.Snapshot) {
+	w.mu.Lock()
+	w.snapshot = s
+	w.mu.Unlock()
+	select {
+	case w.changed <- struct{}{}:
+	default:
+	}
+}
+
+// updating is a world whose kernel can take changes.
+type updating struct {
+	*world
+	updates int
+}
+
+func (w *updating) Update(_ context.Context, c *policy.Change) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.failures > 0 {
+		w.failures--
+		return errors.New("the kernel says no")
+	}
+	w.updates++
+	w.applied = append(w.applied, w.applied[len(w.applied)-1].With(c))
+	return nil
 }
 
 func (w *world) Programmed() bool { return w.programmed }
@@ -100,8 +147,10 @@ func (w *world) programs() []*policy.Program {
 }
 
 // run runs an enforcer in the world for the length of the test.
-func run(t *testing.T, w *world, boot bool) *Enforcer {
-	e := &Enforcer{Node: "n1", Source: w, Backend: w, Log: slog.New(slog.DiscardHandler)}
+func run(t *testing.T, w *world, boot bool) *Enforcer { return runOn(t, w, w, boot) }
+
+func runOn(t *testing.T, w Source, b Backend, boot bool) *Enforcer {
+	e := &Enforcer{Node: "n1", Source: w, Backend: b, Log: slog.New(slog.DiscardHandler)}
 	if boot {
 		e.Boot = func(context.Context) (*compile.Snapshot, error) {
 			return &compile.Snapshot{Nodes: []*compile.Node{node()}}, nil
@@ -218,10 +267,7 @@ func TestChangesAreApplied(t *testing.T) {
 		w := newWorld()
 		close(w.synced)
 		run(t, w, false)
-		w.mu.Lock()
-		w.snapshot = &compile.Snapshot{Nodes: []*compile.Node{node()}}
-		w.mu.Unlock()
-		w.changed <- struct{}{}
+		w.set(&compile.Snapshot{Nodes: []*compile.Node{node()}})
 		synctest.Wait()
 		if got := w.programs(); len(got) != 2 || len(got[1].Endpoints) != 0 {
 			t.Errorf("programs: %v, want the pod gone from the second", got)
@@ -269,6 +315,123 @@ func TestKernelIsComparedAndMended(t *testing.T) {
 		synctest.Wait()
 		if got := w.programs(); len(got) != 2 || !e.InForce() {
 			t.Errorf("after a failed comparison: %d programs, in force %v; want all applied again", len(got), e.InForce())
+		}
+	})
+}
+
+// withPods is the state with more pods on the node.
+func withPods(n int) *compile.Snapshot {
+	s := state()
+	for i := range n {
+		s.Pods = append(s.Pods, &compile.Pod{Namespace: "prod", Name: fmt.Sprint("more-", i), Node: "n1",
+			Addrs: []netip.Addr{netip.AddrFrom4([4]byte{10, 1, 0, byte(20 + i)})}})
+	}
+	return s
+}
+
+func TestBackendThatCanIsGivenTheChangeAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &updating{world: newWorld()}
+		close(w.synced)
+		e := runOn(t, w, w, false)
+		w.set(withPods(2))
+		synctest.Wait()
+		got := w.programs()
+		if len(got) != 2 || w.updates != 1 || len(got[1].Endpoints) != 3 || !e.InForce() {
+			t.Errorf("%d programs, %d of them by update, in force %v; want the first whole and the second by update", len(got), w.updates, e.InForce())
+		}
+	})
+}
+
+func TestAfterAnUpdateThatFailedTheWholeIsApplied(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &updating{world: newWorld()}
+		close(w.synced)
+		e := runOn(t, w, w, false)
+		w.mu.Lock()
+		w.failures = 2
+		w.mu.Unlock()
+		w.set(withPods(1))
+		synctest.Wait()
+		if e.InForce() {
+			t.Error("says in force after a failed update")
+		}
+		w.set(withPods(2)) // fails as well, at once
+		time.Sleep(4 * retryMin)
+		synctest.Wait()
+		got := w.programs()
+		if len(got) != 2 || w.updates != 0 || len(got[1].Endpoints) != 3 || !e.InForce() {
+			t.Fatalf("%d programs, %d of them by update, in force %v; want the whole of both changes", len(got), w.updates, e.InForce())
+		}
+		w.set(withPods(3))
+		synctest.Wait()
+		if got = w.programs(); len(got) != 3 || w.updates != 1 || len(got[2].Endpoints) != 4 {
+			t.Errorf("%d programs, %d of them by update; want the third by update", len(got), w.updates)
+		}
+	})
+}
+
+// elsewhere is the state with pods of other nodes, which no policy is about.
+func elsewhere(n int) *compile.Snapshot {
+	s := withPods(n)
+	for _, p := range s.Pods[1:] {
+		p.Node = "n2"
+	}
+	return s
+}
+
+func TestWhatHappensElsewhereIsNotForTheKernel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		close(w.synced)
+		e := run(t, w, false)
+		w.set(elsewhere(1))
+		synctest.Wait()
+		if got := w.programs(); len(got) != 1 || !e.InForce() {
+			t.Errorf("%d programs, want the first alone", len(got))
+		}
+	})
+}
+
+// A kernel that says no is asked again after a while, not as often as something happens in the cluster.
+func TestWhatHappensElsewhereDoesNotHurryARetry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.failures = 1000
+		close(w.synced)
+		run(t, w, false)
+		for i := range 100 {
+			w.set(elsewhere(i))
+			time.Sleep(time.Millisecond)
+		}
+		synctest.Wait()
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if asked := 1000 - w.failures; asked > 2 {
+			t.Errorf("asked %d times within %v", asked, retryMin)
+		}
+	})
+}
+
+func TestTheFirstChangeIsAppliedAtOnceAndABurstTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		close(w.synced)
+		run(t, w, false)
+		w.set(withPods(1))
+		synctest.Wait()
+		if got := w.programs(); len(got) != 2 {
+			t.Fatalf("%d programs at once, want the first and the changed one", len(got))
+		}
+		for i := range 40 {
+			w.set(withPods(2 + i))
+			time.Sleep(burst / 20)
+		}
+		time.Sleep(burst)
+		synctest.Wait()
+		got := w.programs()
+		if n := len(got) - 2; n < 2 || n > 3 || len(got[len(got)-1].Endpoints) != 42 {
+			t.Errorf("40 changes within %v led to %d programs, the last of %d endpoints", 2*burst, n, len(got[len(got)-1].Endpoints))
 		}
 	})
 }

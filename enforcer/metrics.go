@@ -5,18 +5,18 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/compile"
 )
 
 var (
 	compileSeconds = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name:    "tierwall_enforcer_compile_seconds",
-		Help:    "Time to compile the program of the node.",
-		Buckets: prometheus.ExponentialBuckets(0.0001, 2, 16),
+		Help:    "Time to compile what changes in the program of the node.",
+		Buckets: prometheus.ExponentialBuckets(0.00001, 2, 20),
 	})
 	applySeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "tierwall_enforcer_apply_seconds",
-		Help:    "Time to put a program in force in the kernel, by result.",
+		Help:    "Time to put a program or its change in force in the kernel, by result.",
 		Buckets: prometheus.ExponentialBuckets(0.0005, 2, 16),
 	}, []string{"result"})
 	repairs = prometheus.NewCounter(prometheus.CounterOpts{
@@ -42,15 +42,15 @@ func RegisterMetrics(r prometheus.Registerer) {
 	r.MustRegister(compileSeconds, applySeconds, repairs, endpoints, sets, problems)
 }
 
-func observe(p *policy.Program, compile, apply time.Duration, err error) {
-	compileSeconds.Observe(compile.Seconds())
+func observe(e *compile.Engine, apply time.Duration, err error) {
 	result := "ok"
 	if err != nil {
 		result = "error"
 	}
 	applySeconds.WithLabelValues(result).Observe(apply.Seconds())
 	if err == nil {
-		endpoints.Set(float64(len(p.Endpoints)))
-		sets.Set(float64(len(p.Sets)))
+		e, s := e.Size()
+		endpoints.Set(float64(e))
+		sets.Set(float64(s))
 	}
 }

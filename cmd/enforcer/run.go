@@ -119,7 +119,7 @@ func newAgent(config *rest.Config, node string, defaults policy.Defaults, backen
 	if err != nil {
 		return nil, fmt.Errorf("make an API client: %w", err)
 	}
-	agent := &enforcer.Enforcer{Node: node, Source: watcher, Backend: backend, Log: log}
+	agent := &enforcer.Enforcer{Node: node, Defaults: defaults, Source: watcher, Backend: backend, Log: log}
 	if defaults.Action == policy.Deny {
 		agent.Boot = func(ctx context.Context) (*compile.Snapshot, error) { return bootState(ctx, client, node, defaults) }
 	}

@@ -88,6 +88,14 @@ func (e *Engine) Program() *policy.Program {
 	return p
 }
 
+// Size is how many endpoints and sets the program has.
+func (e *Engine) Size() (endpoints, sets int) {
+	for p := range e.inhabited {
+		endpoints += len(p.here)
+	}
+	return endpoints, len(e.sets.used)
+}
+
 // Problems are those of all policies, as Compile gives them.
 func (e *Engine) Problems() []policy.Problem {
 	var out []policy.Problem

@@ -1,0 +1,88 @@
+package cluster
+
+import (
+	"reflect"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/types"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
+
+	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/policy/compile"
+)
+
+// kinds are the objects that policy depends on.
+type kinds struct {
+	pods                   *store[corev1.Pod, compile.Pod]
+	namespaces             *store[corev1.Namespace, compile.Namespace]
+	nodes                  *store[corev1.Node, compile.Node]
+	networkPolicies        *store[networkingv1.NetworkPolicy, networkingv1.NetworkPolicy]
+	clusterNetworkPolicies *store[policyv1alpha2.ClusterNetworkPolicy, policyv1alpha2.ClusterNetworkPolicy]
+	tierRoles              *store[v1alpha1.TierRole, v1alpha1.TierRole]
+}
+
+func newKinds(w *Watcher) kinds {
+	share := &sharer{}
+	return kinds{
+		pods: newStore(w, func(p *corev1.Pod) *compile.Pod {
+			out := Pod(p)
+			share.pod(out)
+			return out
+		}, equal, func(u *compile.Update) *compile.Objects[compile.Pod] { return &u.Pods }),
+		namespaces: newStore(w, Namespace, equal,
+			func(u *compile.Update) *compile.Objects[compile.Namespace] { return &u.Namespaces }),
+		nodes: newStore(w, Node, equal,
+			func(u *compile.Update) *compile.Objects[compile.Node] { return &u.Nodes }),
+		networkPolicies: newStore(w, bare,
+			func(a, b *networkingv1.NetworkPolicy) bool { return equality.Semantic.DeepEqual(a.Spec, b.Spec) },
+			func(u *compile.Update) *compile.Objects[networkingv1.NetworkPolicy] { return &u.NetworkPolicies }),
+		clusterNetworkPolicies: newStore(w, bare,
+			func(a, b *policyv1alpha2.ClusterNetworkPolicy) bool {
+				return equality.Semantic.DeepEqual(a.Spec, b.Spec)
+			},
+			func(u *compile.Update) *compile.Objects[policyv1alpha2.ClusterNetworkPolicy] {
+				return &u.ClusterNetworkPolicies
+			}),
+		tierRoles: newStore(w, bare,
+			func(a, b *v1alpha1.TierRole) bool { return equality.Semantic.DeepEqual(a.Spec, b.Spec) },
+			func(u *compile.Update) *compile.Objects[v1alpha1.TierRole] { return &u.TierRoles }),
+	}
+}
+
+// reflected is a store as a reflector sees it.
+type reflected interface {
+	toolscache.TransformingStore
+	// example is an object of the kind.
+	example() client.Object
+	// seen says whether all that existed at the start is known.
+	seen() bool
+}
+
+// byResource are the stores by the name of the resource in the API.
+func (k *kinds) byResource() map[string]reflected {
+	return map[string]reflected{
+		"pods": k.pods, "namespaces": k.namespaces, "nodes": k.nodes, "networkpolicies": k.networkPolicies,
+		"clusternetworkpolicies": k.clusterNetworkPolicies, "tierroles": k.tierRoles,
+	}
+}
+
+func newStore[O, V any](w *Watcher, reduce func(*O) *V, same func(a, b *V) bool, in func(*compile.Update) *compile.Objects[V]) *store[O, V] {
+	return &store[O, V]{watcher: w, objects: map[types.NamespacedName]*V{}, reduce: reduce, same: same, in: in}
+}
+
+// equal compares what was reduced to nothing but what policy depends on.
+func equal[V any](a, b *V) bool { return reflect.DeepEqual(a, b) }
+
+// bare is an object without what only its authors need.
+func bare[O any, P interface {
+	*O
+	client.Object
+}](o P) P {
+	o.SetManagedFields(nil)
+	o.SetAnnotations(nil)
+	return o
+}

@@ -1,0 +1,74 @@
+package cluster
+
+import (
+	"encoding/binary"
+	"maps"
+	"slices"
+
+	"github.com/tierwall/tierwall/policy/compile"
+)
+
+// sharer lets pods that are alike share what they have in common, as the pods of one
+// Deployment do: the API server's answers hold a copy in each.
+type sharer struct {
+	texts  recent[string]
+	labels recent[map[string]string]
+	ports  recent[[]compile.NamedPort]
+	key    []byte
+}
+
+// pod shares what the pod has in common with others.
+func (s *sharer) pod(p *compile.Pod) {
+	p.Namespace, p.Node, p.ServiceAccount = s.text(p.Namespace), s.text(p.Node), s.text(p.ServiceAccount)
+	if len(p.Labels) > 0 {
+		s.key = s.key[:0]
+		for _, k := range slices.Sorted(maps.Keys(p.Labels)) {
+			s.add(k)
+			s.add(p.Labels[k])
+		}
+		p.Labels = s.labels.share(s.key, p.Labels)
+	}
+	if len(p.Ports) > 0 {
+		s.key = s.key[:0]
+		for _, port := range p.Ports {
+			s.add(port.Name)
+			s.key = binary.BigEndian.AppendUint16(append(s.key, byte(port.Protocol)), port.Port)
+		}
+		p.Ports = s.ports.share(s.key, p.Ports)
+	}
+}
+
+func (s *sharer) text(t string) string {
+	s.key = append(s.key[:0], t...)
+	return s.texts.share(s.key, t)
+}
+
+// add writes a text behind its length.
+func (s *sharer) add(text string) {
+	s.key = append(binary.AppendUvarint(s.key, uint64(len(text))), text...)
+}
+
+// recent are values that were of use lately, by what they are; at least the last
+// generation of them, and at most two.
+type recent[V any] struct {
+	young, old map[string]V
+}
+
+// generation is how many values a generation has. Pods come sorted by name at the start, and
+// those of one Deployment at about one time afterwards.
+const generation = 4096
+
+// share is the value that is known by the key, or else the given one from now on.
+func (r *recent[V]) share(key []byte, v V) V {
+	if known, ok := r.young[string(key)]; ok {
+		return known
+	}
+	if known, ok := r.old[string(key)]; ok {
+		v = known
+	}
+	if r.young == nil || len(r.young) >= generation {
+		r.young, r.old = map[string]V{}, r.young
+	}
+	r.young[string(key)] = v
+	return v
+}
