@@ -14,8 +14,8 @@ import (
 // guardrails writes the status of every Guardrail that was loaded.
 func (l *Loop) guardrails(ctx context.Context) error {
 	list := &v1alpha1.GuardrailList{}
-	if err := l.Client.List(ctx, list); err != nil {
-		return fmt.Errorf("list Guardrails: %w", err)
+	if err := l.list(ctx, list); err != nil {
+		return err
 	}
 	return each(list.Items, func(g *v1alpha1.Guardrail) error {
 		state, ok := l.States.State(g.UID)

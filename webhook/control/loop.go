@@ -29,6 +29,9 @@ const (
 	interval = 30 * time.Second
 	// retry is how soon there is one after a pass that failed.
 	retry = 2 * time.Second
+	// patience is how long a pass waits for a list: one that Cache cannot fill must
+	// not keep the loop from the rest of its work.
+	patience = 5 * time.Second
 )
 
 // States says what became of Guardrails; webhook.Engine does.
@@ -138,7 +141,7 @@ func (l *Loop) listen(ctx context.Context) error {
 }
 
 func (l *Loop) listenTo(ctx context.Context, kind client.Object) error {
-	informer, err := l.Cache.GetInformer(ctx, kind)
+	informer, err := l.Cache.GetInformer(ctx, kind, cache.BlockUntilSynced(false))
 	if err != nil {
 		return err
 	}
@@ -155,6 +158,16 @@ func (l *Loop) listenTo(ctx context.Context, kind client.Object) error {
 		return err
 	}
 	context.AfterFunc(ctx, func() { _ = informer.RemoveEventHandler(registration) })
+	return nil
+}
+
+// list lists objects from Cache.
+func (l *Loop) list(ctx context.Context, into client.ObjectList) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if err := l.Client.List(ctx, into); err != nil {
+		return fmt.Errorf("list %T: %w", into, err)
+	}
 	return nil
 }
 

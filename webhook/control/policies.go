@@ -73,8 +73,8 @@ func (l *Loop) networkPolicies(snapshot *compile.Snapshot) {
 // condition of their status, and in Events when they change.
 func (l *Loop) clusterNetworkPolicies(ctx context.Context) error {
 	list := &policyv1alpha2.ClusterNetworkPolicyList{}
-	if err := l.Client.List(ctx, list); err != nil {
-		return fmt.Errorf("list ClusterNetworkPolicies: %w", err)
+	if err := l.list(ctx, list); err != nil {
+		return err
 	}
 	now, bad := make(map[types.UID]string, len(list.Items)), 0
 	err := each(list.Items, func(p *policyv1alpha2.ClusterNetworkPolicy) error {

@@ -1,8 +1,11 @@
 package control
 
 import (
+	"context"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -13,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
 
+	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/compile"
 )
@@ -155,6 +159,32 @@ func TestProblemsAreToldInTheStatusOfClusterNetworkPolicies(t *testing.T) {
 	if got := counted(t, compile.ClusterNetworkPolicyKind); got != 0 {
 		t.Errorf("the metric says %v, want 0", got)
 	}
+}
+
+// A kind that is not there, or that may not be read, must not stop the rest.
+func TestAListThatNeverComesStopsNothingElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, pod := unlabelled("shop", "db")
+		w := &world{next: always, snapshot: compile.Snapshot{TierRoles: []*v1alpha1.TierRole{tierRole("a", "data", "pg")}}}
+		l, _ := loop(t, w, interceptor.Funcs{
+			List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
+				if _, never := list.(*policyv1alpha2.ClusterNetworkPolicyList); never {
+					<-ctx.Done()
+					w.snapshot.Pods = []*compile.Pod{p} // comes while the first pass waits
+					return ctx.Err()
+				}
+				return c.List(ctx, list, opts...)
+			},
+		}, pod)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := l.Start(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if got := roleOf(t, l, pod); got != "data" {
+			t.Errorf("role label %q, want data", got)
+		}
+	})
 }
 
 // An Event's note has 1024 bytes at most, whatever somebody writes into a policy.

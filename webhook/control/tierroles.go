@@ -19,8 +19,8 @@ import (
 // tierRoles writes the status of every TierRole.
 func (l *Loop) tierRoles(ctx context.Context, snapshot *compile.Snapshot) error {
 	list := &v1alpha1.TierRoleList{}
-	if err := l.Client.List(ctx, list); err != nil {
-		return fmt.Errorf("list TierRoles: %w", err)
+	if err := l.list(ctx, list); err != nil {
+		return err
 	}
 	conflicts := conflictsOf(snapshot)
 	return each(list.Items, func(tr *v1alpha1.TierRole) error {
