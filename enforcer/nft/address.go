@@ -1,0 +1,109 @@
+package nft
+
+import (
+	"net/netip"
+	"slices"
+)
+
+// block is a range of addresses of one family.
+type block struct{ first, last netip.Addr }
+
+func blockOf(p netip.Prefix) block {
+	p = p.Masked()
+	bytes := p.Addr().AsSlice()
+	for bit := p.Bits(); bit < len(bytes)*8; bit++ {
+		bytes[bit/8] |= 0x80 >> (bit % 8)
+	}
+	last, _ := netip.AddrFromSlice(bytes)
+	return block{p.Addr(), last}
+}
+
+// text is the block as nft prints it: an address, a prefix, or a range.
+func (b block) text() string {
+	if b.first == b.last {
+		return b.first.String()
+	}
+	for bits := b.first.BitLen() - 1; bits >= 0; bits-- {
+		p := netip.PrefixFrom(b.first, bits)
+		if p.Masked().Addr() != b.first || blockOf(p).last.Compare(b.last) > 0 {
+			break
+		}
+		if blockOf(p).last == b.last {
+			return p.String()
+		}
+	}
+	return b.first.String() + "-" + b.last.String()
+}
+
+// union are the same addresses in the fewest blocks, sorted.
+func union(in []block) []block {
+	in = slices.Clone(in)
+	slices.SortFunc(in, func(a, b block) int { return a.first.Compare(b.first) })
+	var out []block
+	for _, b := range in {
+		if n := len(out) - 1; n >= 0 && (b.first.Compare(out[n].last) <= 0 || out[n].last.Next() == b.first) {
+			if b.last.Compare(out[n].last) > 0 {
+				out[n].last = b.last
+			}
+			continue
+		}
+		out = append(out, b)
+	}
+	return out
+}
+
+// area is a block of addresses with ports.
+type area struct {
+	block
+	ports []span
+}
+
+// disjointAreas cover the same flows as the areas and do not overlap, which is what
+// a set of concatenated ranges takes.
+func disjointAreas(in []area) []area {
+	starts := map[netip.Addr][]int{}
+	ends := map[netip.Addr][]int{}
+	var edges []netip.Addr
+	for i, a := range in {
+		starts[a.first] = append(starts[a.first], i)
+		edges = append(edges, a.first)
+		if next := a.last.Next(); next.IsValid() {
+			ends[next] = append(ends[next], i)
+			edges = append(edges, next)
+		}
+	}
+	slices.SortFunc(edges, netip.Addr.Compare)
+	edges = slices.Compact(edges)
+	open := map[int]bool{}
+	var out []area
+	for i, edge := range edges {
+		for _, n := range ends[edge] {
+			delete(open, n)
+		}
+		for _, n := range starts[edge] {
+			open[n] = true
+		}
+		if len(open) == 0 {
+			continue
+		}
+		var ports []span
+		for n := range open {
+			ports = append(ports, in[n].ports...)
+		}
+		a := area{block{edge, lastBefore(edges, i)}, disjoint(ports)}
+		if n := len(out) - 1; n >= 0 && out[n].last.Next() == a.first && slices.Equal(out[n].ports, a.ports) {
+			out[n].last = a.last
+			continue
+		}
+		out = append(out, a)
+	}
+	return out
+}
+
+// lastBefore is the last address before the edge after the i-th.
+func lastBefore(edges []netip.Addr, i int) netip.Addr {
+	if i+1 < len(edges) {
+		return edges[i+1].Prev()
+	}
+	return blockOf(netip.PrefixFrom(edges[i], 0)).last
+}

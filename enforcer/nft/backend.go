@@ -1,0 +1,262 @@
+package nft
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+
+	"sigs.k8s.io/knftables"
+
+	"github.com/tierwall/tierwall/policy"
+)
+
+// Options say how a Backend works. The zero value is good.
+type Options struct {
+	// Log gets what an operator should know; the default logger if nil.
+	Log *slog.Logger
+}
+
+// Backend keeps our table in the kernel equal to a program. Its methods can be
+// called from any goroutine; they take turns.
+type Backend struct {
+	log        *slog.Logger
+	kernel     kernel
+	programmed bool
+
+	mu sync.Mutex
+	// program is the one that is to be in force; nil before the first.
+	program *policy.Program
+	// known says that the kernel is as the state says, but for what others did.
+	known bool
+	state state
+	// generation is the kernel's after our last transaction, alone says that
+	// nobody else changed any table between ours.
+	generation uint32
+	alone      bool
+}
+
+// New reads what is in force. It changes nothing. Where nftables cannot be used the error says why.
+func New(ctx context.Context, o Options) (*Backend, error) {
+	tool, err := openTool(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return newBackend(ctx, o, tool)
+}
+
+func newBackend(ctx context.Context, o Options, k kernel) (*Backend, error) {
+	b := &Backend{log: o.Log, kernel: k}
+	if b.log == nil {
+		b.log = slog.Default()
+	}
+	l, err := k.List(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	b.programmed = l.programmed()
+	return b, nil
+}
+
+// Programmed says whether a program of ours was in force when the Backend was
+// made, left by an earlier process. Apply adopts it.
+func (b *Backend) Programmed() bool { return b.programmed }
+
+// Apply brings the kernel from the last program to this one, writing the
+// differences only; the first time, from whatever it finds. The program must not
+// be changed afterwards. When it fails, what was in force stays in force, and
+// the next call reads the kernel anew.
+func (b *Backend) Apply(ctx context.Context, p *policy.Program) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var c *policy.Change
+	if b.known {
+		c = between(b.program, p)
+	}
+	if err := b.move(ctx, p, c); err != nil {
+		return fmt.Errorf("applying a program of %d endpoints: %w", len(p.Endpoints), err)
+	}
+	return nil
+}
+
+// Update brings the kernel from the last program to the changed one. Its cost is in
+// proportion to the change. When it fails, what was in force stays in force; the
+// change counts as asked for, and comes with the next call.
+func (b *Backend) Update(ctx context.Context, c *policy.Change) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.program == nil {
+		return errors.New("changing a program: none was applied")
+	}
+	if c.Empty() && b.known {
+		return nil
+	}
+	if err := b.move(ctx, b.program.With(c), c); err != nil {
+		return fmt.Errorf("changing a program of %d endpoints: %w", len(b.program.Endpoints), err)
+	}
+	return nil
+}
+
+// Repair compares the kernel with the last program and puts right what somebody
+// else changed. It says whether there was something to put right. Where nobody
+// changed any table since it looked last, it does not look again.
+func (b *Backend) Repair(ctx context.Context) (changed bool, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.program == nil {
+		return false, nil
+	}
+	if b.known && b.undisturbed() {
+		return false, b.tidy(ctx)
+	}
+	return b.converge(ctx)
+}
+
+// Cleanup removes our table.
+func (b *Backend) Cleanup(ctx context.Context) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.program, b.known = nil, false
+	l, err := b.kernel.List(ctx, false)
+	if err != nil || !l.there {
+		return err
+	}
+	tx := b.kernel.NewTransaction()
+	tx.Delete(&knftables.Table{})
+	if err := b.kernel.Run(ctx, tx); err != nil {
+		return fmt.Errorf("removing our table: %w", err)
+	}
+	return nil
+}
+
+// move brings the kernel from the program that it has to the next one, by what is
+// different between them, or, where that is not known, by what it finds.
+func (b *Backend) move(ctx context.Context, next *policy.Program, c *policy.Change) error {
+	old, known := b.program, b.known
+	b.program, b.known = next, false
+	if !known || !slices.Equal(familiesOf(old), familiesOf(next)) {
+		_, err := b.converge(ctx)
+		return err
+	}
+	s, err := b.state.stepTo(old, next, c)
+	if err != nil {
+		return err
+	}
+	err = b.carryOut(ctx, s.plan, s.way == inTurn)
+	if knftables.IsNotFound(err) || knftables.IsAlreadyExists(err) {
+		b.log.Warn("the kernel is not as we left it; reading it anew", "error", err)
+		_, err = b.converge(ctx)
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	b.state.names, b.state.refs = s.names, s.refs
+	b.state.changeUses(c, old)
+	b.state.wrote(s.plan)
+	b.known = true
+	return nil
+}
+
+// carryOut writes a plan: sets ahead, then everything at one moment, or, in turn, all
+// that is added before what is removed.
+func (b *Backend) carryOut(ctx context.Context, p plan, inTurn bool) error {
+	if err := b.ahead(ctx, p.ahead); err != nil {
+		return fmt.Errorf("making sets: %w", err)
+	}
+	if !p.switches() {
+		return nil
+	}
+	for name := range p.chains {
+		delete(b.state.garbage.chains, name)
+	}
+	w := b.begin()
+	p.write(w, b.state.garbage)
+	if !inTurn {
+		p.shrink(w)
+	}
+	if err := b.run(ctx, w); err != nil {
+		return fmt.Errorf("writing chains and sets: %w", err)
+	}
+	if inTurn && len(p.removed) > 0 {
+		w := b.begin()
+		p.shrink(w)
+		if err := b.run(ctx, w); err != nil {
+			return fmt.Errorf("removing from sets: %w", err)
+		}
+	}
+	return nil
+}
+
+// ahead makes sets that no rule refers to yet, in transactions of a bounded size.
+func (b *Backend) ahead(ctx context.Context, sets map[string]Set) error {
+	w := b.begin()
+	for _, name := range slices.Sorted(maps.Keys(sets)) {
+		w.createSet(name, sets[name])
+		for _, k := range slices.Sorted(maps.Keys(sets[name].Elements)) {
+			w.Add(element(name, false, k, sets[name].Elements[k]))
+			if w.NumOperations() >= transactionSize {
+				if err := b.run(ctx, w); err != nil {
+					return err
+				}
+				w = b.begin()
+			}
+		}
+	}
+	if len(sets) == 0 {
+		return nil
+	}
+	return b.run(ctx, w)
+}
+
+func (b *Backend) begin() writer {
+	w := writer{b.kernel.NewTransaction()}
+	w.Add(&knftables.Table{})
+	return w
+}
+
+// run runs a transaction and keeps account of the kernel's generation.
+func (b *Backend) run(ctx context.Context, w writer) error {
+	before, err := b.kernel.Generation()
+	b.alone = b.alone && err == nil && before == b.generation
+	if err := b.kernel.Run(ctx, w.Transaction); err != nil {
+		return err
+	}
+	after, err := b.kernel.Generation()
+	b.alone = b.alone && err == nil && after-before <= 1
+	b.generation = after
+	return nil
+}
+
+// undisturbed says whether nobody else changed any table since the kernel was known.
+func (b *Backend) undisturbed() bool {
+	now, err := b.kernel.Generation()
+	return err == nil && b.alone && now == b.generation
+}
+
+// tidy deletes garbage, and learns how chains print that were written last.
+func (b *Backend) tidy(ctx context.Context) error {
+	if !b.state.garbage.empty() {
+		w := b.begin()
+		b.state.garbage.collect(w)
+		b.known = false
+		if err := b.run(ctx, w); err != nil {
+			return fmt.Errorf("deleting what is not in use: %w", err)
+		}
+		b.state.garbage, b.known = garbage{}, true
+	}
+	if b.state.learned() {
+		return nil
+	}
+	l, err := b.kernel.List(ctx, false)
+	if err != nil {
+		return err
+	}
+	if b.undisturbed() {
+		b.state.learn(l)
+	}
+	return nil
+}

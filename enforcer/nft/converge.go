@@ -1,0 +1,145 @@
+package nft
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"sigs.k8s.io/knftables"
+)
+
+// converge reads the kernel and brings it to the program, whatever is there. It
+// says whether anything was not as it was left.
+func (b *Backend) converge(ctx context.Context) (amiss bool, err error) {
+	earlier, known := b.state, b.known
+	b.known = false
+	generation, generationErr := b.kernel.Generation()
+	l, err := b.kernel.List(ctx, true)
+	if err != nil {
+		return false, err
+	}
+	r := newRenderer(b.program, names{})
+	if err := r.all(); err != nil {
+		return false, err
+	}
+	if l.misplaced(r.out) {
+		return true, b.rebuild(ctx, r)
+	}
+	n := namesFor(r.out, l)
+	if len(n) > 0 {
+		r = newRenderer(b.program, n)
+		if err := r.all(); err != nil {
+			return false, err
+		}
+	}
+	if !known {
+		earlier = state{}
+	}
+	have, differs := earlier.found(l, r.out)
+	p := makePlan(have, r.out)
+	b.state = newState(b.program, r)
+	b.alone, b.generation = generationErr == nil, generation
+	if l.dormant {
+		p.chains["forward"] = r.out.Chains["forward"] // a transaction that says "add table" wakes it up
+	}
+	if err := b.carryOut(ctx, p, false); err != nil {
+		return false, err
+	}
+	for name, c := range have.Chains {
+		if _, rewritten := p.chains[name]; !rewritten && r.out.Chains[name].Hook == c.Hook {
+			b.state.prints[name] = l.chains[name].prints
+		}
+	}
+	amiss = differs || len(p.ahead)+len(p.sets)+len(p.added)+len(p.removed) > 0 || !earlier.expects(p.gone)
+	b.state.garbage, b.known = p.gone, true
+	if !p.gone.empty() {
+		return amiss, b.tidy(ctx)
+	}
+	return amiss, nil
+}
+
+// rebuild replaces the table, with everything in one transaction.
+func (b *Backend) rebuild(ctx context.Context, r *renderer) error {
+	p := makePlan(newRuleset(), r.out).together()
+	b.state = newState(b.program, r)
+	w := b.begin()
+	w.Delete(&knftables.Table{})
+	w.Add(&knftables.Table{})
+	p.write(w, garbage{})
+	if err := b.run(ctx, w); err != nil {
+		return fmt.Errorf("making our table anew: %w", err)
+	}
+	b.known = true
+	return nil
+}
+
+// found is what the kernel has: a chain that prints as is known is as it was written,
+// any other is not as wanted. It says whether a chain is not as it was left.
+func (s state) found(l listing, want Ruleset) (Ruleset, bool) {
+	have, differs := Ruleset{Chains: map[string]Chain{}, Sets: l.sets}, false
+	for name, c := range l.chains {
+		written, ours := s.chains[name]
+		prints, learned := s.prints[name]
+		if learned && slices.Equal(prints, c.prints) && c.standsAs(written.Hook) {
+			have.Chains[name] = written
+			continue
+		}
+		have.Chains[name] = Chain{Rules: []Rule{{Text: "unknown"}}}
+		differs = differs || ours && (learned || !slices.Equal(c.comments, comments(written)))
+	}
+	for name := range want.Chains {
+		_, there := l.chains[name]
+		differs = differs || !there || !l.chains[name].standsAs(want.Chains[name].Hook)
+	}
+	return have, differs || l.dormant
+}
+
+func comments(c Chain) []string {
+	var out []string
+	for _, r := range c.Rules {
+		out = append(out, r.Comment)
+	}
+	return out
+}
+
+// expects says whether all of the garbage is known to be there.
+func (s state) expects(g garbage) bool {
+	for name := range g.chains {
+		if !s.garbage.chains[name] {
+			return false
+		}
+	}
+	for name := range g.sets {
+		if _, ok := s.garbage.sets[name]; !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// standsAs says whether the chain hangs where it should.
+func (c listedChain) standsAs(hook string) bool {
+	return c.hook == hook && (hook == "" || c.policy == "accept" && c.priority == 0)
+}
+
+// misplaced says whether a chain that is wanted hangs elsewhere, which cannot be
+// changed but by making it anew.
+func (l listing) misplaced(want Ruleset) bool {
+	for name, c := range want.Chains {
+		there, ok := l.chains[name]
+		if ok && (there.hook != c.Hook || there.priority != 0) {
+			return true
+		}
+	}
+	return false
+}
+
+// programmed says whether the base chains are there and lead somewhere.
+func (l listing) programmed() bool {
+	for _, hook := range []string{"forward", "input"} {
+		if c := l.chains[hook]; c.hook != hook || len(c.prints) == 0 {
+			return false
+		}
+	}
+	return !l.dormant
+}

@@ -1,0 +1,153 @@
+package nft
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"sigs.k8s.io/knftables"
+
+	"github.com/tierwall/tierwall/enforcer/nft/interpret"
+	"github.com/tierwall/tierwall/policy"
+)
+
+// fakeKernel is knftables' fake, which checks references, and the interpreter, which
+// checks everything else and judges packets.
+type fakeKernel struct {
+	*knftables.Fake
+	held       *interpret.Table
+	generation uint32
+	// scripts are the transactions so far.
+	scripts []string
+	// watch sees the table before and after each transaction.
+	watch func(before, after *interpret.Table, script string)
+	// fail is what the next transaction fails with.
+	fail error
+}
+
+func newFakeKernel() *fakeKernel {
+	return &fakeKernel{Fake: knftables.NewFake(knftables.InetFamily, tableName), held: interpret.New()}
+}
+
+func (k *fakeKernel) Run(ctx context.Context, tx *knftables.Transaction) error {
+	if err := k.fail; err != nil {
+		k.fail = nil
+		return err
+	}
+	if err := k.Fake.Run(ctx, tx); err != nil {
+		return err
+	}
+	before := k.held.Clone()
+	if err := k.held.Run(tx.String()); err != nil {
+		return fmt.Errorf("%w in\n%s", err, tx.String())
+	}
+	k.generation++
+	k.scripts = append(k.scripts, tx.String())
+	if k.watch != nil {
+		k.watch(before, k.held, tx.String())
+	}
+	return nil
+}
+
+func (k *fakeKernel) Generation() (uint32, error) { return k.generation, nil }
+
+func (k *fakeKernel) List(_ context.Context, elements bool) (listing, error) {
+	out := listing{chains: map[string]listedChain{}, sets: map[string]Set{}}
+	if k.Table == nil {
+		return out, nil
+	}
+	out.there = true
+	for name, c := range k.Table.Chains {
+		l := listedChain{}
+		if c.Hook != nil {
+			l.hook, l.policy = string(*c.Hook), string(*c.Policy)
+		}
+		for _, r := range c.Rules {
+			l.prints, l.comments = append(l.prints, fmt.Sprint(*r.Handle, r.Rule)), append(l.comments, deref(r.Comment))
+		}
+		out.chains[name] = l
+	}
+	for name, s := range k.Table.Sets {
+		out.sets[name] = Set{Type: s.Type, Interval: len(s.Flags) > 0, Elements: listed(s.Elements, elements)}
+	}
+	for name, m := range k.Table.Maps {
+		out.sets[name] = Set{Type: strings.TrimSuffix(m.Type, " : verdict"), Map: true, Elements: listed(m.Elements, elements)}
+	}
+	return out, nil
+}
+
+func listed(in []*knftables.Element, wanted bool) map[string]Element {
+	out := map[string]Element{}
+	for _, e := range in {
+		if wanted {
+			out[strings.Join(e.Key, " . ")] = Element{strings.Join(e.Value, " "), deref(e.Comment)}
+		}
+	}
+	return out
+}
+
+func deref(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+// script is the transaction that makes a ruleset from nothing.
+func script(r Ruleset) string {
+	w := writer{knftables.NewFake(knftables.InetFamily, tableName).NewTransaction()}
+	w.Add(&knftables.Table{})
+	makePlan(newRuleset(), r).together().write(w, garbage{})
+	return w.String()
+}
+
+// render is a program's ruleset, read back from its text.
+func render(t testing.TB, p *policy.Program) *interpret.Table {
+	t.Helper()
+	r, err := Render(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := interpret.New()
+	if err := table.Run(script(r)); err != nil {
+		t.Fatalf("%v\n%s", err, script(r))
+	}
+	return table
+}
+
+// backendOn is a Backend as after a restart.
+func backendOn(t testing.TB, k kernel) *Backend {
+	t.Helper()
+	b, err := newBackend(t.Context(), Options{}, k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+var generationInName = regexp.MustCompile(`((?:set[46]|in[46]|eg[46]|ingress-map|egress-map)[-\w]*)\.\d+`)
+
+// contents is what the kernel holds, without generations and in one order.
+func (k *fakeKernel) contents() string {
+	var lines []string
+	for line := range strings.Lines(k.Dump()) {
+		lines = append(lines, generationInName.ReplaceAllString(line, "$1"))
+	}
+	return canonicalLines(lines)
+}
+
+// canonicalLines sorts everything but rules, whose order means something.
+func canonicalLines(lines []string) string {
+	order := map[string]int{}
+	for i, line := range lines {
+		if words := strings.Fields(line); len(words) > 4 && words[1] == "rule" {
+			lines[i] = fmt.Sprintf("rule %s %04d %s", words[4], order[words[4]], line)
+			order[words[4]]++
+		}
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "")
+}

@@ -1,0 +1,125 @@
+package nft
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/tierwall/tierwall/policy"
+)
+
+// address is an address of a test.
+func address(s string) netip.Addr { return netip.MustParseAddr(s) }
+
+// shop is a node with a pod of each tier; the backend may use the data tier,
+// the frontend the backend by a named port, and the world the frontend.
+func shop() *policy.Program {
+	id := func(name, field string) policy.RuleID {
+		return policy.RuleID{Kind: "NetworkPolicy", Namespace: "prod", Name: name, Field: field}
+	}
+	rule := func(name, field string, r policy.Rule) policy.Rule {
+		r.ID, r.Verdict = id(name, field), policy.Allow
+		return r
+	}
+	from := func(name string, rules ...policy.Rule) *policy.Class {
+		return &policy.Class{Tiers: []policy.Tier{{Name: policy.NetworkPolicyTier, Rules: rules, ElseID: id(name, "/spec/ingress")}}}
+	}
+	addrs := func(s ...string) (out []policy.Element) {
+		for _, a := range s {
+			out = append(out, policy.Element{Prefix: netip.MustParsePrefix(a)})
+		}
+		return out
+	}
+	web := policy.Element{Prefix: netip.MustParsePrefix("10.1.0.3/32"), Protocol: policy.TCP, Port: 8080}
+	return &policy.Program{
+		Hosts: []policy.Host{{Name: "one", Addrs: []netip.Addr{address("10.1.0.1"), address("192.168.0.1")}}},
+		Local: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/24"), netip.MustParsePrefix("fd00:1::/64")},
+		Endpoints: []policy.Endpoint{
+			{Namespace: "prod", Name: "backend", Addrs: []netip.Addr{address("10.1.0.3"), address("fd00:1::3")}, Class: [2]policy.ClassID{"back", "any"}},
+			{Namespace: "prod", Name: "data", Addrs: []netip.Addr{address("10.1.0.4"), address("fd00:1::4")}, Class: [2]policy.ClassID{"data", "none"}},
+			{Namespace: "prod", Name: "frontend", Addrs: []netip.Addr{address("10.1.0.2"), address("fd00:1::2")}, Class: [2]policy.ClassID{"front", "named"}},
+		},
+		Classes: [2]map[policy.ClassID]*policy.Class{{
+			"front": from("frontend", rule("frontend", "/spec/ingress/0", policy.Rule{Peers: []policy.SetID{"world"}, Ports: []policy.Port{
+				{Protocol: policy.TCP, First: 80, Last: 80}, {Protocol: policy.TCP, First: 8000, Last: 8999}, {Protocol: policy.UDP, First: 443, Last: 443}}})),
+			"back": from("backend", rule("backend", "/spec/ingress/0", policy.Rule{Peers: []policy.SetID{"front"}, AnyPort: true})),
+			"data": {Tiers: []policy.Tier{
+				{Name: policy.AdminTier, Else: policy.Pass, Rules: []policy.Rule{
+					{ID: policy.RuleID{Kind: "ClusterNetworkPolicy", Name: "audit", Field: "/spec/ingress/0"}, Verdict: policy.Pass, Peers: []policy.SetID{"back"}, AnyPort: true},
+					{ID: policy.RuleID{Kind: "ClusterNetworkPolicy", Name: "audit", Field: "/spec/ingress/1"}, AnyPeer: true, AnyPort: true}}},
+				from("data", rule("data", "/spec/ingress/0", policy.Rule{AnyPeer: true, Ports: []policy.Port{
+					{Protocol: policy.SCTP, First: 5432, Last: 5432}, {Protocol: policy.TCP, First: 5432, Last: 5432}}})).Tiers[0]}},
+		}, {
+			"any":   {Tiers: []policy.Tier{{Name: policy.DefaultTier, Else: policy.Allow}}},
+			"none":  {Tiers: []policy.Tier{{Name: policy.DefaultTier}}},
+			"named": from("frontend", rule("frontend", "/spec/egress/0", policy.Rule{Peers: []policy.SetID{"back"}, Ports: []policy.Port{{Protocol: policy.TCP, Named: "web"}}})),
+		}},
+		Sets: map[policy.SetID]*policy.Set{
+			"world": {ID: "world", Kind: policy.Networks, Elements: addrs("0.0.0.0/0", "2001:db8::/32")},
+			"front": {ID: "front", Elements: addrs("10.1.0.2/32", "fd00:1::2/128")},
+			"back":  {ID: "back", Elements: addrs("10.1.0.3/32", "10.2.0.3/32")},
+			"web":   {ID: "web", Kind: policy.AddressPorts, Elements: []policy.Element{web}},
+		},
+	}
+}
+
+// edges is a program with everything that is long, empty, odd or hostile.
+func edges() *policy.Program {
+	rule := policy.Rule{ID: policy.RuleID{Kind: "NetworkPolicy", Namespace: "a", Name: hostile, Field: strings.Repeat("/long", 80)}, Verdict: policy.Allow, AnyPeer: true}
+	for i := range uint16(20) {
+		rule.Ports = append(rule.Ports, policy.Port{Protocol: policy.UDP, First: 100 * i, Last: 100*i + i%3})
+	}
+	rule.Ports = append(rule.Ports,
+		policy.AllPorts(policy.TCP), policy.Port{Protocol: policy.TCP, First: 80, Last: 80},
+		policy.Port{Protocol: policy.SCTP, First: 65535, Last: 65535},
+		policy.AllPorts(policy.ICMP), policy.AllPorts(47), policy.AllPorts(0))
+	tiers := []policy.Tier{
+		{Name: policy.AdminTier, Else: policy.Pass, Rules: []policy.Rule{{Verdict: policy.Pass, Peers: []policy.SetID{"nobody", longName}, AnyPort: true}}},
+		{Name: policy.NetworkPolicyTier, Else: policy.Pass, Rules: []policy.Rule{rule, {Verdict: policy.Allow, AnyPort: true}}},
+		{Name: policy.BaselineTier, Else: policy.Pass, Rules: []policy.Rule{{Verdict: policy.Pass, AnyPeer: true, AnyPort: true}}},
+	}
+	c := policy.ClassID("longer than any name of a chain may be \n")
+	p := &policy.Program{
+		Classes: [2]map[policy.ClassID]*policy.Class{{c: {Tiers: tiers}}, {c: {}}},
+		Sets:    map[policy.SetID]*policy.Set{"nobody": {}, longName: {ID: longName, Kind: policy.Networks, Elements: []policy.Element{{Prefix: netip.MustParsePrefix("::/0")}}}},
+		Local:   []netip.Prefix{netip.MustParsePrefix("10.0.0.0/25"), netip.MustParsePrefix("10.0.0.128/26"), netip.MustParsePrefix("fd00::/120")},
+	}
+	for i := range 40 {
+		p.Endpoints = append(p.Endpoints, policy.Endpoint{Namespace: "a", Name: fmt.Sprintf("p%d%s", i, hostile), Class: [2]policy.ClassID{c, c},
+			Addrs: []netip.Addr{netip.AddrFrom4([4]byte{10, 0, 0, byte(7 * i)}), netip.MustParseAddr(fmt.Sprintf("fd00::%x", 5*i))}})
+	}
+	return p
+}
+
+const (
+	longName = policy.SetID("a name that is longer than a set's may be")
+	hostile  = "\"\n-A FORWARD -j ACCEPT\nCOMMIT\n\\'`$(x)\x00é\u2028 -j RETURN"
+)
+
+func far(a netip.Addr) netip.Addr {
+	if a.Is4() {
+		return address("198.51.100.1")
+	}
+	return address("2001:db8::1")
+}
+
+// crowd is a program with many pods, a third of them in an open class.
+func crowd(pods int) *policy.Program {
+	p := &policy.Program{Local: []netip.Prefix{netip.MustParsePrefix("10.4.0.0/16"), netip.MustParsePrefix("fd00:4::/64")}}
+	for _, d := range policy.Directions {
+		p.Classes[d] = map[policy.ClassID]*policy.Class{
+			"open":   {Tiers: []policy.Tier{{Name: policy.DefaultTier, Else: policy.Allow}}},
+			"closed": {Tiers: []policy.Tier{{Name: policy.DefaultTier}}},
+		}
+	}
+	for i := range pods {
+		c := policy.ClassID("closed")
+		if i%3 == 0 {
+			c = "open"
+		}
+		n := 7 * i
+		p.Endpoints = append(p.Endpoints, policy.Endpoint{Namespace: "crowd", Name: fmt.Sprintf("pod-%d", i), Class: [2]policy.ClassID{c, c},
+			Addrs: []netip.Addr{netip.AddrFrom4([4]byte{10, 4, byte(n >> 8), byte(n)}), netip.MustParseAddr(fmt.Sprintf("fd00:4::%x", n+1))}})
+	}
+	return p
+}

@@ -1,0 +1,216 @@
+package nft
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/tierwall/tierwall/policy"
+)
+
+// Render is the ruleset that enforces a program. It is pure, and a function of the
+// program alone. A program whose rules refer to sets that it does not have is an error.
+func Render(p *policy.Program) (Ruleset, error) {
+	r := newRenderer(p, names{})
+	err := r.all()
+	return r.out, err
+}
+
+// renderer makes the ruleset of a program, or parts of it.
+type renderer struct {
+	program  *policy.Program
+	families []family
+	names    names
+	out      Ruleset
+	// refs are the policy's sets that chains refer to, by base name, with the classes
+	// whose chains they are.
+	refs map[string]*reference
+}
+
+// reference is a policy's set in a family, and who refers to it.
+type reference struct {
+	family  family
+	id      policy.SetID
+	classes map[classKey]bool
+}
+
+// classKey is a class of a direction.
+type classKey struct {
+	direction policy.Direction
+	id        policy.ClassID
+}
+
+func newRenderer(p *policy.Program, n names) *renderer {
+	return &renderer{program: p, families: familiesOf(p), names: n, out: newRuleset(), refs: map[string]*reference{}}
+}
+
+func (r *renderer) all() error {
+	r.frame()
+	for _, f := range r.families {
+		for _, d := range policy.Directions {
+			r.dispatch(f, d, nil)
+		}
+	}
+	for _, d := range policy.Directions {
+		for id := range r.program.Classes[d] {
+			if err := r.class(classKey{d, id}); err != nil {
+				return err
+			}
+		}
+	}
+	for base := range r.refs {
+		r.set(base)
+	}
+	return nil
+}
+
+// class makes the chains of a class in all families, and the sets that only they refer to.
+func (r *renderer) class(k classKey) error {
+	c := r.program.Classes[k.direction][k.id]
+	if c == nil {
+		return nil // no endpoint leads here
+	}
+	if _, ok := trivial(c); ok {
+		return nil
+	}
+	for _, f := range r.families {
+		b := &classBuilder{renderer: r, family: f, classKey: k}
+		if err := b.build(c); err != nil {
+			return fmt.Errorf("rendering %s class %s: %w", k.direction, k.id, err)
+		}
+	}
+	return nil
+}
+
+// shared is the name of a policy's set, for a rule of the class to refer to.
+func (b *classBuilder) shared(id policy.SetID) (string, error) {
+	if _, ok := b.program.Sets[id]; !ok {
+		return "", fmt.Errorf("the program has no set %q", id)
+	}
+	base := setName(b.family, id)
+	if b.refs[base] == nil {
+		b.refs[base] = &reference{b.family, id, map[classKey]bool{}}
+	}
+	b.refs[base].classes[b.classKey] = true
+	return b.names.of(base), nil
+}
+
+// set makes a policy's set that chains refer to, with all its members.
+func (r *renderer) set(base string) {
+	ref := r.refs[base]
+	r.members(ref.family, ref.id, r.program.Sets[ref.id].Elements)
+}
+
+// members makes a policy's set with some of its members.
+func (r *renderer) members(f family, id policy.SetID, in []policy.Element) {
+	kind := r.program.Sets[id].Kind
+	set := setOf(f, kind)
+	set.Elements = members(f, kind, in)
+	r.out.Sets[r.names.of(setName(f, id))] = set
+}
+
+// own makes a set that no other rule refers to, and gives its name.
+func (r *renderer) own(base string, s Set) string {
+	name := r.names.of(base)
+	r.out.Sets[name] = s
+	return name
+}
+
+const established = "ct state established,related accept"
+
+// neighbourDiscovery are the types of RFC 4861.
+const neighbourDiscovery = "icmpv6 type 133-137 accept"
+
+// frame makes the base chains and those that look up classes. What is established, and
+// neighbour discovery, is not judged. At the input hook only what a pod sends is;
+// what comes by the loopback interface was sent by the node itself. A base chain's
+// accept lets other tables decide, a drop is final.
+func (r *renderer) frame() {
+	forward, input := []Rule{{Text: established}}, []Rule{{Text: established}, {Text: `iifname "lo" accept`}}
+	for _, f := range []family{ipv6, ipv4} {
+		if !slices.Contains(r.families, f) {
+			continue
+		}
+		egress, ingress := dispatchChain(f, policy.Egress), dispatchChain(f, policy.Ingress)
+		protocol := "meta nfproto ipv4 "
+		if f == ipv6 {
+			protocol = "meta nfproto ipv6 "
+			forward = append(forward, Rule{Text: protocol + "goto forward-6"})
+			input = append(input, Rule{Text: protocol + "goto input-6"})
+			r.chain("forward-6", "", Rule{Text: neighbourDiscovery}, Rule{Text: "jump " + egress}, Rule{Text: "goto " + ingress})
+			r.chain("input-6", "", Rule{Text: neighbourDiscovery}, Rule{Text: "goto " + egress})
+			continue
+		}
+		forward = append(forward, Rule{Text: protocol + "jump " + egress}, Rule{Text: protocol + "goto " + ingress})
+		input = append(input, Rule{Text: protocol + "goto " + egress})
+	}
+	r.chain("forward", "forward", forward...)
+	r.chain("input", "input", input...)
+	for _, f := range r.families {
+		for _, d := range policy.Directions {
+			r.chain(dispatchChain(f, d), "", r.lookup(f, d)...)
+		}
+	}
+}
+
+func (r *renderer) chain(name, hook string, rules ...Rule) {
+	r.out.Chains[name] = Chain{Hook: hook, Rules: rules}
+}
+
+// lookup are the rules that lead from an address to its class, and deny addresses that
+// are within the node's pod networks and no endpoint's.
+func (r *renderer) lookup(f family, d policy.Direction) []Rule {
+	rules := []Rule{{Text: fmt.Sprintf("%s vmap @%s", f.own(d), r.names.of(dispatchMap(f, d)))}}
+	if r.program.Unknown == policy.Allow {
+		return rules
+	}
+	var local []block
+	for _, p := range r.program.Local {
+		if f.has(p.Addr()) {
+			local = append(local, blockOf(p))
+		}
+	}
+	for _, b := range union(local) {
+		rules = append(rules, Rule{fmt.Sprintf("%s %s drop", f.own(d), b.text()), "no pod known at this address"})
+	}
+	return rules
+}
+
+// dispatch makes the map from the addresses of endpoints to their classes, or, where
+// only some are given, the part of it for these. Addresses of nodes that lie
+// within the pod networks (a bridge's, say) are no unknown pods.
+func (r *renderer) dispatch(f family, d policy.Direction, only map[netip.Addr]bool) {
+	s := Set{Type: f.addressType(), Map: true, Elements: map[string]Element{}}
+	wanted := func(a netip.Addr) bool { return f.has(a) && (only == nil || only[a]) }
+	for _, h := range r.program.Hosts {
+		for _, a := range h.Addrs {
+			if wanted(a) && within(r.program.Local, a) {
+				s.Elements[a.String()] = Element{"return", comment("node " + h.Name)}
+			}
+		}
+	}
+	for _, e := range r.program.Endpoints {
+		for _, a := range e.Addrs {
+			if wanted(a) {
+				s.Elements[a.String()] = Element{r.entry(f, d, e.Class[d]), comment(e.Key())}
+			}
+		}
+	}
+	r.out.Sets[r.names.of(dispatchMap(f, d))] = s
+}
+
+// entry is what to do with the packets of an endpoint of a class. Without a class it is denied.
+func (r *renderer) entry(f family, d policy.Direction, id policy.ClassID) string {
+	c := r.program.Classes[d][id]
+	if c == nil {
+		return "drop"
+	}
+	if v, ok := trivial(c); ok {
+		return v
+	}
+	return "goto " + classChain(f, d, id, 0)
+}
+
+func within(prefixes []netip.Prefix, a netip.Addr) bool {
+	return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(a) })
+}

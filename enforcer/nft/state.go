@@ -1,0 +1,123 @@
+package nft
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/tierwall/tierwall/policy"
+)
+
+// state is what the kernel holds, as far as is known without reading it.
+type state struct {
+	names names
+	refs  references
+	// uses are the classes that merge a set's members.
+	uses map[policy.SetID]map[classKey]bool
+	// chains are as they were written, prints their rules as nft prints them, where that is known.
+	chains  map[string]Chain
+	prints  map[string][]string
+	garbage garbage
+}
+
+// newState is that of a program which was rendered as a whole.
+func newState(p *policy.Program, r *renderer) state {
+	return state{names: r.names, refs: r.refs, uses: indexUses(p), chains: r.out.Chains, prints: map[string][]string{}}
+}
+
+// indexUses are the classes of a program that merge members of sets, by set.
+func indexUses(p *policy.Program) map[policy.SetID]map[classKey]bool {
+	out := map[policy.SetID]map[classKey]bool{}
+	for _, d := range policy.Directions {
+		for id, c := range p.Classes[d] {
+			addUses(out, classKey{d, id}, c)
+		}
+	}
+	return out
+}
+
+func addUses(out map[policy.SetID]map[classKey]bool, k classKey, c *policy.Class) {
+	for _, id := range mergedSets(c) {
+		if out[id] == nil {
+			out[id] = map[classKey]bool{}
+		}
+		out[id][k] = true
+	}
+}
+
+// change brings the index from a program to the next.
+func (s *state) changeUses(c *policy.Change, old *policy.Program) {
+	for _, d := range policy.Directions {
+		for _, id := range c.ClassesGone[d] {
+			if gone := old.Classes[d][id]; gone != nil {
+				for _, set := range mergedSets(gone) {
+					delete(s.uses[set], classKey{d, id})
+				}
+			}
+		}
+		for _, class := range c.Classes[d] {
+			addUses(s.uses, classKey{d, class.ID}, class)
+		}
+	}
+}
+
+// wrote records what a plan that was carried out changed.
+func (s *state) wrote(p plan) {
+	for name, c := range p.chains {
+		s.chains[name] = c
+		delete(s.prints, name)
+	}
+	for name := range p.gone.chains {
+		delete(s.chains, name)
+		delete(s.prints, name)
+	}
+	if s.garbage.empty() || p.switches() { // which deletes what was left before
+		s.garbage = garbage{map[string]bool{}, map[string]Set{}}
+	}
+	maps.Copy(s.garbage.chains, p.gone.chains)
+	maps.Copy(s.garbage.sets, p.gone.sets)
+}
+
+// learn records how chains print that are known to be as they were written.
+func (s *state) learn(l listing) {
+	for name := range s.chains {
+		if there, ok := l.chains[name]; ok {
+			s.prints[name] = there.prints
+		}
+	}
+}
+
+// learned says whether it is known how all chains print.
+func (s *state) learned() bool { return len(s.prints) == len(s.chains) }
+
+// free is the first generation of a set that nothing has.
+func free(base string, taken ...map[string]Set) int {
+	for n := 0; ; n++ {
+		name := generation(base, n)
+		if !slices.ContainsFunc(taken, func(m map[string]Set) bool { _, ok := m[name]; return ok }) {
+			return n
+		}
+	}
+}
+
+// namesFor are the names that a program's sets shall have beside those that are listed: the
+// one that is there as it is wanted, or one that nothing has.
+func namesFor(want Ruleset, l listing) names {
+	there := map[string][]string{}
+	for _, name := range slices.Sorted(maps.Keys(l.sets)) {
+		there[baseName(name)] = append(there[baseName(name)], name)
+	}
+	out := names{}
+	for base, s := range want.Sets {
+		n := free(base, l.sets)
+		for _, name := range there[base] {
+			if g := number(base, name); g >= 0 && l.sets[name].sameAs(s) {
+				n = g
+				break
+			}
+		}
+		if n > 0 {
+			out[base] = n
+		}
+	}
+	return out
+}

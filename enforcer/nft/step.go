@@ -1,0 +1,109 @@
+package nft
+
+import (
+	"maps"
+
+	"github.com/tierwall/tierwall/policy"
+)
+
+// step is a plan with what is known once it is carried out.
+type step struct {
+	plan
+	way   way
+	names names
+	refs  references
+}
+
+// stepTo plans the change from a program that is in force to the next one, which has the
+// same families.
+func (s *state) stepTo(old, next *policy.Program, c *policy.Change) (step, error) {
+	out := step{way: wayOf(old, next, c), names: maps.Clone(s.names)}
+	part := scopeOf(old, next, c, s.uses)
+	before, after, err := s.parts(&out, old, next, c, part)
+	if err != nil {
+		return out, err
+	}
+	if renamed := s.rename(&out, before.out, after.out); len(renamed) > 0 {
+		s.widen(part, renamed, out.refs)
+		if before, after, err = s.parts(&out, old, next, c, part); err != nil {
+			return out, err
+		}
+	}
+	out.plan = makePlan(before.out, after.out)
+	for name, set := range out.gone.sets {
+		if base := baseName(name); generation(base, out.names[base]) == name {
+			delete(out.names, base)
+		}
+		set.Elements = nil
+		out.gone.sets[name] = set
+	}
+	return out, nil
+}
+
+// parts renders the part of both programs that a change may make different.
+func (s *state) parts(out *step, old, next *policy.Program, c *policy.Change, part *scope) (before, after *renderer, err error) {
+	before, after = newRenderer(old, s.names), newRenderer(next, out.names)
+	if err := before.part(part); err != nil {
+		return nil, nil, err
+	}
+	if err := after.part(part); err != nil {
+		return nil, nil, err
+	}
+	out.refs = s.refs.with(part.classes, after.refs)
+	for base := range before.refs {
+		if out.refs[base] == nil {
+			part.sets[base] = true
+		}
+	}
+	for base := range after.refs {
+		if s.refs[base] == nil {
+			part.sets[base] = true
+		}
+	}
+	for _, set := range c.Sets { // one whose kind changed is there before and after
+		for _, f := range after.families {
+			if base := setName(f, set.ID); out.refs[base] != nil {
+				part.sets[base] = true
+			}
+		}
+	}
+	before.partSets(part, s.refs)
+	after.partSets(part, out.refs)
+	return before, after, nil
+}
+
+// rename gives new names to sets that cannot change in place, and to new ones whose
+// names are taken. It gives the base names of those that are known by another name.
+func (s *state) rename(out *step, before, after Ruleset) map[string]bool {
+	renamed := map[string]bool{}
+	for name, set := range after.Sets {
+		old, there := before.Sets[name]
+		_, taken := s.garbage.sets[name]
+		differs := there && !set.sameAs(old)
+		if !there && taken || differs && (set.Interval || !set.sameKind(old) || out.way == beside) {
+			base := baseName(name)
+			out.names[base] = free(base, before.Sets, s.garbage.sets)
+			renamed[base] = true
+		}
+	}
+	return renamed
+}
+
+// widen makes a scope hold the renamed sets in full, and what refers to them.
+func (s *state) widen(part *scope, renamed map[string]bool, refs references) {
+	for base := range renamed {
+		for _, f := range []family{ipv4, ipv6} {
+			for _, d := range policy.Directions {
+				if base == dispatchMap(f, d) {
+					part.maps[base], part.frame = true, true
+				}
+			}
+		}
+		for _, known := range []references{s.refs, refs} {
+			if ref := known[base]; ref != nil {
+				part.sets[base] = true
+				maps.Copy(part.classes, ref.classes)
+			}
+		}
+	}
+}

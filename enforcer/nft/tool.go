@@ -1,0 +1,109 @@
+package nft
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os/exec"
+	"strings"
+	"time"
+
+	"sigs.k8s.io/knftables"
+
+	"github.com/tierwall/tierwall/policy"
+)
+
+// toolTime is how long nft may run. It is well above what it takes for the largest transaction.
+const toolTime = 30 * time.Second
+
+// tool is the kernel by way of the program nft.
+type tool struct{ knftables.Interface }
+
+// openTool finds nft and sees that it works and that the kernel has what rules need.
+func openTool(ctx context.Context) (tool, error) {
+	k, err := knftables.New(knftables.InetFamily, tableName)
+	if err != nil {
+		return tool{}, fmt.Errorf("nftables cannot be used: %w", err)
+	}
+	t := tool{k}
+	ctx, cancel := limit(ctx)
+	defer cancel()
+	if err := k.Check(ctx, probe(k.NewTransaction())); err != nil {
+		return tool{}, fmt.Errorf("this nft or this kernel has not what the rules need: %w", err)
+	}
+	return t, nil
+}
+
+// Available says whether nftables can be used here, and if not, why.
+func Available(ctx context.Context) error {
+	_, err := openTool(ctx)
+	return err
+}
+
+// probe has one of everything that a ruleset may have.
+func probe(tx *knftables.Transaction) *knftables.Transaction {
+	p := &policy.Program{Classes: [2]map[policy.ClassID]*policy.Class{{}, {}}}
+	r := newRenderer(p, names{})
+	r.families = []family{ipv4, ipv6}
+	r.frame()
+	for _, f := range r.families {
+		for _, d := range policy.Directions {
+			r.dispatch(f, d, nil)
+		}
+		for kind, s := range map[string]Set{"peers": setOf(f, policy.Addresses), "networks": setOf(f, policy.Networks),
+			"ports": setOf(f, policy.AddressPorts), "ranges": {Type: f.addressType() + " . inet_proto . inet_service", Interval: true}} {
+			name := fmt.Sprintf("%s%d", kind, f)
+			r.out.Sets[name] = s
+			key := f.peer(policy.Ingress)
+			if strings.Contains(s.Type, ".") {
+				key += " . meta l4proto . th dport"
+			}
+			r.chain(name, "", Rule{Text: key + " @" + name + " return"})
+		}
+	}
+	w := writer{tx}
+	w.Add(&knftables.Table{})
+	makePlan(newRuleset(), r.out).together().write(w, garbage{})
+	return tx
+}
+
+func limit(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, toolTime, fmt.Errorf("killed: nft did not end within %v", toolTime))
+}
+
+// Run is knftables', within a time.
+func (t tool) Run(ctx context.Context, tx *knftables.Transaction) error {
+	ctx, cancel := limit(ctx)
+	defer cancel()
+	err := t.Interface.Run(ctx, tx)
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// List reads our table with one call of nft.
+func (t tool) List(ctx context.Context, elements bool) (listing, error) {
+	ctx, cancel := limit(ctx)
+	defer cancel()
+	args := []string{"--json", "--numeric", "list", "table", string(knftables.InetFamily), tableName}
+	if !elements {
+		args = append([]string{"--terse"}, args...)
+	}
+	var stdout, stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, "nft", args...)
+	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = &stdout, &stderr, time.Second
+	if err := cmd.Run(); err != nil {
+		if strings.Contains(stderr.String(), "No such file or directory") {
+			return listing{}, nil
+		}
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		}
+		return listing{}, fmt.Errorf("listing our table: %w: %s", err, strings.TrimSpace(stderr.String()))
+	}
+	return parseListing(stdout.Bytes())
+}
+
+// Generation reads the kernel's.
+func (tool) Generation() (uint32, error) { return readGeneration() }
