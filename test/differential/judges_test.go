@@ -63,7 +63,7 @@ func newJudges(c *oracle.Cluster) (*judges, error) {
 }
 
 // hookUp is what the agent's chains are reached by.
-const hookUp = "*filter\n-A FORWARD -j TIERWALL-FORWARD\n-A INPUT -j TIERWALL-INPUT\nCOMMIT\n"
+const hookUp = "*filter\n-A FORWARD -j TIERWALL-FORWARD\n-A INPUT -j TIERWALL-INPUT\n-A OUTPUT -j TIERWALL-OUTPUT\nCOMMIT\n"
 
 // interpreted are the tables of both families, read back from the rendered text.
 func interpreted(p *policy.Program) (map[ipt.Family]*interpret.Table, error) {

@@ -92,11 +92,12 @@ func (l *Lab) veth(t testing.TB, a, b *Space) string {
 	return name
 }
 
-// addresses gives a host's addresses to its interface.
+// addresses gives a host's addresses to its interface. They can be used at once: nobody
+// looks for duplicates first.
 func (h *Host) addresses(t testing.TB) {
 	t.Helper()
 	for _, a := range h.Addrs {
-		h.Run(t, "ip", "address", "add", fmt.Sprintf("%s/%d", a, a.BitLen()), "dev", "eth0")
+		h.Run(t, "ip", "address", "add", fmt.Sprintf("%s/%d", a, a.BitLen()), "dev", "eth0", "nodad")
 	}
 }
 
