@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"fmt"
+	"slices"
 
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -16,8 +17,10 @@ import (
 
 // change is what a request would do to one policy.
 type change struct {
-	// before and after are the cluster without and with the change.
-	before, after *compile.Snapshot
+	// on is the cluster without and with the change, where it is like the snapshot otherwise.
+	on func(*compile.Snapshot) (before, after *compile.Snapshot)
+	// shown says whether the policy is in the snapshot as the change leaves it.
+	shown func(*compile.Snapshot) bool
 	// problems are the fields that could not be understood, where the change touches the spec.
 	problems []policy.Problem
 	// finishing is true where an object that is being deleted changes in nothing but its metadata.
@@ -25,55 +28,67 @@ type change struct {
 }
 
 // newChange reads the change from the request. What the request says of the
-// policy before it counts, not what the snapshot knows: that may be older.
-func newChange(d admission.Decoder, req admission.Request, s *compile.Snapshot) (change, error) {
+// policy before it counts, not what a snapshot knows: that may be older.
+func newChange(d admission.Decoder, req admission.Request) (change, error) {
 	switch req.Kind.Kind {
 	case "NetworkPolicy":
-		return networkPolicyChange(d, req, s)
+		return networkPolicyChange(d, req)
 	case "ClusterNetworkPolicy":
-		return clusterNetworkPolicyChange(d, req, s)
+		return clusterNetworkPolicyChange(d, req)
 	default:
 		return change{}, fmt.Errorf("kind %s is no policy", req.Kind.Kind)
 	}
 }
 
-func networkPolicyChange(d admission.Decoder, req admission.Request, s *compile.Snapshot) (change, error) {
+func networkPolicyChange(d admission.Decoder, req admission.Request) (change, error) {
 	old, now, err := decodeBoth[networkingv1.NetworkPolicy](d, req)
 	if err != nil {
 		return change{}, err
 	}
-	before, after := *s, *s
-	before.NetworkPolicies = replace(s.NetworkPolicies, old, now, old)
-	after.NetworkPolicies = replace(s.NetworkPolicies, old, now, now)
-	c := change{before: &before, after: &after}
-	if now == nil {
-		return c, nil
+	same := func(a, b *networkingv1.NetworkPolicy) bool { return equality.Semantic.DeepEqual(a.Spec, b.Spec) }
+	c := change{
+		on: func(s *compile.Snapshot) (*compile.Snapshot, *compile.Snapshot) {
+			before, after := *s, *s
+			before.NetworkPolicies = replace(s.NetworkPolicies, old, now, old)
+			after.NetworkPolicies = replace(s.NetworkPolicies, old, now, now)
+			return &before, &after
+		},
+		shown: func(s *compile.Snapshot) bool { return listed(s.NetworkPolicies, old, now, same) },
 	}
-	if old != nil && equality.Semantic.DeepEqual(old.Spec, now.Spec) {
+	switch {
+	case now == nil:
+	case old != nil && same(old, now):
 		c.finishing = now.DeletionTimestamp != nil
-		return c, nil
+	default:
+		c.problems = compile.ValidateNetworkPolicy(now)
 	}
-	c.problems = compile.ValidateNetworkPolicy(now)
 	return c, nil
 }
 
-func clusterNetworkPolicyChange(d admission.Decoder, req admission.Request, s *compile.Snapshot) (change, error) {
+func clusterNetworkPolicyChange(d admission.Decoder, req admission.Request) (change, error) {
 	old, now, err := decodeBoth[policyv1alpha2.ClusterNetworkPolicy](d, req)
 	if err != nil {
 		return change{}, err
 	}
-	before, after := *s, *s
-	before.ClusterNetworkPolicies = replace(s.ClusterNetworkPolicies, old, now, old)
-	after.ClusterNetworkPolicies = replace(s.ClusterNetworkPolicies, old, now, now)
-	c := change{before: &before, after: &after}
-	if now == nil {
-		return c, nil
+	same := func(a, b *policyv1alpha2.ClusterNetworkPolicy) bool {
+		return equality.Semantic.DeepEqual(a.Spec, b.Spec)
 	}
-	if old != nil && equality.Semantic.DeepEqual(old.Spec, now.Spec) {
+	c := change{
+		on: func(s *compile.Snapshot) (*compile.Snapshot, *compile.Snapshot) {
+			before, after := *s, *s
+			before.ClusterNetworkPolicies = replace(s.ClusterNetworkPolicies, old, now, old)
+			after.ClusterNetworkPolicies = replace(s.ClusterNetworkPolicies, old, now, now)
+			return &before, &after
+		},
+		shown: func(s *compile.Snapshot) bool { return listed(s.ClusterNetworkPolicies, old, now, same) },
+	}
+	switch {
+	case now == nil:
+	case old != nil && same(old, now):
 		c.finishing = now.DeletionTimestamp != nil
-		return c, nil
+	default:
+		c.problems = compile.ValidateClusterNetworkPolicy(now)
 	}
-	c.problems = compile.ValidateClusterNetworkPolicy(now)
 	return c, nil
 }
 
@@ -110,13 +125,9 @@ func decode[T any, P object[T]](d admission.Decoder, req admission.Request, raw 
 
 // replace is the list without the object of old and now, and with put unless it is nil.
 func replace[T any, P object[T]](list []P, old, now, put P) []P {
-	of := now
-	if of == nil {
-		of = old
-	}
 	out := make([]P, 0, len(list)+1)
 	for _, o := range list {
-		if of == nil || client.ObjectKeyFromObject(o) != client.ObjectKeyFromObject(of) {
+		if !named(o, old, now) {
 			out = append(out, o)
 		}
 	}
@@ -124,4 +135,22 @@ func replace[T any, P object[T]](list []P, old, now, put P) []P {
 		out = append(out, put)
 	}
 	return out
+}
+
+// listed says whether the list has the object as it is now, or has it no more where that is nil.
+func listed[T any, P object[T]](list []P, old, now P, same func(a, b P) bool) bool {
+	i := slices.IndexFunc(list, func(o P) bool { return named(o, old, now) })
+	if i < 0 || now == nil {
+		return i < 0 && now == nil
+	}
+	return same(list[i], now)
+}
+
+// named says whether an object is that of old and now, of which one may be nil.
+func named[T any, P object[T]](o, old, now P) bool {
+	of := now
+	if of == nil {
+		of = old
+	}
+	return of != nil && o.GetName() == of.GetName() && o.GetNamespace() == of.GetNamespace()
 }

@@ -36,17 +36,18 @@ type Policies struct {
 	// processor time, and many users may ask. Nil is no bound.
 	Turns chan struct{}
 	Log   *slog.Logger
+
+	recent recent
 }
 
 // Handle answers the CREATE, UPDATE or DELETE of a policy.
 func (h *Policies) Handle(ctx context.Context, req admission.Request) admission.Response {
 	ctx, cancel := context.WithTimeout(ctx, h.Limit)
 	defer cancel()
-	snapshot, err := current(h.Snapshots)
-	if err != nil {
+	if _, err := current(h.Snapshots); err != nil {
 		return unable(err)
 	}
-	change, err := newChange(h.Decoder, req, snapshot)
+	change, err := newChange(h.Decoder, req)
 	if err != nil {
 		return malformed(err)
 	}
@@ -60,21 +61,38 @@ func (h *Policies) Handle(ctx context.Context, req admission.Request) admission.
 		return unable(err)
 	}
 	defer h.done()
-	result, err := h.judge(ctx, req, change)
+	now, likely, forget := h.recent.join(change, h.Snapshots)
+	answer := h.judged(ctx, req, change, now, likely)
+	if !answer.Allowed || isDryRun(req) {
+		forget()
+	}
+	return answer
+}
+
+// judged is what the guardrails say of a change to the cluster as it is now, and
+// as it is likely to be in a moment.
+func (h *Policies) judged(ctx context.Context, req admission.Request, c change, now, likely *compile.Snapshot) admission.Response {
+	result, err := h.judge(ctx, req, c, now)
+	if err == nil && len(result.Denials) == 0 && likely != now {
+		result, err = h.judge(ctx, req, c, likely)
+	}
 	if err != nil {
 		return unable(err)
 	}
+	count(result)
 	if len(result.Denials) > 0 && !h.goesWithNamespace(ctx, req) {
 		return h.refuse(ctx, req, violationReasons(result.Denials)).WithWarnings(warnings(result)...)
 	}
 	return admission.Allowed("").WithWarnings(warnings(result)...)
 }
 
+func isDryRun(req admission.Request) bool { return req.DryRun != nil && *req.DryRun }
+
 // refuse denies a request, and tells so in the log.
 func (h *Policies) refuse(ctx context.Context, req admission.Request, reasons []reason) admission.Response {
 	answer := refused(reasons...)
 	h.Log.InfoContext(ctx, "policy refused", "operation", req.Operation, "kind", req.Kind.Kind, "namespace", req.Namespace,
-		"name", req.Name, "user", req.UserInfo.Username, "dryRun", req.DryRun != nil && *req.DryRun, "why", answer.Result.Message)
+		"name", req.Name, "user", req.UserInfo.Username, "dryRun", isDryRun(req), "why", answer.Result.Message)
 	return answer
 }
 
@@ -97,9 +115,10 @@ func (h *Policies) done() {
 	}
 }
 
-// judge asks the guardrails about the effect of a change.
-func (h *Policies) judge(ctx context.Context, req admission.Request, c change) (rego.Result, error) {
-	result, err := h.Guardrails.Judge(ctx, guardrailInput(req, c, h.effect(ctx, c)))
+// judge asks the guardrails about the effect of a change to the cluster.
+func (h *Policies) judge(ctx context.Context, req admission.Request, c change, s *compile.Snapshot) (rego.Result, error) {
+	before, after := c.on(s)
+	result, err := h.Guardrails.Judge(ctx, guardrailInput(req, namespaceOf(req.Namespace, s), effectOf(ctx, before, after)))
 	if err == nil {
 		err = ctx.Err()
 	}
@@ -109,7 +128,6 @@ func (h *Policies) judge(ctx context.Context, req admission.Request, c change) (
 	if err != nil {
 		return rego.Result{}, fmt.Errorf("ask the guardrails: %w", err)
 	}
-	count(result)
 	return result, nil
 }
 
@@ -127,15 +145,18 @@ func (h *Policies) goesWithNamespace(ctx context.Context, req admission.Request)
 	return terminating
 }
 
-// effect leaves the guardrails half of the time: of an effect that takes longer
-// they learn that it is not complete.
-func (h *Policies) effect(ctx context.Context, c change) effect.Effect {
-	ctx, cancel := context.WithTimeout(ctx, h.Limit/2)
-	defer cancel()
-	return effect.Of(ctx, c.before, c.after)
+// effectOf leaves the guardrails half of the time that is left: of an effect that
+// takes longer they learn that it is not complete.
+func effectOf(ctx context.Context, before, after *compile.Snapshot) effect.Effect {
+	if deadline, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/2)
+		defer cancel()
+	}
+	return effect.Of(ctx, before, after)
 }
 
-func guardrailInput(req admission.Request, c change, e effect.Effect) rego.Input {
+func guardrailInput(req admission.Request, namespace rego.Namespace, e effect.Effect) rego.Input {
 	return rego.Input{
 		Source: rego.Admission,
 		Request: rego.Request{
@@ -144,12 +165,12 @@ func guardrailInput(req admission.Request, c change, e effect.Effect) rego.Input
 			Kind:      rego.GroupVersionKind{Group: req.Kind.Group, Version: req.Kind.Version, Kind: req.Kind.Kind},
 			Namespace: req.Namespace,
 			Name:      req.Name,
-			DryRun:    req.DryRun != nil && *req.DryRun,
+			DryRun:    isDryRun(req),
 			UserInfo:  rego.UserInfo{Username: req.UserInfo.Username, Groups: req.UserInfo.Groups},
 		},
 		Object:    json.RawMessage(req.Object.Raw),
 		OldObject: json.RawMessage(req.OldObject.Raw),
-		Namespace: namespaceOf(req.Namespace, c.after),
+		Namespace: namespace,
 		Effect:    e,
 	}
 }

@@ -127,12 +127,13 @@ func TestAChangeIsOfOnePolicy(t *testing.T) {
 		{"delete", request("DELETE", "NetworkPolicy", "shop", old, nil), []*networkingv1.NetworkPolicy{other, old}, []*networkingv1.NetworkPolicy{other}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := newChange(decoder, c.req, w.Snapshot())
+			got, err := newChange(decoder, c.req)
 			if err != nil {
 				t.Fatal(err)
 			}
-			samePolicies(t, "before", got.before, c.before)
-			samePolicies(t, "after", got.after, c.after)
+			before, after := got.on(w.Snapshot())
+			samePolicies(t, "before", before, c.before)
+			samePolicies(t, "after", after, c.after)
 		})
 	}
 }

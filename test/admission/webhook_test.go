@@ -180,7 +180,7 @@ func startWebhook(ctx context.Context, log *slog.Logger, certificates string) (*
 		return nil, err
 	}
 	srv, err := server.New(world.api.config(webhookUser), server.Options{
-		Defaults:  policy.Defaults{Exempt: []string{"kube-system", systemNamespace}},
+		Defaults:  policy.Defaults{Namespaces: openNamespaces(), Exempt: []string{"kube-system", systemNamespace}},
 		Namespace: systemNamespace, Service: "tierwall-webhook", DNSNames: []string{"localhost"},
 		CertificateDir: certificates, AuthoritySecret: "tierwall-webhook-ca", Webhooks: hooks, Validating: "tierwall", Mutating: "tierwall",
 		AwaitEndpoints: true, Host: "127.0.0.1", Port: ports[0], MetricsAddress: fmt.Sprintf("127.0.0.1:%d", ports[1]),
