@@ -76,6 +76,10 @@ func parseSets(text string, f Family) map[string]Set {
 		s := sets[fields[1]]
 		switch fields[0] {
 		case "create":
+			if len(s.Elements) > 0 { // ipset prints members behind their set
+				s.Type = ""
+				break
+			}
 			s = createdSet(fields, f)
 		case "add":
 			e, err := parseElement(fields[2])

@@ -89,13 +89,13 @@ func (s *set) change(element string, add bool) error {
 	if err := s.check(element); err != nil {
 		return err
 	}
-	if add {
-		s.elements[element] = true
-	} else {
+	switch {
+	case !add:
 		delete(s.elements, element)
-	}
-	if len(s.elements) > s.size {
+	case len(s.elements) >= s.size && !s.elements[element]:
 		return fmt.Errorf("the set is full")
+	default:
+		s.elements[element] = true
 	}
 	s.networks = nil
 	if s.kind == "hash:net" {
