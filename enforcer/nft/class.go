@@ -9,6 +9,7 @@ import (
 // build makes the chains of a class in a family: one, and another for each tier that
 // a rule before it passes to. return allows, drop denies.
 func (b *classBuilder) build(c *policy.Class) error {
+	b.rules = strayRules()
 	for i, tier := range c.Tiers {
 		last := i+1 == len(c.Tiers)
 		pass, opens := "drop", false
@@ -34,16 +35,16 @@ func (b *classBuilder) build(c *policy.Class) error {
 }
 
 // trivial is the verdict of a class that asks nothing about a packet.
-func trivial(c *policy.Class) (string, bool) {
+func trivial(c *policy.Class) (policy.Verdict, bool) {
 	for _, t := range c.Tiers {
 		if len(t.Rules) > 0 {
-			return "", false
+			return policy.Deny, false
 		}
 		if t.Else != policy.Pass {
-			return verdict(t.Else, "drop"), true
+			return t.Else, true
 		}
 	}
-	return "drop", true
+	return policy.Deny, true
 }
 
 // passes says whether a rule of the tier leaves the decision to the next one.

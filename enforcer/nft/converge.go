@@ -136,7 +136,7 @@ func (l listing) misplaced(want Ruleset) bool {
 
 // programmed says whether the base chains are there and lead somewhere.
 func (l listing) programmed() bool {
-	for _, hook := range []string{"forward", "input"} {
+	for _, hook := range []string{"forward", "input", "output"} {
 		if c := l.chains[hook]; c.hook != hook || len(c.prints) == 0 {
 			return false
 		}

@@ -60,3 +60,11 @@ func familiesOf(p *policy.Program) []family {
 	}
 	return out
 }
+
+// protocol matches packets of the family.
+func (f family) protocol() string {
+	if f == ipv6 {
+		return "meta nfproto ipv6 "
+	}
+	return "meta nfproto ipv4 "
+}

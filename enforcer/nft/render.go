@@ -132,9 +132,8 @@ func (r *renderer) frame() {
 			continue
 		}
 		egress, ingress := dispatchChain(f, policy.Egress), dispatchChain(f, policy.Ingress)
-		protocol := "meta nfproto ipv4 "
+		protocol := f.protocol()
 		if f == ipv6 {
-			protocol = "meta nfproto ipv6 "
 			forward = append(forward, Rule{Text: protocol + "goto forward-6"})
 			input = append(input, Rule{Text: protocol + "goto input-6"})
 			r.chain("forward-6", "", Rule{Text: neighbourDiscovery}, Rule{Text: "jump " + egress}, Rule{Text: "goto " + ingress})
@@ -146,6 +145,7 @@ func (r *renderer) frame() {
 	}
 	r.chain("forward", "forward", forward...)
 	r.chain("input", "input", input...)
+	r.strays()
 	for _, f := range r.families {
 		for _, d := range policy.Directions {
 			r.chain(dispatchChain(f, d), "", r.lookup(f, d)...)
@@ -192,23 +192,30 @@ func (r *renderer) dispatch(f family, d policy.Direction, only map[netip.Addr]bo
 	for _, e := range r.program.Endpoints {
 		for _, a := range e.Addrs {
 			if wanted(a) {
-				s.Elements[a.String()] = Element{r.entry(f, d, e.Class[d]), comment(e.Key())}
+				s.Elements[a.String()] = Element{r.entry(f, d, e), comment(e.Key())}
 			}
 		}
 	}
 	r.out.Sets[r.names.of(dispatchMap(f, d))] = s
 }
 
-// entry is what to do with the packets of an endpoint of a class. Without a class it is denied.
-func (r *renderer) entry(f family, d policy.Direction, id policy.ClassID) string {
-	c := r.program.Classes[d][id]
+// entry is what to do with the packets of an endpoint. Without a class it is denied.
+func (r *renderer) entry(f family, d policy.Direction, e policy.Endpoint) string {
+	c := r.program.Classes[d][e.Class[d]]
 	if c == nil {
-		return "drop"
+		return "goto " + denyChain
 	}
-	if v, ok := trivial(c); ok {
-		return v
+	v, ok := trivial(c)
+	switch {
+	case r.open(e):
+		return "return"
+	case !ok:
+		return "goto " + classChain(f, d, e.Class[d], 0)
+	case v == policy.Allow:
+		return "goto " + allowChain
+	default:
+		return "goto " + denyChain
 	}
-	return "goto " + classChain(f, d, id, 0)
 }
 
 func within(prefixes []netip.Prefix, a netip.Addr) bool {

@@ -152,12 +152,12 @@ func endpointChanges(old, next *policy.Program, c *policy.Change) dispatchChange
 			out.reclassified[d] = out.reclassified[d] || ok && was[d] != e[d]
 		}
 		out.arrived = out.arrived || !ok
-		out.unsteady = out.unsteady || !ok && !denied(old, a)
+		out.unsteady = out.unsteady || !ok && !unknownDenied(old, a)
 	}
 	for a := range before {
 		if _, ok := after[a]; !ok {
 			out.departed = true
-			out.unsteady = out.unsteady || !denied(next, a)
+			out.unsteady = out.unsteady || !unknownDenied(next, a)
 		}
 	}
 	return out
@@ -186,8 +186,8 @@ func changedEndpoints(p *policy.Program, c *policy.Change) map[netip.Addr][2]pol
 	return out
 }
 
-// denied says whether an address would be denied if it had no endpoint.
-func denied(p *policy.Program, a netip.Addr) bool {
+// unknownDenied says whether an address would be denied if it had no endpoint.
+func unknownDenied(p *policy.Program, a netip.Addr) bool {
 	host := slices.ContainsFunc(p.Hosts, func(h policy.Host) bool { return slices.Contains(h.Addrs, a) })
 	return p.Unknown != policy.Allow && within(p.Local, a) && !host
 }

@@ -18,8 +18,12 @@ type Packet struct {
 	ICMPType uint8
 	// Interface is the one that it came by.
 	Interface string
-	// Established is conntrack's state established or related.
-	Established bool
+	// Established is conntrack's state established or related, Invalid is invalid,
+	// Untracked is untracked. None of them is new.
+	Established, Invalid, Untracked bool
+	// Midway says that the packet opens no connection: of TCP it has flags other than
+	// SYN alone, of SCTP no INIT chunk.
+	Midway bool
 }
 
 // Verdict is what became of a packet, and by which rules.
@@ -117,7 +121,7 @@ func (w *walker) walk(name string, depth int) (end, error) {
 		switch v.action {
 		case "accept":
 			return accepted, nil
-		case "drop":
+		case "drop", "reject":
 			return dropped, nil
 		case "return":
 			return returned, nil

@@ -104,12 +104,35 @@ func (p *ruleParser) statement() (bool, error) {
 	case p.take("ct state established,related"):
 		p.match(func(_ *lookups, k Packet) bool { return k.Established })
 		return false, nil
+	case p.take("ct state invalid,new"):
+		p.match(func(_ *lookups, k Packet) bool { return !k.Established && !k.Untracked })
+		return false, nil
+	case p.take("ct state new"):
+		p.match(func(_ *lookups, k Packet) bool { return !k.Established && !k.Untracked && !k.Invalid })
+		return false, nil
+	case p.take("tcp flags & (fin | syn | rst | ack) != syn"):
+		p.match(func(_ *lookups, k Packet) bool { return k.Protocol == policy.TCP && k.Midway })
+		return false, nil
+	case p.take("meta l4proto sctp"):
+		p.match(func(_ *lookups, k Packet) bool { return k.Protocol == policy.SCTP })
+		return false, nil
+	case p.take("sctp chunk init missing"): // as it is from everything that is no SCTP
+		p.match(func(_ *lookups, k Packet) bool { return k.Protocol != policy.SCTP || k.Midway })
+		return false, nil
+	case p.take("meta l4proto tcp"):
+		p.match(func(_ *lookups, k Packet) bool { return k.Protocol == policy.TCP })
+		return false, nil
+	case p.take("reject with tcp reset"):
+		p.rule.verdict = &verdict{action: "reject"}
+		return true, nil
 	case p.take(`iifname "lo"`):
 		p.match(func(_ *lookups, k Packet) bool { return k.Interface == "lo" })
 		return false, nil
-	case p.take("meta nfproto ipv4"), p.take("meta nfproto ipv6"):
-		v6 := strings.HasPrefix(strings.TrimSpace(p.rule.text), "meta nfproto ipv6")
-		p.match(func(_ *lookups, k Packet) bool { return k.Source.Is6() == v6 })
+	case p.take("meta nfproto ipv4"):
+		p.match(func(_ *lookups, k Packet) bool { return k.Source.Is4() })
+		return false, nil
+	case p.take("meta nfproto ipv6"):
+		p.match(func(_ *lookups, k Packet) bool { return k.Source.Is6() })
 		return false, nil
 	case p.take("icmpv6 type"):
 		return false, p.icmp(p.next())

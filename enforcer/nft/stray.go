@@ -1,0 +1,54 @@
+package nft
+
+import "github.com/tierwall/tierwall/policy"
+
+// Strays are packets of a connection that connection tracking does not know, and
+// that do not open one (RFC 9293, section 3.5; RFC 9260, section 5.1). Tracking would
+// take a connection up from one, in the direction in which it happens to go: the
+// next word of a server whose client was cut off would make the client's connection
+// one from the server, and it would live on. So an endpoint that policy applies to
+// neither sends nor gets strays. What is not tracked at all is let be.
+const (
+	strayTCP  = "tcp flags & (fin | syn | rst | ack) != syn ct state invalid,new "
+	straySCTP = "meta l4proto sctp sctp chunk init missing ct state invalid,new "
+
+	strayChain = "stray"
+	// allowChain and denyChain are those of classes that ask nothing about a packet.
+	allowChain = "allow"
+	denyChain  = "deny"
+)
+
+// strayRules are the first of every class.
+func strayRules() []Rule {
+	return []Rule{{Text: strayTCP + "goto " + strayChain}, {Text: straySCTP + "goto " + strayChain}}
+}
+
+// strays makes the chains for strays, and for classes that are decided beforehand. At
+// the output hook nothing else is judged: a node reaches its own pods, and
+// what it sends elsewhere is no pod's.
+func (r *renderer) strays() {
+	r.chain(strayChain, "", Rule{Text: "meta l4proto tcp ct state new reject with tcp reset"}, Rule{Text: "drop"})
+	r.chain(allowChain, "", append(strayRules(), Rule{Text: "return"})...)
+	r.chain(denyChain, "", append(strayRules(), Rule{Text: "drop"})...)
+	r.chain("output", "output", Rule{Text: established}, Rule{Text: strayTCP + "goto output-stray"}, Rule{Text: straySCTP + "goto output-stray"})
+	var rules []Rule
+	for _, f := range r.families {
+		rules = append(rules, Rule{Text: f.protocol() + "goto " + dispatchChain(f, policy.Ingress)})
+	}
+	r.chain("output-stray", "", rules...)
+}
+
+// open says whether everything is allowed to the endpoint in both directions. No
+// connection of it is ever cut on its behalf, and it is let be altogether.
+func (r *renderer) open(e policy.Endpoint) bool {
+	for _, d := range policy.Directions {
+		c := r.program.Classes[d][e.Class[d]]
+		if c == nil {
+			return false
+		}
+		if v, ok := trivial(c); !ok || v != policy.Allow {
+			return false
+		}
+	}
+	return true
+}
