@@ -17,6 +17,8 @@ import (
 
 // change is what a request would do to one policy.
 type change struct {
+	// object is the policy's kind, namespace and name.
+	object string
 	// on is the cluster without and with the change, where it is like the snapshot otherwise.
 	on func(*compile.Snapshot) (before, after *compile.Snapshot)
 	// shown says whether the policy is in the snapshot as the change leaves it.
@@ -30,14 +32,17 @@ type change struct {
 // newChange reads the change from the request. What the request says of the
 // policy before it counts, not what a snapshot knows: that may be older.
 func newChange(d admission.Decoder, req admission.Request) (change, error) {
+	read := networkPolicyChange
 	switch req.Kind.Kind {
 	case "NetworkPolicy":
-		return networkPolicyChange(d, req)
 	case "ClusterNetworkPolicy":
-		return clusterNetworkPolicyChange(d, req)
+		read = clusterNetworkPolicyChange
 	default:
 		return change{}, fmt.Errorf("kind %s is no policy", req.Kind.Kind)
 	}
+	c, err := read(d, req)
+	c.object = req.Kind.Kind + " " + req.Namespace + "/" + req.Name
+	return c, err
 }
 
 func networkPolicyChange(d admission.Decoder, req admission.Request) (change, error) {

@@ -61,10 +61,12 @@ func (h *Policies) Handle(ctx context.Context, req admission.Request) admission.
 		return unable(err)
 	}
 	defer h.done()
-	now, likely, forget := h.recent.join(change, h.Snapshots)
+	now, likely, self := h.recent.join(change, h.Snapshots)
 	answer := h.judged(ctx, req, change, now, likely)
-	if !answer.Allowed || isDryRun(req) {
-		forget()
+	if answer.Allowed && !isDryRun(req) {
+		h.recent.keep(self)
+	} else {
+		h.recent.forget(self)
 	}
 	return answer
 }

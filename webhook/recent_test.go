@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -37,7 +38,16 @@ func guarded(t *testing.T) (*Policies, *world) {
 }
 
 func deletion(name string) admission.Request {
-	return request("DELETE", "NetworkPolicy", "shop", isolating(name), nil)
+	req := request("DELETE", "NetworkPolicy", "shop", isolating(name), nil)
+	req.Name = name
+	return req
+}
+
+// creation is of a policy that changes nothing.
+func creation(name string) admission.Request {
+	req := request("CREATE", "NetworkPolicy", "shop", nil, isolating(name))
+	req.Name = name
+	return req
 }
 
 // The second comes before the watch tells of the first.
@@ -79,19 +89,34 @@ func TestChangesAreRememberedWhileTheyAreJudged(t *testing.T) {
 	inside := h.Guardrails
 	h.Guardrails = judgeFunc(func(ctx context.Context, in rego.Input) (rego.Result, error) {
 		if in.Request.Name == "a" {
-			other := deletion("b")
-			other.Name = "b"
-			answers(t, h.Handle(ctx, other), false, "takes default deny away")
+			answers(t, h.Handle(ctx, deletion("b")), false, "takes default deny away")
 		}
 		return inside.Judge(ctx, in)
 	})
-	first := deletion("a")
-	first.Name = "a"
-	answers(t, h.Handle(t.Context(), first), true, "")
+	answers(t, h.Handle(t.Context(), deletion("a")), true, "")
 	// A creation that isolates is no help before it is sure: both states count.
 	w.snapshot.NetworkPolicies = w.snapshot.NetworkPolicies[1:]
-	answers(t, h.Handle(t.Context(), request("CREATE", "NetworkPolicy", "shop", nil, isolating("c"))), true, "")
-	last := deletion("b")
-	last.Name = "b"
-	answers(t, h.Handle(t.Context(), last), false, "takes default deny away")
+	answers(t, h.Handle(t.Context(), creation("c")), true, "")
+	answers(t, h.Handle(t.Context(), deletion("b")), false, "takes default deny away")
+}
+
+// Of changes that are let go here and refused elsewhere, such as by a quota, any
+// number may come.
+func TestWhatIsRememberedIsBounded(t *testing.T) {
+	h, _ := guarded(t)
+	h.Guardrails = judgeFunc(func(context.Context, rego.Input) (rego.Result, error) { return rego.Result{}, nil })
+	remembers := func(want int) {
+		t.Helper()
+		if got := len(h.recent.changes); got != want {
+			t.Errorf("%d changes are remembered, want %d", got, want)
+		}
+	}
+	for range 20 {
+		answers(t, h.Handle(t.Context(), creation("x")), true, "")
+	}
+	remembers(1)
+	for i := range maxRemembered + 5 {
+		answers(t, h.Handle(t.Context(), creation(fmt.Sprint(i))), true, "")
+	}
+	remembers(maxRemembered)
 }
