@@ -266,12 +266,12 @@ func TestNoCanaryPassesOrBreaksWhileProgramsChange(t *testing.T) {
 		for _, on := range []placement{oneNode, twoNodes} {
 			t.Run(fmt.Sprintf("%s, nodes: %d", m, len(on)), func(t *testing.T) {
 				l := canaryLab(t, on)
-				nodes := l.agents(t, on, m)
+				nodes := l.backends(t, m)
 				c := fly(t, l, on)
 				for !c.trapsWork() && t.Context().Err() == nil {
 					time.Sleep(time.Millisecond)
 				}
-				nodes.apply(t, situations[0])
+				nodes.apply(t, l, situations[0].on(on))
 				time.Sleep(50 * time.Millisecond)
 				for _, n := range c.leaked {
 					n.Store(0)
@@ -281,7 +281,7 @@ func TestNoCanaryPassesOrBreaksWhileProgramsChange(t *testing.T) {
 				for applied := 0; applied < n; {
 					next := situations[r.IntN(len(situations))]
 					if on.mayFollow(now, next) {
-						nodes.apply(t, next)
+						nodes.apply(t, l, next.on(on))
 						now, applied = next, applied+1
 					}
 				}
@@ -290,36 +290,6 @@ func TestNoCanaryPassesOrBreaksWhileProgramsChange(t *testing.T) {
 			})
 		}
 	}
-}
-
-// agents are the Backends of a placement's nodes.
-type agents struct {
-	lab      *Lab
-	on       placement
-	backends []*ipt.Backend
-}
-
-func (l *Lab) agents(t *testing.T, on placement, m ipt.Mode) agents {
-	a := agents{lab: l, on: on}
-	for _, h := range on {
-		a.backends = append(a.backends, l.Nodes[h.Name].backend(t, m))
-	}
-	return a
-}
-
-// apply lets every node switch to the situation, each by itself, at about the same time.
-func (a agents) apply(t *testing.T, s situation) {
-	t.Helper()
-	var wait sync.WaitGroup
-	for i, h := range a.on {
-		wait.Go(func() {
-			p := s.program(a.on, h.Name)
-			if err := a.lab.Nodes[h.Name].Do(func() error { return a.backends[i].Apply(t.Context(), p) }); err != nil {
-				t.Errorf("%s: %v", h.Name, err)
-			}
-		})
-	}
-	wait.Wait()
 }
 
 // killMode has the test binary apply programs until it is killed.

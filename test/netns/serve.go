@@ -2,6 +2,7 @@ package netns
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -12,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// arrivals are the probes that came, by their tags. The kernel has no SCTP
-// sockets, so that arriving is all that can be seen of those.
+// arrivals are the probes that came by SCTP and UDP, by their tags. The kernel has no
+// SCTP sockets, so that arriving is all that can be seen of those.
 type arrivals struct {
 	mu   sync.Mutex
 	seen map[uint32]chan struct{}
@@ -43,7 +44,7 @@ func (a *arrivals) note(tag uint32) {
 	}
 }
 
-// serve answers on Ports until the test ends, and notes what comes by SCTP.
+// serve answers on Ports until the test ends, and notes what comes by SCTP and UDP.
 func (h *Host) serve(t testing.TB) {
 	t.Helper()
 	var wait sync.WaitGroup
@@ -69,7 +70,7 @@ func (h *Host) serve(t testing.TB) {
 			}
 			open = append(open, l, p)
 			wait.Go(func() { acceptAll(l) })
-			wait.Go(func() { echoAll(p.(*net.UDPConn)) })
+			wait.Go(func() { h.echoAll(p.(*net.UDPConn)) })
 		}
 		for _, network := range []string{"ip4:132", "ip6:132"} {
 			raw, err := net.ListenPacket(network, "")
@@ -114,8 +115,8 @@ func replyFromSameAddress(c *net.UDPConn) error {
 	return errors.Join(err, set)
 }
 
-// echoAll answers datagrams, from the address that they were sent to.
-func echoAll(c *net.UDPConn) {
+// echoAll answers datagrams, from the address that they were sent to, and notes their tags.
+func (h *Host) echoAll(c *net.UDPConn) {
 	b, control := make([]byte, 2048), make([]byte, 512)
 	for {
 		n, m, _, from, err := c.ReadMsgUDPAddrPort(b, control)
@@ -124,6 +125,9 @@ func echoAll(c *net.UDPConn) {
 				return
 			}
 			continue
+		}
+		if n == 4 {
+			h.note(binary.BigEndian.Uint32(b))
 		}
 		_, _, _ = c.WriteMsgUDPAddrPort(b[:n], source(control[:m]), from)
 	}

@@ -107,6 +107,11 @@ func (s situation) program(on placement, node string) *policy.Program {
 	return p
 }
 
+// on are the programs of the situation.
+func (s situation) on(p placement) func(node string) *policy.Program {
+	return func(node string) *policy.Program { return s.program(p, node) }
+}
+
 // admitting is a class, which the program has from now on, of those who admit a set, or all.
 func admitting(p *policy.Program, d policy.Direction, set policy.SetID) policy.ClassID {
 	id := policy.ClassID(d.String() + "-" + string(set))
