@@ -4,7 +4,7 @@ import "fmt"
 
 // MaxMessages is how many messages of one guardrail a Result holds in each list;
 // what goes beyond is counted in a last one.
-const MaxMessages = 10
+const MaxMessages = 3
 
 // Result is what the guardrails say of a change; it may be made when there are no Denials.
 type Result struct {
