@@ -1,12 +1,13 @@
 package cluster
 
 import (
+	"fmt"
 	"reflect"
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/types"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
@@ -27,7 +28,7 @@ type kinds struct {
 
 func newKinds(w *Watcher) kinds {
 	share := &sharer{}
-	return kinds{
+	k := kinds{
 		pods: newStore(w, func(p *corev1.Pod) *compile.Pod {
 			out := Pod(p)
 			share.pod(out)
@@ -51,6 +52,26 @@ func newKinds(w *Watcher) kinds {
 			func(a, b *v1alpha1.TierRole) bool { return equality.Semantic.DeepEqual(a.Spec, b.Spec) },
 			func(u *compile.Update) *compile.Objects[v1alpha1.TierRole] { return &u.TierRoles }),
 	}
+	k.networkPolicies.pack, k.networkPolicies.unpack = packNetworkPolicy, unpackNetworkPolicy
+	return k
+}
+
+// packNetworkPolicy is what policy depends on of the object, as protobuf.
+func packNetworkPolicy(np *networkingv1.NetworkPolicy) string {
+	reduced := networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: np.Namespace, Name: np.Name}, Spec: np.Spec}
+	packed, err := reduced.Marshal()
+	if err != nil {
+		panic(fmt.Sprintf("packing NetworkPolicy %s/%s: %v", np.Namespace, np.Name, err)) // into memory: it cannot fail
+	}
+	return string(packed)
+}
+
+func unpackNetworkPolicy(packed string) *networkingv1.NetworkPolicy {
+	out := &networkingv1.NetworkPolicy{}
+	if err := out.Unmarshal([]byte(packed)); err != nil {
+		panic(fmt.Sprintf("unpacking a NetworkPolicy: %v", err)) // it was packed here
+	}
+	return out
 }
 
 // reflected is a store as a reflector sees it.
@@ -70,8 +91,18 @@ func (k *kinds) byResource() map[string]reflected {
 	}
 }
 
+// update is all objects there are.
+func (k *kinds) update() *compile.Update {
+	return &compile.Update{
+		Pods: k.pods.handOver(), Namespaces: k.namespaces.handOver(), Nodes: k.nodes.handOver(),
+		NetworkPolicies:        k.networkPolicies.handOver(),
+		ClusterNetworkPolicies: k.clusterNetworkPolicies.handOver(),
+		TierRoles:              k.tierRoles.handOver(),
+	}
+}
+
 func newStore[O, V any](w *Watcher, reduce func(*O) *V, same func(a, b *V) bool, in func(*compile.Update) *compile.Objects[V]) *store[O, V] {
-	return &store[O, V]{watcher: w, objects: map[types.NamespacedName]*V{}, reduce: reduce, same: same, in: in}
+	return &store[O, V]{watcher: w, objects: compile.Objects[V]{}, reduce: reduce, same: same, in: in}
 }
 
 // equal compares what was reduced to nothing but what policy depends on.

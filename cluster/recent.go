@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/tierwall/tierwall/policy/compile"
 )
 
@@ -19,6 +21,8 @@ type sharer struct {
 
 // pod shares what the pod has in common with others.
 func (s *sharer) pod(p *compile.Pod) {
+	both := p.Name + string(p.UID) // one piece of memory instead of two
+	p.Name, p.UID = both[:len(p.Name)], types.UID(both[len(p.Name):])
 	p.Namespace, p.Node, p.ServiceAccount = s.text(p.Namespace), s.text(p.Node), s.text(p.ServiceAccount)
 	if len(p.Labels) > 0 {
 		s.key = s.key[:0]
@@ -26,7 +30,12 @@ func (s *sharer) pod(p *compile.Pod) {
 			s.add(k)
 			s.add(p.Labels[k])
 		}
-		p.Labels = s.labels.share(s.key, p.Labels)
+		if known, ok := s.labels.find(s.key); ok {
+			p.Labels = known
+		} else {
+			key := slices.Clone(s.key)
+			p.Labels = s.labels.share(key, s.ownLabels(p.Labels))
+		}
 	}
 	if len(p.Ports) > 0 {
 		s.key = s.key[:0]
@@ -36,6 +45,15 @@ func (s *sharer) pod(p *compile.Pod) {
 		}
 		p.Ports = s.ports.share(s.key, p.Ports)
 	}
+}
+
+// ownLabels is the labels in a map of the right size, with keys and values that others may have too.
+func (s *sharer) ownLabels(l map[string]string) map[string]string {
+	out := make(map[string]string, len(l))
+	for k, v := range l {
+		out[s.text(k)] = s.text(v)
+	}
+	return out
 }
 
 func (s *sharer) text(t string) string {
@@ -58,13 +76,22 @@ type recent[V any] struct {
 // those of one Deployment at about one time afterwards.
 const generation = 4096
 
+// find is the value that is known by the key.
+func (r *recent[V]) find(key []byte) (V, bool) {
+	if known, ok := r.young[string(key)]; ok {
+		return known, true
+	}
+	known, ok := r.old[string(key)]
+	return known, ok
+}
+
 // share is the value that is known by the key, or else the given one from now on.
 func (r *recent[V]) share(key []byte, v V) V {
-	if known, ok := r.young[string(key)]; ok {
-		return known
-	}
-	if known, ok := r.old[string(key)]; ok {
+	if known, ok := r.find(key); ok {
 		v = known
+	}
+	if _, ok := r.young[string(key)]; ok {
+		return v
 	}
 	if r.young == nil || len(r.young) >= generation {
 		r.young, r.old = map[string]V{}, r.young

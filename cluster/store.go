@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"maps"
 	"sync/atomic"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -16,9 +17,14 @@ import (
 // even while the first list comes in.
 type store[O, V any] struct {
 	watcher *Watcher
-	objects map[types.NamespacedName]*V
+	objects compile.Objects[V]
 	reduce  func(*O) *V
 	same    func(a, b *V) bool
+	// pack and unpack are set where objects need not be kept whole once a reader has taken them.
+	pack   func(*V) string
+	unpack func(string) *V
+	// packed are the objects packed, in place of objects, from then on.
+	packed map[types.NamespacedName]string
 	// in is where an update has objects of the kind.
 	in     func(*compile.Update) *compile.Objects[V]
 	synced atomic.Bool
@@ -79,25 +85,29 @@ func (s *store[O, V]) Delete(obj any) error {
 
 // Replace takes in all objects that there are.
 func (s *store[O, V]) Replace(list []any, _ string) error {
-	items := make([]item[V], len(list))
-	there := make(map[types.NamespacedName]bool, len(list))
+	now := make(map[types.NamespacedName]*V, len(list))
 	for n, obj := range list {
 		i, err := s.item(obj)
 		if err != nil {
 			return err
 		}
-		items[n], list[n] = i, nil
-		there[i.key] = true
+		list[n] = nil // so that it need not be kept any longer
+		now[i.key] = i.value
 	}
 	s.watcher.mu.Lock()
 	defer s.watcher.mu.Unlock()
 	for key := range s.objects {
-		if !there[key] {
+		if now[key] == nil {
 			s.remove(key)
 		}
 	}
-	for _, i := range items {
-		s.set(i)
+	for key := range s.packed {
+		if now[key] == nil {
+			s.remove(key)
+		}
+	}
+	for key, v := range now {
+		s.set(item[V]{key, v})
 	}
 	s.synced.Store(true)
 	return nil
@@ -112,18 +122,40 @@ func (s *store[O, V]) seen() bool { return s.synced.Load() }
 
 // set and remove need the watcher's lock.
 func (s *store[O, V]) set(i item[V]) {
-	if old, ok := s.objects[i.key]; ok && s.same(old, i.value) {
+	if s.packed != nil {
+		if packed := s.pack(i.value); s.packed[i.key] != packed {
+			s.packed[i.key] = packed
+			s.tell(i.key, i.value)
+		}
 		return
 	}
-	s.objects[i.key] = i.value
-	s.tell(i.key, i.value)
+	if old, ok := s.objects[i.key]; !ok || !s.same(old, i.value) {
+		s.objects[i.key] = i.value
+		s.tell(i.key, i.value)
+	}
 }
 
 func (s *store[O, V]) remove(key types.NamespacedName) {
-	if _, ok := s.objects[key]; ok {
+	_, whole := s.objects[key]
+	_, packed := s.packed[key]
+	if whole || packed {
 		delete(s.objects, key)
+		delete(s.packed, key)
 		s.tell(key, nil)
 	}
+}
+
+// handOver gives all objects to a reader that keeps what it takes.
+func (s *store[O, V]) handOver() compile.Objects[V] {
+	if s.pack == nil {
+		return maps.Clone(s.objects)
+	}
+	out := s.objects
+	s.objects, s.packed = nil, make(map[types.NamespacedName]string, len(out))
+	for key, v := range out {
+		s.packed[key] = s.pack(v)
+	}
+	return out
 }
 
 func (s *store[O, V]) tell(key types.NamespacedName, now *V) {
@@ -135,9 +167,12 @@ func (s *store[O, V]) tell(key types.NamespacedName, now *V) {
 
 // values are the objects, in any order.
 func (s *store[O, V]) values() []*V {
-	out := make([]*V, 0, len(s.objects))
+	out := make([]*V, 0, len(s.objects)+len(s.packed))
 	for _, v := range s.objects {
 		out = append(out, v)
+	}
+	for _, packed := range s.packed {
+		out = append(out, s.unpack(packed))
 	}
 	return out
 }

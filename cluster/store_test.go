@@ -5,7 +5,9 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/tierwall/tierwall/policy/compile"
 )
@@ -34,7 +36,15 @@ func named(name string) *corev1.Pod {
 
 // A change that policy does not depend on must not wake the compiler.
 func TestOnlyWhatPolicyDependsOnIsAChange(t *testing.T) {
-	w := unstarted()
+	t.Run("for who looks at snapshots", func(t *testing.T) { onlyWhatPolicyDependsOn(t, unstarted()) })
+	t.Run("for who takes updates", func(t *testing.T) {
+		w := unstarted()
+		w.Take()
+		onlyWhatPolicyDependsOn(t, w)
+	})
+}
+
+func onlyWhatPolicyDependsOn(t *testing.T, w *Watcher) {
 	relabelled, heartbeat := web(), web()
 	relabelled.Labels = map[string]string{"app": "db"}
 	heartbeat.ResourceVersion, heartbeat.Annotations = "9", map[string]string{"beat": "9"}
@@ -119,5 +129,37 @@ func TestWhatIsNotOfTheKindIsRefused(t *testing.T) {
 	}
 	if w.kinds.pods.seen() {
 		t.Error("seen, though nothing was understood")
+	}
+}
+
+// What a reader has taken is packed, and can still be looked at.
+func TestPoliciesThatWereTakenAreStillInTheSnapshot(t *testing.T) {
+	w := unstarted()
+	port, udp := intstr.FromString("dns"), corev1.ProtocolUDP
+	np := &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "prod", Name: "np"}, Spec: networkingv1.NetworkPolicySpec{
+		PodSelector: metav1.LabelSelector{MatchLabels: map[string]string{"b": "", "a": "1"}},
+		PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeIngress},
+		Ingress: []networkingv1.NetworkPolicyIngressRule{{}, {
+			From:  []networkingv1.NetworkPolicyPeer{{NamespaceSelector: &metav1.LabelSelector{}}, {IPBlock: &networkingv1.IPBlock{CIDR: "10.0.0.0/8"}}, {}},
+			Ports: []networkingv1.NetworkPolicyPort{{Port: &port, Protocol: &udp}, {}}}},
+	}}
+	if err := w.kinds.networkPolicies.Add(np); err != nil {
+		t.Fatal(err)
+	}
+	if taken := w.Take().NetworkPolicies; len(taken) != 1 {
+		t.Fatalf("taken: %v", taken)
+	}
+	other := np.DeepCopy()
+	other.Name = "other"
+	if err := w.kinds.networkPolicies.Add(other); err != nil {
+		t.Fatal(err)
+	}
+	for _, got := range w.Snapshot().NetworkPolicies {
+		if !equality.Semantic.DeepEqual(got.Spec, np.Spec) || got.Namespace != "prod" || got.Name != "np" && got.Name != "other" {
+			t.Errorf("%+v, want %+v", got, np)
+		}
+	}
+	if got := w.Take().NetworkPolicies; len(got) != 1 || len(w.Snapshot().NetworkPolicies) != 2 {
+		t.Errorf("%d policies in the update, %d in the snapshot", len(got), len(w.Snapshot().NetworkPolicies))
 	}
 }

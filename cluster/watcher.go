@@ -169,7 +169,7 @@ func (w *Watcher) Take() *compile.Update {
 	defer w.mu.Unlock()
 	u := w.pending
 	if u == nil {
-		u = w.state().Update()
+		u = w.kinds.update()
 	}
 	w.pending = &compile.Update{}
 	return u

@@ -59,10 +59,15 @@ func (c *commit) use(d policy.Direction, of subject, s selecting) *usedClass {
 	return u
 }
 
-// release is one use less.
-func (c *commit) release(d policy.Direction, b *builtClass) {
-	if b.uses--; b.uses == 0 {
-		c.idleClasses[d] = append(c.idleClasses[d], b)
+// release is one use less of the classes, if there are any.
+func (c *commit) release(classes [2]*builtClass) {
+	for d, b := range classes {
+		if b == nil {
+			continue
+		}
+		if b.uses--; b.uses == 0 {
+			c.idleClasses[d] = append(c.idleClasses[d], b)
+		}
 	}
 }
 

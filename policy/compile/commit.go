@@ -98,9 +98,9 @@ func (c *commit) setNamespaces(changed Objects[Namespace], roles map[string]stru
 		if now != nil {
 			is = namespaceLabels(now)
 		}
-		c.domainLabels.remove(d, d.labels)
-		c.domainLabels.add(d, is)
+		c.domainLabels.remove(d)
 		d.labels = is
+		c.domainLabels.add(d)
 		c.renew(d)
 		c.leaveDomain(d)
 	}
@@ -114,11 +114,11 @@ func (c *commit) setNamespaces(changed Objects[Namespace], roles map[string]stru
 
 // renew moves the pods of the domain to other profiles where labels or roles are others now.
 func (c *commit) renew(d *domain) {
-	for _, p := range slices.Collect(maps.Values(d.profiles)) {
+	for _, p := range slices.Collect(d.allProfiles()) {
 		if p.current() {
 			continue
 		}
-		next := &profile{domain: d, key: p.key, account: p.account, written: p.written, ports: p.ports}
+		next := &profile{domain: d, hash: p.hash, account: p.account, written: p.written, ports: p.ports}
 		c.forget(p)
 		c.enter(next)
 		for m := range p.members() {
@@ -133,26 +133,25 @@ func (c *commit) renew(d *domain) {
 func (c *commit) setNetworkPolicies(changed Objects[networkingv1.NetworkPolicy]) {
 	for key, now := range changed {
 		id := policy.RuleID{Kind: NetworkPolicyKind, Namespace: key.Namespace, Name: key.Name}
-		itself := nameIs(key.Namespace)
-		before := c.networkPolicies[key]
-		if before != nil {
-			s := &podSelection{itself, before.subject}
-			c.bySubject.remove(s, before)
-			c.reclassify(s)
-			delete(c.networkPolicies, key)
+		d := c.domain(key.Namespace)
+		if before := d.policies[key.Name]; before != nil {
+			if before.read != nil {
+				c.reclassify(before.read.selection())
+			}
+			c.putBack(before)
+			delete(d.policies, key.Name)
 			delete(c.problems, id)
 		}
-		if now == nil {
-			continue
+		if now != nil {
+			s, problems := shelve(now)
+			d.policies[key.Name] = s
+			c.setProblems(id, problems)
+			if d.inhabited > 0 {
+				c.take(s)
+				c.reclassify(s.read.selection())
+			}
 		}
-		p, problems := parseNetworkPolicy(now)
-		c.policies++
-		p.number = c.policies
-		s := &podSelection{itself, p.subject}
-		c.bySubject.add(s, p)
-		c.reclassify(s)
-		c.networkPolicies[key] = p
-		c.setProblems(id, problems)
+		c.leaveDomain(d)
 	}
 }
 
@@ -190,7 +189,7 @@ func (c *commit) setProblems(of policy.RuleID, problems []policy.Problem) {
 func (c *commit) reclassify(s *podSelection) {
 	if name, ok := s.namespaces.name(); ok {
 		if d := c.domains[name]; d != nil {
-			for _, p := range d.profiles {
+			for p := range d.allProfiles() {
 				c.reclassifyProfile(p, s)
 			}
 		}
@@ -250,7 +249,7 @@ func (c *commit) setPod(m *member, now *Pod) {
 func (c *commit) touch(m *member) {
 	if !m.touched {
 		m.touched = true
-		c.moves = append(c.moves, move{member: m, was: m.profile, had: m.addrs})
+		c.moves = append(c.moves, move{member: m, was: m.profile, had: c.addrs(m)})
 	}
 }
 
@@ -259,12 +258,8 @@ func (c *commit) place() {
 	for i := range c.moves {
 		m := c.moves[i].member
 		here := c.node == "" || m.pod.Node == c.node
-		m.addrs = nil
-		if !m.gone {
-			m.addrs = own(claimed(m.pod), func(a netip.Addr) bool { return c.claims.owners[a] == m })
-		}
 		var next *profile
-		if len(m.addrs) > 0 {
+		if c.settle(m) {
 			next = c.profileOf(c.domain(m.pod.Namespace), m.pod)
 		}
 		if next == m.profile && here == m.here {
@@ -281,6 +276,20 @@ func (c *commit) place() {
 	}
 }
 
+// settle notes which addresses belong to the pod, and says whether any does.
+func (c *commit) settle(m *member) bool {
+	delete(c.partial, m)
+	if m.partial = false; m.gone {
+		return false
+	}
+	claimed := claimed(m.pod)
+	own := own(claimed, func(a netip.Addr) bool { return c.claims.owners.of(a) == m })
+	if m.partial = len(own) < len(claimed); m.partial {
+		c.partial[m] = own
+	}
+	return len(own) > 0
+}
+
 func (c *commit) mayChange(p *profile) {
 	if _, noted := c.profiles[p]; !noted {
 		c.profiles[p] = false
@@ -290,7 +299,8 @@ func (c *commit) mayChange(p *profile) {
 // reseat tells the sets of before the commit who came and who left.
 func (c *commit) reseat() {
 	for _, m := range c.moves {
-		same := slices.Equal(m.had, m.addrs)
+		addrs := c.addrs(m.member)
+		same := slices.Equal(m.had, addrs)
 		if same && m.was == m.profile {
 			continue
 		}
@@ -299,7 +309,7 @@ func (c *commit) reseat() {
 			before, after = differences(before, after)
 		}
 		c.seat(before, m.had, -1)
-		c.seat(after, m.addrs, 1)
+		c.seat(after, addrs, 1)
 	}
 }
 
@@ -329,24 +339,20 @@ func differences(a, b []seat) (onlyA, onlyB []seat) {
 // classify gives classes to the profiles that somebody is here of, and only to these.
 func (c *commit) classify() {
 	for p, changed := range c.profiles {
-		before := p.class
-		switch {
-		case len(p.here) == 0:
-			p.class = [2]*builtClass{}
-			delete(c.inhabited, p)
-		case before[0] == nil || changed:
+		if before := p.class; len(p.here) > 0 && (before[0] == nil || changed) {
+			c.settled(p)
 			s := c.selecting(p)
 			for _, d := range policy.Directions {
 				p.class[d] = c.acquire(d, p.subject(), s)
 			}
-			c.inhabited[p] = struct{}{}
-		default:
-			continue
+			c.release(before)
 		}
-		if before[0] != nil {
-			for _, d := range policy.Directions {
-				c.release(d, before[d])
-			}
+	}
+	for p := range c.profiles {
+		if len(p.here) == 0 {
+			c.deserted(p)
+			c.release(p.class)
+			p.class = [2]*builtClass{}
 		}
 	}
 }
@@ -373,7 +379,7 @@ func (c *commit) setEndpoint(m *member) {
 		}
 		return
 	}
-	now := policy.Endpoint{Namespace: m.pod.Namespace, Name: m.pod.Name, Node: m.pod.Node, Addrs: m.addrs}
+	now := policy.Endpoint{Namespace: m.pod.Namespace, Name: m.pod.Name, Node: m.pod.Node, Addrs: c.addrs(m)}
 	for d, class := range m.profile.class {
 		now.Class[d] = class.class.ID
 	}

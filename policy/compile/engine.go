@@ -1,11 +1,13 @@
 package compile
 
 import (
+	"hash/maphash"
 	"iter"
 	"maps"
 	"net/netip"
 	"slices"
 
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/tierwall/tierwall/policy"
@@ -25,11 +27,12 @@ type Engine struct {
 	profiles     labelIndex[*profile]
 	named        map[portName]map[*profile]struct{}
 	claims       claims
+	left         []*domain                // that were inhabited, the longest left first
+	partial      map[*member][]netip.Addr // what belongs to those that do not own all that they claim
 	roles        bindings
 
 	// The policies, found by whom they select.
 	policies         uint64 // how many were read ever
-	networkPolicies  map[types.NamespacedName]*networkPolicy
 	clusterPolicies  map[types.NamespacedName]*clusterPolicy
 	bySubject        selections[*networkPolicy]
 	byClusterSubject selections[*clusterPolicy]
@@ -41,22 +44,23 @@ type Engine struct {
 	frame     *policy.Frame         // nil before the first commit
 	inhabited map[*profile]struct{} // those that somebody is here of, and so have classes
 
-	scratch contentWriter
+	seed maphash.Seed // of the hashes of profiles
 }
 
 // NewEngine makes an engine without objects, for the endpoints of one node, or of all nodes when
 // the name is empty.
 func NewEngine(node string, defaults policy.Defaults) *Engine {
 	e := &Engine{
-		node: node, defaults: defaults,
+		node: node, defaults: defaults, seed: maphash.MakeSeed(),
 		nodes: map[string]*Node{}, domains: map[string]*domain{},
-		domainLabels: labelIndex[*domain]{}, profiles: labelIndex[*profile]{},
-		named: map[portName]map[*profile]struct{}{}, claims: newClaims(), roles: newBindings(),
-		networkPolicies: map[types.NamespacedName]*networkPolicy{}, clusterPolicies: map[types.NamespacedName]*clusterPolicy{},
-		bySubject: selections[*networkPolicy]{}, byClusterSubject: selections[*clusterPolicy]{},
+		named: map[portName]map[*profile]struct{}{}, claims: newClaims(), partial: map[*member][]netip.Addr{}, roles: newBindings(),
+		clusterPolicies: map[types.NamespacedName]*clusterPolicy{},
+		bySubject:       selections[*networkPolicy]{}, byClusterSubject: selections[*clusterPolicy]{},
 		problems: map[policy.RuleID][]policy.Problem{},
 		sets:     newSets(), inhabited: map[*profile]struct{}{},
 	}
+	e.domainLabels = newLabelIndex(e.allDomains, func(d *domain) labels.Set { return d.labels })
+	e.profiles = newLabelIndex(e.allProfiles, func(p *profile) labels.Set { return p.labels })
 	for _, d := range policy.Directions {
 		e.classes[d] = newClasses(classBuilder{d, defaults})
 	}
@@ -131,7 +135,7 @@ func (e *Engine) selected(s *podSelection) iter.Seq[*profile] {
 			return
 		}
 		for d := range e.domainsOf(s.namespaces) {
-			for _, p := range d.profiles {
+			for p := range d.allProfiles() {
 				if s.pods.matches(p.labels) && !yield(p) {
 					return
 				}
@@ -175,11 +179,25 @@ func (e *Engine) domainsOf(s selector) iter.Seq[*domain] {
 	}
 }
 
+func (e *Engine) allDomains() iter.Seq[*domain] { return maps.Values(e.domains) }
+
+func (e *Engine) allProfiles() iter.Seq[*profile] {
+	return func(yield func(*profile) bool) {
+		for _, d := range e.domains {
+			for p := range d.allProfiles() {
+				if !yield(p) {
+					return
+				}
+			}
+		}
+	}
+}
+
 func (e *Engine) podAddrs(s *podSelection) []netip.Addr {
 	var out []netip.Addr
 	for p := range e.selected(s) {
 		for m := range p.members() {
-			out = append(out, m.addrs...)
+			out = append(out, e.addrs(m)...)
 		}
 	}
 	return out
@@ -195,7 +213,7 @@ func (e *Engine) namedPorts(wanted portName) []policy.Element {
 				continue
 			}
 			for m := range p.members() {
-				for _, a := range m.addrs {
+				for _, a := range e.addrs(m) {
 					out = append(out, port.element(a))
 				}
 			}
@@ -208,13 +226,25 @@ func (e *Engine) namedPorts(wanted portName) []policy.Element {
 type member struct {
 	pod     *Pod
 	profile *profile // nil while no address belongs to it
-	at      int      // in the profile's list
-	addrs   []netip.Addr
 	// endpoint is the pod's in the program.
 	endpoint *policy.Endpoint
-	here     bool // is the program's to enforce
-	touched  bool // in this commit
-	gone     bool // was deleted in this commit
+	at       int32 // in the profile's list
+	here     bool  // is the program's to enforce
+	partial  bool  // others own some of the addresses that it claims
+	touched  bool  // in this commit
+	gone     bool  // was deleted in this commit
+}
+
+// addrs are the addresses that belong to the pod.
+func (e *Engine) addrs(m *member) []netip.Addr {
+	switch {
+	case m.profile == nil:
+		return nil
+	case m.partial:
+		return e.partial[m]
+	default:
+		return claimed(m.pod)
+	}
 }
 
 // members are all pods of the profile.

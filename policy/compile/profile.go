@@ -1,6 +1,8 @@
 package compile
 
 import (
+	"hash/maphash"
+	"iter"
 	"maps"
 	"slices"
 
@@ -14,7 +16,8 @@ import (
 // does, their own labels or the ones of their namespace.
 type profile struct {
 	domain  *domain
-	key     string // in the domain
+	hash    uint64
+	next    *profile // of the domain with the same hash
 	account string
 	written labels.Set // as the pods carry them
 	ports   []NamedPort
@@ -29,44 +32,41 @@ type profile struct {
 
 // profileOf is the profile of a pod in the domain.
 func (e *Engine) profileOf(d *domain, p *Pod) *profile {
-	key := profileKey(e.scratch[:0], p)
-	e.scratch = key
-	if known := d.profiles[string(key)]; known != nil {
-		return known
+	hash := e.hash(p)
+	for known := d.profiles[hash]; known != nil; known = known.next {
+		if known.of(p) {
+			return known
+		}
 	}
-	n := &profile{domain: d, key: string(key), account: p.ServiceAccount, written: p.Labels, ports: p.Ports}
+	n := &profile{domain: d, hash: hash, account: p.ServiceAccount, written: p.Labels, ports: p.Ports}
 	e.enter(n)
 	return n
 }
 
-// profileKey appends everything that makes a profile of a namespace.
-func profileKey(to contentWriter, p *Pod) contentWriter {
-	to.text(p.ServiceAccount)
-	to.number(len(p.Labels))
-	var space [16]string
-	keys := space[:0]
-	for k := range p.Labels {
-		keys = append(keys, k)
+// of says whether the pod has the profile, if it is in its namespace.
+func (p *profile) of(pod *Pod) bool {
+	return p.account == pod.ServiceAccount && maps.Equal(p.written, pod.Labels) && slices.Equal(p.ports, pod.Ports)
+}
+
+// hash is one of what makes a profile. Labels are summed up, since they have no order.
+func (e *Engine) hash(p *Pod) uint64 {
+	sum := maphash.String(e.seed, p.ServiceAccount)
+	for k, v := range p.Labels {
+		sum += maphash.Comparable(e.seed, label{key: k, value: v})
 	}
-	slices.Sort(keys)
-	for _, k := range keys {
-		to.text(k)
-		to.text(p.Labels[k])
+	for i, port := range p.Ports {
+		sum += uint64(i+1) * maphash.Comparable(e.seed, port)
 	}
-	for _, port := range p.Ports {
-		to.text(port.Name)
-		to.number(int(port.Protocol))
-		to.number(int(port.Port))
-	}
-	return to
+	return sum
 }
 
 // enter gives the profile its labels of now, and makes it the one of its key.
 func (e *Engine) enter(p *profile) {
 	d := p.domain
 	p.labels, p.namespace = d.roles.Of(d.name, p.account, p.written).Apply(p.written), d.labels
-	d.profiles[p.key] = p
-	e.profiles.add(p, p.labels)
+	p.next = d.profiles[p.hash]
+	d.profiles[p.hash] = p
+	e.profiles.add(p)
 	for _, port := range p.ports {
 		at := portName{port.Name, port.Protocol}
 		if e.named[at] == nil {
@@ -78,10 +78,10 @@ func (e *Engine) enter(p *profile) {
 
 // forget undoes enter.
 func (e *Engine) forget(p *profile) {
-	if p.domain.profiles[p.key] == p {
-		delete(p.domain.profiles, p.key)
+	if !p.domain.remove(p) {
+		return
 	}
-	e.profiles.remove(p, p.labels)
+	e.profiles.remove(p)
 	for _, port := range p.ports {
 		at := portName{port.Name, port.Protocol}
 		if delete(e.named[at], p); len(e.named[at]) == 0 {
@@ -110,7 +110,7 @@ func (p *profile) list(m *member) *[]*member {
 
 func (p *profile) join(m *member) {
 	list := p.list(m)
-	m.profile, m.at = p, len(*list)
+	m.profile, m.at = p, int32(len(*list))
 	*list = append(*list, m)
 }
 
@@ -125,15 +125,45 @@ func (p *profile) leave(m *member) {
 }
 
 // domain is a namespace as far as policy depends on it. It is there if the namespace is, or
-// pods in it.
+// pods or policies in it.
 type domain struct {
-	name     string
-	exists   bool
-	labels   labels.Set
-	itself   selector
-	roles    *roles.Roles
-	members  map[string]*member  // by name
-	profiles map[string]*profile // by key
+	name      string
+	exists    bool
+	labels    labels.Set
+	roles     *roles.Roles
+	members   map[string]*member  // by name
+	profiles  map[uint64]*profile // by hash
+	policies  map[string]*shelved // by name
+	inhabited int                 // how many profiles are
+}
+
+// remove takes a profile out of the domain, and says whether it was there.
+func (d *domain) remove(p *profile) bool {
+	if d.profiles[p.hash] == p {
+		if d.profiles[p.hash] = p.next; p.next == nil {
+			delete(d.profiles, p.hash)
+		}
+		return true
+	}
+	for at := d.profiles[p.hash]; at != nil; at = at.next {
+		if at.next == p {
+			at.next = p.next
+			return true
+		}
+	}
+	return false
+}
+
+func (d *domain) allProfiles() iter.Seq[*profile] {
+	return func(yield func(*profile) bool) {
+		for _, p := range d.profiles {
+			for ; p != nil; p = p.next {
+				if !yield(p) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // domain is the domain of the name, which is made if it has to be.
@@ -141,17 +171,17 @@ func (e *Engine) domain(name string) *domain {
 	if d := e.domains[name]; d != nil {
 		return d
 	}
-	d := &domain{name: name, labels: labels.Set{nameLabel: name}, itself: nameIs(name), roles: e.roles.of(name),
-		members: map[string]*member{}, profiles: map[string]*profile{}}
+	d := &domain{name: name, labels: labels.Set{nameLabel: name}, roles: e.roles.of(name),
+		members: map[string]*member{}, profiles: map[uint64]*profile{}, policies: map[string]*shelved{}}
 	e.domains[name] = d
-	e.domainLabels.add(d, d.labels)
+	e.domainLabels.add(d)
 	return d
 }
 
 // leaveDomain forgets the domain if nothing is there any more.
 func (e *Engine) leaveDomain(d *domain) {
-	if !d.exists && len(d.members) == 0 && e.domains[d.name] == d {
+	if !d.exists && len(d.members)+len(d.policies) == 0 && e.domains[d.name] == d {
 		delete(e.domains, d.name)
-		e.domainLabels.remove(d, d.labels)
+		e.domainLabels.remove(d)
 	}
 }

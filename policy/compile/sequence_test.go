@@ -331,6 +331,7 @@ func none[O any](objects compile.Objects[O]) compile.Objects[O] {
 func TestTheEngineHasWhatCompileGives(t *testing.T) {
 	first, n := setting(t, "TIERWALL_SEED", 1), setting(t, "TIERWALL_SEQUENCES", 60)
 	for seed := first; seed < first+n && !t.Failed(); seed++ {
+		*compile.LeftAtMost = int(seed % 3)
 		start := generate.Cluster(generate.NewRand(seed), generate.Small)
 		steps := generate.Steps(generate.NewRand(seed), start, generate.Small, 30)
 		for order, s := range orders(generate.NewRand(seed), start, steps) {
