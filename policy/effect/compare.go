@@ -97,8 +97,8 @@ func outOfTime(ctx context.Context) string {
 	return fmt.Sprintf("the time for computing the effect is over: %v", context.Cause(ctx))
 }
 
-// question identifies what a class is asked: peers with the same mark get the
-// same answer.
+// question identifies what a class is asked: peers with the same mark for the
+// class get the same answer.
 type question struct {
 	m     moment
 	class *policy.Class
@@ -107,7 +107,7 @@ type question struct {
 }
 
 func (c *comparison) question(m moment, class *policy.Class, peer netip.Addr) question {
-	return question{m, class, c.sides[m].mark(peer), peer.Is6()}
+	return question{m, class, c.sides[m].markFor(class, peer), peer.Is6()}
 }
 
 func (c *comparison) ask(m moment, class *policy.Class, peer netip.Addr) answer {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/compile"
+	"github.com/tierwall/tierwall/policy/eval"
 )
 
 // standIn is a group in the programs: one pod, with an address of each IP
@@ -158,6 +159,12 @@ type side struct {
 	classes map[*standIn][2]*policy.Class
 	marks   map[netip.Addr]int
 	known   numbers[string]
+	// single are the sets of single addresses that an address is in, networks the numbers
+	// of the other sets, and member all sets that it is in as far as they were asked for.
+	single   map[netip.Addr][]byte
+	networks []int
+	member   map[netip.Addr][]byte
+	sights   map[*policy.Class]*sight
 }
 
 // newSide compiles the policies of a snapshot for the stand-ins.
@@ -177,11 +184,13 @@ func newSide(m moment, s *compile.Snapshot, u *universe, members []*standIn) *si
 		of.Pods = append(of.Pods, member.pod(m, name))
 	}
 	program, _ := compile.Compile(&of, "")
-	out := &side{program: program, classes: map[*standIn][2]*policy.Class{}, marks: map[netip.Addr]int{}, known: newNumbers[string]()}
+	out := &side{program: program, classes: map[*standIn][2]*policy.Class{}, marks: map[netip.Addr]int{}, known: newNumbers[string](),
+		single: map[netip.Addr][]byte{}, member: map[netip.Addr][]byte{}, sights: map[*policy.Class]*sight{}}
 	for id := range program.Sets {
 		out.sets = append(out.sets, id)
 	}
 	slices.Sort(out.sets)
+	out.index()
 	for _, e := range program.Endpoints {
 		if member := index[e.Key()]; member != nil {
 			out.classes[member] = [2]*policy.Class{program.Classes[0][e.Class[0]], program.Classes[1][e.Class[1]]}
@@ -208,20 +217,90 @@ func (s *side) mark(a netip.Addr) int {
 	if m, ok := s.marks[a]; ok {
 		return m
 	}
-	var b []byte
-	for i, id := range s.sets {
-		set := s.program.Sets[id]
-		from, _ := slices.BinarySearchFunc(set.Elements, a, func(e policy.Element, a netip.Addr) int {
-			if e.Prefix.Contains(a) {
-				return 0
-			}
-			return e.Prefix.Addr().Compare(a)
-		})
-		for ; from < len(set.Elements) && set.Elements[from].Prefix.Contains(a); from++ {
-			e := set.Elements[from]
-			b = append(b, byte(i>>16), byte(i>>8), byte(i), byte(e.Protocol), byte(e.Port>>8), byte(e.Port))
+	s.marks[a] = s.known.of(string(s.memberships(a)))
+	return s.marks[a]
+}
+
+// membership is the size of a set's part of what is known of an address: three bytes are
+// the number of the set, the others are the protocol and the port in it.
+const membership = 6
+
+// memberships are the sets that an address is in.
+func (s *side) memberships(a netip.Addr) []byte {
+	if b, ok := s.member[a]; ok {
+		return b
+	}
+	b := slices.Clip(s.single[a])
+	for _, i := range s.networks {
+		if eval.Contains(s.program.Sets[s.sets[i]], a) {
+			b = append(b, byte(i>>16), byte(i>>8), byte(i), 0, 0, 0)
 		}
 	}
-	s.marks[a] = s.known.of(string(b))
-	return s.marks[a]
+	s.member[a] = b
+	return b
+}
+
+// index notes which sets have single addresses, and which networks.
+func (s *side) index() {
+	for i, id := range s.sets {
+		set := s.program.Sets[id]
+		if set.Kind == policy.Networks {
+			s.networks = append(s.networks, i)
+			continue
+		}
+		for _, e := range set.Elements {
+			a := e.Prefix.Addr()
+			s.single[a] = append(s.single[a], byte(i>>16), byte(i>>8), byte(i), byte(e.Protocol), byte(e.Port>>8), byte(e.Port))
+		}
+	}
+}
+
+// sight is what a class can tell of addresses: whether they are in its sets.
+type sight struct {
+	sets  map[int]bool
+	known numbers[string]
+}
+
+// markFor is what the sets that a class refers to know of an address: addresses
+// with the same mark are the same to the class.
+func (s *side) markFor(class *policy.Class, a netip.Addr) int {
+	if class == nil {
+		return 0
+	}
+	v := s.sights[class]
+	if v == nil {
+		v = &sight{sets: s.setsOf(class), known: newNumbers[string]()}
+		s.sights[class] = v
+	}
+	all := s.memberships(a)
+	own := make([]byte, 0, 8*membership)
+	for i := 0; i < len(all); i += membership {
+		if v.sets[int(all[i])<<16|int(all[i+1])<<8|int(all[i+2])] {
+			own = append(own, all[i:i+membership]...)
+		}
+	}
+	return v.known.of(string(own))
+}
+
+// setsOf are the numbers of the sets that a class refers to.
+func (s *side) setsOf(class *policy.Class) map[int]bool {
+	out := map[int]bool{}
+	add := func(id policy.SetID) {
+		if i, found := slices.BinarySearch(s.sets, id); found {
+			out[i] = true
+		}
+	}
+	for _, t := range class.Tiers {
+		for _, r := range t.Rules {
+			for _, id := range r.Peers {
+				add(id)
+			}
+			for _, p := range r.Ports {
+				if p.Named != "" {
+					add(p.Named)
+				}
+			}
+		}
+	}
+	return out
 }

@@ -1,0 +1,183 @@
+package check
+
+import (
+	"maps"
+	"slices"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
+
+	"github.com/tierwall/tierwall/cli/manifest"
+	"github.com/tierwall/tierwall/policy/compile"
+	"github.com/tierwall/tierwall/policy/effect"
+	"github.com/tierwall/tierwall/policy/roles"
+)
+
+// parts divides the effect of a step among its policies. Every row that is added is
+// some policy's: that of the rules that allow it, or, where none of the step's
+// does, as when one no longer denies it, that of all.
+type parts struct {
+	step
+	ids   map[string]bool
+	roles *roles.Roles
+}
+
+func newParts(s step) parts {
+	p := parts{step: s, ids: map[string]bool{}, roles: roles.New(s.after.TierRoles)}
+	for _, o := range s.policies {
+		p.ids[o.ID()] = true
+	}
+	return p
+}
+
+// of is the effect with the rows that are about one policy.
+func (p parts) of(o *manifest.Object) effect.Effect {
+	e := p.effect
+	if len(p.policies) == 1 {
+		return e
+	}
+	id, subject := o.ID(), subjectOf(o)
+	e.Added = keep(e.Added, func(r effect.Row) bool { return p.opens(id, r) })
+	e.Removed = keep(e.Removed, func(r effect.Row) bool { return names(r.Via, id) || subject.is(side(r)) })
+	e.NewlyIsolated = keep(e.NewlyIsolated, func(i effect.Isolation) bool { return subject.is(i.Subject) })
+	e.NoLongerIsolated = keep(e.NoLongerIsolated, func(i effect.Isolation) bool { return subject.namespaced(i.Subject) })
+	e.Roles = rolesOf(e.Added)
+	e.Lint = p.lint(e.Lint, id, subject)
+	return e
+}
+
+func (p parts) opens(id string, r effect.Row) bool {
+	return names(r.Via, id) || !slices.ContainsFunc(r.Via, func(v effect.Ref) bool { return p.ids[v.Policy] })
+}
+
+func names(refs []effect.Ref, id string) bool {
+	return slices.ContainsFunc(refs, func(r effect.Ref) bool { return r.Policy == id })
+}
+
+// side is the one whose policies a row comes from.
+func side(r effect.Row) effect.Peer {
+	if r.Direction == effect.Egress {
+		return r.From
+	}
+	return r.To
+}
+
+func keep[T any](all []T, wanted func(T) bool) []T {
+	out := []T{}
+	for _, v := range all {
+		if wanted(v) {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+// rolesOf sums rows up by tier role, as package effect does.
+func rolesOf(rows []effect.Row) effect.Roles {
+	sets := map[[2]string]map[string]bool{}
+	for _, r := range rows {
+		pair := [2]string{r.From.Role, r.To.Role}
+		if pair[0] == "" || pair[1] == "" || r.Direction == effect.Egress && r.Blocked {
+			continue
+		}
+		if sets[pair] == nil {
+			sets[pair] = map[string]bool{}
+		}
+		for _, port := range r.Ports {
+			sets[pair][port] = true
+		}
+	}
+	out := effect.Roles{Added: map[string]map[string][]string{}}
+	for pair, ports := range sets {
+		if out.Added[pair[0]] == nil {
+			out.Added[pair[0]] = map[string][]string{}
+		}
+		out.Added[pair[0]][pair[1]] = slices.Sorted(maps.Keys(ports))
+	}
+	return out
+}
+
+func (p parts) lint(l effect.Lint, id string, s subject) effect.Lint {
+	own := func(refs []effect.Ref) []effect.Ref {
+		return keep(refs, func(r effect.Ref) bool { return r.Policy == id })
+	}
+	l.DeadPeers, l.NamedPortsUnresolved = own(l.DeadPeers), own(l.NamedPortsUnresolved)
+	l.ShadowedBy, l.RedundantWith, l.PriorityTies = own(l.ShadowedBy), own(l.RedundantWith), own(l.PriorityTies)
+	l.SelectsNothing = l.SelectsNothing && !slices.ContainsFunc(p.after.Pods, func(pod *compile.Pod) bool {
+		return !pod.HostNetwork && !pod.Ended && s.selects(p.after, pod, p.roles)
+	})
+	return l
+}
+
+// subject is what a policy selects. What cannot be understood selects everything.
+type subject struct {
+	namespace        string
+	namespaces, pods labels.Selector
+}
+
+func subjectOf(o *manifest.Object) subject {
+	everything := &metav1.LabelSelector{}
+	switch p := o.Value.(type) {
+	case *networkingv1.NetworkPolicy:
+		return subject{namespace: p.Namespace, pods: selector(&p.Spec.PodSelector)}
+	case *policyv1alpha2.ClusterNetworkPolicy:
+		if pods := p.Spec.Subject.Pods; pods != nil {
+			return subject{namespaces: selector(&pods.NamespaceSelector), pods: selector(&pods.PodSelector)}
+		}
+		if p.Spec.Subject.Namespaces != nil {
+			return subject{namespaces: selector(p.Spec.Subject.Namespaces), pods: selector(everything)}
+		}
+	}
+	return subject{namespaces: selector(everything), pods: selector(everything)}
+}
+
+func selector(s *metav1.LabelSelector) labels.Selector {
+	out, err := metav1.LabelSelectorAsSelector(s)
+	if err != nil {
+		return labels.Everything()
+	}
+	return out
+}
+
+// is says whether pods of the peer may be selected. Labels of a peer that stands
+// for several kinds of pods are those that all of them have.
+func (s subject) is(p effect.Peer) bool {
+	return p.Kind != effect.CIDR && s.namespaced(p) && s.pods.Matches(labels.Set(p.Labels))
+}
+
+func (s subject) namespaced(p effect.Peer) bool {
+	if s.namespace != "" {
+		return s.namespace == p.Namespace
+	}
+	return s.namespaces.Matches(namespaceSet(p.Namespace, p.NamespaceLabels))
+}
+
+func (s subject) selects(snapshot *compile.Snapshot, pod *compile.Pod, r *roles.Roles) bool {
+	if s.namespace != "" && s.namespace != pod.Namespace {
+		return false
+	}
+	if s.namespace == "" {
+		var known map[string]string
+		for _, n := range snapshot.Namespaces {
+			if n.Name == pod.Namespace {
+				known = n.Labels
+			}
+		}
+		if !s.namespaces.Matches(namespaceSet(pod.Namespace, known)) {
+			return false
+		}
+	}
+	return s.pods.Matches(labels.Set(r.Of(pod.Namespace, pod.ServiceAccount, pod.Labels).Apply(pod.Labels)))
+}
+
+// namespaceSet is a namespace's labels with its name, which the API server keeps there.
+func namespaceSet(name string, known map[string]string) labels.Set {
+	out := labels.Set{}
+	maps.Copy(out, known)
+	if name != "" {
+		out["kubernetes.io/metadata.name"] = name
+	}
+	return out
+}

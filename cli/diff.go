@@ -1,0 +1,98 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tierwall/tierwall/cli/diff"
+	"github.com/tierwall/tierwall/cli/report"
+	"github.com/tierwall/tierwall/cli/state"
+	"github.com/tierwall/tierwall/policy/effect"
+)
+
+// diffFlags are those of diff.
+type diffFlags struct {
+	source
+	files    []string
+	from, to string
+	format   string
+}
+
+func newDiff() *cobra.Command {
+	f := &diffFlags{}
+	c := &cobra.Command{
+		Use:   "diff {-f PATH... | --from PATH --to PATH}",
+		Short: "Show what a change opens and closes",
+		Long: `Show what a change opens and closes, as a table.
+
+With -f the change is that manifests are applied to what exists: to the live
+cluster with --cluster, else to an empty one. With --from and --to it is that of
+one folder to another, what is gone from it included.`,
+		Example: `  tierwall diff --cluster -f manifests/
+  git worktree add /tmp/main main && tierwall diff --from /tmp/main/manifests --to manifests`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			ctx, cancel := context.WithTimeout(c.Context(), f.timeout)
+			defer cancel()
+			return f.run(ctx, c)
+		},
+	}
+	fs := c.Flags()
+	fs.StringSliceVarP(&f.files, "filename", "f", nil, "a `PATH` of manifests to apply: a file, a folder, or - for standard input; may be repeated")
+	fs.StringVar(&f.from, "from", "", "the `PATH` of the manifests before the change")
+	fs.StringVar(&f.to, "to", "", "the `PATH` of the manifests after it")
+	fs.StringVarP(&f.format, "output", "o", "human", "human or json")
+	f.addTo(fs)
+	c.MarkFlagsRequiredTogether("from", "to")
+	c.MarkFlagsMutuallyExclusive("filename", "from")
+	c.MarkFlagsOneRequired("filename", "from")
+	return c
+}
+
+func (f *diffFlags) run(ctx context.Context, c *cobra.Command) error {
+	if err := oneOf("output", f.format, "human", "json"); err != nil {
+		return err
+	}
+	base, err := f.exists(ctx, c.ErrOrStderr())
+	if err != nil {
+		return err
+	}
+	before, after, err := f.states(c, base)
+	if err != nil {
+		return err
+	}
+	e := effect.Of(ctx, before.Snapshot(base.defaults), after.Snapshot(base.defaults))
+	if f.format == "json" {
+		err = report.WriteJSON(c.OutOrStdout(), diff.DocumentOf(e))
+	} else {
+		err = diff.Text(c.OutOrStdout(), report.StyleFor(c.OutOrStdout()), e)
+	}
+	if err != nil {
+		return fmt.Errorf("write the difference: %w", err)
+	}
+	if !e.Complete {
+		return errTold
+	}
+	return nil
+}
+
+// states are what is before and after the change.
+func (f *diffFlags) states(c *cobra.Command, base existing) (before, after state.State, err error) {
+	before = base.state
+	paths := f.files
+	if f.from != "" {
+		objects, errs, err := read(c, base.namespace, []string{f.from})
+		if err := errors.Join(err, tell(c, errs)); err != nil {
+			return before, after, err
+		}
+		before, paths = applied(base.state, objects), []string{f.to}
+	}
+	objects, errs, err := read(c, base.namespace, paths)
+	if err := errors.Join(err, tell(c, errs)); err != nil {
+		return before, after, err
+	}
+	return before, applied(base.state, objects), nil
+}

@@ -1,0 +1,163 @@
+// Package diff shows the effect of a change: as a table, and as JSON.
+package diff
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/tierwall/tierwall/cli/report"
+	"github.com/tierwall/tierwall/policy/effect"
+)
+
+// Schema is the version of the JSON form.
+const Schema = "tierwall.io/diff/v1"
+
+// Document is an effect as JSON: what guardrails see as input.effect.
+type Document struct {
+	Schema string `json:"schema"`
+	effect.Effect
+}
+
+// DocumentOf is the JSON form of an effect.
+func DocumentOf(e effect.Effect) Document { return Document{Schema, e} }
+
+// table is rows of cells, aligned.
+type table struct {
+	title string
+	sign  string
+	paint func(string) string
+	rows  [][]string
+}
+
+// Text writes an effect for people.
+func Text(out io.Writer, style report.Style, e effect.Effect) error {
+	w := bufio.NewWriter(out)
+	tables := []table{
+		{"opened", "+", style.Bad, rows(e.Added)},
+		{"closed", "-", style.Good, rows(e.Removed)},
+		{"newly isolated", "-", style.Good, isolations(e.NewlyIsolated)},
+		{"no longer isolated", "+", style.Bad, isolations(e.NoLongerIsolated)},
+	}
+	empty := true
+	for _, t := range tables {
+		if len(t.rows) == 0 {
+			continue
+		}
+		empty = false
+		fmt.Fprintf(w, "%s\n", style.Strong(fmt.Sprintf("%s (%d)", t.title, len(t.rows))))
+		t.write(w)
+		fmt.Fprintln(w)
+	}
+	for _, why := range e.Incomplete {
+		fmt.Fprintln(w, style.Bad("not complete: "+why))
+	}
+	if e.Truncated {
+		fmt.Fprintln(w, style.Notice(fmt.Sprintf("only %d rows are shown of each", effect.MaxRows)))
+	}
+	if empty && e.Complete {
+		fmt.Fprintln(w, "nothing is opened or closed")
+	}
+	return w.Flush()
+}
+
+// rows are the cells of what is opened or closed: from, to, ports, by.
+func rows(all []effect.Row) [][]string {
+	var out [][]string
+	for _, r := range all {
+		note := ""
+		switch {
+		case r.Blocked && r.Direction == effect.Egress:
+			note = "blocked by the ingress of the other side"
+		case r.Blocked:
+			note = "blocked by the egress of the other side"
+		}
+		out = append(out, []string{string(r.Direction), Peer(r.From), "→", Peer(r.To), strings.Join(r.Ports, ", "), via(r.Via), note})
+	}
+	return out
+}
+
+func isolations(all []effect.Isolation) [][]string {
+	var out [][]string
+	for _, i := range all {
+		out = append(out, []string{string(i.Direction), Peer(i.Subject)})
+	}
+	return out
+}
+
+// Peer is a side in a few words.
+func Peer(p effect.Peer) string {
+	switch p.Kind {
+	case effect.CIDR:
+		name := p.Name
+		if len(p.Except) > 0 {
+			name += " but " + strings.Join(p.Except, ", ")
+		}
+		return name
+	case effect.Workload:
+		name := p.Namespace + "/" + p.Name
+		if p.Pods > 1 {
+			name += fmt.Sprintf(" and %d more", p.Pods-1)
+		}
+		return name + role(p.Role)
+	}
+	where := "any namespace"
+	if p.Namespace != "" {
+		where = p.Namespace
+	} else if len(p.NamespaceLabels) > 0 {
+		where = "any namespace {" + labels(p.NamespaceLabels) + "}"
+	}
+	what := "any pod"
+	if own := labels(p.Labels); own != "" {
+		what += " {" + own + "}"
+	}
+	return where + "/" + what + role(p.Role)
+}
+
+func role(r string) string {
+	if r == "" {
+		return ""
+	}
+	return " (" + r + ")"
+}
+
+// labels are such as app=web,track=stable, without the role.
+func labels(all map[string]string) string {
+	var out []string
+	for _, k := range slices.Sorted(maps.Keys(all)) {
+		if k != "tierwall.io/tier-role" {
+			out = append(out, k+"="+all[k])
+		}
+	}
+	return strings.Join(out, ",")
+}
+
+func via(refs []effect.Ref) string {
+	var out []string
+	for _, r := range refs {
+		out = append(out, strings.TrimSpace(r.Policy+" "+r.Rule))
+	}
+	return strings.Join(out, ", ")
+}
+
+func (t table) write(w io.Writer) {
+	var widths []int
+	for _, row := range t.rows {
+		for i, cell := range row {
+			if i == len(widths) {
+				widths = append(widths, 0)
+			}
+			widths[i] = max(widths[i], len([]rune(cell)))
+		}
+	}
+	for _, row := range t.rows {
+		var b strings.Builder
+		for i, cell := range row {
+			fmt.Fprintf(&b, "  %-*s", widths[i], cell)
+		}
+		fmt.Fprintf(w, "  %s%s\n", t.paint(t.sign), strings.TrimRight(b.String(), " "))
+	}
+}

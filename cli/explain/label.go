@@ -1,0 +1,285 @@
+package explain
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
+
+	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/compile"
+	"github.com/tierwall/tierwall/policy/roles"
+)
+
+// maxTried is how many changes of a label are tried.
+const maxTried = 100
+
+// labelMiss is a near miss by one label.
+type labelMiss struct {
+	NearMiss
+	rule policy.RuleID
+}
+
+// relabel is one label that could be otherwise: of one of the two pods, or of its namespace.
+type relabel struct {
+	side      int // 0 is the source
+	namespace bool
+	key       string
+	value     string // that it would have
+	absent    bool   // it would not have the label
+}
+
+// labels are the rules that would allow the direction if one label were otherwise.
+// Each is tried: the two pods are compiled with the label as it would be.
+func (w *whatIf) labels(d policy.Direction) []labelMiss {
+	small := newSmall(w.snapshot, w.question)
+	var out []labelMiss
+	for i, r := range small.relabels() {
+		if i == maxTried {
+			break
+		}
+		why := w.verdict(small.with(r), d)
+		if why.Verdict != policy.Allow || why.Tier == "" {
+			continue
+		}
+		out = append(out, labelMiss{rule: why.Rule, NearMiss: NearMiss{
+			But: "label", Policy: why.Rule.Object(), Field: why.Rule.Field, Says: small.says(r)}})
+	}
+	return out
+}
+
+// small is the two sides alone, with the policies that can concern them.
+type small struct {
+	snapshot *compile.Snapshot
+	pods     [2]*compile.Pod // nil of a side that is no pod
+	labels   [2]labels.Set   // as selectors see them
+	roles    [2]string
+}
+
+func newSmall(s *compile.Snapshot, q Question) *small {
+	out := &small{snapshot: &compile.Snapshot{Nodes: s.Nodes, ClusterNetworkPolicies: s.ClusterNetworkPolicies, Defaults: s.Defaults}}
+	tierRoles := roles.New(s.TierRoles)
+	concerned := map[string]bool{}
+	for i, side := range []Side{q.From, q.To} {
+		for _, p := range s.Pods {
+			if p.Namespace+"/"+p.Name != side.Name || p.Ended || p.HostNetwork || !slices.ContainsFunc(side.Addrs, func(a netip.Addr) bool { return slices.Contains(p.Addrs, a) }) {
+				continue
+			}
+			pod, role := *p, tierRoles.Of(p.Namespace, p.ServiceAccount, p.Labels)
+			pod.Addrs, pod.ServiceAccount = side.Addrs, fmt.Sprintf("side-%d", i)
+			pod.Terminating = false
+			out.pods[i], out.labels[i], out.roles[i] = &pod, role.Apply(p.Labels), role.Role
+			concerned[p.Namespace] = true
+			break
+		}
+	}
+	for _, n := range s.Namespaces {
+		if concerned[n.Name] {
+			out.snapshot.Namespaces = append(out.snapshot.Namespaces, n)
+			delete(concerned, n.Name)
+		}
+	}
+	for name := range concerned {
+		out.snapshot.Namespaces = append(out.snapshot.Namespaces, &compile.Namespace{Name: name})
+	}
+	for _, np := range s.NetworkPolicies {
+		if out.namespace(np.Namespace) != nil {
+			out.snapshot.NetworkPolicies = append(out.snapshot.NetworkPolicies, np)
+		}
+	}
+	return out
+}
+
+func (s *small) namespace(name string) *compile.Namespace {
+	for _, n := range s.snapshot.Namespaces {
+		if n.Name == name {
+			return n
+		}
+	}
+	return nil
+}
+
+// with is the snapshot of the two with one label otherwise. A role cannot be
+// given by a label, so that each pod has a TierRole of its own.
+func (s *small) with(r relabel) *compile.Snapshot {
+	out := *s.snapshot
+	for i, p := range s.pods {
+		if p == nil {
+			continue
+		}
+		pod, role := *p, s.roles[i]
+		if i == r.side && !r.namespace {
+			pod.Labels = r.apply(pod.Labels)
+			if r.key == v1alpha1.RoleLabel {
+				role = r.value
+			}
+		}
+		if role != "" {
+			out.TierRoles = append(out.TierRoles, &v1alpha1.TierRole{ObjectMeta: metav1.ObjectMeta{Name: pod.ServiceAccount},
+				Spec: v1alpha1.TierRoleSpec{Role: role, Namespaces: []string{pod.Namespace}, ServiceAccounts: []string{pod.ServiceAccount}}})
+		}
+		out.Pods = append(out.Pods, &pod)
+	}
+	if r.namespace {
+		out.Namespaces = nil
+		for _, n := range s.snapshot.Namespaces {
+			if n.Name == s.pods[r.side].Namespace {
+				n = &compile.Namespace{Name: n.Name, Labels: r.apply(n.Labels)}
+			}
+			out.Namespaces = append(out.Namespaces, n)
+		}
+	}
+	return &out
+}
+
+func (r relabel) apply(before map[string]string) map[string]string {
+	out := maps.Clone(before)
+	if out == nil {
+		out = map[string]string{}
+	}
+	out[r.key] = r.value
+	if r.absent {
+		delete(out, r.key)
+	}
+	return out
+}
+
+// relabels are the labels by which alone some selector does not match one of the sides.
+func (s *small) relabels() []relabel {
+	found := map[relabel]bool{}
+	for _, selector := range s.selectors() {
+		for i, p := range s.pods {
+			if p == nil {
+				continue
+			}
+			if selector.namespaces {
+				seen := labels.Set(maps.Clone(s.namespace(p.Namespace).Labels))
+				if seen == nil {
+					seen = labels.Set{}
+				}
+				seen["kubernetes.io/metadata.name"] = p.Namespace
+				selector.miss(seen, relabel{side: i, namespace: true}, found)
+			} else {
+				selector.miss(s.labels[i], relabel{side: i}, found)
+			}
+		}
+	}
+	return slices.SortedFunc(maps.Keys(found), func(a, b relabel) int {
+		return cmp.Or(cmp.Compare(a.side, b.side), cmp.Compare(a.key, b.key), cmp.Compare(a.value, b.value))
+	})
+}
+
+// miss notes the label of the one requirement that is not met, if there is just one.
+func (s selectorOf) miss(seen labels.Set, r relabel, found map[relabel]bool) {
+	parsed, err := metav1.LabelSelectorAsSelector(s.selector)
+	if err != nil {
+		return
+	}
+	requirements, _ := parsed.Requirements()
+	var unmet []labels.Requirement
+	for _, req := range requirements {
+		if !req.Matches(seen) {
+			unmet = append(unmet, req)
+		}
+	}
+	if len(unmet) != 1 || unmet[0].Key() == "kubernetes.io/metadata.name" {
+		return
+	}
+	r.key = unmet[0].Key()
+	for value := range unmet[0].Values() {
+		if r.value = value; unmet[0].Matches(labels.Set{r.key: value}) {
+			found[r] = true
+		}
+	}
+	r.value, r.absent = "", true
+	if unmet[0].Matches(labels.Set{}) {
+		found[r] = true
+	}
+}
+
+// selectorOf is a selector of pods or of namespaces.
+type selectorOf struct {
+	selector   *metav1.LabelSelector
+	namespaces bool
+}
+
+// selectors are those of all policies.
+func (s *small) selectors() []selectorOf {
+	var out []selectorOf
+	add := func(namespaces, pods *metav1.LabelSelector) {
+		if namespaces != nil {
+			out = append(out, selectorOf{namespaces, true})
+		}
+		if pods != nil {
+			out = append(out, selectorOf{pods, false})
+		}
+	}
+	addPeers := func(peers []networkingv1.NetworkPolicyPeer) {
+		for _, p := range peers {
+			add(p.NamespaceSelector, p.PodSelector)
+		}
+	}
+	for _, np := range s.snapshot.NetworkPolicies {
+		add(nil, &np.Spec.PodSelector)
+		for _, r := range np.Spec.Ingress {
+			addPeers(r.From)
+		}
+		for _, r := range np.Spec.Egress {
+			addPeers(r.To)
+		}
+	}
+	addPods := func(namespaces *metav1.LabelSelector, pods *policyv1alpha2.NamespacedPod) {
+		add(namespaces, nil)
+		if pods != nil {
+			add(&pods.NamespaceSelector, &pods.PodSelector)
+		}
+	}
+	for _, cnp := range s.snapshot.ClusterNetworkPolicies {
+		addPods(cnp.Spec.Subject.Namespaces, cnp.Spec.Subject.Pods)
+		for _, r := range cnp.Spec.Ingress {
+			for _, p := range r.From {
+				addPods(p.Namespaces, p.Pods)
+			}
+		}
+		for _, r := range cnp.Spec.Egress {
+			for _, p := range r.To {
+				addPods(p.Namespaces, p.Pods)
+			}
+		}
+	}
+	return out
+}
+
+// says is the change in words.
+func (s *small) says(r relabel) string {
+	p := s.pods[r.side]
+	who, seen := p.Namespace+"/"+p.Name, map[string]string(s.labels[r.side])
+	if r.namespace {
+		who, seen = "namespace "+p.Namespace, s.namespace(p.Namespace).Labels
+	}
+	value, has := seen[r.key]
+	is := "does not have the label"
+	if has {
+		is = fmt.Sprintf("has %s", value)
+	}
+	if r.key == v1alpha1.RoleLabel && !r.namespace {
+		if is = "has no role"; has {
+			is = "has role " + value
+		}
+		if r.absent {
+			return fmt.Sprintf("would allow it if %s had no role; it %s", who, is)
+		}
+		return fmt.Sprintf("would allow it if %s had the role %s; it %s", who, r.value, is)
+	}
+	if r.absent {
+		return fmt.Sprintf("would allow it if %s did not have the label %s; it %s", who, r.key, is)
+	}
+	return fmt.Sprintf("would allow it if %s had the label %s=%s; it %s", who, r.key, r.value, is)
+}

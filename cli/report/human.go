@@ -1,0 +1,92 @@
+package report
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/tierwall/tierwall/cli/check"
+	"github.com/tierwall/tierwall/cli/manifest"
+)
+
+// human writes the findings by object, and a summary.
+func (r Report) human(out io.Writer, style Style) error {
+	w := bufio.NewWriter(out)
+	for _, e := range r.Errors {
+		fmt.Fprintln(w, style.Bad("error")+"  "+style.Wrap(e.Error(), 7))
+	}
+	if len(r.Errors) > 0 {
+		fmt.Fprintln(w)
+	}
+	ruleWidth := 0
+	for _, f := range r.Findings {
+		ruleWidth = max(ruleWidth, len(f.Rule))
+	}
+	object := ""
+	for _, f := range r.Findings {
+		if at := f.File + " " + f.Object; at != object {
+			object = at
+			fmt.Fprintf(w, "%s  %s\n", style.Strong(f.Object), style.Faint(f.File))
+		}
+		const indent = 4
+		fmt.Fprintf(w, "  %s  %-*s  %s\n", level(f.Level, style), ruleWidth, f.Rule, style.Faint(place(f)))
+		fmt.Fprintf(w, "%*s%s\n\n", indent, "", style.Wrap(f.Message, indent))
+	}
+	r.summary(w, style)
+	return w.Flush()
+}
+
+func level(l check.Level, style Style) string {
+	if l == check.Deny {
+		return style.Bad("deny")
+	}
+	return style.Notice("warn")
+}
+
+// place is the line and the field.
+func place(f check.Finding) string {
+	return strings.TrimSpace(fmt.Sprintf("line %d  %s", f.Line, f.Field))
+}
+
+func (r Report) summary(w io.Writer, style Style) {
+	denials := r.Denials()
+	warnings := len(r.Findings) - denials
+	policies := 0
+	for _, o := range r.Objects {
+		if manifest.IsPolicy(o.ID()) {
+			policies++
+		}
+	}
+	verdict := style.Good("nothing to object to")
+	switch {
+	case len(r.Errors) > 0:
+		verdict = style.Bad(plural(len(r.Errors), "error") + ": nothing was judged")
+	case denials > 0:
+		verdict = style.Bad(plural(denials, "violation"))
+	}
+	if warnings > 0 {
+		verdict += ", " + style.Notice(plural(warnings, "warning"))
+	}
+	fmt.Fprintf(w, "%s, %s, %s: %s\n", plural(len(r.Objects), "object"), policyCount(policies), plural(len(r.Guardrails), "guardrail"), verdict)
+	if r.Exempt > 0 {
+		fmt.Fprintln(w, style.Faint(fmt.Sprintf("not judged, as their namespaces are exempt: %s", policyCount(r.Exempt))))
+	}
+	if unread := r.unread(); len(unread) > 0 {
+		fmt.Fprintln(w, style.Faint("not looked at: "+counted(unread)))
+	}
+}
+
+func policyCount(n int) string {
+	if n == 1 {
+		return "1 policy"
+	}
+	return fmt.Sprintf("%d policies", n)
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
