@@ -1,0 +1,238 @@
+package revoke
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/eval"
+)
+
+// Table is the kernel's connection tracking; Conntrack is one.
+type Table interface {
+	// Each calls f with every connection of the scope. One may come twice, and
+	// others may come, too.
+	Each(ctx context.Context, of Scope, f func(Connection)) error
+	// Delete deletes a connection and says whether it was there still.
+	Delete(Connection) (bool, error)
+}
+
+const (
+	// settle is longer than a packet that was judged by the program before takes to
+	// get from there to the table.
+	settle = 2 * time.Millisecond
+	// atOnce is how many connections are deleted while a commit waits.
+	atOnce = 100
+	// share is the share of the time that may be spent on cutting while changes keep
+	// coming; they are taken together meanwhile, for maxRest at most.
+	share   = 5
+	maxRest = time.Second
+	// retryMin and retryMax bound the wait after a failure.
+	retryMin, retryMax = 100 * time.Millisecond, 10 * time.Second
+)
+
+// Report is what one round of cutting came to.
+type Report struct {
+	// Scope is what was looked at: all connections, or so many sides.
+	Scope Scope
+	// Judged are the connections in it, Cut those that were cut, by protocol.
+	Judged int
+	Cut    map[policy.Protocol]int
+	Took   time.Duration
+	// Err is why it will be tried again.
+	Err error
+}
+
+// Options are what a Revoker tells of its work. The zero value is good.
+type Options struct {
+	// Log gets a line for each round that cuts or fails; the default logger if nil.
+	Log *slog.Logger
+	// Report is called after each round, from the goroutine of Start.
+	Report func(Report)
+}
+
+// Revoker cuts connections that the program in force denies. It is told of programs
+// by Commit, and works in Start, so that no program waits for it.
+type Revoker struct {
+	table  Table
+	log    *slog.Logger
+	report func(Report)
+	wake   chan struct{}
+
+	// commit is held while a program is put in force and while connections are
+	// deleted: one that a new program allows is not judged by the one before.
+	commit  sync.Mutex
+	program *policy.Program
+	// doubtful says that a commit failed, so that nobody knows what passed since.
+	doubtful bool
+	pending  Scope
+}
+
+// New makes a Revoker that cuts nothing before the first Commit.
+func New(t Table, o Options) *Revoker {
+	r := &Revoker{table: t, log: o.Log, report: o.Report, wake: make(chan struct{}, 1)}
+	if r.log == nil {
+		r.log = slog.Default()
+	}
+	if r.report == nil {
+		r.report = func(Report) {}
+	}
+	return r
+}
+
+// Commit calls apply, which puts the program in force, and has the connections cut
+// that it denies. The change is from the program of the Commit before; with nil, as
+// with the first Commit, every connection is judged. It returns what apply does, and
+// waits for no cutting. The program must not be changed afterwards.
+func (r *Revoker) Commit(p *policy.Program, c *policy.Change, apply func() error) error {
+	r.commit.Lock()
+	defer r.commit.Unlock()
+	if err := apply(); err != nil {
+		r.doubtful = true
+		return err
+	}
+	if r.doubtful {
+		c = nil
+	}
+	r.pending.Add(Affected(r.program, p, c))
+	r.program, r.doubtful = p, false
+	r.awake()
+	return nil
+}
+
+// Recheck has every connection judged, as after a time in which others had changed
+// our rules.
+func (r *Revoker) Recheck() {
+	r.commit.Lock()
+	defer r.commit.Unlock()
+	r.pending.All = true
+	r.awake()
+}
+
+func (r *Revoker) awake() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Start cuts until ctx ends. What fails is tried again.
+func (r *Revoker) Start(ctx context.Context) error {
+	wait := retryMin
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-r.wake:
+		}
+		sleep(ctx, settle)
+		report := r.round(ctx)
+		r.report(report)
+		if report.Err == nil {
+			wait = retryMin
+			sleep(ctx, min((share-1)*report.Took, maxRest))
+			continue
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		r.log.Error("could not cut all connections that are denied; trying again", "err", report.Err)
+		sleep(ctx, wait)
+		wait = min(2*wait, retryMax)
+		r.awake()
+	}
+}
+
+// sleep waits for a while, or until ctx ends.
+func sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
+
+// round judges what is pending. What it could not finish is pending again after it.
+func (r *Revoker) round(ctx context.Context) Report {
+	start := time.Now()
+	r.commit.Lock()
+	program, scope := r.program, r.pending
+	r.pending = Scope{}
+	if program == nil {
+		r.pending = scope // until there is a program to judge by
+	}
+	r.commit.Unlock()
+	if program == nil || scope.Empty() {
+		return Report{}
+	}
+	report := Report{Scope: scope, Cut: map[policy.Protocol]int{}}
+	denied, err := r.denied(ctx, eval.New(program), scope, &report)
+	if err == nil {
+		err = r.cut(ctx, denied, program, &report)
+	}
+	if err != nil {
+		r.commit.Lock()
+		r.pending.Add(scope)
+		r.commit.Unlock()
+	}
+	report.Err, report.Took = err, time.Since(start)
+	if len(report.Cut) > 0 {
+		r.log.Info("cut connections that are denied now", "cut", report.Cut, "judged", report.Judged, "took", report.Took)
+	}
+	return report
+}
+
+// denied are the connections of the scope that the program denies.
+func (r *Revoker) denied(ctx context.Context, e *eval.Evaluator, scope Scope, report *Report) ([]Connection, error) {
+	var out []Connection
+	judge := func(c Connection) {
+		if !scope.Has(c.Flow) {
+			return
+		}
+		report.Judged++
+		if c.denied(e) {
+			out = append(out, c.kept())
+		}
+	}
+	err := r.table.Each(ctx, scope, judge)
+	return out, err
+}
+
+// cut deletes connections, a few at a time, so that a commit need not wait for all of
+// them. After a commit those that are left are judged by its program. One that cannot
+// be deleted keeps none of the others.
+func (r *Revoker) cut(ctx context.Context, denied []Connection, judgedBy *policy.Program, report *Report) error {
+	var first error
+	for some := range slices.Chunk(denied, atOnce) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		first = cmp.Or(first, r.cutSome(some, judgedBy, report))
+	}
+	return first
+}
+
+func (r *Revoker) cutSome(denied []Connection, judgedBy *policy.Program, report *Report) error {
+	r.commit.Lock()
+	defer r.commit.Unlock()
+	var again *eval.Evaluator
+	if r.program != judgedBy {
+		again = eval.New(r.program)
+	}
+	var first error
+	for _, c := range denied {
+		if again != nil && !c.denied(again) {
+			continue
+		}
+		there, err := r.table.Delete(c)
+		if first = cmp.Or(first, err); there {
+			report.Cut[c.Flow.Protocol]++
+		}
+	}
+	return first
+}

@@ -1,0 +1,149 @@
+package revoke
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/tierwall/tierwall/policy"
+)
+
+// Side is one side of connections: those that an address sent (egress) or got (ingress).
+type Side struct {
+	Addr      netip.Addr
+	Direction policy.Direction
+}
+
+// Scope is the connections that changes can have denied. The zero value has none.
+type Scope struct {
+	// All says that it can be any.
+	All bool
+	// Sides are those that it can be otherwise.
+	Sides map[Side]bool
+}
+
+func (s *Scope) add(a netip.Addr, directions ...policy.Direction) {
+	if s.Sides == nil {
+		s.Sides = map[Side]bool{}
+	}
+	for _, d := range directions {
+		s.Sides[Side{a.Unmap(), d}] = true
+	}
+}
+
+// Add adds the connections of another scope.
+func (s *Scope) Add(o Scope) {
+	s.All = s.All || o.All
+	for side := range o.Sides {
+		s.add(side.Addr, side.Direction)
+	}
+}
+
+// Empty says whether the scope has no connection.
+func (s Scope) Empty() bool { return !s.All && len(s.Sides) == 0 }
+
+// Has says whether the connection is in the scope.
+func (s Scope) Has(f policy.Flow) bool {
+	return s.All || s.Sides[Side{f.Source, policy.Egress}] || s.Sides[Side{f.Destination, policy.Ingress}]
+}
+
+// Affected is the scope of a change from one program to the next: every connection
+// that before allowed and after denies is in it. It may hold others. Where there was
+// no program before, or the change is not known (nil), it is all connections.
+func Affected(before, after *policy.Program, c *policy.Change) Scope {
+	if before == nil || c == nil {
+		return Scope{All: true}
+	}
+	var s Scope
+	if c.Frame != nil {
+		if before.Unknown != after.Unknown || !slices.Equal(before.Local, after.Local) {
+			return Scope{All: true}
+		}
+		s.hosts(before.Hosts, after.Hosts)
+	}
+	for _, e := range c.Endpoints {
+		s.endpoint(before, e)
+	}
+	for _, key := range c.EndpointsGone {
+		if old := find(before, key); old != nil {
+			s.addrs(old.Addrs)
+		}
+	}
+	s.members(after, c.Members)
+	return s
+}
+
+func (s *Scope) addrs(addrs []netip.Addr) {
+	for _, a := range addrs {
+		s.add(a, policy.Directions[:]...)
+	}
+}
+
+// hosts adds the nodes that came, went or changed.
+func (s *Scope) hosts(before, after []policy.Host) {
+	for _, pair := range [2][2][]policy.Host{{before, after}, {after, before}} {
+		for _, h := range pair[0] {
+			if !slices.ContainsFunc(pair[1], func(o policy.Host) bool { return sameHost(h, o) }) {
+				s.addrs(h.Addrs)
+			}
+		}
+	}
+}
+
+func sameHost(a, b policy.Host) bool {
+	return a.Name == b.Name && slices.Equal(a.Addrs, b.Addrs) && slices.Equal(a.PodCIDRs, b.PodCIDRs)
+}
+
+// endpoint adds an endpoint that is new or different: the addresses that it lost; those
+// that it gained, unless everything was denied to them before; and, of those that it
+// kept, the directions in which it is judged differently.
+func (s *Scope) endpoint(before *policy.Program, e policy.Endpoint) {
+	old := find(before, e.Key())
+	if old == nil {
+		old = &policy.Endpoint{}
+	}
+	for _, a := range old.Addrs {
+		if !slices.Contains(e.Addrs, a) {
+			s.addrs([]netip.Addr{a})
+		}
+	}
+	for _, a := range e.Addrs {
+		switch {
+		case !slices.Contains(old.Addrs, a):
+			if !closed(before, a) {
+				s.addrs([]netip.Addr{a})
+			}
+		case old.Node != e.Node:
+			s.addrs([]netip.Addr{a})
+		default:
+			for _, d := range policy.Directions {
+				if old.Class[d] != e.Class[d] {
+					s.add(a, d)
+				}
+			}
+		}
+	}
+}
+
+// closed says whether the program denies everything to and from an address, because
+// it is one of a pod that is not known yet.
+func closed(p *policy.Program, a netip.Addr) bool {
+	return p.Unknown == policy.Deny &&
+		slices.ContainsFunc(p.Local, func(l netip.Prefix) bool { return l.Contains(a) }) &&
+		!slices.ContainsFunc(p.Hosts, func(h policy.Host) bool { return slices.Contains(h.Addrs, a) }) &&
+		!slices.ContainsFunc(p.Endpoints, func(e policy.Endpoint) bool { return slices.Contains(e.Addrs, a) })
+}
+
+func find(p *policy.Program, key string) *policy.Endpoint {
+	namespace, name, _ := strings.Cut(key, "/")
+	i, found := slices.BinarySearchFunc(p.Endpoints, [2]string{namespace, name}, func(e policy.Endpoint, k [2]string) int {
+		if c := strings.Compare(e.Namespace, k[0]); c != 0 {
+			return c
+		}
+		return strings.Compare(e.Name, k[1])
+	})
+	if !found {
+		return nil
+	}
+	return &p.Endpoints[i]
+}
