@@ -151,3 +151,49 @@ func TestElementsAreOrderedByAddressProtocolAndPort(t *testing.T) {
 		}
 	}
 }
+
+func TestAProgramWithAChange(t *testing.T) {
+	element := func(last byte) policy.Element {
+		return policy.AddressElement(netip.AddrFrom4([4]byte{10, 0, 0, last}))
+	}
+	endpoint := func(name string, class policy.ClassID) policy.Endpoint {
+		return policy.Endpoint{Namespace: "a", Name: name, Class: [2]policy.ClassID{class, class}}
+	}
+	class := func(id policy.ClassID) *policy.Class { return &policy.Class{ID: id} }
+	before := &policy.Program{
+		Endpoints: []policy.Endpoint{endpoint("b", "old"), endpoint("d", "old"), endpoint("e", "stays")},
+		Classes:   [2]map[policy.ClassID]*policy.Class{{"old": class("old"), "stays": class("stays")}, {"old": class("old"), "stays": class("stays")}},
+		Sets: map[policy.SetID]*policy.Set{"s": {ID: "s", Elements: []policy.Element{element(2), element(4), element(6)}},
+			"gone": {ID: "gone"}, "same": {ID: "same"}},
+	}
+	text := before.String()
+	got := before.With(&policy.Change{
+		Endpoints:     []policy.Endpoint{endpoint("d", "new"), endpoint("c", "stays")},
+		EndpointsGone: []string{"a/b"},
+		Classes:       [2][]*policy.Class{{class("new")}, {class("new")}},
+		ClassesGone:   [2][]policy.ClassID{{"old"}, {"old"}},
+		Sets:          []*policy.Set{{ID: "new", Elements: []policy.Element{element(9)}}},
+		SetsGone:      []policy.SetID{"gone"},
+		Members:       []policy.SetChange{{ID: "s", Added: []policy.Element{element(1), element(5), element(7)}, Removed: []policy.Element{element(4), element(6)}}},
+		Frame:         &policy.Frame{Unknown: policy.Allow},
+	})
+	want := &policy.Program{
+		Endpoints: []policy.Endpoint{endpoint("c", "stays"), endpoint("d", "new"), endpoint("e", "stays")},
+		Classes:   [2]map[policy.ClassID]*policy.Class{{"new": class("new"), "stays": class("stays")}, {"new": class("new"), "stays": class("stays")}},
+		Sets: map[policy.SetID]*policy.Set{"s": {ID: "s", Elements: []policy.Element{element(1), element(2), element(5), element(7)}},
+			"new": {ID: "new", Elements: []policy.Element{element(9)}}, "same": {ID: "same"}},
+		Unknown: policy.Allow,
+	}
+	if got.String() != want.String() {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	if before.String() != text {
+		t.Errorf("the program itself became\n%s", before)
+	}
+	if got.Sets["same"] != before.Sets["same"] {
+		t.Error("a set that is as before is copied")
+	}
+	if same := before.With(&policy.Change{}); same.String() != text {
+		t.Errorf("without a change it becomes\n%s", same)
+	}
+}
