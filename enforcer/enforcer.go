@@ -36,6 +36,14 @@ type Backend interface {
 	Repair(ctx context.Context) (bool, error)
 }
 
+// Predecessor is what enforced on the node before, another kind of backend.
+type Predecessor interface {
+	// Programmed says whether a program of ours is in force there.
+	Programmed() bool
+	// Cleanup removes all that is ours there.
+	Cleanup(ctx context.Context) error
+}
+
 // Updater is a Backend that can put in force what changed of a program, without
 // looking at the whole.
 type Updater interface {
@@ -67,6 +75,9 @@ type Enforcer struct {
 	Source   Source
 	Backend  Backend
 	Log      *slog.Logger
+	// Predecessor is cleaned up once a program is in force; until then what it left
+	// stays, so that the node is open at no moment. It may be nil.
+	Predecessor Predecessor
 	// Boot reads the state to close the node with before the first sync. It is
 	// asked only where no program is in force yet. Nil closes nothing.
 	Boot func(context.Context) (*compile.Snapshot, error)
@@ -111,7 +122,7 @@ func (e *Enforcer) Start(ctx context.Context) error {
 // nothing is in force yet, so that no pod is open until the policies are known.
 // It ends when that is done, or when the cluster is in sync.
 func (e *Enforcer) closeBeforeSync(ctx context.Context) {
-	if e.Backend.Programmed() {
+	if e.Backend.Programmed() || e.Predecessor != nil && e.Predecessor.Programmed() {
 		e.Log.Info("adopted the program that is in force; waiting for the cluster")
 		return
 	}
@@ -218,8 +229,22 @@ func (e *Enforcer) enforce(ctx context.Context, c *policy.Change) error {
 		e.Log.Error("could not put the program in force; the last one stays", "err", err)
 		return err
 	}
+	e.succeed(ctx)
 	e.Log.Debug("in force", "endpoints", len(c.Endpoints), "sets", len(c.Sets), "changedSets", len(c.Members), "took", time.Since(start))
 	return nil
+}
+
+// succeed cleans up what another backend left. Where that fails it is tried again
+// with the next change or comparison: stale rules go on denying.
+func (e *Enforcer) succeed(ctx context.Context) {
+	if e.Predecessor == nil {
+		return
+	}
+	if err := e.Predecessor.Cleanup(ctx); err != nil {
+		e.Log.Warn("could not remove what another backend left; trying again", "err", err)
+		return
+	}
+	e.Predecessor = nil
 }
 
 // apply hands the change to the backend, or the whole program where the change is not enough.
@@ -231,6 +256,7 @@ func (e *Enforcer) apply(ctx context.Context, c *policy.Change) error {
 }
 
 func (e *Enforcer) repair(ctx context.Context) error {
+	e.succeed(ctx)
 	mended, err := e.Backend.Repair(ctx)
 	if err != nil {
 		e.current = false

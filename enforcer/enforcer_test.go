@@ -149,8 +149,11 @@ func (w *world) programs() []*policy.Program {
 // run runs an enforcer in the world for the length of the test.
 func run(t *testing.T, w *world, boot bool) *Enforcer { return runOn(t, w, w, boot) }
 
-func runOn(t *testing.T, w Source, b Backend, boot bool) *Enforcer {
+func runOn(t *testing.T, w Source, b Backend, boot bool, with ...func(*Enforcer)) *Enforcer {
 	e := &Enforcer{Node: "n1", Source: w, Backend: b, Log: slog.New(slog.DiscardHandler)}
+	for _, set := range with {
+		set(e)
+	}
 	if boot {
 		e.Boot = func(context.Context) (*compile.Snapshot, error) {
 			return &compile.Snapshot{Nodes: []*compile.Node{node()}}, nil
@@ -212,6 +215,41 @@ func TestNodeIsClosedOnceItCanBe(t *testing.T) {
 		synctest.Wait()
 		if got := w.programs(); len(got) != 1 || len(got[0].Endpoints) != 0 {
 			t.Errorf("after four failures: %v, want the node closed", got)
+		}
+	})
+}
+
+// predecessor is another backend whose rules are in force.
+type predecessor struct {
+	cleanups int
+	err      error
+}
+
+func (p *predecessor) Programmed() bool { return true }
+
+func (p *predecessor) Cleanup(context.Context) error {
+	p.cleanups++
+	return p.err
+}
+
+func TestAnotherBackendIsCleanedUpOnceAProgramIsInForce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, other := newWorld(), &predecessor{err: errors.New("busy")}
+		runOn(t, w, w, true, func(e *Enforcer) { e.Predecessor = other })
+		if len(w.programs()) != 0 || other.cleanups != 0 {
+			t.Fatalf("before the first sync: wrote %v, cleaned up %d times; want what is in force left alone", w.programs(), other.cleanups)
+		}
+		close(w.synced)
+		time.Sleep(10 * time.Millisecond)
+		synctest.Wait()
+		if len(w.programs()) != 1 || other.cleanups != 1 {
+			t.Fatalf("in sync: %d programs, cleaned up %d times; want one of each", len(w.programs()), other.cleanups)
+		}
+		other.err = nil
+		time.Sleep(3 * repairEvery)
+		synctest.Wait()
+		if other.cleanups != 2 {
+			t.Errorf("cleaned up %d times, want once more after the failure and then no more", other.cleanups)
 		}
 	})
 }

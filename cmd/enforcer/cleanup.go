@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tierwall/tierwall/enforcer/backend"
 	"github.com/tierwall/tierwall/internal/flags"
 )
 
@@ -19,7 +20,7 @@ func newCleanupCommand() *cobra.Command {
 	var stay bool
 	cmd := &cobra.Command{
 		Use:   "cleanup",
-		Short: "Remove every chain, jump and set of tierwall from this node",
+		Short: "Remove every table, chain, jump and set of tierwall from this node",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			log, err := flags.Logger(logLevel)
@@ -39,11 +40,7 @@ func newCleanupCommand() *cobra.Command {
 }
 
 func cleanup(ctx context.Context, log *slog.Logger) error {
-	backend, err := newBackend(ctx, "auto", log)
-	if err != nil {
-		return err
-	}
-	if err := backend.Cleanup(ctx); err != nil {
+	if err := backend.Cleanup(ctx, log); err != nil {
 		return fmt.Errorf("clean the node: %w", err)
 	}
 	log.Info("the node is clean")

@@ -1,5 +1,5 @@
-// Command enforcer is tierwall's node agent: it keeps the node's iptables equal
-// to the network policies of the cluster.
+// Command enforcer is tierwall's node agent: it keeps the node's packet
+// filter equal to the network policies of the cluster.
 package main
 
 import (

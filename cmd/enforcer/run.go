@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 
 	"github.com/spf13/cobra"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -19,7 +20,7 @@ import (
 
 	"github.com/tierwall/tierwall/cluster"
 	"github.com/tierwall/tierwall/enforcer"
-	"github.com/tierwall/tierwall/enforcer/ipt"
+	"github.com/tierwall/tierwall/enforcer/backend"
 	"github.com/tierwall/tierwall/internal/flags"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/compile"
@@ -27,20 +28,20 @@ import (
 
 // options are the flags of the node agent.
 type options struct {
-	node         string
-	defaults     flags.Defaults
-	iptablesMode string
-	metricsAddr  string
-	healthAddr   string
-	logLevel     string
+	node        string
+	defaults    flags.Defaults
+	backend     string
+	metricsAddr string
+	healthAddr  string
+	logLevel    string
 }
 
 func newRunCommand() *cobra.Command {
 	o := &options{}
 	cmd := &cobra.Command{
 		Use:   "enforcer",
-		Short: "Keep this node's iptables equal to the network policies of the cluster",
-		Long: `Keep this node's iptables equal to the network policies of the cluster.
+		Short: "Keep this node's packet filter equal to the network policies of the cluster",
+		Long: `Keep this node's packet filter, nftables or iptables, equal to the network policies of the cluster.
 
 Needs the capabilities NET_ADMIN and NET_RAW in the node's network namespace,
 and a service account that may read pods, namespaces, nodes and policies.
@@ -53,7 +54,8 @@ When it stops, the last program stays in force; "enforcer cleanup" removes it.`,
 	fs := cmd.Flags()
 	fs.StringVar(&o.node, "node-name", "", "name of this node in the cluster (required)")
 	o.defaults.AddTo(fs)
-	fs.StringVar(&o.iptablesMode, "iptables-mode", "auto", "iptables to write to: nft, legacy, or auto for what the node already uses")
+	fs.StringVar(&o.backend, "backend", backend.Auto, "what to write rules with: "+strings.Join(backend.Names, ", ")+
+		"; auto follows kube-proxy and the node")
 	fs.StringVar(&o.metricsAddr, "metrics-bind-address", ":9466", "address of the metrics, HTTPS with delegated authentication; 0 serves none")
 	fs.StringVar(&o.healthAddr, "health-probe-bind-address", "127.0.0.1:9467", "address of /healthz and /readyz")
 	fs.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
@@ -72,7 +74,7 @@ func (o *options) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	backend, err := newBackend(ctx, o.iptablesMode, log)
+	chosen, err := backend.Open(ctx, o.backend, log)
 	if err != nil {
 		return err
 	}
@@ -84,7 +86,7 @@ func (o *options) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	agent, err := newAgent(config, o.node, defaults, backend, log)
+	agent, err := newAgent(config, o.node, defaults, chosen, log)
 	if err != nil {
 		return err
 	}
@@ -110,7 +112,7 @@ func newManager(config *rest.Config, o *options) (manager.Manager, error) {
 	return mgr, nil
 }
 
-func newAgent(config *rest.Config, node string, defaults policy.Defaults, backend enforcer.Backend, log *slog.Logger) (*enforcer.Enforcer, error) {
+func newAgent(config *rest.Config, node string, defaults policy.Defaults, chosen backend.Choice, log *slog.Logger) (*enforcer.Enforcer, error) {
 	watcher, err := cluster.New(config, defaults, log)
 	if err != nil {
 		return nil, err
@@ -119,7 +121,8 @@ func newAgent(config *rest.Config, node string, defaults policy.Defaults, backen
 	if err != nil {
 		return nil, fmt.Errorf("make an API client: %w", err)
 	}
-	agent := &enforcer.Enforcer{Node: node, Defaults: defaults, Source: watcher, Backend: backend, Log: log}
+	agent := &enforcer.Enforcer{Node: node, Defaults: defaults, Source: watcher,
+		Backend: chosen.Backend, Predecessor: chosen.Predecessor, Log: log}
 	if defaults.Action == policy.Deny {
 		agent.Boot = func(ctx context.Context) (*compile.Snapshot, error) { return bootState(ctx, client, node, defaults) }
 	}
@@ -152,12 +155,4 @@ func addChecks(mgr manager.Manager, agent *enforcer.Enforcer) error {
 		return nil
 	}
 	return errors.Join(mgr.AddHealthzCheck("alive", alive), mgr.AddReadyzCheck("in-force", inForce))
-}
-
-func newBackend(ctx context.Context, mode string, log *slog.Logger) (*ipt.Backend, error) {
-	m, err := ipt.ParseMode(mode)
-	if err != nil {
-		return nil, fmt.Errorf("--iptables-mode: %w", err)
-	}
-	return ipt.New(ctx, ipt.Options{Mode: m, Log: log})
 }

@@ -25,7 +25,7 @@ func TestSchemaRefuses(t *testing.T) {
 		{"webhook.shield=null", "missing property 'shield'"},
 		{"webhook.image.version=1", "additional properties 'version' not allowed"},
 		{"webhook.resources.request.cpu=1", "additional properties 'request' not allowed"},
-		{"enforcer.iptablesMode=nftables", "/enforcer/iptablesMode"},
+		{"enforcer.backend=nft", "/enforcer/backend"},
 		{"enforcer.privileged=true", "additional properties 'privileged' not allowed"},
 		{"enforcer.maxUnavailable=0", "/enforcer/maxUnavailable"},
 		{"enforcer.tolerations[0].keys=x", "additional properties 'keys' not allowed"},

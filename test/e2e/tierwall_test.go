@@ -199,7 +199,7 @@ func uninstall(t *testing.T, f *fixture) {
 	f.run(t, "helm", "uninstall", "tierwall", "-n", systemNamespace, "--wait", "--timeout", "3m")
 	for _, node := range f.lab.Nodes() {
 		for _, command := range [][]string{
-			{"iptables-nft-save"}, {"ip6tables-nft-save"}, {"iptables-legacy-save"}, {"ip6tables-legacy-save"}, {"ipset", "list", "-n"},
+			{"iptables-nft-save"}, {"ip6tables-nft-save"}, {"iptables-legacy-save"}, {"ip6tables-legacy-save"}, {"ipset", "list", "-n"}, {"nft", "list", "tables"},
 		} {
 			out, err := node.Exec(t.Context(), command...)
 			must(t, err)

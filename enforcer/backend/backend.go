@@ -1,0 +1,110 @@
+// Package backend chooses what a node is enforced with: nftables, or iptables in
+// one of its modes.
+package backend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+
+	"sigs.k8s.io/knftables"
+
+	"github.com/tierwall/tierwall/enforcer"
+	"github.com/tierwall/tierwall/enforcer/ipt"
+	"github.com/tierwall/tierwall/enforcer/nft"
+)
+
+// The names of backends. Auto is nftables where kube-proxy uses it, and
+// elsewhere the mode of iptables that the node already uses.
+const (
+	Auto     = "auto"
+	NFTables = "nftables"
+	IPTables = "iptables"
+)
+
+var modes = map[string]ipt.Mode{IPTables: ipt.Auto, "iptables-nft": ipt.NFT, "iptables-legacy": ipt.Legacy}
+
+// Names are all that Open takes.
+var Names = []string{Auto, NFTables, IPTables, "iptables-nft", "iptables-legacy"}
+
+// Choice is the backend of a node, and the one that may have been it before.
+type Choice struct {
+	enforcer.Backend
+	// Predecessor may be nil: then there is nothing that could have been left.
+	Predecessor enforcer.Predecessor
+}
+
+// Open opens the backend of the name. What the other one left stays in force
+// until the caller has put a program in force and cleans it up.
+func Open(ctx context.Context, name string, log *slog.Logger) (Choice, error) {
+	if !slices.Contains(Names, name) {
+		return Choice{}, fmt.Errorf("backend %q: want one of %s", name, strings.Join(Names, ", "))
+	}
+	if name == Auto {
+		name = IPTables
+		if kubeProxyUsesNFTables(ctx) {
+			name = NFTables
+		}
+		log.Info("chose the backend", "backend", name)
+	}
+	if name == NFTables {
+		return openNFTables(ctx, log)
+	}
+	return openIPTables(ctx, modes[name], log)
+}
+
+func openNFTables(ctx context.Context, log *slog.Logger) (Choice, error) {
+	b, err := nft.New(ctx, nft.Options{Log: log})
+	if err != nil {
+		return Choice{}, err
+	}
+	c := Choice{Backend: b}
+	if other, err := ipt.New(ctx, ipt.Options{Mode: ipt.Auto, Log: log}); err == nil {
+		c.Predecessor = other
+	}
+	return c, nil
+}
+
+func openIPTables(ctx context.Context, mode ipt.Mode, log *slog.Logger) (Choice, error) {
+	b, err := ipt.New(ctx, ipt.Options{Mode: mode, Log: log})
+	if err != nil {
+		return Choice{}, err
+	}
+	c := Choice{Backend: b}
+	if other, err := nft.New(ctx, nft.Options{Log: log}); err == nil {
+		c.Predecessor = other
+	}
+	return c, nil
+}
+
+// kubeProxyUsesNFTables says whether there is the table that kube-proxy makes in
+// its mode nftables (KEP-3866).
+func kubeProxyUsesNFTables(ctx context.Context) bool {
+	table, err := knftables.New(knftables.IPv4Family, "kube-proxy")
+	if err != nil {
+		return false
+	}
+	_, err = table.List(ctx, "chains")
+	return err == nil
+}
+
+// Cleanup removes all that any backend of ours left on the node. A backend that
+// cannot be used here has left nothing.
+func Cleanup(ctx context.Context, log *slog.Logger) error {
+	tables, nftErr := nft.New(ctx, nft.Options{Log: log})
+	chains, iptErr := ipt.New(ctx, ipt.Options{Mode: ipt.Auto, Log: log})
+	if nftErr != nil && iptErr != nil {
+		return fmt.Errorf("neither nftables nor iptables can be used: %w", errors.Join(nftErr, iptErr))
+	}
+	var errs []error
+	if nftErr == nil {
+		errs = append(errs, tables.Cleanup(ctx))
+	}
+	if iptErr == nil {
+		errs = append(errs, chains.Cleanup(ctx))
+	}
+	return errors.Join(errs...)
+}
