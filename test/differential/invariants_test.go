@@ -33,6 +33,17 @@ func TestTheOrderOfObjectsMeansNothing(t *testing.T) {
 	})
 }
 
+// However objects are written, the agent's watcher makes of them what they mean.
+func TestTheWatcherMakesOfObjectsWhatTheyMean(t *testing.T) {
+	forEachCluster(t, 300, func(t *testing.T, seed uint64, s *compile.Snapshot) {
+		want, _ := compile.Compile(s, "")
+		got, _ := compile.Compile(snapshot(generate.Objects(generate.NewRand(seed), s)), "")
+		if got.String() != want.String() {
+			t.Errorf("seed %d: the snapshot:\n%s\nthe objects:\n%s", seed, want, got)
+		}
+	})
+}
+
 // Compiling reads the snapshot, and leaves it as it was.
 func TestTheSnapshotIsNotChanged(t *testing.T) {
 	forEachCluster(t, 200, func(t *testing.T, seed uint64, s *compile.Snapshot) {
