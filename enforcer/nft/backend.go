@@ -154,7 +154,7 @@ func (b *Backend) move(ctx context.Context, next *policy.Program, c *policy.Chan
 	if err != nil {
 		return err
 	}
-	b.state.names, b.state.refs = s.names, s.refs
+	b.state.names, b.state.slots, b.state.refs = s.names, s.slots, s.refs
 	b.state.changeUses(c, old)
 	b.state.wrote(s.plan)
 	b.known = true

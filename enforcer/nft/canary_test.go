@@ -382,7 +382,7 @@ func TestNoCanaryPassesOrBreaksWhenTheAgentIsKilled(t *testing.T) {
 	}
 	fresh := newNode(t)
 	fresh.apply(fresh.backend(), situations[len(situations)-1].program())
-	if got, want := n.contents(), fresh.contents(); got != want {
+	if got, want := n.contents(last), fresh.contents(); got != want {
 		t.Errorf("the killed ones left something behind: got\n%s\nwant\n%s", got, want)
 	}
 }

@@ -87,7 +87,7 @@ type classBuilder struct {
 }
 
 func (b *classBuilder) chainName(part int) string {
-	return classChain(b.family, b.direction, b.id, part)
+	return classChain(b.family, b.direction, b.slots.of(b.classKey), part)
 }
 
 func (b *classBuilder) rule(match, verdict, why string) {

@@ -18,7 +18,10 @@ func (b *Backend) converge(ctx context.Context) (amiss bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	r := newRenderer(b.program, names{})
+	if !known {
+		earlier = state{}
+	}
+	r := newRenderer(b.program, names{}, earlier.slots)
 	if err := r.all(); err != nil {
 		return false, err
 	}
@@ -27,13 +30,10 @@ func (b *Backend) converge(ctx context.Context) (amiss bool, err error) {
 	}
 	n := namesFor(r.out, l)
 	if len(n) > 0 {
-		r = newRenderer(b.program, n)
+		r = newRenderer(b.program, n, earlier.slots)
 		if err := r.all(); err != nil {
 			return false, err
 		}
-	}
-	if !known {
-		earlier = state{}
 	}
 	have, differs := earlier.found(l, r.out)
 	p := makePlan(have, r.out)

@@ -3,6 +3,7 @@ package nft
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"regexp"
 	"slices"
 	"strings"
@@ -118,10 +119,24 @@ func render(t testing.TB, p *policy.Program) *interpret.Table {
 	return table
 }
 
+// quiet is a log for a Backend that has nothing to complain of: it is the only one who
+// writes, so that a transaction that fails was planned wrongly.
+type quiet struct{ t testing.TB }
+
+func (quiet) Enabled(context.Context, slog.Level) bool { return true }
+func (q quiet) WithAttrs([]slog.Attr) slog.Handler     { return q }
+func (q quiet) WithGroup(string) slog.Handler          { return q }
+func (q quiet) Handle(_ context.Context, r slog.Record) error {
+	text := r.Message
+	r.Attrs(func(a slog.Attr) bool { text += " " + a.String(); return true })
+	q.t.Errorf("logged: %s", text)
+	return nil
+}
+
 // backendOn is a Backend as after a restart.
 func backendOn(t testing.TB, k kernel) *Backend {
 	t.Helper()
-	b, err := newBackend(t.Context(), Options{}, k)
+	b, err := newBackend(t.Context(), Options{Log: slog.New(quiet{t})}, k)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,10 +145,30 @@ func backendOn(t testing.TB, k kernel) *Backend {
 
 var generationInName = regexp.MustCompile(`((?:set[46]|in[46]|eg[46]|ingress-map|egress-map)[-\w]*)\.\d+`)
 
+var classInName = regexp.MustCompile(`\b(in|eg)([46])-([-\w]+?)((?:-run\d+-\w+|-part\d+)?(?:\.\d+)?)(?:\s|$)`)
+
+// undo gives the chains and sets of classes the names that they have by themselves.
+func (s slots) undo(text string) string {
+	names := map[string]string{}
+	for k, slot := range s {
+		for _, f := range []family{ipv4, ipv6} {
+			names[classChain(f, k.direction, slot, 0)] = classChain(f, k.direction, k.id, 0)
+		}
+	}
+	return classInName.ReplaceAllStringFunc(text, func(word string) string {
+		m := classInName.FindStringSubmatch(word)
+		name := m[1] + m[2] + "-" + m[3]
+		if to, ok := names[name]; ok {
+			return strings.Replace(word, name, to, 1)
+		}
+		return word
+	})
+}
+
 // contents is what the kernel holds, without generations and in one order.
-func (k *fakeKernel) contents() string {
+func (k *fakeKernel) contents(s slots) string {
 	var lines []string
-	for line := range strings.Lines(k.Dump()) {
+	for line := range strings.Lines(s.undo(k.Dump())) {
 		lines = append(lines, generationInName.ReplaceAllString(line, "$1"))
 	}
 	return canonicalLines(lines)

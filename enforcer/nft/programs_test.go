@@ -31,7 +31,7 @@ func shop() *policy.Program {
 		return out
 	}
 	web := policy.Element{Prefix: netip.MustParsePrefix("10.1.0.3/32"), Protocol: policy.TCP, Port: 8080}
-	return &policy.Program{
+	return identified(&policy.Program{
 		Hosts: []policy.Host{{Name: "one", Addrs: []netip.Addr{address("10.1.0.1"), address("192.168.0.1")}}},
 		Local: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/24"), netip.MustParsePrefix("fd00:1::/64")},
 		Endpoints: []policy.Endpoint{
@@ -60,7 +60,20 @@ func shop() *policy.Program {
 			"back":  {ID: "back", Elements: addrs("10.1.0.3/32", "10.2.0.3/32")},
 			"web":   {ID: "web", Kind: policy.AddressPorts, Elements: []policy.Element{web}},
 		},
+	})
+}
+
+// identified gives the classes and sets of a program their IDs.
+func identified(p *policy.Program) *policy.Program {
+	for _, d := range policy.Directions {
+		for id, c := range p.Classes[d] {
+			c.ID = id
+		}
 	}
+	for id, s := range p.Sets {
+		s.ID = id
+	}
+	return p
 }
 
 // edges is a program with everything that is long, empty, odd or hostile.
@@ -88,7 +101,7 @@ func edges() *policy.Program {
 		p.Endpoints = append(p.Endpoints, policy.Endpoint{Namespace: "a", Name: fmt.Sprintf("p%d%s", i, hostile), Class: [2]policy.ClassID{c, c},
 			Addrs: []netip.Addr{netip.AddrFrom4([4]byte{10, 0, 0, byte(7 * i)}), netip.MustParseAddr(fmt.Sprintf("fd00::%x", 5*i))}})
 	}
-	return p
+	return identified(p)
 }
 
 const (
@@ -121,5 +134,5 @@ func crowd(pods int) *policy.Program {
 		p.Endpoints = append(p.Endpoints, policy.Endpoint{Namespace: "crowd", Name: fmt.Sprintf("pod-%d", i), Class: [2]policy.ClassID{c, c},
 			Addrs: []netip.Addr{netip.AddrFrom4([4]byte{10, 4, byte(n >> 8), byte(n)}), netip.MustParseAddr(fmt.Sprintf("fd00:4::%x", n+1))}})
 	}
-	return p
+	return identified(p)
 }

@@ -11,7 +11,7 @@ import (
 // Render is the ruleset that enforces a program. It is pure, and a function of the
 // program alone. A program whose rules refer to sets that it does not have is an error.
 func Render(p *policy.Program) (Ruleset, error) {
-	r := newRenderer(p, names{})
+	r := newRenderer(p, names{}, slots{})
 	err := r.all()
 	return r.out, err
 }
@@ -21,6 +21,7 @@ type renderer struct {
 	program  *policy.Program
 	families []family
 	names    names
+	slots    slots
 	out      Ruleset
 	// refs are the policy's sets that chains refer to, by base name, with the classes
 	// whose chains they are.
@@ -40,8 +41,8 @@ type classKey struct {
 	id        policy.ClassID
 }
 
-func newRenderer(p *policy.Program, n names) *renderer {
-	return &renderer{program: p, families: familiesOf(p), names: n, out: newRuleset(), refs: map[string]*reference{}}
+func newRenderer(p *policy.Program, n names, s slots) *renderer {
+	return &renderer{program: p, families: familiesOf(p), names: n, slots: s, out: newRuleset(), refs: map[string]*reference{}}
 }
 
 func (r *renderer) all() error {
@@ -210,7 +211,7 @@ func (r *renderer) entry(f family, d policy.Direction, e policy.Endpoint) string
 	case r.open(e):
 		return "return"
 	case !ok:
-		return "goto " + classChain(f, d, e.Class[d], 0)
+		return "goto " + classChain(f, d, r.slots.of(classKey{d, e.Class[d]}), 0)
 	case v == policy.Allow:
 		return "goto " + allowChain
 	default:

@@ -10,6 +10,7 @@ import (
 // state is what the kernel holds, as far as is known without reading it.
 type state struct {
 	names names
+	slots slots
 	refs  references
 	// uses are the classes that merge a set's members.
 	uses map[policy.SetID]map[classKey]bool
@@ -21,7 +22,7 @@ type state struct {
 
 // newState is that of a program which was rendered as a whole.
 func newState(p *policy.Program, r *renderer) state {
-	return state{names: r.names, refs: r.refs, uses: indexUses(p), chains: r.out.Chains, prints: map[string][]string{}}
+	return state{names: r.names, slots: r.slots, refs: r.refs, uses: indexUses(p), chains: r.out.Chains, prints: map[string][]string{}}
 }
 
 // indexUses are the classes of a program that merge members of sets, by set.

@@ -2,6 +2,7 @@ package nft
 
 import (
 	"maps"
+	"strings"
 
 	"github.com/tierwall/tierwall/policy"
 )
@@ -11,6 +12,7 @@ type step struct {
 	plan
 	way   way
 	names names
+	slots slots
 	refs  references
 }
 
@@ -18,6 +20,10 @@ type step struct {
 // same families.
 func (s *state) stepTo(old, next *policy.Program, c *policy.Change) (step, error) {
 	out := step{way: wayOf(old, next, c), names: maps.Clone(s.names)}
+	var follows bool
+	if out.slots, follows = s.slots.next(old, next, c, endpointChanges(old, next, c)); follows {
+		out.way = inTurn
+	}
 	part := scopeOf(old, next, c, s.uses)
 	before, after, err := s.parts(&out, old, next, c, part)
 	if err != nil {
@@ -42,7 +48,7 @@ func (s *state) stepTo(old, next *policy.Program, c *policy.Change) (step, error
 
 // parts renders the part of both programs that a change may make different.
 func (s *state) parts(out *step, old, next *policy.Program, c *policy.Change, part *scope) (before, after *renderer, err error) {
-	before, after = newRenderer(old, s.names), newRenderer(next, out.names)
+	before, after = newRenderer(old, s.names, s.slots), newRenderer(next, out.names, out.slots)
 	if err := before.part(part); err != nil {
 		return nil, nil, err
 	}
@@ -80,13 +86,27 @@ func (s *state) rename(out *step, before, after Ruleset) map[string]bool {
 		old, there := before.Sets[name]
 		_, taken := s.garbage.sets[name]
 		differs := there && !set.sameAs(old)
-		if !there && taken || differs && (set.Interval || !set.sameKind(old) || out.way == beside) {
+		apart := set.Interval || !set.sameKind(old) || out.way == beside || leadsToNew(set, before, after)
+		if !there && taken || differs && apart {
 			base := baseName(name)
 			out.names[base] = free(base, before.Sets, s.garbage.sets)
 			renamed[base] = true
 		}
 	}
 	return renamed
+}
+
+// leadsToNew says whether a map leads to a chain that was not there before. A packet that
+// came before the transaction must not get there: to it the chain has no rules.
+func leadsToNew(s Set, before, after Ruleset) bool {
+	for _, e := range s.Elements {
+		chain, ok := strings.CutPrefix(e.Verdict, "goto ")
+		_, was := before.Chains[chain]
+		if _, is := after.Chains[chain]; ok && is && !was {
+			return true
+		}
+	}
+	return false
 }
 
 // widen makes a scope hold the renamed sets in full, and what refers to them.

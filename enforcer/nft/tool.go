@@ -43,7 +43,7 @@ func Available(ctx context.Context) error {
 // probe has one of everything that a ruleset may have.
 func probe(tx *knftables.Transaction) *knftables.Transaction {
 	p := &policy.Program{Classes: [2]map[policy.ClassID]*policy.Class{{}, {}}}
-	r := newRenderer(p, names{})
+	r := newRenderer(p, names{}, slots{})
 	r.families = []family{ipv4, ipv6}
 	r.frame()
 	for _, f := range r.families {

@@ -108,8 +108,8 @@ func (w *walker) walk(name string, depth int) (end, error) {
 		return dropped, fmt.Errorf("chains nested too deep at %s", name)
 	}
 	c := w.table.chains[name]
-	if c == nil { // one that came with the transaction; it is as it will be
-		c = w.lookups.after.chains[name]
+	if c == nil { // one that came with the transaction: to this packet it has no rules
+		return returned, nil
 	}
 	for _, r := range c.rules {
 		w.verdict.Rules++
