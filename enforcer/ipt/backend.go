@@ -16,6 +16,8 @@ import (
 // Options say how a Backend works. The zero value is good.
 type Options struct {
 	Mode Mode
+	// DenyLog says whether and how denied packets are logged.
+	DenyLog DenyLog
 	// Log gets what an operator should know; the default logger if nil.
 	Log *slog.Logger
 }
@@ -24,6 +26,7 @@ type Options struct {
 // can be called from any goroutine; they take turns.
 type Backend struct {
 	mode       Mode
+	denyLog    DenyLog
 	log        *slog.Logger
 	programmed bool
 
@@ -40,7 +43,7 @@ type Backend struct {
 
 // New finds the mode and reads what is in force. It changes nothing.
 func New(ctx context.Context, o Options) (*Backend, error) {
-	b := &Backend{mode: o.Mode, log: o.Log}
+	b := &Backend{mode: o.Mode, denyLog: o.DenyLog, log: o.Log}
 	if b.log == nil {
 		b.log = slog.Default()
 	}
@@ -70,6 +73,7 @@ func (b *Backend) open(ctx context.Context, f Family) error {
 	if err != nil {
 		return err
 	}
+	t.log = b.denyLog
 	if err := t.readChains(ctx); err != nil {
 		return err
 	}

@@ -15,7 +15,7 @@ func (r *renderer) class(d policy.Direction, id policy.ClassID) ([]Chain, error)
 	}
 	parts := []Chain{{Name: classChain(d, id, 0), Rules: []string{strayTCP + toStray, straySCTP + toStray}}}
 	for i, tier := range c.Tiers {
-		pass, opens := "-j DROP", false
+		pass, opens := r.deny, false
 		if i+1 < len(c.Tiers) && passes(tier) {
 			pass, opens = "-g "+classChain(d, id, len(parts)), true
 		}
@@ -27,7 +27,7 @@ func (r *renderer) class(d policy.Direction, id policy.ClassID) ([]Chain, error)
 		part.Rules = append(part.Rules, rules...)
 		falls := tier.Else == policy.Pass && !opens && i+1 < len(c.Tiers)
 		if !falls {
-			part.Rules = append(part.Rules, otherwise(tier, pass))
+			part.Rules = append(part.Rules, r.otherwise(tier, pass))
 		}
 		if opens {
 			parts = append(parts, Chain{Name: classChain(d, id, len(parts))})
@@ -36,7 +36,7 @@ func (r *renderer) class(d policy.Direction, id policy.ClassID) ([]Chain, error)
 		}
 	}
 	if len(c.Tiers) == 0 {
-		parts[0].Rules = append(parts[0].Rules, "-j DROP")
+		parts[0].Rules = append(parts[0].Rules, r.deny)
 	}
 	return parts, nil
 }
@@ -58,7 +58,7 @@ func (r *renderer) tier(d policy.Direction, t policy.Tier, pass string) ([]strin
 		if err != nil {
 			return nil, err
 		}
-		end := comment(rule.ID.String()) + target(rule.Verdict, pass)
+		end := comment(rule.ID.String()) + r.target(rule.Verdict, pass)
 		for _, m := range matches {
 			lines = append(lines, m+end)
 		}
@@ -67,22 +67,22 @@ func (r *renderer) tier(d policy.Direction, t policy.Tier, pass string) ([]strin
 }
 
 // otherwise is the last rule of a tier.
-func otherwise(t policy.Tier, pass string) string {
+func (r *renderer) otherwise(t policy.Tier, pass string) string {
 	why := string(t.Name) + " tier"
 	if t.ElseID.Name != "" {
 		why = t.ElseID.String()
 	}
-	return comment(why) + target(t.Else, pass)
+	return comment(why) + r.target(t.Else, pass)
 }
 
-func target(v policy.Verdict, pass string) string {
+func (r *renderer) target(v policy.Verdict, pass string) string {
 	switch v {
 	case policy.Allow:
 		return "-j RETURN"
 	case policy.Pass:
 		return pass
 	default:
-		return "-j DROP"
+		return r.deny
 	}
 }
 

@@ -18,9 +18,14 @@ type rendered map[ipt.Family]*interpret.Table
 
 func render(t testing.TB, p *policy.Program) rendered {
 	t.Helper()
+	return renderLogging(t, p, ipt.DenyLog{})
+}
+
+func renderLogging(t testing.TB, p *policy.Program, log ipt.DenyLog) rendered {
+	t.Helper()
 	out := rendered{}
 	for _, f := range []ipt.Family{ipt.IPv4, ipt.IPv6} {
-		r, err := ipt.Render(p, f, ipt.DefaultSetNames(f))
+		r, err := ipt.Render(p, f, ipt.DefaultSetNames(f), log)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -83,7 +88,8 @@ func TestRenderedRulesDecideAsTheProgram(t *testing.T) {
 		node := s.Nodes[seed%uint64(len(s.Nodes))].Name
 		p, _ := compile.Compile(s, node)
 		host := p.Hosts[slices.IndexFunc(p.Hosts, func(h policy.Host) bool { return h.Name == node })]
-		rules, decide := render(t, p), eval.New(p)
+		log := ipt.DenyLog{Group: 7, Prefix: "test", PerSecond: int(seed % 2)}
+		rules, decide := renderLogging(t, p, log), eval.New(p)
 		for _, f := range generate.Flows(generate.NewRand(seed), s, 150) {
 			if outOfPlace(p, host, f) {
 				continue
@@ -92,6 +98,9 @@ func TestRenderedRulesDecideAsTheProgram(t *testing.T) {
 			seen[want.Verdict]++
 			if got.Accepted != (want.Verdict == policy.Allow) {
 				t.Fatalf("seed %d node %s: %+v\nthe program says %+v\nthe rules accept: %v, %v\n%s", seed, node, f, want, got.Accepted, got.Trace, p)
+			}
+			if logged := log.PerSecond > 0 && !got.Accepted; len(got.Logged) > 0 != logged || logged && got.Logged[0] != log.Group {
+				t.Fatalf("seed %d node %s: %+v: accepted: %v, logged: %v, by %v", seed, node, f, got.Accepted, got.Logged, got.Trace)
 			}
 		}
 	}

@@ -75,7 +75,9 @@ func comparePrefix(a, b netip.Prefix) int {
 type tree struct {
 	direction policy.Direction
 	unknown   []netip.Prefix
-	add       func(chain string, rules []string)
+	// deny is the target of packets to and from an unknown address.
+	deny string
+	add  func(chain string, rules []string)
 }
 
 // chain makes the chain for the addresses within a prefix, and those below it.
@@ -100,7 +102,7 @@ func (t tree) chain(name string, prefix netip.Prefix, entries []entry) {
 
 // rest are the rules for addresses within a prefix that no endpoint has.
 func (t tree) rest(prefix netip.Prefix) []string {
-	drop := comment("no pod known at this address") + "-j DROP"
+	drop := comment("no pod known at this address") + t.deny
 	var rules []string
 	for _, p := range t.unknown {
 		switch {

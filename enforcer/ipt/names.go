@@ -19,6 +19,7 @@ const (
 	inputChain   = chainPrefix + "INPUT"
 	outputChain  = chainPrefix + "OUTPUT"
 	strayChain   = chainPrefix + "STRAY"
+	denyChain    = chainPrefix + "DENY"
 )
 
 const (

@@ -9,11 +9,12 @@ import (
 )
 
 // Render is the ruleset that enforces a program for one IP family. It is pure,
-// and a function of the program and the names of sets alone. A program whose
+// and a function of the program, the names of sets and what to log alone. A program whose
 // rules refer to sets that it does not have is an error.
-func Render(p *policy.Program, f Family, names SetNames) (Ruleset, error) {
+func Render(p *policy.Program, f Family, names SetNames, log DenyLog) (Ruleset, error) {
 	r := &renderer{program: p, family: f, names: names, sets: map[policy.SetID]Set{}}
 	r.base()
+	r.denying(log)
 	for _, d := range []policy.Direction{policy.Egress, policy.Ingress} {
 		if err := r.direction(d); err != nil {
 			return Ruleset{}, err
@@ -26,8 +27,10 @@ type renderer struct {
 	program *policy.Program
 	family  Family
 	names   SetNames
-	chains  []Chain
-	sets    map[policy.SetID]Set
+	// deny is the target of what is denied.
+	deny   string
+	chains []Chain
+	sets   map[policy.SetID]Set
 }
 
 // base makes the chains that the hooks jump to. Established flows and neighbour
@@ -49,7 +52,7 @@ func (r *renderer) base() {
 
 // direction makes the dispatch of a direction and the chains of the classes that it leads to.
 func (r *renderer) direction(d policy.Direction) error {
-	t := tree{direction: d, unknown: r.unknown(), add: r.add}
+	t := tree{direction: d, unknown: r.unknown(), deny: r.deny, add: r.add}
 	t.chain(rootChain(d), r.family.all(), r.entries(d))
 	for _, id := range r.classes(d) {
 		chains, err := r.class(d, id)

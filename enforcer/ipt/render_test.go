@@ -135,9 +135,13 @@ func TestNeighbourDiscoveryAlwaysPasses(t *testing.T) {
 
 // TestGolden shows what a person sees. TIERWALL_UPDATE=1 writes the files anew.
 func TestGolden(t *testing.T) {
-	for name, p := range map[string]*policy.Program{"shop": shop(), "edges": edges(), "empty": {}} {
+	for name, p := range map[string]*policy.Program{"shop": shop(), "edges": edges(), "empty": {}, "logged": shop()} {
+		var log ipt.DenyLog
+		if name == "logged" {
+			log = ipt.DenyLog{Group: 4741, Prefix: "tierwall", PerSecond: 100}
+		}
 		for _, f := range []ipt.Family{ipt.IPv4, ipt.IPv6} {
-			r, err := ipt.Render(p, f, ipt.DefaultSetNames(f))
+			r, err := ipt.Render(p, f, ipt.DefaultSetNames(f), log)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -200,7 +204,7 @@ const (
 func TestNoNameGetsOutOfItsQuotes(t *testing.T) {
 	p := edges()
 	for _, f := range []ipt.Family{ipt.IPv4, ipt.IPv6} {
-		r, err := ipt.Render(p, f, ipt.DefaultSetNames(f))
+		r, err := ipt.Render(p, f, ipt.DefaultSetNames(f), ipt.DenyLog{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -246,7 +250,7 @@ func TestDispatchIsATree(t *testing.T) {
 		p := crowd(pods)
 		rules := render(t, p)
 		for _, f := range []ipt.Family{ipt.IPv4, ipt.IPv6} {
-			r, err := ipt.Render(p, f, ipt.DefaultSetNames(f))
+			r, err := ipt.Render(p, f, ipt.DefaultSetNames(f), ipt.DenyLog{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -308,7 +312,7 @@ func TestAProgramThatRefersToNothingIsRefused(t *testing.T) {
 	delete(noSet.Sets, "web")
 	delete(noClass.Classes[policy.Ingress], "data")
 	for name, p := range map[string]*policy.Program{`no set "web"`: noSet, "data": noClass} {
-		if _, err := ipt.Render(p, ipt.IPv4, ipt.DefaultSetNames(ipt.IPv4)); err == nil || !strings.Contains(err.Error(), name) {
+		if _, err := ipt.Render(p, ipt.IPv4, ipt.DefaultSetNames(ipt.IPv4), ipt.DenyLog{}); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("want an error about %s, got %v", name, err)
 		}
 	}
@@ -316,13 +320,13 @@ func TestAProgramThatRefersToNothingIsRefused(t *testing.T) {
 
 func TestRenderingDoesNotDependOnTheOrderOfEndpoints(t *testing.T) {
 	p := crowd(100)
-	want, err := ipt.Render(p, ipt.IPv4, ipt.DefaultSetNames(ipt.IPv4))
+	want, err := ipt.Render(p, ipt.IPv4, ipt.DefaultSetNames(ipt.IPv4), ipt.DenyLog{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	slices.Reverse(p.Endpoints)
 	slices.Reverse(p.Local)
-	got, err := ipt.Render(p, ipt.IPv4, ipt.DefaultSetNames(ipt.IPv4))
+	got, err := ipt.Render(p, ipt.IPv4, ipt.DefaultSetNames(ipt.IPv4), ipt.DenyLog{})
 	if err != nil || got.RestoreText() != want.RestoreText() {
 		t.Errorf("the order shows (%v)", err)
 	}

@@ -17,6 +17,7 @@ type table struct {
 	family Family
 	// The names of its tools, such as ip6tables-nft and ip6tables-nft-save.
 	tool, save, restore string
+	log                 DenyLog
 	// state is what the kernel holds, current what the last writing that succeeded
 	// brought about; it is empty while that is not known.
 	state   state
@@ -72,7 +73,7 @@ func (t *table) programmed() bool {
 
 // want is the ruleset of a program under the names that its sets shall have.
 func (t *table) want(p *policy.Program, gradual bool) (Ruleset, error) {
-	r, err := Render(p, t.family, DefaultSetNames(t.family))
+	r, err := Render(p, t.family, DefaultSetNames(t.family), t.log)
 	if err != nil {
 		return Ruleset{}, err
 	}
@@ -80,7 +81,7 @@ func (t *table) want(p *policy.Program, gradual bool) (Ruleset, error) {
 	if !slices.ContainsFunc(r.Sets, func(s Set) bool { return names(s.ID) != s.Name }) {
 		return r, nil
 	}
-	return Render(p, t.family, names)
+	return Render(p, t.family, names, t.log)
 }
 
 // commit writes chains and jumps, all at one moment. Where there is nothing to

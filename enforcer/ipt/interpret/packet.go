@@ -27,6 +27,8 @@ type Packet struct {
 // Verdict is what became of a packet, and by which rules.
 type Verdict struct {
 	Accepted bool
+	// Logged are the NFLOG groups that it was handed to.
+	Logged []uint16
 	// Trace are the rules that matched, as "CHAIN: rule".
 	Trace []string
 }
@@ -63,6 +65,9 @@ func (t *Table) walk(chain string, k Packet, v *Verdict, depth int) (end, error)
 		}
 		v.Trace = append(v.Trace, chain+": "+r.text)
 		switch r.target {
+		case "NFLOG":
+			v.Logged = append(v.Logged, r.group)
+			continue
 		case "ACCEPT":
 			return accepted, nil
 		case "DROP", "REJECT":

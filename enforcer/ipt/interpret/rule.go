@@ -19,6 +19,8 @@ type rule struct {
 	// target is a chain or a verdict; jump says that RETURN in it comes back here.
 	target string
 	jump   bool
+	// group is that of NFLOG.
+	group uint16
 }
 
 type match func(*Table, Packet) bool
@@ -86,6 +88,10 @@ func (p *parser) option(option string) error {
 		return p.state(value)
 	case "--reject-with":
 		return p.rejectWith(value)
+	case "--limit", "--limit-burst":
+		return p.limit(value) // which is as if it were never reached
+	case "--nflog-group", "--nflog-prefix":
+		return p.nflog(option, value)
 	case "!":
 		return p.not(value)
 	case "--icmpv6-type":
@@ -180,6 +186,27 @@ func (p *parser) not(option string) error {
 	}
 	p.match(func(_ *Table, k Packet) bool { return k.Midway })
 	return p.needs(strings.ToLower(protocol.String()))
+}
+
+func (p *parser) limit(value string) error {
+	number, unit, _ := strings.Cut(value, "/")
+	if n, err := strconv.ParseUint(number, 10, 16); err != nil || n == 0 || unit != "" && unit != "sec" {
+		return fmt.Errorf("%s: not understood", value)
+	}
+	return p.needs("limit")
+}
+
+// nflog reads the options of NFLOG.
+func (p *parser) nflog(option, value string) error {
+	if p.rule.target != "NFLOG" || len(value) > 63 {
+		return fmt.Errorf("%s: not understood", value)
+	}
+	if option == "--nflog-prefix" {
+		return nil
+	}
+	n, err := strconv.ParseUint(value, 10, 16)
+	p.rule.group = uint16(n)
+	return err
 }
 
 // rejectWith is a target's option: a reset, which only TCP has.

@@ -25,6 +25,8 @@ func TestWhatIsNotUnderstoodIsRefusedAndChangesNothing(t *testing.T) {
 		"-A A -p tcp -m tcp ! --chunk-types any INIT -j DROP", "-A A -p sctp -m sctp ! --dport 80 -j DROP", "-A A -p tcp -m tcp !",
 		"-A A -p udp -j REJECT --reject-with tcp-reset", "-A A -p tcp -j REJECT --reject-with icmp-port-unreachable",
 		"-A A -p tcp -j DROP --reject-with tcp-reset",
+		"-A A -j DROP --nflog-group 1", "-A A -j NFLOG --nflog-group 65536", "-A A --nflog-prefix x -j NFLOG", "-A A -j NFLOG --nflog-prefix " + strings.Repeat("x", 64),
+		"-A A --limit 1/sec -j DROP", "-A A -m limit --limit 0/sec -j DROP", "-A A -m limit --limit 1/day -j DROP",
 	} {
 		table := New()
 		if err := table.Restore(chains + "-A A -j B\n" + line + "\nCOMMIT\n"); err == nil {
