@@ -8,6 +8,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
@@ -28,32 +29,46 @@ type kinds struct {
 
 func newKinds(w *Watcher) kinds {
 	share := &sharer{}
+	pod := func(p *corev1.Pod) *compile.Pod {
+		out := Pod(p)
+		share.pod(out)
+		return out
+	}
 	k := kinds{
-		pods: newStore(w, func(p *corev1.Pod) *compile.Pod {
-			out := Pod(p)
-			share.pod(out)
-			return out
-		}, equal, func(u *compile.Update) *compile.Objects[compile.Pod] { return &u.Pods }),
+		pods: newStore(w, pod, equal,
+			func(p *compile.Pod) types.NamespacedName {
+				return types.NamespacedName{Namespace: p.Namespace, Name: p.Name}
+			},
+			func(u *compile.Update) *compile.Objects[compile.Pod] { return &u.Pods }),
 		namespaces: newStore(w, Namespace, equal,
+			func(n *compile.Namespace) types.NamespacedName { return types.NamespacedName{Name: n.Name} },
 			func(u *compile.Update) *compile.Objects[compile.Namespace] { return &u.Namespaces }),
 		nodes: newStore(w, Node, equal,
+			func(n *compile.Node) types.NamespacedName { return types.NamespacedName{Name: n.Name} },
 			func(u *compile.Update) *compile.Objects[compile.Node] { return &u.Nodes }),
 		networkPolicies: newStore(w, bare,
-			func(a, b *networkingv1.NetworkPolicy) bool { return equality.Semantic.DeepEqual(a.Spec, b.Spec) },
+			func(a, b *networkingv1.NetworkPolicy) bool { return equality.Semantic.DeepEqual(a.Spec, b.Spec) }, keyOf,
 			func(u *compile.Update) *compile.Objects[networkingv1.NetworkPolicy] { return &u.NetworkPolicies }),
 		clusterNetworkPolicies: newStore(w, bare,
 			func(a, b *policyv1alpha2.ClusterNetworkPolicy) bool {
 				return equality.Semantic.DeepEqual(a.Spec, b.Spec)
-			},
+			}, keyOf,
 			func(u *compile.Update) *compile.Objects[policyv1alpha2.ClusterNetworkPolicy] {
 				return &u.ClusterNetworkPolicies
 			}),
 		tierRoles: newStore(w, bare,
-			func(a, b *v1alpha1.TierRole) bool { return equality.Semantic.DeepEqual(a.Spec, b.Spec) },
+			func(a, b *v1alpha1.TierRole) bool { return equality.Semantic.DeepEqual(a.Spec, b.Spec) }, keyOf,
 			func(u *compile.Update) *compile.Objects[v1alpha1.TierRole] { return &u.TierRoles }),
 	}
 	k.networkPolicies.pack, k.networkPolicies.unpack = packNetworkPolicy, unpackNetworkPolicy
 	return k
+}
+
+func keyOf[O any, P interface {
+	*O
+	client.Object
+}](o P) types.NamespacedName {
+	return client.ObjectKeyFromObject(o)
 }
 
 // packNetworkPolicy is what policy depends on of the object, as protobuf.
@@ -101,8 +116,10 @@ func (k *kinds) update() *compile.Update {
 	}
 }
 
-func newStore[O, V any](w *Watcher, reduce func(*O) *V, same func(a, b *V) bool, in func(*compile.Update) *compile.Objects[V]) *store[O, V] {
-	return &store[O, V]{watcher: w, objects: compile.Objects[V]{}, reduce: reduce, same: same, in: in}
+func newStore[O, V any](
+	w *Watcher, reduce func(*O) *V, same func(a, b *V) bool, key func(*V) types.NamespacedName, in func(*compile.Update) *compile.Objects[V],
+) *store[O, V] {
+	return &store[O, V]{watcher: w, objects: compile.Objects[V]{}, reduce: reduce, same: same, key: key, in: in}
 }
 
 // equal compares what was reduced to nothing but what policy depends on.

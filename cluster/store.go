@@ -19,6 +19,7 @@ type store[O, V any] struct {
 	watcher *Watcher
 	objects compile.Objects[V]
 	reduce  func(*O) *V
+	key     func(*V) types.NamespacedName
 	same    func(a, b *V) bool
 	// pack and unpack are set where objects need not be kept whole once a reader has taken them.
 	pack   func(*V) string
@@ -30,30 +31,21 @@ type store[O, V any] struct {
 	synced atomic.Bool
 }
 
-// item is an object reduced, with its name.
-type item[V any] struct {
-	key   types.NamespacedName
-	value *V
-}
-
-// item reduces an object, unless it is already.
-func (s *store[O, V]) item(obj any) (item[V], error) {
+// reduced is the object reduced, unless it is already.
+func (s *store[O, V]) reduced(obj any) (*V, error) {
 	switch o := obj.(type) {
-	case item[V]:
+	case *O:
+		return s.reduce(o), nil
+	case *V: // where this is another type
 		return o, nil
-	case client.Object:
-		typed, ok := obj.(*O)
-		if !ok {
-			break
-		}
-		return item[V]{client.ObjectKeyFromObject(o), s.reduce(typed)}, nil
+	default:
+		return nil, fmt.Errorf("%T where %T is expected", obj, new(O))
 	}
-	return item[V]{}, fmt.Errorf("%T where %T is expected", obj, new(O))
 }
 
 // Transformer reduces the objects of the first list one by one.
 func (s *store[O, V]) Transformer() toolscache.TransformFunc {
-	return func(obj any) (any, error) { return s.item(obj) }
+	return func(obj any) (any, error) { return s.reduced(obj) }
 }
 
 // Add takes in a new object.
@@ -61,13 +53,13 @@ func (s *store[O, V]) Add(obj any) error { return s.Update(obj) }
 
 // Update takes in an object that changed.
 func (s *store[O, V]) Update(obj any) error {
-	i, err := s.item(obj)
+	v, err := s.reduced(obj)
 	if err != nil {
 		return err
 	}
 	s.watcher.mu.Lock()
 	defer s.watcher.mu.Unlock()
-	s.set(i)
+	s.set(s.key(v), v)
 	return nil
 }
 
@@ -85,17 +77,28 @@ func (s *store[O, V]) Delete(obj any) error {
 
 // Replace takes in all objects that there are.
 func (s *store[O, V]) Replace(list []any, _ string) error {
-	now := make(map[types.NamespacedName]*V, len(list))
+	now := make(compile.Objects[V], len(list))
 	for n, obj := range list {
-		i, err := s.item(obj)
+		v, err := s.reduced(obj)
 		if err != nil {
 			return err
 		}
 		list[n] = nil // so that it need not be kept any longer
-		now[i.key] = i.value
+		now[s.key(v)] = v
 	}
 	s.watcher.mu.Lock()
 	defer s.watcher.mu.Unlock()
+	if len(s.objects)+len(s.packed) == 0 && s.watcher.pending == nil {
+		s.objects = now // at first, when there is nobody to tell each of them
+		s.watcher.tell()
+	} else {
+		s.replace(now)
+	}
+	s.synced.Store(true)
+	return nil
+}
+
+func (s *store[O, V]) replace(now compile.Objects[V]) {
 	for key := range s.objects {
 		if now[key] == nil {
 			s.remove(key)
@@ -107,10 +110,8 @@ func (s *store[O, V]) Replace(list []any, _ string) error {
 		}
 	}
 	for key, v := range now {
-		s.set(item[V]{key, v})
+		s.set(key, v)
 	}
-	s.synced.Store(true)
-	return nil
 }
 
 // Resync has nothing to do: readers ask for the state when they want it.
@@ -120,18 +121,18 @@ func (s *store[O, V]) example() client.Object { return any(new(O)).(client.Objec
 
 func (s *store[O, V]) seen() bool { return s.synced.Load() }
 
-// set and remove need the watcher's lock.
-func (s *store[O, V]) set(i item[V]) {
+// replace, set and remove need the watcher's lock.
+func (s *store[O, V]) set(key types.NamespacedName, v *V) {
 	if s.packed != nil {
-		if packed := s.pack(i.value); s.packed[i.key] != packed {
-			s.packed[i.key] = packed
-			s.tell(i.key, i.value)
+		if packed := s.pack(v); s.packed[key] != packed {
+			s.packed[key] = packed
+			s.tell(key, v)
 		}
 		return
 	}
-	if old, ok := s.objects[i.key]; !ok || !s.same(old, i.value) {
-		s.objects[i.key] = i.value
-		s.tell(i.key, i.value)
+	if old, ok := s.objects[key]; !ok || !s.same(old, v) {
+		s.objects[key] = v
+		s.tell(key, v)
 	}
 }
 

@@ -6,6 +6,7 @@ package enforcer
 import (
 	"context"
 	"log/slog"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -222,9 +223,12 @@ func (e *Enforcer) enforce(ctx context.Context, c *policy.Change) error {
 	}
 	start := time.Now()
 	err := e.apply(ctx, c)
+	observe(e.engine, time.Since(start), err)
+	if err == nil && !e.current {
+		debug.FreeOSMemory() // what the first list of everything took is not needed again
+	}
 	e.current = err == nil
 	e.inForce.Store(err == nil)
-	observe(e.engine, time.Since(start), err)
 	if err != nil {
 		e.Log.Error("could not put the program in force; the last one stays", "err", err)
 		return err

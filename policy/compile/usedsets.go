@@ -158,7 +158,7 @@ func compareSeats(a, b seat) int {
 
 // seats are where the pods of the profile are in the sets of before the commit, in order.
 func (c *commit) seats(p *profile) []seat {
-	if p == nil {
+	if p == nil || len(c.sets.byPods)+len(c.sets.byPort) == 0 {
 		return nil
 	}
 	if known, ok := c.seatsOf[p]; ok {
