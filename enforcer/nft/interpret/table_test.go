@@ -37,7 +37,7 @@ func TestWhatIsNotUnderstoodIsRefusedAndChangesNothing(t *testing.T) {
 		if err := table.Run(base); err != nil {
 			t.Fatal(err)
 		}
-		if err := table.Run("add rule inet tierwall a accept\nflush chain inet tierwall a\n" + line + "\n"); err == nil {
+		if err := table.Run("add rule inet tierwall forward accept\nadd chain inet tierwall c\n" + line + "\n"); err == nil {
 			t.Errorf("%q was understood", line)
 		}
 		packet := Packet{Source: netip.MustParseAddr("10.0.0.1"), Destination: netip.MustParseAddr("10.0.0.2"), Protocol: policy.UDP}
