@@ -28,11 +28,15 @@ type kinds struct {
 }
 
 func newKinds(w *Watcher) kinds {
-	share := &sharer{}
+	var sharedByPods, sharedByPolicies sharer
 	pod := func(p *corev1.Pod) *compile.Pod {
 		out := Pod(p)
-		share.pod(out)
+		sharedByPods.pod(out)
 		return out
+	}
+	networkPolicy := func(np *networkingv1.NetworkPolicy) *networkingv1.NetworkPolicy {
+		sharedByPolicies.networkPolicy(np)
+		return bare(np)
 	}
 	k := kinds{
 		pods: newStore(w, pod, equal,
@@ -46,7 +50,7 @@ func newKinds(w *Watcher) kinds {
 		nodes: newStore(w, Node, equal,
 			func(n *compile.Node) types.NamespacedName { return types.NamespacedName{Name: n.Name} },
 			func(u *compile.Update) *compile.Objects[compile.Node] { return &u.Nodes }),
-		networkPolicies: newStore(w, bare,
+		networkPolicies: newStore(w, networkPolicy,
 			func(a, b *networkingv1.NetworkPolicy) bool { return equality.Semantic.DeepEqual(a.Spec, b.Spec) }, keyOf,
 			func(u *compile.Update) *compile.Objects[networkingv1.NetworkPolicy] { return &u.NetworkPolicies }),
 		clusterNetworkPolicies: newStore(w, bare,

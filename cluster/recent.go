@@ -5,13 +5,15 @@ import (
 	"maps"
 	"slices"
 
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/tierwall/tierwall/policy/compile"
 )
 
-// sharer lets pods that are alike share what they have in common, as the pods of one
-// Deployment do: the API server's answers hold a copy in each.
+// sharer lets objects that are alike share what they have in common, as the pods of one
+// Deployment do: the API server's answers hold a copy in each. It is for the objects of one kind.
 type sharer struct {
 	texts  recent[string]
 	labels recent[map[string]string]
@@ -24,19 +26,7 @@ func (s *sharer) pod(p *compile.Pod) {
 	both := p.Name + string(p.UID) // one piece of memory instead of two
 	p.Name, p.UID = both[:len(p.Name)], types.UID(both[len(p.Name):])
 	p.Namespace, p.Node, p.ServiceAccount = s.text(p.Namespace), s.text(p.Node), s.text(p.ServiceAccount)
-	if len(p.Labels) > 0 {
-		s.key = s.key[:0]
-		for _, k := range slices.Sorted(maps.Keys(p.Labels)) {
-			s.add(k)
-			s.add(p.Labels[k])
-		}
-		if known, ok := s.labels.find(s.key); ok {
-			p.Labels = known
-		} else {
-			key := slices.Clone(s.key)
-			p.Labels = s.labels.share(key, s.ownLabels(p.Labels))
-		}
-	}
+	p.Labels = s.shared(p.Labels)
 	if len(p.Ports) > 0 {
 		s.key = s.key[:0]
 		for _, port := range p.Ports {
@@ -45,6 +35,47 @@ func (s *sharer) pod(p *compile.Pod) {
 		}
 		p.Ports = s.ports.share(s.key, p.Ports)
 	}
+}
+
+// networkPolicy shares the selectors of the policy with others.
+func (s *sharer) networkPolicy(np *networkingv1.NetworkPolicy) {
+	s.selector(&np.Spec.PodSelector)
+	for _, rule := range np.Spec.Ingress {
+		s.peers(rule.From)
+	}
+	for _, rule := range np.Spec.Egress {
+		s.peers(rule.To)
+	}
+}
+
+func (s *sharer) peers(peers []networkingv1.NetworkPolicyPeer) {
+	for _, p := range peers {
+		s.selector(p.PodSelector)
+		s.selector(p.NamespaceSelector)
+	}
+}
+
+func (s *sharer) selector(l *metav1.LabelSelector) {
+	if l != nil {
+		l.MatchLabels = s.shared(l.MatchLabels)
+	}
+}
+
+// shared is the labels in a map that others may have too.
+func (s *sharer) shared(l map[string]string) map[string]string {
+	if len(l) == 0 {
+		return l
+	}
+	s.key = s.key[:0]
+	for _, k := range slices.Sorted(maps.Keys(l)) {
+		s.add(k)
+		s.add(l[k])
+	}
+	if known, ok := s.labels.find(s.key); ok {
+		return known
+	}
+	key := slices.Clone(s.key) // which text uses as well
+	return s.labels.share(key, s.ownLabels(l))
 }
 
 // ownLabels is the labels in a map of the right size, with keys and values that others may have too.

@@ -5,6 +5,9 @@ import (
 	"reflect"
 	"testing"
 
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/compile"
 )
@@ -38,6 +41,31 @@ func TestPodsThatAreAlikeShareTheirLabelsAndPorts(t *testing.T) {
 	at := func(p *compile.Pod) uintptr { return reflect.ValueOf(p.Labels).Pointer() }
 	if at(shared[0]) != at(shared[1]) || &shared[0].Ports[0] != &shared[1].Ports[0] {
 		t.Error("pods that are alike hold a copy each")
+	}
+}
+
+func TestPoliciesShareTheirSelectors(t *testing.T) {
+	selector := func(app string) *metav1.LabelSelector {
+		return &metav1.LabelSelector{MatchLabels: map[string]string{"app": app}}
+	}
+	peers := func(app string) []networkingv1.NetworkPolicyPeer {
+		return []networkingv1.NetworkPolicyPeer{{PodSelector: selector(app)}, {NamespaceSelector: selector(app)}, {IPBlock: &networkingv1.IPBlock{}}}
+	}
+	given := func() *networkingv1.NetworkPolicy {
+		return &networkingv1.NetworkPolicy{Spec: networkingv1.NetworkPolicySpec{PodSelector: *selector("web"),
+			Ingress: []networkingv1.NetworkPolicyIngressRule{{From: peers("web")}, {From: peers("api")}},
+			Egress:  []networkingv1.NetworkPolicyEgressRule{{To: peers("web")}, {}}}}
+	}
+	np := given()
+	(&sharer{}).networkPolicy(np)
+	if !reflect.DeepEqual(np, given()) {
+		t.Errorf("%+v became %+v", given(), np)
+	}
+	at := func(s *metav1.LabelSelector) uintptr { return reflect.ValueOf(s.MatchLabels).Pointer() }
+	for _, s := range []*metav1.LabelSelector{np.Spec.Ingress[0].From[0].PodSelector, np.Spec.Ingress[0].From[1].NamespaceSelector, np.Spec.Egress[0].To[0].PodSelector} {
+		if at(s) != at(&np.Spec.PodSelector) {
+			t.Error("a selector has labels of its own")
+		}
 	}
 }
 

@@ -33,6 +33,8 @@ type apiServer struct {
 	pods map[string]*corev1.Pod
 	// watchers get what happens to the pods until they are cut off.
 	watchers []chan metav1.WatchEvent
+	// events are what happened since the last list.
+	events []metav1.WatchEvent
 	// expired says that events were missed, so that all has to be listed anew.
 	expired bool
 }
@@ -50,6 +52,7 @@ func (s *apiServer) set(name string, p *corev1.Pod) {
 		event.Type, event.Object.Object = "DELETED", was
 		delete(s.pods, name)
 	}
+	s.events = append(s.events, event)
 	for _, w := range s.watchers {
 		w <- event
 	}
@@ -138,7 +141,7 @@ func (s *apiServer) list(w http.ResponseWriter, r *http.Request, group, kind str
 	}
 	items := []any{}
 	if s.mu.Lock(); kind == "Pod" {
-		s.expired = false
+		s.expired, s.events = false, nil
 		for _, p := range s.pods {
 			items = append(items, p)
 		}
@@ -158,7 +161,7 @@ func (s *apiServer) watch(w http.ResponseWriter, r *http.Request, version, kind 
 	events := make(chan metav1.WatchEvent, 100)
 	s.mu.Lock()
 	if kind == "Pod" && initial {
-		s.expired = false
+		s.expired, s.events = false, nil
 	}
 	if kind == "Pod" && s.expired {
 		s.mu.Unlock()
@@ -172,6 +175,9 @@ func (s *apiServer) watch(w http.ResponseWriter, r *http.Request, version, kind 
 		}
 	}
 	if kind == "Pod" {
+		for _, e := range s.events {
+			events <- e
+		}
 		s.watchers = append(s.watchers, events)
 	}
 	s.mu.Unlock()

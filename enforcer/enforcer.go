@@ -114,7 +114,7 @@ func (e *Enforcer) Start(ctx context.Context) error {
 		return nil //nolint:nilerr // told to stop before the cluster answered: what is in force stays
 	}
 	e.Log.Info("in sync with the cluster")
-	e.engine = compile.NewEngine(e.Node, e.Defaults)
+	e.learn()
 	e.loop(ctx)
 	return nil
 }
@@ -202,6 +202,18 @@ func gather(ctx context.Context) {
 	case <-ctx.Done():
 	case <-time.After(burst):
 	}
+}
+
+// learn takes in all that there is. The pods come last: they are most of it, and the rest need not be
+// held as it came by then.
+func (e *Enforcer) learn() {
+	e.engine = compile.NewEngine(e.Node, e.Defaults)
+	all := e.Source.Take()
+	pods := all.Pods
+	all.Pods = nil
+	e.engine.Commit(all)
+	e.report(e.engine.Problems())
+	e.engine.Commit(&compile.Update{Pods: pods}) // the whole program will be applied
 }
 
 // compile takes in what changed in the cluster, and gives what that changes on the node.

@@ -221,6 +221,7 @@ func TestNodeIsClosedOnceItCanBe(t *testing.T) {
 
 // predecessor is another backend whose rules are in force.
 type predecessor struct {
+	mu       sync.Mutex
 	cleanups int
 	err      error
 }
@@ -228,28 +229,38 @@ type predecessor struct {
 func (p *predecessor) Programmed() bool { return true }
 
 func (p *predecessor) Cleanup(context.Context) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.cleanups++
 	return p.err
+}
+
+func (p *predecessor) cleanedUp() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.cleanups
 }
 
 func TestAnotherBackendIsCleanedUpOnceAProgramIsInForce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, other := newWorld(), &predecessor{err: errors.New("busy")}
 		runOn(t, w, w, true, func(e *Enforcer) { e.Predecessor = other })
-		if len(w.programs()) != 0 || other.cleanups != 0 {
-			t.Fatalf("before the first sync: wrote %v, cleaned up %d times; want what is in force left alone", w.programs(), other.cleanups)
+		if len(w.programs()) != 0 || other.cleanedUp() != 0 {
+			t.Fatalf("before the first sync: wrote %v, cleaned up %d times; want what is in force left alone", w.programs(), other.cleanedUp())
 		}
 		close(w.synced)
 		time.Sleep(10 * time.Millisecond)
 		synctest.Wait()
-		if len(w.programs()) != 1 || other.cleanups != 1 {
-			t.Fatalf("in sync: %d programs, cleaned up %d times; want one of each", len(w.programs()), other.cleanups)
+		if len(w.programs()) != 1 || other.cleanedUp() != 1 {
+			t.Fatalf("in sync: %d programs, cleaned up %d times; want one of each", len(w.programs()), other.cleanedUp())
 		}
+		other.mu.Lock()
 		other.err = nil
+		other.mu.Unlock()
 		time.Sleep(3 * repairEvery)
 		synctest.Wait()
-		if other.cleanups != 2 {
-			t.Errorf("cleaned up %d times, want once more after the failure and then no more", other.cleanups)
+		if n := other.cleanedUp(); n != 2 {
+			t.Errorf("cleaned up %d times, want once more after the failure and then no more", n)
 		}
 	})
 }

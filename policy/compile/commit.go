@@ -40,7 +40,8 @@ type move struct {
 // Commit takes in the objects that changed, and gives what that changes in the program. The first
 // commit's is the change from the program without anything.
 func (e *Engine) Commit(u *Update) *policy.Change {
-	c := &commit{Engine: e, change: &policy.Change{}, profiles: map[*profile]bool{}, seatsOf: map[*profile][]seat{}}
+	c := &commit{Engine: e, change: &policy.Change{}, moves: make([]move, 0, len(u.Pods)),
+		profiles: map[*profile]bool{}, seatsOf: map[*profile][]seat{}}
 	c.setNodes(u.Nodes)
 	c.setNamespaces(u.Namespaces, e.roles.update(u.TierRoles))
 	c.setNetworkPolicies(u.NetworkPolicies)
