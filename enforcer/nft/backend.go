@@ -16,6 +16,8 @@ import (
 
 // Options say how a Backend works. The zero value is good.
 type Options struct {
+	// DenyLog says whether and how denied packets are logged.
+	DenyLog DenyLog
 	// Log gets what an operator should know; the default logger if nil.
 	Log *slog.Logger
 }
@@ -23,6 +25,7 @@ type Options struct {
 // Backend keeps our table in the kernel equal to a program. Its methods can be
 // called from any goroutine; they take turns.
 type Backend struct {
+	denyLog    DenyLog
 	log        *slog.Logger
 	kernel     kernel
 	programmed bool
@@ -41,7 +44,7 @@ type Backend struct {
 
 // New reads what is in force. It changes nothing. Where nftables cannot be used the error says why.
 func New(ctx context.Context, o Options) (*Backend, error) {
-	tool, err := openTool(ctx)
+	tool, err := openTool(ctx, o.DenyLog)
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +52,7 @@ func New(ctx context.Context, o Options) (*Backend, error) {
 }
 
 func newBackend(ctx context.Context, o Options, k kernel) (*Backend, error) {
-	b := &Backend{log: o.Log, kernel: k}
+	b := &Backend{denyLog: o.DenyLog, log: o.Log, kernel: k}
 	if b.log == nil {
 		b.log = slog.Default()
 	}

@@ -12,7 +12,7 @@ func (b *classBuilder) build(c *policy.Class) error {
 	b.rules = strayRules()
 	for i, tier := range c.Tiers {
 		last := i+1 == len(c.Tiers)
-		pass, opens := "drop", false
+		pass, opens := b.log.verdict(), false
 		if !last && passes(tier) {
 			pass, opens = "goto "+b.chainName(b.parts+1), true
 		}
@@ -21,7 +21,7 @@ func (b *classBuilder) build(c *policy.Class) error {
 		}
 		falls := tier.Else == policy.Pass && !opens && !last
 		if !falls {
-			b.rule("", verdict(tier.Else, pass), otherwise(tier))
+			b.rule("", b.verdict(tier.Else, pass), otherwise(tier))
 		}
 		if !opens && !falls {
 			break
@@ -57,14 +57,14 @@ func passes(t policy.Tier) bool {
 	return false
 }
 
-func verdict(v policy.Verdict, pass string) string {
+func (r *renderer) verdict(v policy.Verdict, pass string) string {
 	switch v {
 	case policy.Allow:
 		return "return"
 	case policy.Pass:
 		return pass
 	default:
-		return "drop"
+		return r.log.verdict()
 	}
 }
 
@@ -108,12 +108,12 @@ func (b *classBuilder) done() {
 func (b *classBuilder) tier(t policy.Tier, pass string) error {
 	for _, u := range runsOf(t.Rules) {
 		if !u.merges() {
-			if err := b.walk(u.terms(), verdict(u.verdict, pass)); err != nil {
+			if err := b.walk(u.terms(), b.verdict(u.verdict, pass)); err != nil {
 				return err
 			}
 			continue
 		}
-		if err := b.merged(t, u, verdict(u.verdict, pass)); err != nil {
+		if err := b.merged(t, u, b.verdict(u.verdict, pass)); err != nil {
 			return err
 		}
 	}

@@ -21,7 +21,7 @@ func (b *Backend) converge(ctx context.Context) (amiss bool, err error) {
 	if !known {
 		earlier = state{}
 	}
-	r := newRenderer(b.program, names{}, earlier.slots)
+	r := newRenderer(b.program, names{}, earlier.slots, b.denyLog)
 	if err := r.all(); err != nil {
 		return false, err
 	}
@@ -30,7 +30,7 @@ func (b *Backend) converge(ctx context.Context) (amiss bool, err error) {
 	}
 	n := namesFor(r.out, l)
 	if len(n) > 0 {
-		r = newRenderer(b.program, n, earlier.slots)
+		r = newRenderer(b.program, n, earlier.slots, b.denyLog)
 		if err := r.all(); err != nil {
 			return false, err
 		}

@@ -59,7 +59,8 @@ func TestRenderedRulesDecideAsTheProgram(t *testing.T) {
 		node := s.Nodes[seed%uint64(len(s.Nodes))].Name
 		p, _ := compile.Compile(s, node)
 		host := p.Hosts[slices.IndexFunc(p.Hosts, func(h policy.Host) bool { return h.Name == node })]
-		rules, decide := render(t, p), eval.New(p)
+		log := DenyLog{Group: 7, Prefix: "test", PerSecond: int(seed % 2)}
+		rules, decide := renderLogging(t, p, log), eval.New(p)
 		for _, f := range generate.Flows(generate.NewRand(seed), s, 150) {
 			if outOfPlace(p, host, f) {
 				continue
@@ -68,6 +69,9 @@ func TestRenderedRulesDecideAsTheProgram(t *testing.T) {
 			seen[want.Verdict]++
 			if got.Accepted != (want.Verdict == policy.Allow) {
 				t.Fatalf("seed %d node %s: %+v\nthe program says %+v\nthe rules accept: %v, %v\n%s", seed, node, f, want, got.Accepted, got.Trace, p)
+			}
+			if logged := log.PerSecond > 0 && !got.Accepted; len(got.Logged) > 0 != logged || logged && got.Logged[0] != 7 {
+				t.Fatalf("seed %d node %s: %+v: accepted: %v, logged: %v, by %v", seed, node, f, got.Accepted, got.Logged, got.Trace)
 			}
 		}
 	}

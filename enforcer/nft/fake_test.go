@@ -108,7 +108,12 @@ func script(r Ruleset) string {
 // render is a program's ruleset, read back from its text.
 func render(t testing.TB, p *policy.Program) *interpret.Table {
 	t.Helper()
-	r, err := Render(p)
+	return renderLogging(t, p, DenyLog{})
+}
+
+func renderLogging(t testing.TB, p *policy.Program, log DenyLog) *interpret.Table {
+	t.Helper()
+	r, err := Render(p, log)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,9 +9,9 @@ import (
 )
 
 // Render is the ruleset that enforces a program. It is pure, and a function of the
-// program alone. A program whose rules refer to sets that it does not have is an error.
-func Render(p *policy.Program) (Ruleset, error) {
-	r := newRenderer(p, names{}, slots{})
+// program and of what to log alone. A program whose rules refer to sets that it does not have is an error.
+func Render(p *policy.Program, log DenyLog) (Ruleset, error) {
+	r := newRenderer(p, names{}, slots{}, log)
 	err := r.all()
 	return r.out, err
 }
@@ -22,6 +22,7 @@ type renderer struct {
 	families []family
 	names    names
 	slots    slots
+	log      DenyLog
 	out      Ruleset
 	// refs are the policy's sets that chains refer to, by base name, with the classes
 	// whose chains they are.
@@ -41,8 +42,8 @@ type classKey struct {
 	id        policy.ClassID
 }
 
-func newRenderer(p *policy.Program, n names, s slots) *renderer {
-	return &renderer{program: p, families: familiesOf(p), names: n, slots: s, out: newRuleset(), refs: map[string]*reference{}}
+func newRenderer(p *policy.Program, n names, s slots, log DenyLog) *renderer {
+	return &renderer{program: p, families: familiesOf(p), names: n, slots: s, log: log, out: newRuleset(), refs: map[string]*reference{}}
 }
 
 func (r *renderer) all() error {
@@ -147,6 +148,7 @@ func (r *renderer) frame() {
 	r.chain("forward", "forward", forward...)
 	r.chain("input", "input", input...)
 	r.strays()
+	r.denied()
 	for _, f := range r.families {
 		for _, d := range policy.Directions {
 			r.chain(dispatchChain(f, d), "", r.lookup(f, d)...)
@@ -172,7 +174,7 @@ func (r *renderer) lookup(f family, d policy.Direction) []Rule {
 		}
 	}
 	for _, b := range union(local) {
-		rules = append(rules, Rule{fmt.Sprintf("%s %s drop", f.own(d), b.text()), "no pod known at this address"})
+		rules = append(rules, Rule{fmt.Sprintf("%s %s %s", f.own(d), b.text(), r.log.verdict()), "no pod known at this address"})
 	}
 	return rules
 }

@@ -78,13 +78,17 @@ func TestNeighbourDiscoveryAlwaysPasses(t *testing.T) {
 
 // goldens are the programs of the golden files.
 func goldens() map[string]*policy.Program {
-	return map[string]*policy.Program{"shop": shop(), "edges": edges(), "empty": {}, "many": many(12, 3)}
+	return map[string]*policy.Program{"shop": shop(), "edges": edges(), "empty": {}, "many": many(12, 3), "logged": shop()}
 }
 
 // TestGolden shows what a person sees. TIERWALL_UPDATE=1 writes the files anew.
 func TestGolden(t *testing.T) {
 	for name, p := range goldens() {
-		r, err := Render(p)
+		var log DenyLog
+		if name == "logged" {
+			log = DenyLog{Group: 4741, Prefix: "tierwall", PerSecond: 100}
+		}
+		r, err := Render(p, log)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -111,7 +115,7 @@ func golden(t *testing.T, name, got string) {
 
 func TestNoNameGetsOutOfItsQuotes(t *testing.T) {
 	p := edges()
-	r, err := Render(p)
+	r, err := Render(p, DenyLog{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -228,7 +232,7 @@ func TestTheStepsOfAPacketDoNotGrow(t *testing.T) {
 func TestAProgramThatRefersToNothingIsRefused(t *testing.T) {
 	p := shop()
 	delete(p.Sets, "web")
-	if _, err := Render(p); err == nil || !strings.Contains(err.Error(), `no set "web"`) {
+	if _, err := Render(p, DenyLog{}); err == nil || !strings.Contains(err.Error(), `no set "web"`) {
 		t.Errorf("want an error about the set, got %v", err)
 	}
 }
@@ -244,13 +248,13 @@ func TestAnEndpointWithoutAClassIsDenied(t *testing.T) {
 
 func TestRenderingDoesNotDependOnTheOrderOfEndpoints(t *testing.T) {
 	p := crowd(100)
-	want, err := Render(p)
+	want, err := Render(p, DenyLog{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	slices.Reverse(p.Endpoints)
 	slices.Reverse(p.Local)
-	got, err := Render(p)
+	got, err := Render(p, DenyLog{})
 	if err != nil || script(got) != script(want) {
 		t.Errorf("the order shows (%v)", err)
 	}

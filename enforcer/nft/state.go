@@ -11,6 +11,7 @@ import (
 type state struct {
 	names names
 	slots slots
+	log   DenyLog
 	refs  references
 	// uses are the classes that merge a set's members.
 	uses map[policy.SetID]map[classKey]bool
@@ -22,7 +23,7 @@ type state struct {
 
 // newState is that of a program which was rendered as a whole.
 func newState(p *policy.Program, r *renderer) state {
-	return state{names: r.names, slots: r.slots, refs: r.refs, uses: indexUses(p), chains: r.out.Chains, prints: map[string][]string{}}
+	return state{names: r.names, slots: r.slots, log: r.log, refs: r.refs, uses: indexUses(p), chains: r.out.Chains, prints: map[string][]string{}}
 }
 
 // indexUses are the classes of a program that merge members of sets, by set.

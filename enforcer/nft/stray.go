@@ -29,7 +29,7 @@ func strayRules() []Rule {
 func (r *renderer) strays() {
 	r.chain(strayChain, "", Rule{Text: "meta l4proto tcp ct state new reject with tcp reset"}, Rule{Text: "drop"})
 	r.chain(allowChain, "", append(strayRules(), Rule{Text: "return"})...)
-	r.chain(denyChain, "", append(strayRules(), Rule{Text: "drop"})...)
+	r.chain(denyChain, "", append(strayRules(), Rule{Text: r.log.verdict()})...)
 	r.chain("output", "output", Rule{Text: established}, Rule{Text: strayTCP + "goto output-stray"}, Rule{Text: straySCTP + "goto output-stray"})
 	var rules []Rule
 	for _, f := range r.families {

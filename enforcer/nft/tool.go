@@ -20,7 +20,7 @@ const toolTime = 30 * time.Second
 type tool struct{ knftables.Interface }
 
 // openTool finds nft and sees that it works and that the kernel has what rules need.
-func openTool(ctx context.Context) (tool, error) {
+func openTool(ctx context.Context, log DenyLog) (tool, error) {
 	k, err := knftables.New(knftables.InetFamily, tableName)
 	if err != nil {
 		return tool{}, fmt.Errorf("nftables cannot be used: %w", err)
@@ -28,22 +28,22 @@ func openTool(ctx context.Context) (tool, error) {
 	t := tool{k}
 	ctx, cancel := limit(ctx)
 	defer cancel()
-	if err := k.Check(ctx, probe(k.NewTransaction())); err != nil {
+	if err := k.Check(ctx, probe(k.NewTransaction(), log)); err != nil {
 		return tool{}, fmt.Errorf("this nft or this kernel has not what the rules need: %w", err)
 	}
 	return t, nil
 }
 
-// Available says whether nftables can be used here, and if not, why.
+// Available says whether nftables can be used here, and if not, why. It changes nothing.
 func Available(ctx context.Context) error {
-	_, err := openTool(ctx)
+	_, err := openTool(ctx, DenyLog{})
 	return err
 }
 
 // probe has one of everything that a ruleset may have.
-func probe(tx *knftables.Transaction) *knftables.Transaction {
+func probe(tx *knftables.Transaction, log DenyLog) *knftables.Transaction {
 	p := &policy.Program{Classes: [2]map[policy.ClassID]*policy.Class{{}, {}}}
-	r := newRenderer(p, names{}, slots{})
+	r := newRenderer(p, names{}, slots{}, log)
 	r.families = []family{ipv4, ipv6}
 	r.frame()
 	for _, f := range r.families {

@@ -29,6 +29,8 @@ type Packet struct {
 // Verdict is what became of a packet, and by which rules.
 type Verdict struct {
 	Accepted bool
+	// Logged are the groups that got a copy of it.
+	Logged []int
 	// Trace are the rules that matched, as "chain: rule".
 	Trace []string
 	// Rules is how many rules were looked at, Lookups how many sets and maps.
@@ -114,6 +116,10 @@ func (w *walker) walk(name string, depth int) (end, error) {
 	for _, r := range c.rules {
 		w.verdict.Rules++
 		v := w.says(r)
+		if v != nil && v.action == "log" {
+			w.verdict.Logged = append(w.verdict.Logged, r.group)
+			continue
+		}
 		if v == nil {
 			continue
 		}

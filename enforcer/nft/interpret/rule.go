@@ -15,6 +15,8 @@ type rule struct {
 	vmap    []string
 	verdict *verdict
 	sets    []string
+	// group is that of a rule that logs, at a limited rate, and goes on.
+	group int
 }
 
 // match says whether a rule goes on for a packet.
@@ -134,6 +136,8 @@ func (p *ruleParser) statement() (bool, error) {
 	case p.take("meta nfproto ipv6"):
 		p.match(func(_ *lookups, k Packet) bool { return k.Source.Is6() })
 		return false, nil
+	case p.take("limit rate"):
+		return true, p.logged()
 	case p.take("icmpv6 type"):
 		return false, p.icmp(p.next())
 	}
@@ -146,6 +150,18 @@ func (p *ruleParser) statement() (bool, error) {
 }
 
 func (p *ruleParser) match(m match) { p.rule.matches = append(p.rule.matches, m) }
+
+// logged reads the rest of a rule that logs.
+func (p *ruleParser) logged() error {
+	var rate, burst int
+	var prefix string
+	n, err := fmt.Sscanf(strings.Join(p.words, " "), "%d/second burst %d packets log prefix %q group %d", &rate, &burst, &prefix, &p.rule.group)
+	if n != 4 {
+		return fmt.Errorf("not a limited log: %w", err)
+	}
+	p.rule.verdict, p.words = &verdict{action: "log"}, nil
+	return nil
+}
 
 func (p *ruleParser) icmp(text string) error {
 	var first, last uint8
