@@ -94,11 +94,10 @@ func policyCommits(e *compile.Engine, s *compile.Snapshot, here []*compile.Pod) 
 	for _, p := range here {
 		at[p.Namespace] = true
 	}
+	candidates := slices.DeleteFunc(slices.Clone(s.NetworkPolicies), func(np *networkingv1.NetworkPolicy) bool { return !at[np.Namespace] })
 	var updates []*compile.Update
-	for _, np := range s.NetworkPolicies {
-		if !at[np.Namespace] || len(updates) >= 2*changes {
-			continue
-		}
+	for i := 0; i < changes && len(candidates) > 0; i++ {
+		np := candidates[i%len(candidates)]
 		key := types.NamespacedName{Namespace: np.Namespace, Name: np.Name}
 		other := np.DeepCopy()
 		other.Spec.Ingress = other.Spec.Ingress[:1]
