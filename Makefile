@@ -7,6 +7,7 @@ LAB           := $(GO) run ./test/cluster/lab
 CONTROLLER_GEN := sigs.k8s.io/controller-tools/cmd/controller-gen@v0.20.1
 GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.12.2
 TEST          := $(GO) test -count=1
+SCTP          := test/cluster/components/agnhost/sctp
 
 .DEFAULT_GOAL := help
 
@@ -31,9 +32,11 @@ test: setup lint test-unit test-netns test-admission test-cluster ## all tests (
 test-unit: ## the quick inner loop: no root, no cluster
 	$(GO) vet ./...
 	$(TEST) ./...
+	cd $(SCTP) && $(GO) vet -tags netns ./... && $(TEST) ./...
 
 test-netns: ## real packets through the real kernel, in network namespaces
-	$(TEST) -tags netns ./test/netns/... ./enforcer/...
+	$(TEST) -tags netns -p 1 -timeout 30m ./test/netns/... ./enforcer/...
+	cd $(SCTP) && $(TEST) -tags netns ./...
 
 test-admission: ## admission against the real API server
 	$(TEST) -tags admission ./test/admission/...
@@ -41,11 +44,15 @@ test-admission: ## admission against the real API server
 test-cluster: ## the chart, installed by Helm on the real cluster
 	$(TEST) -tags cluster -p 1 -timeout 40m ./test/cluster/... ./test/e2e/... ./test/chart/certmanager/...
 
-conformance: setup ## the upstream NetworkPolicy e2e tests, with kube-proxy in both modes (an hour)
+conformance: setup ## the upstream tests of both kinds of policy, with kube-proxy in both modes (over an hour)
 	@$(LAB) build conformance
 	@$(GO) run ./test/conformance
 
-bench: ## benchmarks
+build: ## the command line, bin/tierwall
+	$(GO) build -trimpath -o bin/tierwall ./cmd/tierwall
+
+bench: ## benchmarks (many minutes)
+	@$(GO) run ./test/bench
 	$(GO) test -run '^$$' -bench . -benchmem ./policy/... ./rego/... ./webhook/...
 
 lint: ## golangci-lint, with the import rules
@@ -54,4 +61,4 @@ lint: ## golangci-lint, with the import rules
 generate: ## deepcopy functions and CRDs from the API types
 	$(GO) run $(CONTROLLER_GEN) object crd:maxDescLen=300 paths=./api/... output:crd:dir=charts/tierwall/crds
 
-.PHONY: help setup demo demo-down images test test-unit test-netns test-admission test-cluster conformance bench lint generate
+.PHONY: help setup demo demo-down build images test test-unit test-netns test-admission test-cluster conformance bench lint generate
