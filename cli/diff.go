@@ -18,6 +18,7 @@ type diffFlags struct {
 	source
 	files    []string
 	from, to string
+	all      bool
 	format   string
 }
 
@@ -44,6 +45,7 @@ one folder to another, what is gone from it included.`,
 	fs.StringSliceVarP(&f.files, "filename", "f", nil, "a `PATH` of manifests to apply: a file, a folder, or - for standard input; may be repeated")
 	fs.StringVar(&f.from, "from", "", "the `PATH` of the manifests before the change")
 	fs.StringVar(&f.to, "to", "", "the `PATH` of the manifests after it")
+	fs.BoolVar(&f.all, "all", false, "show egress too that the ingress of the other side blocks")
 	fs.StringVarP(&f.format, "output", "o", "human", "human or json")
 	f.addTo(fs)
 	c.MarkFlagsRequiredTogether("from", "to")
@@ -68,7 +70,7 @@ func (f *diffFlags) run(ctx context.Context, c *cobra.Command) error {
 	if f.format == "json" {
 		err = report.WriteJSON(c.OutOrStdout(), diff.DocumentOf(e))
 	} else {
-		err = diff.Text(c.OutOrStdout(), report.StyleFor(c.OutOrStdout()), e)
+		err = diff.Text(c.OutOrStdout(), report.StyleFor(c.OutOrStdout()), e, f.all)
 	}
 	if err != nil {
 		return fmt.Errorf("write the difference: %w", err)

@@ -56,7 +56,7 @@ spec:
   egress:
     - to: [{podSelector: {matchLabels: {app: %[4]s}}}]
       ports: [{port: 8080}]
-`, ns, app, []string{"gateway", "web", "api"}[j], []string{"api", "db", "backup"}[j])
+`, ns, app, []string{"api", "web", "api"}[j], []string{"api", "db", "web"}[j])
 		}
 		if err := os.WriteFile(filepath.Join(folder, ns+".yaml"), b.Bytes(), 0o600); err != nil {
 			tb.Fatal(err)

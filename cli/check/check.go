@@ -181,7 +181,7 @@ func (r *run) judgeStep(ctx context.Context, s step) error {
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for i, o := range s.policies {
 		group.Go(func() (err error) {
-			results[i], err = r.judge(ctx, o, s.after, parts.of(o))
+			results[i], err = r.judgePart(ctx, o, parts)
 			return err
 		})
 	}

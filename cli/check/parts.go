@@ -15,19 +15,24 @@ import (
 	"github.com/tierwall/tierwall/policy/roles"
 )
 
-// parts divides the effect of a step among its policies. Every row that is added is
-// some policy's: that of the rules that allow it, or, where none of the step's
-// does, as when one no longer denies it, that of all.
+// parts divides the effect of a step among its policies. Every row is some policy's: that
+// of the rules that allow it, or of those that select who no longer is. Where there is
+// none in the step, as when a policy no longer denies, the row is everybody's.
 type parts struct {
 	step
-	ids   map[string]bool
-	roles *roles.Roles
+	ids      map[string]bool
+	roles    *roles.Roles
+	subjects map[*manifest.Object]subject
+	lost     []bool // which of the removed rows are everybody's
 }
 
 func newParts(s step) parts {
-	p := parts{step: s, ids: map[string]bool{}, roles: roles.New(s.after.TierRoles)}
+	p := parts{step: s, ids: map[string]bool{}, roles: roles.New(s.after.TierRoles), subjects: map[*manifest.Object]subject{}}
 	for _, o := range s.policies {
-		p.ids[o.ID()] = true
+		p.ids[o.ID()], p.subjects[o] = true, subjectOf(o)
+	}
+	for _, r := range s.effect.Removed {
+		p.lost = append(p.lost, !slices.ContainsFunc(s.policies, func(o *manifest.Object) bool { return p.closes(o, r) }))
 	}
 	return p
 }
@@ -38,9 +43,13 @@ func (p parts) of(o *manifest.Object) effect.Effect {
 	if len(p.policies) == 1 {
 		return e
 	}
-	id, subject := o.ID(), subjectOf(o)
+	id, subject := o.ID(), p.subjects[o]
 	e.Added = keep(e.Added, func(r effect.Row) bool { return p.opens(id, r) })
-	e.Removed = keep(e.Removed, func(r effect.Row) bool { return names(r.Via, id) || subject.is(side(r)) })
+	n := -1
+	e.Removed = keep(e.Removed, func(r effect.Row) bool {
+		n++
+		return p.lost[n] || p.closes(o, r)
+	})
 	e.NewlyIsolated = keep(e.NewlyIsolated, func(i effect.Isolation) bool { return subject.is(i.Subject) })
 	e.NoLongerIsolated = keep(e.NoLongerIsolated, func(i effect.Isolation) bool { return subject.namespaced(i.Subject) })
 	e.Roles = rolesOf(e.Added)
@@ -50,6 +59,10 @@ func (p parts) of(o *manifest.Object) effect.Effect {
 
 func (p parts) opens(id string, r effect.Row) bool {
 	return names(r.Via, id) || !slices.ContainsFunc(r.Via, func(v effect.Ref) bool { return p.ids[v.Policy] })
+}
+
+func (p parts) closes(o *manifest.Object, r effect.Row) bool {
+	return names(r.Via, o.ID()) || p.subjects[o].is(side(r))
 }
 
 func names(refs []effect.Ref, id string) bool {

@@ -17,6 +17,7 @@ import (
 // step is policies that are applied at once, and what they open together.
 type step struct {
 	policies []*manifest.Object
+	before   state.State
 	after    *compile.Snapshot
 	effect   effect.Effect
 }
@@ -45,7 +46,7 @@ func split(ctx context.Context, before state.State, was *compile.Snapshot, polic
 		return nil, nil, err
 	}
 	if len(policies) == 1 || e.Complete && !e.Truncated {
-		return []step{{policies, is, e}}, is, nil
+		return []step{{policies, before, is, e}}, is, nil
 	}
 	var steps []step
 	for part := range slices.Chunk(policies, (len(policies)+maxParts-1)/maxParts) {

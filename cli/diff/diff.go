@@ -33,12 +33,19 @@ type table struct {
 	rows  [][]string
 }
 
-// Text writes an effect for people.
-func Text(out io.Writer, style report.Style, e effect.Effect) error {
+// Text writes an effect for people. What the other side blocks on egress opens and
+// closes nothing, and is counted unless all is wanted.
+func Text(out io.Writer, style report.Style, e effect.Effect, all bool) error {
 	w := bufio.NewWriter(out)
+	opened, blocked := e.Added, 0
+	closed := e.Removed
+	if !all {
+		opened, closed = passing(e.Added), passing(e.Removed)
+		blocked = len(e.Added) + len(e.Removed) - len(opened) - len(closed)
+	}
 	tables := []table{
-		{"opened", "+", style.Bad, rows(e.Added)},
-		{"closed", "-", style.Good, rows(e.Removed)},
+		{"opened", "+", style.Bad, rows(opened)},
+		{"closed", "-", style.Good, rows(closed)},
 		{"newly isolated", "-", style.Good, isolations(e.NewlyIsolated)},
 		{"no longer isolated", "+", style.Bad, isolations(e.NoLongerIsolated)},
 	}
@@ -58,14 +65,29 @@ func Text(out io.Writer, style report.Style, e effect.Effect) error {
 	if e.Truncated {
 		fmt.Fprintln(w, style.Notice(fmt.Sprintf("only %d rows are shown of each", effect.MaxRows)))
 	}
-	if empty && e.Complete {
+	if blocked > 0 {
+		fmt.Fprintln(w, style.Faint(fmt.Sprintf("not shown: %d rows of egress that the ingress of the other side blocks; --all shows them", blocked)))
+	}
+	if empty && e.Complete && blocked == 0 {
 		fmt.Fprintln(w, "nothing is opened or closed")
 	}
 	return w.Flush()
 }
 
+// passing are the rows but for egress that the other side blocks.
+func passing(all []effect.Row) []effect.Row {
+	var out []effect.Row
+	for _, r := range all {
+		if r.Direction != effect.Egress || !r.Blocked {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
 // rows are the cells of what is opened or closed: from, to, ports, by.
 func rows(all []effect.Row) [][]string {
+	all = slices.SortedStableFunc(slices.Values(all), func(a, b effect.Row) int { return imagined(a) - imagined(b) })
 	var out [][]string
 	for _, r := range all {
 		note := ""
@@ -78,6 +100,17 @@ func rows(all []effect.Row) [][]string {
 		out = append(out, []string{string(r.Direction), Peer(r.From), "→", Peer(r.To), strings.Join(r.Ports, ", "), via(r.Via), note})
 	}
 	return out
+}
+
+// imagined is how many sides of a row do not exist yet.
+func imagined(r effect.Row) int {
+	n := 0
+	for _, p := range []effect.Peer{r.From, r.To} {
+		if p.Kind == effect.Class {
+			n++
+		}
+	}
+	return n
 }
 
 func isolations(all []effect.Isolation) [][]string {
@@ -104,11 +137,12 @@ func Peer(p effect.Peer) string {
 		}
 		return name + role(p.Role)
 	}
-	where := "any namespace"
-	if p.Namespace != "" {
-		where = p.Namespace
-	} else if len(p.NamespaceLabels) > 0 {
+	where := p.Namespace
+	switch {
+	case where == "" && len(p.NamespaceLabels) > 0:
 		where = "any namespace {" + labels(p.NamespaceLabels) + "}"
+	case where == "":
+		where = "any namespace"
 	}
 	what := "any pod"
 	if own := labels(p.Labels); own != "" {

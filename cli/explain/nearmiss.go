@@ -49,6 +49,9 @@ func (w *whatIf) nearMisses(p *policy.Program, e *eval.Evaluator, d policy.Direc
 		}
 		m := NearMiss{Policy: s.Rule.ID.Object(), Field: s.Rule.ID.Field}
 		if s.Peer {
+			if !w.opens(e, s.Rule, d, endpoint, peer) {
+				continue
+			}
 			m.But, m.Says = "port", "allows it on "+ports(p, s.Rule)
 		} else {
 			m.But, m.Says = "peer", fmt.Sprintf("allows this port for %s", peers(p, s.Rule))
@@ -60,6 +63,16 @@ func (w *whatIf) nearMisses(p *policy.Program, e *eval.Evaluator, d policy.Direc
 }
 
 var rank = map[string]int{"label": 0, "port": 1, "peer": 2}
+
+// opens says whether some port of the rule is allowed: not where a rule goes before it.
+func (w *whatIf) opens(e *eval.Evaluator, r policy.Rule, d policy.Direction, endpoint string, peer netip.Addr) bool {
+	return slices.ContainsFunc(r.Ports, func(p policy.Port) bool {
+		if p.Named != "" {
+			return true // another port of the peer's, whose number is its own
+		}
+		return e.Direction(endpoint, d, peer, p.Protocol, max(p.First, 1)).Verdict == policy.Allow
+	})
+}
 
 // verdict is the direction's, on a snapshot.
 func (w *whatIf) verdict(s *compile.Snapshot, d policy.Direction) policy.Why {

@@ -77,6 +77,9 @@ func (d *decoder) yamlError(doc *document, err error) {
 		message = message[:at[0]] + message[at[1]:]
 	}
 	e.Message = "is not YAML: " + message
+	if bytes.Contains(doc.text, []byte("{{")) {
+		e.Message += "; is it a template? Render it first"
+	}
 	d.errs = append(d.errs, e)
 }
 
@@ -97,7 +100,7 @@ type head struct {
 func (d *decoder) value(doc *document, within string, text []byte, apiVersion, kindName string) {
 	var h head
 	if err := kjson.UnmarshalCaseSensitivePreserveInts(text, &h); err != nil {
-		d.fail(doc, within, "", "is no Kubernetes object: %s", typeError(err))
+		d.fail(doc, within, typeField(err), "is no Kubernetes object: %s", strings.TrimSpace(typeField(err)+" "+typeError(err)))
 		return
 	}
 	if h.APIVersion == "" {

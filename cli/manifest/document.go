@@ -23,8 +23,8 @@ type document struct {
 	root func() *yamlnode.Node
 }
 
-func newDocument(text []byte, line int, isJSON bool) *document {
-	d := &document{text: text, line: line, json: isJSON}
+func newDocument(text []byte, line int, ofJSON bool) *document {
+	d := &document{text: text, line: line, json: ofJSON}
 	d.root = sync.OnceValue(func() *yamlnode.Node {
 		var n yamlnode.Node
 		if err := yamlnode.Unmarshal(d.text, &n); err != nil || len(n.Content) == 0 {
@@ -39,17 +39,22 @@ func newDocument(text []byte, line int, isJSON bool) *document {
 // the dashes on the line belongs to the next document.
 var separator = regexp.MustCompile(`(?m)^(---|\.\.\.)([ \t].*)?\r?$`)
 
+// isJSON is how a file of JSON begins; YAML can begin with a brace too.
+var isJSON = regexp.MustCompile(`^\s*\{\s*["}]`)
+
 // documents are the parts of a file that hold something. The error is that of
 // JSON, at the line.
 func documents(text []byte) (docs []*document, line int, err error) {
 	text = bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))
-	if bytes.HasPrefix(bytes.TrimSpace(text), []byte("{")) {
+	if isJSON.Match(text) {
 		return jsonDocuments(text)
 	}
 	line, begin := 1, 0
 	add := func(end int) {
 		if part := text[begin:end]; holdsSomething(part) {
-			docs = append(docs, newDocument(part, line, false))
+			blank := part[:len(part)-len(bytes.TrimLeft(part, " \t\r\n"))]
+			blank = blank[:bytes.LastIndexByte(blank, '\n')+1]
+			docs = append(docs, newDocument(part[len(blank):], line+bytes.Count(blank, []byte("\n")), false))
 		}
 		line += bytes.Count(text[begin:end], []byte("\n"))
 		begin = end
@@ -82,9 +87,9 @@ func jsonDocuments(text []byte) (docs []*document, line int, err error) {
 			return docs, 0, nil
 		}
 		if err != nil {
-			offset := decoder.InputOffset()
+			offset := int64(len(bytes.TrimSpace(text)))
 			if syntax := (*json.SyntaxError)(nil); errors.As(err, &syntax) {
-				offset = max(syntax.Offset, offset)
+				offset = syntax.Offset
 			}
 			return docs, 1 + bytes.Count(text[:min(int(offset), len(text))], []byte("\n")), err
 		}

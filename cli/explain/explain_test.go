@@ -1,0 +1,205 @@
+package explain_test
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
+	"sigs.k8s.io/yaml"
+
+	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/cli/explain"
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/compile"
+	"github.com/tierwall/tierwall/policy/eval"
+	"github.com/tierwall/tierwall/test/generate"
+	"github.com/tierwall/tierwall/test/oracle"
+)
+
+// shop is web, api and db in namespace prod, with policies in YAML by name.
+func shop(t *testing.T, policies map[string]string) *compile.Snapshot {
+	t.Helper()
+	s := &compile.Snapshot{Namespaces: []*compile.Namespace{{Name: "prod", Labels: map[string]string{"env": "live"}}, {Name: "test", Labels: map[string]string{"env": "dev"}}}}
+	for i, p := range []struct{ namespace, app string }{{"prod", "web"}, {"prod", "api"}, {"prod", "db"}, {"test", "web"}} {
+		s.Pods = append(s.Pods, &compile.Pod{Namespace: p.namespace, Name: p.app, ServiceAccount: p.app, Labels: map[string]string{"app": p.app},
+			Addrs: []netip.Addr{netip.AddrFrom4([4]byte{10, 0, 0, byte(i + 1)})}, Ports: []compile.NamedPort{{Name: "main", Protocol: policy.TCP, Port: 8080}}})
+	}
+	s.TierRoles = []*v1alpha1.TierRole{{ObjectMeta: metav1.ObjectMeta{Name: "data"}, Spec: v1alpha1.TierRoleSpec{Role: "data", Namespaces: []string{"prod"}, ServiceAccounts: []string{"db"}}}}
+	for name, spec := range policies {
+		np := &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "prod", Name: name}}
+		if err := yaml.UnmarshalStrict([]byte(spec), &np.Spec); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		s.NetworkPolicies = append(s.NetworkPolicies, np)
+	}
+	return s
+}
+
+func ask(t *testing.T, s *compile.Snapshot, from, to, port string) []explain.Answer {
+	t.Helper()
+	f := explain.Finder{Snapshot: s, Namespace: "prod", PodsOf: func(_, _, name string) []string { return []string{name} }}
+	protocol, number, err := explain.ParsePort(port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := explain.Question{Protocol: protocol, Port: number}
+	if q.From, err = f.Find(from); err != nil {
+		t.Fatal(err)
+	}
+	if q.To, err = f.Find(to); err != nil {
+		t.Fatal(err)
+	}
+	answers, err := explain.Explain(s, q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answers
+}
+
+func TestNearMisses(t *testing.T) {
+	const allowAll = "egress: [{}]\npolicyTypes: [Egress]\npodSelector: {}"
+	for name, c := range map[string]struct{ policy, from, to, port, want string }{
+		"the port":                   {"podSelector: {matchLabels: {app: db}}\ningress: [{from: [{podSelector: {matchLabels: {app: api}}}], ports: [{port: 5432}]}]", "api", "db", "5433", "port: allows it on TCP/5432"},
+		"the protocol":               {"podSelector: {matchLabels: {app: db}}\ningress: [{from: [{podSelector: {matchLabels: {app: api}}}], ports: [{port: 5432}]}]", "api", "db", "5432/UDP", "port: allows it on TCP/5432"},
+		"the port's name":            {"podSelector: {matchLabels: {app: db}}\ningress: [{ports: [{port: main}]}]", "api", "db", "81", "port: allows it on TCP/8080"},
+		"the peer's label":           {"podSelector: {matchLabels: {app: db}}\ningress: [{from: [{podSelector: {matchLabels: {app: api}}}], ports: [{port: 5432}]}]", "web", "db", "5432", "label: would allow it if prod/web had the label app=api; it has web"},
+		"a label that is not there":  {"podSelector: {matchLabels: {app: db}}\ningress: [{from: [{podSelector: {matchLabels: {track: stable}}}]}]", "web", "db", "5432", "label: would allow it if prod/web had the label track=stable; it does not have the label"},
+		"a label too many":           {"podSelector: {matchLabels: {app: db}}\ningress: [{from: [{podSelector: {matchExpressions: [{key: app, operator: DoesNotExist}]}}]}]", "web", "db", "5432", "label: would allow it if prod/web did not have the label app; it has web"},
+		"the namespace's label":      {"podSelector: {matchLabels: {app: db}}\ningress: [{from: [{namespaceSelector: {matchLabels: {env: live}}}]}]", "test/web", "db", "5432", "label: would allow it if namespace test had the label env=live; it has dev"},
+		"the role":                   {"podSelector: {matchLabels: {app: db}}\ningress: [{from: [{podSelector: {matchLabels: {tierwall.io/tier-role: backend}}}]}]", "api", "db", "5432", "label: would allow it if prod/api had the role backend; it has no role"},
+		"the subject's label":        {"podSelector: {matchLabels: {app: postgres}}\ningress: [{from: [{podSelector: {}}]}]", "api", "db", "5432", "label: would allow it if prod/db had the label app=postgres; it has db"},
+		"the peer, by more than one": {"podSelector: {matchLabels: {app: db}}\ningress: [{from: [{podSelector: {matchLabels: {app: x, track: z}}}], ports: [{port: 5432}]}]", "web", "db", "5432", "peer: allows this port for pods app=x,track=z in namespace prod"},
+	} {
+		a := ask(t, shop(t, map[string]string{"policy": c.policy, "out": allowAll}), c.from, c.to, c.port)
+		if len(a) != 1 || a[0].Ingress.Verdict != "denied" || len(a[0].Ingress.NearMisses) != 1 {
+			t.Errorf("%s: %+v", name, a)
+			continue
+		}
+		m := a[0].Ingress.NearMisses[0]
+		if got := m.But + ": " + m.Says; got != c.want || m.Policy != "NetworkPolicy prod/policy" || m.Field != "/spec/ingress/0" {
+			t.Errorf("%s: %s %s: %s\nwant %s", name, m.Policy, m.Field, got, c.want)
+		}
+	}
+}
+
+// A rule that another one goes before is no near miss: its port would be denied too.
+func TestAPortThatIsDeniedTooIsNoNearMiss(t *testing.T) {
+	s := shop(t, map[string]string{"db": "podSelector: {matchLabels: {app: db}}\ningress: [{ports: [{port: 5432}]}]"})
+	if a := ask(t, s, "api", "db", "80")[0]; len(a.Ingress.NearMisses) != 1 {
+		t.Fatalf("%+v", a)
+	}
+	deny := &policyv1alpha2.ClusterNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "closed"}, Spec: policyv1alpha2.ClusterNetworkPolicySpec{
+		Tier: policyv1alpha2.AdminTier, Subject: policyv1alpha2.ClusterNetworkPolicySubject{Namespaces: &metav1.LabelSelector{}},
+		Ingress: []policyv1alpha2.ClusterNetworkPolicyIngressRule{{Action: policyv1alpha2.ClusterNetworkPolicyRuleActionDeny,
+			From: []policyv1alpha2.ClusterNetworkPolicyIngressPeer{{Namespaces: &metav1.LabelSelector{}}}}}}}
+	s.ClusterNetworkPolicies = append(s.ClusterNetworkPolicies, deny)
+	if a := ask(t, s, "api", "db", "80")[0]; len(a.Ingress.NearMisses) != 0 || a.Ingress.Policy != "ClusterNetworkPolicy closed" {
+		t.Errorf("%+v", a)
+	}
+}
+
+func TestTheReasonNamesTierPolicyAndField(t *testing.T) {
+	s := shop(t, map[string]string{"db": "podSelector: {matchLabels: {app: db}}\ningress: [{}, {from: [{podSelector: {matchLabels: {app: api}}}]}]"})
+	a := ask(t, s, "api", "db", "5432")[0]
+	if a.Verdict != "denied" || a.Egress.Tier != policy.DefaultTier || a.Egress.Policy != "" || a.Egress.Says != "no policy decides: default action of namespace prod" {
+		t.Errorf("egress: %+v", a.Egress)
+	}
+	if a.Ingress.Verdict != "allowed" || a.Ingress.Tier != policy.NetworkPolicyTier || a.Ingress.Policy != "NetworkPolicy prod/db" || a.Ingress.Field != "/spec/ingress/0" {
+		t.Errorf("ingress: %+v", a.Ingress)
+	}
+}
+
+func TestFamiliesThatDifferAreToldApart(t *testing.T) {
+	s := shop(t, map[string]string{"db": "podSelector: {matchLabels: {app: db}}\ningress: [{from: [{ipBlock: {cidr: 10.0.0.0/8}}]}]", "out": "podSelector: {}\npolicyTypes: [Egress]\negress: [{}]"})
+	for i, p := range s.Pods {
+		p.Addrs = append(p.Addrs, netip.MustParseAddr(fmt.Sprintf("fd00::%d", i+1)))
+	}
+	a := ask(t, s, "api", "db", "5432")
+	if len(a) != 2 || a[0].Family != "IPv4" || !a[0].Allowed() || a[1].Family != "IPv6" || a[1].Allowed() {
+		t.Errorf("%+v", a)
+	}
+}
+
+func TestQuestionsThatMakeNoSense(t *testing.T) {
+	s := shop(t, nil)
+	f := explain.Finder{Snapshot: s, Namespace: "prod", PodsOf: func(_, _, _ string) []string { return nil }}
+	for text, want := range map[string]string{
+		"prod/wbe": "there is no prod/wbe; there are prod/api, prod/db, prod/web", "deploy/web": "there is no deploy/web",
+		"empty/web": "there are no pods in namespace empty", "a/b/c": "want namespace/pod", "": "there is no ",
+	} {
+		if _, err := f.Find(text); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+	}
+	for _, text := range []string{"", "0", "65536", "80/XYZ", "http", "TCP", "80/TCP/1", "-1", "+80", "80/ICMP", "0x50"} {
+		if protocol, port, err := explain.ParsePort(text); err == nil {
+			t.Errorf("port %q is %s %d", text, protocol, port)
+		}
+	}
+	for text, want := range map[string]policy.Port{
+		"80": {Protocol: policy.TCP, First: 80}, "53/udp": {Protocol: policy.UDP, First: 53}, "TCP/5432": {Protocol: policy.TCP, First: 5432},
+		"9/SCTP": {Protocol: policy.SCTP, First: 9}, "icmp": {Protocol: policy.ICMP},
+	} {
+		if protocol, port, err := explain.ParsePort(text); err != nil || protocol != want.Protocol || port != want.First {
+			t.Errorf("port %q: %s %d, %v", text, protocol, port, err)
+		}
+	}
+}
+
+// What explain says is what the API text says, on clusters and flows at random; and
+// whoever does what a near miss about a label says is allowed by the oracle too.
+func TestTheVerdictsAreTheOracles(t *testing.T) {
+	asked, missed := map[string]int{}, 0
+	for seed := uint64(1); seed <= 300; seed++ {
+		r := generate.NewRand(seed)
+		s := generate.Cluster(r, generate.Small)
+		c := generate.Objects(r, s)
+		program, _ := compile.Compile(s, "")
+		f := explain.Finder{Snapshot: s}
+		for _, flow := range generate.Flows(r, s, 8) {
+			if !flow.Source.IsValid() || !flow.Destination.IsValid() || flow.ICMPType != 0 || flow.Source.Unmap() == flow.Destination.Unmap() {
+				continue
+			}
+			q := explain.Question{Protocol: flow.Protocol, Port: flow.DestinationPort}
+			q.From, _ = f.Find(flow.Source.String())
+			q.To, _ = f.Find(flow.Destination.String())
+			answers, err := explain.Explain(s, q)
+			if err != nil {
+				if eval.Decide(program, flow).Verdict == policy.Allow {
+					t.Errorf("seed %d: %+v: %v", seed, flow, err)
+				}
+				continue
+			}
+			a := answers[0]
+			want := [3]string{said(oracle.Decide(c, flow)), said(oracle.Egress(c, flow)), said(oracle.Ingress(c, flow))}
+			if got := [3]string{a.Verdict, a.Egress.Verdict, a.Ingress.Verdict}; got != want {
+				t.Fatalf("seed %d: %+v: %q, want %q\n%+v", seed, flow, got, want, a)
+			}
+			asked[a.Verdict]++
+			for _, m := range slices.Concat(a.Egress.NearMisses, a.Ingress.NearMisses) {
+				missed++
+				if m.Policy == "" || m.Says == "" {
+					t.Errorf("seed %d: %+v: a near miss says nothing: %+v", seed, flow, m)
+				}
+			}
+			if a.Egress.Verdict == "allowed" && len(a.Egress.NearMisses) > 0 || a.Ingress.Verdict == "allowed" && len(a.Ingress.NearMisses) > 0 {
+				t.Errorf("seed %d: %+v: what is allowed has near misses: %+v", seed, flow, a)
+			}
+		}
+	}
+	if asked["allowed"] < 200 || asked["denied"] < 200 || missed < 200 {
+		t.Errorf("asked %v with %d near misses: too few to mean something", asked, missed)
+	}
+}
+
+func said(v policy.Verdict) string {
+	if v == policy.Allow {
+		return "allowed"
+	}
+	return "denied"
+}
