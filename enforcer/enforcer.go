@@ -45,6 +45,15 @@ type Predecessor interface {
 	Cleanup(ctx context.Context) error
 }
 
+// Revoker cuts connections that a program denies. revoke.Revoker is one.
+type Revoker interface {
+	// Commit puts a program in force by apply, and has the connections cut that it denies.
+	// The change is from the program of the Commit before; nil where that is not known.
+	Commit(p *policy.Program, c *policy.Change, apply func() error) error
+	// Recheck has every connection judged again.
+	Recheck()
+}
+
 // Updater is a Backend that can put in force what changed of a program, without
 // looking at the whole.
 type Updater interface {
@@ -79,6 +88,9 @@ type Enforcer struct {
 	// Predecessor is cleaned up once a program is in force; until then what it left
 	// stays, so that the node is open at no moment. It may be nil.
 	Predecessor Predecessor
+	// Revoker is told of every program but that which closes a node at its boot. With nil
+	// connections that are established stay, whatever changes.
+	Revoker Revoker
 	// Boot reads the state to close the node with before the first sync. It is
 	// asked only where no program is in force yet. Nil closes nothing.
 	Boot func(context.Context) (*compile.Snapshot, error)
@@ -87,8 +99,9 @@ type Enforcer struct {
 	lastTurn atomic.Int64 // of the loop, in nanoseconds since the Unix epoch; 0 before the first
 	reported map[policy.Problem]bool
 	engine   *compile.Engine
-	// current says that what is in force is the engine's program of the commit before the next.
+	// current says that what is in force is program, the engine's of the commit before the next.
 	current bool
+	program *policy.Program
 }
 
 // InForce says whether the last program that was asked for is in force.
@@ -263,12 +276,24 @@ func (e *Enforcer) succeed(ctx context.Context) {
 	e.Predecessor = nil
 }
 
-// apply hands the change to the backend, or the whole program where the change is not enough.
+// apply hands the change to the backend, or the whole program where the change is not enough,
+// and has the connections cut that it denies.
 func (e *Enforcer) apply(ctx context.Context, c *policy.Change) error {
-	if backend, ok := e.Backend.(Updater); ok && e.current {
-		return backend.Update(ctx, c)
+	if e.current {
+		e.program = e.program.With(c)
+	} else {
+		e.program, c = e.engine.Program(), nil
 	}
-	return e.Backend.Apply(ctx, e.engine.Program())
+	put := func() error {
+		if backend, ok := e.Backend.(Updater); ok && c != nil {
+			return backend.Update(ctx, c)
+		}
+		return e.Backend.Apply(ctx, e.program)
+	}
+	if e.Revoker == nil {
+		return put()
+	}
+	return e.Revoker.Commit(e.program, c, put)
 }
 
 func (e *Enforcer) repair(ctx context.Context) error {
@@ -282,6 +307,9 @@ func (e *Enforcer) repair(ctx context.Context) error {
 	}
 	if mended {
 		repairs.Inc()
+		if e.Revoker != nil {
+			e.Revoker.Recheck()
+		}
 		e.Log.Warn("somebody changed our rules in the kernel; mended")
 	}
 	return nil

@@ -265,6 +265,55 @@ func TestAnotherBackendIsCleanedUpOnceAProgramIsInForce(t *testing.T) {
 	})
 }
 
+// revoker notes what it is told.
+type revoker struct {
+	mu       sync.Mutex
+	whole    int // commits of programs of which the change is not known
+	changes  int
+	rechecks int
+}
+
+func (r *revoker) Commit(_ *policy.Program, c *policy.Change, apply func() error) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c == nil {
+		r.whole++
+	} else {
+		r.changes++
+	}
+	return apply()
+}
+
+func (r *revoker) Recheck() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.rechecks++
+}
+
+func TestRevokerIsToldOfEveryProgramButTheClosing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, r := newWorld(), &revoker{}
+		runOn(t, w, w, true, func(e *Enforcer) { e.Revoker = r })
+		if len(w.programs()) != 1 || r.whole+r.changes != 0 {
+			t.Fatalf("the closing of the node: %d programs, %d commits; want one and none", len(w.programs()), r.whole+r.changes)
+		}
+		close(w.synced)
+		time.Sleep(10 * time.Millisecond)
+		synctest.Wait()
+		if r.whole != 1 || r.changes != 0 {
+			t.Fatalf("in sync: %d whole programs, %d changes; want one and none", r.whole, r.changes)
+		}
+		w.mu.Lock()
+		w.damaged = true
+		w.mu.Unlock()
+		time.Sleep(2 * repairEvery)
+		synctest.Wait()
+		if r.rechecks != 1 {
+			t.Errorf("%d rechecks after rules were mended, want one", r.rechecks)
+		}
+	})
+}
+
 func TestNodeWithoutPodCIDRsIsNotSaidToBeClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()

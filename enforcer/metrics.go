@@ -5,6 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/compile"
 )
 
@@ -23,6 +24,10 @@ var (
 		Name: "tierwall_enforcer_repairs_total",
 		Help: "Times that rules of ours in the kernel were found changed by others, and mended.",
 	})
+	revoked = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "tierwall_enforcer_revoked_connections_total",
+		Help: "Established connections that were cut because a change denied them, by protocol.",
+	}, []string{"protocol"})
 	endpoints = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "tierwall_enforcer_endpoints",
 		Help: "Endpoints on the node that are subject to policy.",
@@ -39,7 +44,14 @@ var (
 
 // RegisterMetrics makes the package's metrics known to a registry.
 func RegisterMetrics(r prometheus.Registerer) {
-	r.MustRegister(compileSeconds, applySeconds, repairs, endpoints, sets, problems)
+	r.MustRegister(compileSeconds, applySeconds, repairs, revoked, endpoints, sets, problems)
+}
+
+// ObserveRevoked counts connections that were cut.
+func ObserveRevoked(cut map[policy.Protocol]int) {
+	for protocol, n := range cut {
+		revoked.WithLabelValues(protocol.String()).Add(float64(n))
+	}
 }
 
 func observe(e *compile.Engine, apply time.Duration, err error) {

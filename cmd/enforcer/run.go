@@ -21,6 +21,7 @@ import (
 	"github.com/tierwall/tierwall/cluster"
 	"github.com/tierwall/tierwall/enforcer"
 	"github.com/tierwall/tierwall/enforcer/backend"
+	"github.com/tierwall/tierwall/enforcer/revoke"
 	"github.com/tierwall/tierwall/internal/flags"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/compile"
@@ -90,6 +91,9 @@ func (o *options) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := addRevoker(mgr, agent, log); err != nil {
+		return err
+	}
 	if err := errors.Join(mgr.Add(agent.Source.(*cluster.Watcher)), mgr.Add(agent), addChecks(mgr, agent)); err != nil {
 		return fmt.Errorf("set up the manager: %w", err)
 	}
@@ -127,6 +131,21 @@ func newAgent(config *rest.Config, node string, defaults policy.Defaults, chosen
 		agent.Boot = func(ctx context.Context) (*compile.Snapshot, error) { return bootState(ctx, client, node, defaults) }
 	}
 	return agent, nil
+}
+
+// addRevoker has connections cut that a program denies, where the kernel lets it.
+func addRevoker(mgr manager.Manager, agent *enforcer.Enforcer, log *slog.Logger) error {
+	table, err := revoke.Open()
+	if err != nil {
+		log.Warn("connections that are established stay when a change denies them", "err", err)
+		return nil
+	}
+	r := revoke.New(table, revoke.Options{Log: log, Report: func(report revoke.Report) { enforcer.ObserveRevoked(report.Cut) }})
+	agent.Revoker = r
+	return mgr.Add(manager.RunnableFunc(func(ctx context.Context) error {
+		defer table.Close()
+		return r.Start(ctx)
+	}))
 }
 
 // bootState is the node alone, without a pod or a policy: everything at its pod

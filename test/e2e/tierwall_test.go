@@ -31,6 +31,7 @@ func TestTierwall(t *testing.T) {
 		{"metrics are not open to every pod", metricsAreGuarded},
 		{"helm test passes", helmTest},
 		{"a change is in force within a blink", latency},
+		{"a connection that a change denies is cut", revocation},
 		{"a killed enforcer leaks nothing and breaks nothing", killEnforcer},
 		{"without the webhook pods start, and policies are refused", withoutWebhook},
 		{"uninstall leaves nothing", uninstall},
