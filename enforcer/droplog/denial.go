@@ -1,0 +1,74 @@
+package droplog
+
+import (
+	"log/slog"
+	"net/netip"
+
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/eval"
+)
+
+// denial is a packet with the reason why it was denied.
+type denial struct {
+	packet
+	direction policy.Direction
+	// peer is the endpoint on the other side, as "namespace/name", if it is known.
+	peer string
+	why  policy.Why
+}
+
+// explain says why the program denies a packet. One that it allows was denied by
+// a program that was in force before.
+func explain(e *eval.Evaluator, p packet) denial {
+	d := e.Decide(p.flow)
+	if own := d.Egress.Endpoint; p.flow.Source == p.flow.Destination && own != "" { // by way of a Service
+		d.Egress = e.Direction(own, policy.Egress, p.flow.Source, p.flow.Protocol, p.flow.DestinationPort)
+		d.Ingress = e.Direction(own, policy.Ingress, p.flow.Source, p.flow.Protocol, p.flow.DestinationPort)
+	}
+	switch {
+	case d.Egress.Verdict != policy.Allow:
+		return denial{p, policy.Egress, d.Ingress.Endpoint, d.Egress}
+	case d.Ingress.Verdict != policy.Allow:
+		return denial{p, policy.Ingress, d.Egress.Endpoint, d.Ingress}
+	default:
+		return denial{packet: p, why: policy.Why{Verdict: policy.Allow, Note: "the program that is in force now allows it"}}
+	}
+}
+
+// explained says whether the reason is known.
+func (d denial) explained() bool { return d.why.Verdict != policy.Allow }
+
+// peerAddr is the address on the other side.
+func (d denial) peerAddr() netip.Addr {
+	if d.direction == policy.Egress {
+		return d.flow.Destination
+	}
+	return d.flow.Source
+}
+
+// attrs is the denial as a line of the log. What is empty is left out.
+func (d denial) attrs() []slog.Attr {
+	out := []slog.Attr{
+		slog.String("source", d.flow.Source.String()), slog.String("destination", d.flow.Destination.String()),
+		slog.String("protocol", d.flow.Protocol.String()),
+	}
+	if d.flow.Protocol.HasPorts() {
+		out = append(out, slog.Int("sourcePort", int(d.sourcePort)), slog.Int("port", int(d.flow.DestinationPort)))
+	}
+	if d.explained() {
+		out = append(out, slog.String("direction", d.direction.String()))
+	}
+	var policyName string
+	if d.why.Rule.Name != "" {
+		policyName = d.why.Rule.Object()
+	}
+	for _, a := range []struct{ key, value string }{
+		{"endpoint", d.why.Endpoint}, {"peer", d.peer}, {"tier", string(d.why.Tier)},
+		{"policy", policyName}, {"field", d.why.Rule.Field}, {"note", d.why.Note},
+	} {
+		if a.value != "" {
+			out = append(out, slog.String(a.key, a.value))
+		}
+	}
+	return out
+}

@@ -1,0 +1,53 @@
+package droplog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/florianl/go-nflog/v2"
+	"golang.org/x/sys/unix"
+)
+
+// copied is how much of a packet is handed over: enough for any IPv4 header and for
+// the usual extension headers of IPv6, and the ports.
+const copied = 256
+
+// listen calls take with each packet of ours in an NFLOG group, and overflow
+// whenever the kernel had to drop some, until ctx ends or it fails.
+func listen(ctx context.Context, group uint16, take func([]byte), overflow func()) error {
+	l, err := nflog.Open(&nflog.Config{Group: group, Copymode: nflog.CopyPacket, Bufsize: copied})
+	if err != nil {
+		return fmt.Errorf("opening NFLOG: %w", err)
+	}
+	defer l.Close()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	failed := make(chan error, 1)
+	hook := func(a nflog.Attribute) int {
+		if a.Payload != nil && a.Prefix != nil && strings.TrimRight(*a.Prefix, "\x00") == Prefix {
+			take(*a.Payload)
+		}
+		return 0
+	}
+	onError := func(err error) int {
+		switch {
+		case errors.Is(err, unix.ENOBUFS):
+			overflow()
+			return 0
+		case ctx.Err() == nil:
+			failed <- err
+		}
+		return 1
+	}
+	if err := l.RegisterWithErrorFunc(ctx, hook, onError); err != nil {
+		return fmt.Errorf("listening to NFLOG group %d: %w", group, err)
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case err := <-failed:
+		return fmt.Errorf("reading from NFLOG group %d: %w", group, err)
+	}
+}
