@@ -33,7 +33,7 @@ type Checker struct {
 
 // Result is what there is to say of manifests.
 type Result struct {
-	// Findings are sorted by file and line.
+	// Findings are in the order of the objects, and by rule.
 	Findings []Finding
 	// Judged is how many objects the guardrails were asked about.
 	Judged int
@@ -116,9 +116,12 @@ func (c *Checker) Check(ctx context.Context, objects []*manifest.Object) (Result
 	if err := r.judgeOthers(ctx); err != nil {
 		return Result{}, err
 	}
+	place := map[string]int{}
+	for i, o := range objects {
+		place[o.ID()] = i
+	}
 	slices.SortStableFunc(r.findings, func(a, b Finding) int {
-		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Object, b.Object),
-			cmp.Compare(a.Level, b.Level), cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Message, b.Message))
+		return cmp.Or(cmp.Compare(place[a.Object], place[b.Object]), cmp.Compare(a.Level, b.Level), cmp.Compare(a.Rule, b.Rule))
 	})
 	return Result{Findings: r.findings, Judged: r.judged, Exempt: r.exempt, Guardrails: guardrails}, nil
 }

@@ -162,14 +162,14 @@ spec:
 func TestPoliciesThatOpenTheSameDoNotHideEachOther(t *testing.T) {
 	c := checker(t, objects(t, shop)...)
 	one, two := strings.ReplaceAll(openDB, "NAME", "one"), strings.ReplaceAll(openDB, "NAME", "two")
-	both := strings.Join(found(t, c, written(t, one+two)), "\n")
+	both := found(t, c, written(t, one+two))
 	for name, text := range map[string]string{"one": one, "two": two} {
 		if alone := found(t, c, written(t, text)); !slices.Contains(alone, "deny data-tier-inside: NetworkPolicy prod/"+name) {
 			t.Errorf("%s alone: %q", name, alone)
 		}
-	}
-	if !strings.Contains(both, "deny data-tier-inside: NetworkPolicy prod/") {
-		t.Errorf("both: %q", both)
+		if !slices.Contains(both, "deny data-tier-inside: NetworkPolicy prod/one") {
+			t.Errorf("both: %q", both)
+		}
 	}
 }
 
@@ -185,6 +185,16 @@ func TestEachPolicyIsBlamedForWhatItOpens(t *testing.T) {
 	if len(got) == 0 {
 		t.Error("nothing was found")
 	}
+}
+
+// Nor are the ports that another opens between the same pods.
+func TestPortsAreThoseOfThePolicy(t *testing.T) {
+	guardrails, errs := check.ReadGuardrails(nil, "../../docs/guardrails/own/no_telnet.rego")
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	c := &check.Checker{Guardrails: guardrails}
+	want(t, found(t, c, objects(t, shop, "../testdata/telnet.yaml")), "deny no-telnet: NetworkPolicy prod/telnet")
 }
 
 // A change that opens too much to list at once is judged in steps, and misses nothing.

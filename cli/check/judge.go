@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -57,47 +56,48 @@ func (r *run) judge(ctx context.Context, o *manifest.Object, after *compile.Snap
 	return result, nil
 }
 
-// judgePart asks about one policy of a step with its part of the effect. The pods
-// that do not exist yet and that policies select are those of all policies of the step; what
-// is said of these alone counts only if the policy's own selectors mean them.
+// judgePart asks about one policy of a step with its part of the effect. That part can
+// be too much: it has the ports that others open between the same pods, and the
+// pods that others might select. So an answer that is not a clean one is asked for again
+// with what the policy opens by itself.
 func (r *run) judgePart(ctx context.Context, o *manifest.Object, p parts) (rego.Result, error) {
 	part := p.of(o)
 	result, err := r.judge(ctx, o, p.after, part)
-	if err != nil || len(p.policies) == 1 || len(result.Denials)+len(result.Warnings) == 0 {
-		return result, err
-	}
-	existing := part
-	existing.Added, existing.Removed = keep(part.Added, exists), keep(part.Removed, exists)
-	without, err := r.judge(ctx, o, p.after, existing)
-	if err != nil || slices.Equal(rules(result), rules(without)) {
+	if err != nil || len(p.policies) == 1 || o.Kind != "NetworkPolicy" || len(result.Denials)+len(result.Warnings) == 0 {
 		return result, err
 	}
 	own := r.alone(ctx, o, p.step)
-	own.Added = append(existing.Added, keep(own.Added, func(row effect.Row) bool { return !exists(row) })...)
-	own.Removed = append(existing.Removed, keep(own.Removed, func(row effect.Row) bool { return !exists(row) })...)
-	own.NewlyIsolated, own.NoLongerIsolated = part.NewlyIsolated, part.NoLongerIsolated
+	unblock(own.Added, part.Added)
+	own.Removed, own.NewlyIsolated, own.NoLongerIsolated = part.Removed, part.NewlyIsolated, part.NoLongerIsolated
 	own.Lint, own.Roles = part.Lint, rolesOf(own.Added)
 	return r.judge(ctx, o, p.after, own)
 }
 
-// exists says whether both sides of a row are there.
-func exists(row effect.Row) bool { return row.From.Kind != effect.Class && row.To.Kind != effect.Class }
-
-// alone is the effect of one policy of a step, where those of the cluster are there. What
-// NetworkPolicies allow together is what each of them allows.
-func (r *run) alone(ctx context.Context, o *manifest.Object, s step) effect.Effect {
-	before := s.before.With(values(keep(s.policies, func(p *manifest.Object) bool {
-		return p.Kind == "ClusterNetworkPolicy" && p != o
-	})))
-	return effect.Of(ctx, before.Snapshot(r.Defaults), before.With(values([]*manifest.Object{o})).Snapshot(r.Defaults))
+// unblock has in rows what the other sides let pass when all policies are there.
+func unblock(rows, together []effect.Row) {
+	type key struct {
+		direction effect.Direction
+		from, to  [2]string
+	}
+	keyOf := func(r effect.Row) key {
+		return key{r.Direction, [2]string{r.From.Namespace, r.From.Name}, [2]string{r.To.Namespace, r.To.Name}}
+	}
+	passing := map[key]effect.Row{}
+	for _, r := range together {
+		if r.From.Kind != effect.Class && r.To.Kind != effect.Class && !r.Blocked {
+			passing[keyOf(r)] = r
+		}
+	}
+	for i := range rows {
+		if r, ok := passing[keyOf(rows[i])]; ok {
+			rows[i].Blocked, rows[i].Potential = false, r.Potential
+		}
+	}
 }
 
-// rules are the guardrails that say something, sorted.
-func rules(result rego.Result) []string {
-	var out []string
-	for _, v := range slices.Concat(result.Denials, result.Warnings) {
-		out = append(out, v.Guardrail)
-	}
-	slices.Sort(out)
-	return slices.Compact(out)
+// alone is the effect of one NetworkPolicy of a step, where those of the cluster are
+// there: what NetworkPolicies allow together is what each of them allows.
+func (r *run) alone(ctx context.Context, o *manifest.Object, s step) effect.Effect {
+	before := s.before.With(values(keep(s.policies, func(p *manifest.Object) bool { return p.Kind == "ClusterNetworkPolicy" })))
+	return effect.Of(ctx, before.Snapshot(r.Defaults), before.With(values([]*manifest.Object{o})).Snapshot(r.Defaults))
 }
