@@ -203,7 +203,7 @@ func parseClusterPeer(p *policyv1alpha2.ClusterNetworkPolicyEgressPeer, field st
 	case len(p.Networks) > 0:
 		return parseNetworks(p.Networks, field+"/networks", r)
 	default:
-		r.report(field+"/domainNames", "domain names are not supported")
+		r.report(field+"/domainNames", "domain names are not supported; name the addresses under networks")
 		return nil
 	}
 }
