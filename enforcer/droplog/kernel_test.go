@@ -14,6 +14,7 @@ import (
 
 	"github.com/tierwall/tierwall/enforcer/droplog"
 	"github.com/tierwall/tierwall/enforcer/ipt"
+	"github.com/tierwall/tierwall/enforcer/nft"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/test/netns"
 )
@@ -97,28 +98,44 @@ func listen(t *testing.T, h *netns.Host) <-chan line {
 	return lines
 }
 
-func lab(t *testing.T, m ipt.Mode, perSecond int) *netns.Lab {
+// backends put the program in force, by name, logging so many packets a second.
+var backends = map[string]func(ctx context.Context, perSecond int) error{
+	"iptables-nft":    func(ctx context.Context, perSecond int) error { return applyIPT(ctx, ipt.NFT, perSecond) },
+	"iptables-legacy": func(ctx context.Context, perSecond int) error { return applyIPT(ctx, ipt.Legacy, perSecond) },
+	"nftables": func(ctx context.Context, perSecond int) error {
+		b, err := nft.New(ctx, nft.Options{DenyLog: nft.DenyLog{Group: group, Prefix: droplog.Prefix, PerSecond: perSecond}})
+		if err != nil {
+			return err
+		}
+		return b.Apply(ctx, program())
+	},
+}
+
+func applyIPT(ctx context.Context, m ipt.Mode, perSecond int) error {
+	b, err := ipt.New(ctx, ipt.Options{Mode: m, DenyLog: ipt.DenyLog{Group: group, Prefix: droplog.Prefix, PerSecond: perSecond}})
+	if err != nil {
+		return err
+	}
+	return b.Apply(ctx, program())
+}
+
+func lab(t *testing.T, backend string, perSecond int) *netns.Lab {
 	t.Helper()
 	l := netns.NewLab(t, []policy.Host{node})
 	for _, e := range []policy.Endpoint{client, server} {
 		l.AddPod(t, e.Node, e.Key(), e.Addrs...)
 	}
-	if err := l.Nodes["node"].Do(func() error {
-		b, err := ipt.New(t.Context(), ipt.Options{Mode: m, DenyLog: ipt.DenyLog{Group: group, Prefix: droplog.Prefix, PerSecond: perSecond}})
-		if err != nil {
-			return err
-		}
-		return b.Apply(t.Context(), program())
-	}); err != nil {
+	if err := l.Nodes["node"].Do(func() error { return backends[backend](t.Context(), perSecond) }); err != nil {
 		t.Fatal(err)
 	}
 	return l
 }
 
 func TestWhatIsDeniedIsLoggedWithItsReason(t *testing.T) {
-	for _, m := range []ipt.Mode{ipt.NFT, ipt.Legacy} {
-		t.Run(m.String(), func(t *testing.T) {
-			l := lab(t, m, 1000)
+	for backend := range backends {
+		t.Run(backend, func(t *testing.T) {
+			t.Parallel()
+			l := lab(t, backend, 1000)
 			lines := listen(t, l.Nodes["node"])
 			untilHeard(t, l, lines)
 			for family := range 2 {
@@ -199,7 +216,15 @@ func await(t *testing.T, lines <-chan line, f policy.Flow) line {
 // The kernel limits what it hands over, so that nobody can fill the log by sending.
 func TestAFloodIsLoggedInPart(t *testing.T) {
 	const perSecond, sent = 10, 3000
-	l := lab(t, ipt.NFT, perSecond)
+	for backend := range backends {
+		t.Run(backend, func(t *testing.T) {
+			t.Parallel()
+			flood(t, lab(t, backend, perSecond), perSecond, sent)
+		})
+	}
+}
+
+func flood(t *testing.T, l *netns.Lab, perSecond, sent int) {
 	lines := listen(t, l.Nodes["node"])
 	untilHeard(t, l, lines)
 	start, n := time.Now(), 0
