@@ -54,6 +54,12 @@ type Revoker interface {
 	Recheck()
 }
 
+// Denials explains denied packets by a program. droplog.Log is one.
+type Denials interface {
+	// Use explains by the program from now on.
+	Use(p *policy.Program)
+}
+
 // Updater is a Backend that can put in force what changed of a program, without
 // looking at the whole.
 type Updater interface {
@@ -91,6 +97,8 @@ type Enforcer struct {
 	// Revoker is told of every program but that which closes a node at its boot. With nil
 	// connections that are established stay, whatever changes.
 	Revoker Revoker
+	// Denials is told of every program that came into force; it may be nil.
+	Denials Denials
 	// Boot reads the state to close the node with before the first sync. It is
 	// asked only where no program is in force yet. Nil closes nothing.
 	Boot func(context.Context) (*compile.Snapshot, error)
@@ -257,6 +265,9 @@ func (e *Enforcer) enforce(ctx context.Context, c *policy.Change) error {
 	if err != nil {
 		e.Log.Error("could not put the program in force; the last one stays", "err", err)
 		return err
+	}
+	if e.Denials != nil {
+		e.Denials.Use(e.program)
 	}
 	e.succeed(ctx)
 	e.Log.Debug("in force", "endpoints", len(c.Endpoints), "sets", len(c.Sets), "changedSets", len(c.Members), "took", time.Since(start))

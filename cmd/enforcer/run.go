@@ -21,6 +21,7 @@ import (
 	"github.com/tierwall/tierwall/cluster"
 	"github.com/tierwall/tierwall/enforcer"
 	"github.com/tierwall/tierwall/enforcer/backend"
+	"github.com/tierwall/tierwall/enforcer/droplog"
 	"github.com/tierwall/tierwall/enforcer/revoke"
 	"github.com/tierwall/tierwall/internal/flags"
 	"github.com/tierwall/tierwall/policy"
@@ -32,6 +33,7 @@ type options struct {
 	node        string
 	defaults    flags.Defaults
 	backend     string
+	logDenials  int
 	metricsAddr string
 	healthAddr  string
 	logLevel    string
@@ -57,6 +59,7 @@ When it stops, the last program stays in force; "enforcer cleanup" removes it.`,
 	o.defaults.AddTo(fs)
 	fs.StringVar(&o.backend, "backend", backend.Auto, "what to write rules with: "+strings.Join(backend.Names, ", ")+
 		"; auto follows kube-proxy and the node")
+	fs.IntVar(&o.logDenials, "log-denials", 0, "log so many denied first packets a second at most, with who was denied what by which policy; 0 logs none")
 	fs.StringVar(&o.metricsAddr, "metrics-bind-address", ":9466", "address of the metrics, HTTPS with delegated authentication; 0 serves none")
 	fs.StringVar(&o.healthAddr, "health-probe-bind-address", "127.0.0.1:9467", "address of /healthz and /readyz")
 	fs.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
@@ -75,7 +78,7 @@ func (o *options) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	chosen, err := backend.Open(ctx, o.backend, log)
+	chosen, err := backend.Open(ctx, backend.Options{Name: o.backend, LogDenials: o.logDenials, Log: log})
 	if err != nil {
 		return err
 	}
@@ -91,7 +94,7 @@ func (o *options) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := addRevoker(mgr, agent, log); err != nil {
+	if err := errors.Join(addRevoker(mgr, agent, log), addDenials(mgr, agent, o.logDenials, log)); err != nil {
 		return err
 	}
 	if err := errors.Join(mgr.Add(agent.Source.(*cluster.Watcher)), mgr.Add(agent), addChecks(mgr, agent)); err != nil {
@@ -146,6 +149,17 @@ func addRevoker(mgr manager.Manager, agent *enforcer.Enforcer, log *slog.Logger)
 		defer table.Close()
 		return r.Start(ctx)
 	}))
+}
+
+// addDenials logs denied packets, where that is asked for.
+func addDenials(mgr manager.Manager, agent *enforcer.Enforcer, perSecond int, log *slog.Logger) error {
+	if perSecond <= 0 {
+		return nil
+	}
+	d := droplog.New(droplog.Options{Group: droplog.Group, Log: log})
+	droplog.RegisterMetrics(metrics.Registry)
+	agent.Denials = d
+	return mgr.Add(manager.RunnableFunc(d.Start))
 }
 
 // bootState is the node alone, without a pod or a policy: everything at its pod

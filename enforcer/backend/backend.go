@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/knftables"
 
 	"github.com/tierwall/tierwall/enforcer"
+	"github.com/tierwall/tierwall/enforcer/droplog"
 	"github.com/tierwall/tierwall/enforcer/ipt"
 	"github.com/tierwall/tierwall/enforcer/nft"
 )
@@ -37,9 +38,19 @@ type Choice struct {
 	Predecessor enforcer.Predecessor
 }
 
+// Options say what to open. Log is required.
+type Options struct {
+	// Name is one of Names.
+	Name string
+	// LogDenials is how many denied packets a second are handed to droplog.Group; 0 is none.
+	LogDenials int
+	Log        *slog.Logger
+}
+
 // Open opens the backend of the name. What the other one left stays in force
 // until the caller has put a program in force and cleans it up.
-func Open(ctx context.Context, name string, log *slog.Logger) (Choice, error) {
+func Open(ctx context.Context, o Options) (Choice, error) {
+	name, log := o.Name, o.Log
 	if !slices.Contains(Names, name) {
 		return Choice{}, fmt.Errorf("backend %q: want one of %s", name, strings.Join(Names, ", "))
 	}
@@ -51,30 +62,32 @@ func Open(ctx context.Context, name string, log *slog.Logger) (Choice, error) {
 		log.Info("chose the backend", "backend", name)
 	}
 	if name == NFTables {
-		return openNFTables(ctx, log)
+		return openNFTables(ctx, o)
 	}
-	return openIPTables(ctx, modes[name], log)
+	return openIPTables(ctx, o)
 }
 
-func openNFTables(ctx context.Context, log *slog.Logger) (Choice, error) {
-	b, err := nft.New(ctx, nft.Options{Log: log})
+func openNFTables(ctx context.Context, o Options) (Choice, error) {
+	denials := nft.DenyLog{Group: droplog.Group, Prefix: droplog.Prefix, PerSecond: o.LogDenials}
+	b, err := nft.New(ctx, nft.Options{DenyLog: denials, Log: o.Log})
 	if err != nil {
 		return Choice{}, err
 	}
 	c := Choice{Backend: b}
-	if other, err := ipt.New(ctx, ipt.Options{Mode: ipt.Auto, Log: log}); err == nil {
+	if other, err := ipt.New(ctx, ipt.Options{Mode: ipt.Auto, Log: o.Log}); err == nil {
 		c.Predecessor = other
 	}
 	return c, nil
 }
 
-func openIPTables(ctx context.Context, mode ipt.Mode, log *slog.Logger) (Choice, error) {
-	b, err := ipt.New(ctx, ipt.Options{Mode: mode, Log: log})
+func openIPTables(ctx context.Context, o Options) (Choice, error) {
+	denials := ipt.DenyLog{Group: droplog.Group, Prefix: droplog.Prefix, PerSecond: o.LogDenials}
+	b, err := ipt.New(ctx, ipt.Options{Mode: modes[o.Name], DenyLog: denials, Log: o.Log})
 	if err != nil {
 		return Choice{}, err
 	}
 	c := Choice{Backend: b}
-	if other, err := nft.New(ctx, nft.Options{Log: log}); err == nil {
+	if other, err := nft.New(ctx, nft.Options{Log: o.Log}); err == nil {
 		c.Predecessor = other
 	}
 	return c, nil

@@ -14,6 +14,9 @@ import (
 // Prefix is what packets of ours in an NFLOG group begin with; the rules give it to them.
 const Prefix = "tierwall"
 
+// Group is the NFLOG group that the node agent's rules hand denied packets to.
+const Group = 9466
+
 // Options say what to listen to. Group and Log are required.
 type Options struct {
 	// Group is the NFLOG group that the rules hand denied packets to.

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -20,13 +21,14 @@ import (
 func TestBackends(t *testing.T) {
 	f := boot(t, cluster.Options{IPTables: cluster.IPTablesLegacy, ProxyMode: cluster.ProxyNFTables})
 	f.deployShop(t)
-	f.install(t, "--set", "defaultAction=Allow", "--set", "enforcer.backend=iptables")
+	f.install(t, "--set", "defaultAction=Allow", "--set", "enforcer.backend=iptables", "--set", "enforcer.logDenials=50")
 	f.wantReach(t, func(_, _ shop.Workload) bool { return true })
 	f.run(t, "kubectl", "apply", "-f", "../../demo/shop/roles.yaml")
 	f.run(t, "kubectl", "apply", "-f", "testdata/deny-prod.yaml")
 	prodClosed := func(_, to shop.Workload) bool { return to.Namespace != "prod" }
 	f.wantReach(t, prodClosed)
 	f.wantEnforcedBy(t, "iptables-legacy-save")
+	f.wantDenialsLogged(t)
 
 	from, denied, allowed := f.pod(t, "test/frontend"), f.pod(t, "prod/data"), f.pod(t, "test/backend")
 	closed := f.startFlow(t, "denied", from, "watch", denied.Targets()[0], "-every", "5ms", "-timeout", "900ms", "-for", "60s")
@@ -46,8 +48,23 @@ func TestBackends(t *testing.T) {
 	}
 	f.wantEnforcedBy(t, "nft")
 	f.wantReach(t, prodClosed)
+	f.wantDenialsLogged(t)
 	f.run(t, "helm", "uninstall", "tierwall", "-n", systemNamespace, "--wait", "--timeout", "3m")
 	f.wantEnforcedBy(t)
+}
+
+// wantDenialsLogged looks whether the enforcers that run now said which policy denied.
+func (f *fixture) wantDenialsLogged(t *testing.T) {
+	t.Helper()
+	eventually(t, 10*time.Second, "denials are logged", func() error {
+		out := f.run(t, "kubectl", "-n", systemNamespace, "logs", "--tail=-1", "-l", "app.kubernetes.io/component=enforcer")
+		for _, line := range strings.Split(grep(out, `"msg":"denied"`), "\n") {
+			if strings.Contains(line, `"peer":"test/`) && strings.Contains(line, `"policy":"NetworkPolicy prod/`) {
+				return nil
+			}
+		}
+		return errors.New("no line names a NetworkPolicy of prod")
+	})
 }
 
 // listings are the commands that list the rules of a node, each with the word that
