@@ -59,11 +59,11 @@ func (f *fixture) wantDenialsLogged(t *testing.T) {
 	eventually(t, 10*time.Second, "denials are logged", func() error {
 		out := f.run(t, "kubectl", "-n", systemNamespace, "logs", "--tail=-1", "-l", "app.kubernetes.io/component=enforcer")
 		for _, line := range strings.Split(grep(out, `"msg":"denied"`), "\n") {
-			if strings.Contains(line, `"peer":"test/`) && strings.Contains(line, `"policy":"NetworkPolicy prod/`) {
+			if strings.Contains(line, `"endpoint":"prod/`) && strings.Contains(line, `"policy":"NetworkPolicy prod/deny"`) {
 				return nil
 			}
 		}
-		return errors.New("no line names a NetworkPolicy of prod")
+		return errors.New("no line names the policy of prod")
 	})
 }
 
