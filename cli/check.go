@@ -51,7 +51,7 @@ func newCheck() *cobra.Command {
 }
 
 func (f *checkFlags) run(ctx context.Context, c *cobra.Command) error {
-	if err := oneOf("output", f.format, report.Formats...); err != nil {
+	if err := knownFormat(f.format, report.Formats...); err != nil {
 		return err
 	}
 	before, err := f.exists(ctx, c.ErrOrStderr())

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -118,6 +119,24 @@ func TestTheExitStatusTellsViolationsFromMistakes(t *testing.T) {
 		if status != c.status || !strings.Contains(out+errs, c.says) {
 			t.Errorf("%s: exit status %d, want %d and %q\n%s%s", name, status, c.status, c.says, out, errs)
 		}
+	}
+}
+
+// The manual speaks of flags that there are.
+func TestTheManualsFlags(t *testing.T) {
+	help := ""
+	for _, command := range []string{"check", "diff", "explain", "test"} {
+		_, out, _ := run(t, "", command, "--help")
+		help += out
+	}
+	flags := regexp.MustCompile("[ `]--[a-z-]+").FindAllString(text(t, "../docs/cli.md"), -1)
+	for _, f := range flags {
+		if !strings.Contains(help, f[1:]+" ") {
+			t.Errorf("there is no flag %s", f[1:])
+		}
+	}
+	if len(flags) < 15 {
+		t.Errorf("the manual speaks of %d flags", len(flags))
 	}
 }
 

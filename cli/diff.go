@@ -55,7 +55,7 @@ one folder to another, what is gone from it included.`,
 }
 
 func (f *diffFlags) run(ctx context.Context, c *cobra.Command) error {
-	if err := oneOf("output", f.format, "human", "json"); err != nil {
+	if err := knownFormat(f.format, "human", "json"); err != nil {
 		return err
 	}
 	base, err := f.exists(ctx, c.ErrOrStderr())

@@ -56,7 +56,7 @@ Exit status: 0 allowed, 1 denied, 2 the question or the input is wrong.`,
 }
 
 func (f *explainFlags) run(ctx context.Context, c *cobra.Command) error {
-	if err := oneOf("output", f.format, "human", "json"); err != nil {
+	if err := knownFormat(f.format, "human", "json"); err != nil {
 		return err
 	}
 	protocol, port, err := explain.ParsePort(f.port)

@@ -94,14 +94,14 @@ func newVersion() *cobra.Command {
 	}
 }
 
-// oneOf is an error unless the value of a flag is one of those.
-func oneOf(flag, value string, allowed ...string) error {
+// knownFormat is an error unless --output is one of those.
+func knownFormat(value string, allowed ...string) error {
 	for _, a := range allowed {
 		if a == value {
 			return nil
 		}
 	}
-	return fmt.Errorf("--%s %q: want one of %s", flag, value, strings.Join(allowed, ", "))
+	return fmt.Errorf("--output %q: want one of %s", value, strings.Join(allowed, ", "))
 }
 
 // interactive says whether a stream is a terminal, from which nobody meant to read manifests.

@@ -48,7 +48,7 @@ command line is wrong or the Rego does not compile.`,
 }
 
 func (f *testFlags) run(ctx context.Context, c *cobra.Command, paths []string) error {
-	if err := oneOf("output", f.format, "human", "json"); err != nil {
+	if err := knownFormat(f.format, "human", "json"); err != nil {
 		return err
 	}
 	if f.threshold < 0 || f.threshold > 100 {

@@ -164,7 +164,7 @@ func (d *decoder) known(o *Object, k kind, text []byte) {
 	}
 	for _, e := range strict {
 		field := ""
-		if f, ok := e.(kjson.FieldError); ok {
+		if f := kjson.FieldError(nil); errors.As(e, &f) {
 			field = pointer(f.FieldPath())
 		}
 		what, _, _ := strings.Cut(e.Error(), ` "`)

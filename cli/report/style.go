@@ -35,7 +35,7 @@ func (s Style) paint(code, text string) string {
 	return "\x1b[" + code + "m" + text + "\x1b[0m"
 }
 
-// Bad, Notice, Good, Strong and Faint are text with such a meaning.
+// Bad is text that tells of harm.
 func (s Style) Bad(text string) string { return s.paint("31", text) }
 
 // Notice is text that is worth a look.
