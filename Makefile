@@ -51,6 +51,12 @@ conformance: setup ## the upstream tests of both kinds of policy, with kube-prox
 build: ## the command line, bin/tierwall
 	$(GO) build -trimpath -o bin/tierwall ./cmd/tierwall
 
+release: ## the command line for Linux, macOS and Windows, bin/tierwall-*
+	@for p in linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64; do \
+		o=bin/tierwall-$${p%/*}-$${p#*/}; case $$p in windows/*) o=$$o.exe;; esac; echo "$$o"; \
+		CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) build -trimpath -ldflags='-s -w' -o $$o ./cmd/tierwall || exit 1; \
+	done
+
 bench: ## benchmarks (many minutes)
 	@$(GO) run ./test/bench
 	$(GO) test -run '^$$' -bench . -benchmem ./policy/... ./rego/... ./webhook/...
