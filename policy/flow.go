@@ -28,6 +28,16 @@ type Why struct {
 // Decision is the verdict on a flow with its reasons: the egress of the source
 // and the ingress of the destination must both allow it.
 type Decision struct {
+	// Verdict is Allow or Deny.
 	Verdict         Verdict
 	Egress, Ingress Why
+}
+
+// Audited says whether the flow is reported in a direction: Audit lets it pass there,
+// and the egress, which is asked first, lets it get so far.
+func (d Decision) Audited(in Direction) bool {
+	if in == Egress {
+		return d.Egress.Verdict == Audit
+	}
+	return d.Ingress.Verdict == Audit && d.Egress.Verdict.Permits()
 }

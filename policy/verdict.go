@@ -11,7 +11,13 @@ const (
 	Allow
 	// Pass leaves the decision to the next tier (network-policy-api, ClusterNetworkPolicy).
 	Pass
+	// Audit lets the flow pass and has it reported as one that Deny would have dropped. It
+	// is a default action; no rule says it.
+	Audit
 )
+
+// Permits says whether the verdict lets a flow pass in its direction.
+func (v Verdict) Permits() bool { return v == Allow || v == Audit }
 
 func (v Verdict) String() string {
 	switch v {
@@ -19,6 +25,8 @@ func (v Verdict) String() string {
 		return "Allow"
 	case Pass:
 		return "Pass"
+	case Audit:
+		return "Audit"
 	default:
 		return "Deny"
 	}

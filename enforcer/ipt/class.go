@@ -27,7 +27,7 @@ func (r *renderer) class(d policy.Direction, id policy.ClassID) ([]Chain, error)
 		part.Rules = append(part.Rules, rules...)
 		falls := tier.Else == policy.Pass && !opens && i+1 < len(c.Tiers)
 		if !falls {
-			part.Rules = append(part.Rules, r.otherwise(tier, pass))
+			part.Rules = append(part.Rules, r.otherwise(d, tier, pass))
 		}
 		if opens {
 			parts = append(parts, Chain{Name: classChain(d, id, len(parts))})
@@ -58,7 +58,7 @@ func (r *renderer) tier(d policy.Direction, t policy.Tier, pass string) ([]strin
 		if err != nil {
 			return nil, err
 		}
-		end := comment(rule.ID.String()) + r.target(rule.Verdict, pass)
+		end := comment(rule.ID.String()) + r.target(d, rule.Verdict, pass)
 		for _, m := range matches {
 			lines = append(lines, m+end)
 		}
@@ -67,20 +67,22 @@ func (r *renderer) tier(d policy.Direction, t policy.Tier, pass string) ([]strin
 }
 
 // otherwise is the last rule of a tier.
-func (r *renderer) otherwise(t policy.Tier, pass string) string {
+func (r *renderer) otherwise(d policy.Direction, t policy.Tier, pass string) string {
 	why := string(t.Name) + " tier"
 	if t.ElseID.Name != "" {
 		why = t.ElseID.String()
 	}
-	return comment(why) + r.target(t.Else, pass)
+	return comment(why) + r.target(d, t.Else, pass)
 }
 
-func (r *renderer) target(v policy.Verdict, pass string) string {
+func (r *renderer) target(d policy.Direction, v policy.Verdict, pass string) string {
 	switch v {
 	case policy.Allow:
 		return "-j RETURN"
 	case policy.Pass:
 		return pass
+	case policy.Audit:
+		return r.audit[d]
 	default:
 		return r.deny
 	}

@@ -119,7 +119,7 @@ func (n node) cleanup(b *ipt.Backend) {
 
 func TestTheToolsAcceptTheGoldenFiles(t *testing.T) {
 	forBothModes(t, func(t *testing.T, n node) {
-		for _, name := range []string{"shop", "edges", "empty", "logged"} {
+		for _, name := range []string{"shop", "edges", "empty", "logged", "audited"} {
 			for _, f := range families {
 				sets, rules := read(t, name, f, "sets"), read(t, name, f, "rules")
 				for _, c := range []struct {

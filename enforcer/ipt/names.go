@@ -20,6 +20,7 @@ const (
 	outputChain  = chainPrefix + "OUTPUT"
 	strayChain   = chainPrefix + "STRAY"
 	denyChain    = chainPrefix + "DENY"
+	auditChain   = chainPrefix + "AUDIT-"
 )
 
 const (

@@ -15,6 +15,7 @@ func Render(p *policy.Program, f Family, names SetNames, log DenyLog) (Ruleset, 
 	r := &renderer{program: p, family: f, names: names, sets: map[policy.SetID]Set{}}
 	r.base()
 	r.denying(log)
+	r.auditing(log)
 	for _, d := range []policy.Direction{policy.Egress, policy.Ingress} {
 		if err := r.direction(d); err != nil {
 			return Ruleset{}, err
@@ -27,8 +28,9 @@ type renderer struct {
 	program *policy.Program
 	family  Family
 	names   SetNames
-	// deny is the target of what is denied.
+	// deny is the target of what is denied, audit that of what Audit lets pass.
 	deny   string
+	audit  [2]string
 	chains []Chain
 	sets   map[policy.SetID]Set
 }

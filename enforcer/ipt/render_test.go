@@ -135,10 +135,13 @@ func TestNeighbourDiscoveryAlwaysPasses(t *testing.T) {
 
 // TestGolden shows what a person sees. TIERWALL_UPDATE=1 writes the files anew.
 func TestGolden(t *testing.T) {
-	for name, p := range map[string]*policy.Program{"shop": shop(), "edges": edges(), "empty": {}, "logged": shop()} {
+	for name, p := range map[string]*policy.Program{"shop": shop(), "edges": edges(), "empty": {}, "logged": shop(), "audited": audited()} {
 		var log ipt.DenyLog
-		if name == "logged" {
+		if name == "logged" || name == "audited" {
 			log = ipt.DenyLog{Group: 4741, Prefix: "tierwall", PerSecond: 100}
+		}
+		if name == "audited" {
+			log.AuditPrefix, log.AuditPerSecond = [2]string{"tierwall-audit-ingress", "tierwall-audit-egress"}, 10
 		}
 		for _, f := range []ipt.Family{ipt.IPv4, ipt.IPv6} {
 			r, err := ipt.Render(p, f, ipt.DefaultSetNames(f), log)

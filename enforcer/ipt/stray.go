@@ -14,22 +14,22 @@ const (
 	toStray   = "-g " + strayChain
 )
 
-// open says whether everything is allowed to the endpoint in both directions. No
+// open says whether everything passes to the endpoint in both directions. No
 // connection of it is ever cut on its behalf, and it is let be altogether.
 func (r *renderer) open(e policy.Endpoint) bool {
 	for _, d := range policy.Directions {
 		c := r.program.Classes[d][e.Class[d]]
-		if c == nil || len(c.Tiers) != 1 || len(c.Tiers[0].Rules) > 0 || c.Tiers[0].Else != policy.Allow {
+		if c == nil || len(c.Tiers) != 1 || len(c.Tiers[0].Rules) > 0 || !c.Tiers[0].Else.Permits() {
 			return false
 		}
 	}
 	return true
 }
 
-// toClass leads to the chain of an endpoint's class.
+// toClass leads to the chain of an endpoint's class, if it needs one.
 func (r *renderer) toClass(e policy.Endpoint, d policy.Direction) string {
 	if r.open(e) {
-		return "-j RETURN"
+		return r.target(d, r.program.Classes[d][e.Class[d]].Tiers[0].Else, "")
 	}
 	return "-g " + classChain(d, e.Class[d], 0)
 }

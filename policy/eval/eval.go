@@ -41,14 +41,14 @@ func New(p *policy.Program) *Evaluator {
 func Decide(p *policy.Program, f policy.Flow) policy.Decision { return New(p).Decide(f) }
 
 // Decide is the verdict on the flow: the source's egress and the destination's ingress must
-// both allow it. Endpoints that are not in the program are judged on their own nodes.
+// both let it pass. Endpoints that are not in the program are judged on their own nodes.
 func (e *Evaluator) Decide(f policy.Flow) policy.Decision {
 	f.Source, f.Destination = f.Source.Unmap(), f.Destination.Unmap()
 	if why, ok := e.outsidePolicy(f); ok {
 		return policy.Decision{Verdict: why.Verdict, Egress: why, Ingress: why}
 	}
 	d := policy.Decision{Egress: e.egress(f), Ingress: e.ingress(f)}
-	if d.Egress.Verdict == policy.Allow && d.Ingress.Verdict == policy.Allow {
+	if d.Egress.Verdict.Permits() && d.Ingress.Verdict.Permits() {
 		d.Verdict = policy.Allow
 	}
 	return d

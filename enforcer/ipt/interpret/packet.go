@@ -8,6 +8,13 @@ import (
 	"github.com/tierwall/tierwall/policy"
 )
 
+// Log is a packet's way to listeners.
+type Log struct {
+	// Group is the NFLOG group.
+	Group  uint16
+	Prefix string
+}
+
 // Packet is what rules can see of a packet.
 type Packet struct {
 	Source, Destination netip.Addr
@@ -27,8 +34,8 @@ type Packet struct {
 // Verdict is what became of a packet, and by which rules.
 type Verdict struct {
 	Accepted bool
-	// Logged are the NFLOG groups that it was handed to.
-	Logged []uint16
+	// Logged says what it was handed to listeners as.
+	Logged []Log
 	// Trace are the rules that matched, as "CHAIN: rule".
 	Trace []string
 }
@@ -66,7 +73,7 @@ func (t *Table) walk(chain string, k Packet, v *Verdict, depth int) (end, error)
 		v.Trace = append(v.Trace, chain+": "+r.text)
 		switch r.target {
 		case "NFLOG":
-			v.Logged = append(v.Logged, r.group)
+			v.Logged = append(v.Logged, r.log)
 			continue
 		case "ACCEPT":
 			return accepted, nil

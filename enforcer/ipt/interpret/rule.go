@@ -19,8 +19,8 @@ type rule struct {
 	// target is a chain or a verdict; jump says that RETURN in it comes back here.
 	target string
 	jump   bool
-	// group is that of NFLOG.
-	group uint16
+	// log is what NFLOG does.
+	log Log
 }
 
 type match func(*Table, Packet) bool
@@ -202,10 +202,11 @@ func (p *parser) nflog(option, value string) error {
 		return fmt.Errorf("%s: not understood", value)
 	}
 	if option == "--nflog-prefix" {
+		p.rule.log.Prefix = value
 		return nil
 	}
 	n, err := strconv.ParseUint(value, 10, 16)
-	p.rule.group = uint16(n)
+	p.rule.log.Group = uint16(n)
 	return err
 }
 
