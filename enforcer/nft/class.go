@@ -57,14 +57,16 @@ func passes(t policy.Tier) bool {
 	return false
 }
 
-func (r *renderer) verdict(v policy.Verdict, pass string) string {
+func (b *classBuilder) verdict(v policy.Verdict, pass string) string {
 	switch v {
 	case policy.Allow:
 		return "return"
 	case policy.Pass:
 		return pass
+	case policy.Audit:
+		return b.log.audit(b.direction)
 	default:
-		return r.log.verdict()
+		return b.log.verdict()
 	}
 }
 

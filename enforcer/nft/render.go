@@ -148,7 +148,7 @@ func (r *renderer) frame() {
 	r.chain("forward", "forward", forward...)
 	r.chain("input", "input", input...)
 	r.strays()
-	r.denied()
+	r.logged()
 	for _, f := range r.families {
 		for _, d := range policy.Directions {
 			r.chain(dispatchChain(f, d), "", r.lookup(f, d)...)
@@ -209,12 +209,17 @@ func (r *renderer) entry(f family, d policy.Direction, e policy.Endpoint) string
 		return "goto " + denyChain
 	}
 	v, ok := trivial(c)
+	audits := v == policy.Audit && r.log.AuditPerSecond > 0
 	switch {
-	case r.open(e):
-		return "return"
 	case !ok:
 		return "goto " + classChain(f, d, r.slots.of(classKey{d, e.Class[d]}), 0)
-	case v == policy.Allow:
+	case audits && r.open(e):
+		return r.log.audit(d)
+	case audits:
+		return "goto " + auditChain(d)
+	case r.open(e):
+		return "return"
+	case v.Permits():
 		return "goto " + allowChain
 	default:
 		return "goto " + denyChain

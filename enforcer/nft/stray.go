@@ -18,6 +18,9 @@ const (
 	denyChain  = "deny"
 )
 
+// auditChain is that of classes of which Audit lets everything pass, if that is reported.
+func auditChain(d policy.Direction) string { return "audit-" + d.String() }
+
 // strayRules are the first of every class.
 func strayRules() []Rule {
 	return []Rule{{Text: strayTCP + "goto " + strayChain}, {Text: straySCTP + "goto " + strayChain}}
@@ -38,7 +41,7 @@ func (r *renderer) strays() {
 	r.chain("output-stray", "", rules...)
 }
 
-// open says whether everything is allowed to the endpoint in both directions. No
+// open says whether everything passes to the endpoint in both directions. No
 // connection of it is ever cut on its behalf, and it is let be altogether.
 func (r *renderer) open(e policy.Endpoint) bool {
 	for _, d := range policy.Directions {
@@ -46,7 +49,7 @@ func (r *renderer) open(e policy.Endpoint) bool {
 		if c == nil {
 			return false
 		}
-		if v, ok := trivial(c); !ok || v != policy.Allow {
+		if v, ok := trivial(c); !ok || !v.Permits() {
 			return false
 		}
 	}

@@ -8,6 +8,13 @@ import (
 	"github.com/tierwall/tierwall/policy"
 )
 
+// Log is a packet's way to listeners.
+type Log struct {
+	// Group is the NFLOG group.
+	Group  uint16
+	Prefix string
+}
+
 // Packet is what rules can see of a packet.
 type Packet struct {
 	Source, Destination netip.Addr
@@ -29,8 +36,8 @@ type Packet struct {
 // Verdict is what became of a packet, and by which rules.
 type Verdict struct {
 	Accepted bool
-	// Logged are the groups that got a copy of it.
-	Logged []int
+	// Logged says what listeners got a copy of it as.
+	Logged []Log
 	// Trace are the rules that matched, as "chain: rule".
 	Trace []string
 	// Rules is how many rules were looked at, Lookups how many sets and maps.
@@ -117,7 +124,7 @@ func (w *walker) walk(name string, depth int) (end, error) {
 		w.verdict.Rules++
 		v := w.says(r)
 		if v != nil && v.action == "log" {
-			w.verdict.Logged = append(w.verdict.Logged, r.group)
+			w.verdict.Logged = append(w.verdict.Logged, r.log)
 			continue
 		}
 		if v == nil {

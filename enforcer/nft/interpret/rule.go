@@ -15,8 +15,8 @@ type rule struct {
 	vmap    []string
 	verdict *verdict
 	sets    []string
-	// group is that of a rule that logs, at a limited rate, and goes on.
-	group int
+	// log is what a rule does that logs, at a limited rate, and goes on.
+	log Log
 }
 
 // match says whether a rule goes on for a packet.
@@ -154,8 +154,7 @@ func (p *ruleParser) match(m match) { p.rule.matches = append(p.rule.matches, m)
 // logged reads the rest of a rule that logs.
 func (p *ruleParser) logged() error {
 	var rate, burst int
-	var prefix string
-	n, err := fmt.Sscanf(strings.Join(p.words, " "), "%d/second burst %d packets log prefix %q group %d", &rate, &burst, &prefix, &p.rule.group)
+	n, err := fmt.Sscanf(strings.Join(p.words, " "), "%d/second burst %d packets log prefix %q group %d", &rate, &burst, &p.rule.log.Prefix, &p.rule.log.Group)
 	if n != 4 {
 		return fmt.Errorf("not a limited log: %w", err)
 	}
