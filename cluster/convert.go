@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/compile"
@@ -15,7 +16,7 @@ func Pod(p *corev1.Pod) *compile.Pod {
 	out := &compile.Pod{
 		Namespace:      p.Namespace,
 		Name:           p.Name,
-		UID:            p.UID,
+		UID:            uid(p),
 		Node:           p.Spec.NodeName,
 		ServiceAccount: p.Spec.ServiceAccountName,
 		Labels:         p.Labels,
@@ -31,6 +32,15 @@ func Pod(p *corev1.Pod) *compile.Pod {
 	}
 	slices.SortFunc(out.Addrs, netip.Addr.Compare)
 	return out
+}
+
+// uid is the pod's UID as its kubelet knows it: that of a static pod is another than that of the
+// object which mirrors it.
+func uid(p *corev1.Pod) types.UID {
+	if own := p.Annotations[corev1.MirrorPodAnnotationKey]; own != "" {
+		return types.UID(own)
+	}
+	return p.UID
 }
 
 // namedPorts are the named ports of a pod's containers, and of those init

@@ -64,6 +64,8 @@ func newKinds(w *Watcher) kinds {
 			func(a, b *v1alpha1.TierRole) bool { return equality.Semantic.DeepEqual(a.Spec, b.Spec) }, keyOf,
 			func(u *compile.Update) *compile.Objects[v1alpha1.TierRole] { return &u.TierRoles }),
 	}
+	k.pods.amend = w.withAttachment
+	k.pods.gone = func(pod types.NamespacedName) { delete(w.attachments, pod) }
 	k.networkPolicies.pack, k.networkPolicies.unpack = packNetworkPolicy, unpackNetworkPolicy
 	return k
 }

@@ -26,6 +26,10 @@ type store[O, V any] struct {
 	unpack func(string) *V
 	// packed are the objects packed, in place of objects, from then on.
 	packed map[types.NamespacedName]string
+	// amend, where it is set, adds what is known of an object besides what the API server shows.
+	amend func(types.NamespacedName, *V) *V
+	// gone, where it is set, is told of each object that is deleted.
+	gone func(types.NamespacedName)
 	// in is where an update has objects of the kind.
 	in     func(*compile.Update) *compile.Objects[V]
 	synced atomic.Bool
@@ -121,8 +125,15 @@ func (s *store[O, V]) example() client.Object { return any(new(O)).(client.Objec
 
 func (s *store[O, V]) seen() bool { return s.synced.Load() }
 
-// replace, set and remove need the watcher's lock.
+// replace, set, put and remove need the watcher's lock.
 func (s *store[O, V]) set(key types.NamespacedName, v *V) {
+	if s.amend != nil {
+		v = s.amend(key, v)
+	}
+	s.put(key, v)
+}
+
+func (s *store[O, V]) put(key types.NamespacedName, v *V) {
 	if s.packed != nil {
 		if packed := s.pack(v); s.packed[key] != packed {
 			s.packed[key] = packed
@@ -137,6 +148,9 @@ func (s *store[O, V]) set(key types.NamespacedName, v *V) {
 }
 
 func (s *store[O, V]) remove(key types.NamespacedName) {
+	if s.gone != nil {
+		s.gone(key)
+	}
 	_, whole := s.objects[key]
 	_, packed := s.packed[key]
 	if whole || packed {

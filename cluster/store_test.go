@@ -7,6 +7,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/tierwall/tierwall/policy/compile"
@@ -23,7 +24,7 @@ func newsOf(w *Watcher) bool {
 }
 
 func unstarted() *Watcher {
-	w := &Watcher{changed: make(chan struct{}, 1)}
+	w := &Watcher{changed: make(chan struct{}, 1), attachments: map[types.NamespacedName]Attachment{}}
 	w.kinds = newKinds(w)
 	return w
 }

@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
@@ -36,6 +37,8 @@ type Watcher struct {
 	kinds    kinds
 	snapshot *compile.Snapshot // nil once something changed
 	pending  *compile.Update   // what changed since Take; nil before the first
+	// attachments are those of pods whose addresses the API server does not show yet.
+	attachments map[types.NamespacedName]Attachment
 }
 
 // reflector keeps a store equal to the objects of one kind.
@@ -47,7 +50,7 @@ type reflector struct {
 
 // New makes a Watcher; defaults become part of its snapshots.
 func New(config *rest.Config, defaults policy.Defaults, log *slog.Logger) (*Watcher, error) {
-	w := &Watcher{log: log, defaults: defaults, changed: make(chan struct{}, 1)}
+	w := &Watcher{log: log, defaults: defaults, changed: make(chan struct{}, 1), attachments: map[types.NamespacedName]Attachment{}}
 	w.kinds = newKinds(w)
 	httpClient, err := rest.HTTPClientFor(config)
 	if err != nil {

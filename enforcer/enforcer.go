@@ -107,6 +107,7 @@ type Enforcer struct {
 	lastTurn atomic.Int64 // of the loop, in nanoseconds since the Unix epoch; 0 before the first
 	reported map[policy.Problem]bool
 	engine   *compile.Engine
+	standing standing
 	// current says that what is in force is program, the engine's of the commit before the next.
 	current bool
 	program *policy.Program
@@ -187,18 +188,16 @@ func (e *Enforcer) loop(ctx context.Context) {
 	retry := time.NewTimer(0) // the first program
 	defer retry.Stop()
 	for {
+		var idle bool
 		var err error
 		e.lastTurn.Store(time.Now().UnixNano())
 		select {
 		case <-ctx.Done():
 			return
 		case <-e.Source.Changed():
-			change := e.compile()
-			if change.Empty() {
-				continue // it happened elsewhere
-			}
-			err = e.enforce(ctx, change)
-			gather(ctx)
+			idle, err = e.follow(ctx)
+		case <-e.standing.woken():
+			idle, err = e.follow(ctx)
 		case <-retry.C:
 			err = e.enforce(ctx, e.compile())
 		case <-repair.C:
@@ -206,6 +205,9 @@ func (e *Enforcer) loop(ctx context.Context) {
 				continue // a retry is on its way
 			}
 			err = e.repair(ctx)
+		}
+		if idle {
+			continue // whether the kernel takes anything is not known by it
 		}
 		if err == nil {
 			backoff.Forget(e.Node)
@@ -215,6 +217,20 @@ func (e *Enforcer) loop(ctx context.Context) {
 			retry.Reset(backoff.When(e.Node))
 		}
 	}
+}
+
+// follow puts in force what changed in the cluster; it is idle where that is nothing on this node.
+func (e *Enforcer) follow(ctx context.Context) (idle bool, err error) {
+	change := e.compile()
+	if change.Empty() {
+		if e.current {
+			e.standing.enforce(e.program)
+		}
+		return true, nil
+	}
+	err = e.enforce(ctx, change)
+	gather(ctx)
+	return false, err
 }
 
 // gather lets more changes come together.
@@ -239,6 +255,7 @@ func (e *Enforcer) learn() {
 
 // compile takes in what changed in the cluster, and gives what that changes on the node.
 func (e *Enforcer) compile() *policy.Change {
+	e.standing.take()
 	update := e.Source.Take()
 	start := time.Now()
 	change := e.engine.Commit(update)
@@ -252,6 +269,7 @@ func (e *Enforcer) compile() *policy.Change {
 // enforce puts the change in force. What an earlier attempt failed with is put in force with it.
 func (e *Enforcer) enforce(ctx context.Context, c *policy.Change) error {
 	if e.current && c.Empty() {
+		e.standing.enforce(e.program)
 		return nil
 	}
 	start := time.Now()
@@ -269,6 +287,7 @@ func (e *Enforcer) enforce(ctx context.Context, c *policy.Change) error {
 	if e.Denials != nil {
 		e.Denials.Use(e.program)
 	}
+	e.standing.enforce(e.program)
 	e.succeed(ctx)
 	e.Log.Debug("in force", "endpoints", len(c.Endpoints), "sets", len(c.Sets), "changedSets", len(c.Members), "took", time.Since(start))
 	return nil
