@@ -24,6 +24,7 @@ func awaiting(t *testing.T, e *Enforcer, addrs ...netip.Addr) <-chan error {
 
 func stillWaits(t *testing.T, what string, done <-chan error) {
 	t.Helper()
+	time.Sleep(burst)
 	synctest.Wait()
 	select {
 	case err := <-done:
@@ -34,6 +35,7 @@ func stillWaits(t *testing.T, what string, done <-chan error) {
 
 func returned(t *testing.T, what string, done <-chan error) {
 	t.Helper()
+	time.Sleep(burst) // the loop gathers
 	synctest.Wait()
 	select {
 	case err := <-done:
