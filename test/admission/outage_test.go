@@ -26,6 +26,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/test/apiserver"
 )
 
 // restart starts the webhook again, at another port.
@@ -214,7 +215,7 @@ func TestUninstallationIsNotUndone(t *testing.T) {
 	if !apierrors.IsNotFound(err) {
 		t.Errorf("got %v, want the configuration to stay away", err)
 	}
-	webhook, err := client.New(world.api.config(webhookUser), client.Options{Scheme: scheme()})
+	webhook, err := client.New(world.api.Config(apiserver.Webhook), client.Options{Scheme: scheme()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -336,7 +337,7 @@ func serves(authority string) error {
 
 func TestMetricsAreForThoseWhoMayReadThem(t *testing.T) {
 	for user, want := range map[string]int{
-		admin: http.StatusOK, webhookUser: http.StatusForbidden, "": http.StatusUnauthorized,
+		apiserver.Admin: http.StatusOK, apiserver.Webhook: http.StatusForbidden, "": http.StatusUnauthorized,
 		"nobody": http.StatusInternalServerError, // the API server knows no such token
 	} {
 		t.Run("user "+user, func(t *testing.T) {

@@ -16,6 +16,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
+
+	"github.com/tierwall/tierwall/test/apiserver"
 )
 
 // older is a policy from before tierwall, with a rule that the compiler does not understand.
@@ -77,7 +79,7 @@ func told(ctx context.Context, namespace string, uid types.UID, text string, all
 func counts(t *testing.T, kind string, n int) error {
 	t.Helper()
 	line := fmt.Sprintf("tierwall_policies_not_understood{kind=%q} %d", kind, n)
-	if status, body := metrics(t, admin); status != http.StatusOK || !strings.Contains(body, line) {
+	if status, body := metrics(t, apiserver.Admin); status != http.StatusOK || !strings.Contains(body, line) {
 		return fmt.Errorf("status %d, want a metric %s", status, line)
 	}
 	return nil

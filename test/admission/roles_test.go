@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/test/apiserver"
 )
 
 // pod is a pod of the service account with labels given as "key=value".
@@ -364,7 +365,7 @@ func TestTheWebhookItselfChangesNothingButTheRoleLabel(t *testing.T) {
 	shop(t, "limited")
 	p := pod("limited", "web", "web", "a=b")
 	create(t, p)
-	c, err := client.New(world.api.config(webhookUser), client.Options{Scheme: scheme()})
+	c, err := client.New(world.api.Config(apiserver.Webhook), client.Options{Scheme: scheme()})
 	if err != nil {
 		t.Fatal(err)
 	}

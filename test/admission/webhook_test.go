@@ -30,12 +30,13 @@ import (
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/test/apiserver"
 	"github.com/tierwall/tierwall/webhook/server"
 )
 
 // world is what the tests share: an API server with the chart, and the webhook.
 var world struct {
-	api   *apiServer
+	api   *apiserver.Server
 	chart *chart
 	// admin may do everything; warnings are what the API server told it.
 	admin    client.Client
@@ -58,9 +59,9 @@ func run(m *testing.M) int {
 	log := slog.New(slog.NewTextHandler(logFile(dir), nil))
 	ctrllog.SetLogger(logr.FromSlogHandler(log.Handler()))
 	klog.SetSlogLogger(log)
-	world.api, err = startAPIServer(ctx, dir)
+	world.api, err = apiserver.Start(ctx, apiserver.Options{Dir: dir})
 	if world.api != nil {
-		defer world.api.close()
+		defer world.api.Close()
 	}
 	if err != nil {
 		return failed("start the API server", err)
@@ -107,7 +108,7 @@ func scheme() *runtime.Scheme {
 
 // prepare installs the chart, and a policy that nobody judges yet.
 func prepare(ctx context.Context) error {
-	config := world.api.config(admin)
+	config := world.api.Config(apiserver.Admin)
 	world.warnings = &warnings{}
 	config.WarningHandlerWithContext = world.warnings
 	var err error
@@ -171,7 +172,7 @@ type process struct {
 // and waits until the API server asks it. Without a directory of certificates
 // it issues its own.
 func startWebhook(ctx context.Context, log *slog.Logger, certificates string) (*process, error) {
-	ports, err := freePorts(3)
+	ports, err := apiserver.FreePorts(3)
 	if err != nil {
 		return nil, err
 	}
@@ -179,7 +180,7 @@ func startWebhook(ctx context.Context, log *slog.Logger, certificates string) (*
 	if err != nil {
 		return nil, err
 	}
-	srv, err := server.New(world.api.config(webhookUser), server.Options{
+	srv, err := server.New(world.api.Config(apiserver.Webhook), server.Options{
 		Defaults:  policy.Defaults{Namespaces: openNamespaces(), Exempt: []string{"kube-system", systemNamespace}},
 		Namespace: systemNamespace, Service: "tierwall-webhook", DNSNames: []string{"localhost"},
 		CertificateDir: certificates, AuthoritySecret: "tierwall-webhook-ca", Webhooks: hooks, Validating: "tierwall", Mutating: "tierwall",

@@ -1,6 +1,5 @@
-//go:build admission
-
-package admission
+// Package apiserver runs a kube-apiserver with its etcd, without nodes, for tests.
+package apiserver
 
 import (
 	"context"
@@ -23,30 +22,43 @@ import (
 	"github.com/tierwall/tierwall/test/cluster"
 )
 
-// The users of the API server; a user's token is its name.
+// The users; a user's token is its name.
 const (
-	admin        = "admin"
-	webhookUser  = "system:serviceaccount:tierwall-system:tierwall-webhook"
-	startTimeout = time.Minute
+	Admin   = "admin"
+	Webhook = "system:serviceaccount:tierwall-system:tierwall-webhook"
 )
 
-// apiServer is a kube-apiserver with its etcd.
-type apiServer struct {
-	dir  string
+const startTimeout = time.Minute
+
+// Server is a kube-apiserver with its etcd, on loopback.
+type Server struct {
+	Options
 	url  string
 	stop []func()
 }
 
-// startAPIServer starts both and waits until they answer.
-func startAPIServer(ctx context.Context, dir string) (*apiServer, error) {
-	s := &apiServer{dir: dir}
-	ports, err := freePorts(3)
+// Options are where a server runs.
+type Options struct {
+	// Dir is an empty folder for what it writes.
+	Dir string
+	// Namespace is a file of the network namespace whose loopback it listens on; empty is this process's.
+	Namespace string
+	// Dial connects to it from here; nil is the usual way.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Flags are more flags of kube-apiserver.
+	Flags []string
+}
+
+// Start starts both and waits until they answer. Close is due after an error, too.
+func Start(ctx context.Context, o Options) (*Server, error) {
+	s := &Server{Options: o}
+	ports, err := FreePorts(3)
 	if err != nil {
-		return nil, err
+		return s, err
 	}
 	client, peer := fmt.Sprintf("http://127.0.0.1:%d", ports[0]), fmt.Sprintf("http://127.0.0.1:%d", ports[1])
 	s.url = fmt.Sprintf("https://127.0.0.1:%d", ports[2])
-	if err := s.start("etcd", "--data-dir="+filepath.Join(dir, "etcd"), "--unsafe-no-fsync", "--log-level=error",
+	if err := s.start("etcd", "--data-dir="+filepath.Join(o.Dir, "etcd"), "--unsafe-no-fsync", "--log-level=error",
 		"--listen-client-urls="+client, "--advertise-client-urls="+client, "--listen-peer-urls="+peer,
 		"--initial-advertise-peer-urls="+peer, "--initial-cluster=default="+peer); err != nil {
 		return s, err
@@ -55,26 +67,26 @@ func startAPIServer(ctx context.Context, dir string) (*apiServer, error) {
 	if err != nil {
 		return s, err
 	}
-	if err := s.start("kube-apiserver", flags...); err != nil {
+	if err := s.start("kube-apiserver", append(flags, s.Flags...)...); err != nil {
 		return s, err
 	}
 	return s, s.wait(ctx)
 }
 
-func (s *apiServer) flags(etcd string, port int) ([]string, error) {
+func (s *Server) flags(etcd string, port int) ([]string, error) {
 	key, err := s.writeKey()
 	if err != nil {
 		return nil, err
 	}
-	tokens := filepath.Join(s.dir, "tokens.csv")
+	tokens := filepath.Join(s.Dir, "tokens.csv")
 	lines := fmt.Sprintf("%s,%s,1,system:masters\n%s,%s,2,\"system:serviceaccounts,system:serviceaccounts:tierwall-system\"\n",
-		admin, admin, webhookUser, webhookUser)
+		Admin, Admin, Webhook, Webhook)
 	if err := os.WriteFile(tokens, []byte(lines), 0o600); err != nil {
 		return nil, err
 	}
 	return []string{
 		"--etcd-servers=" + etcd, "--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", port),
-		"--cert-dir=" + filepath.Join(s.dir, "certs"), "--service-cluster-ip-range=10.0.0.0/24",
+		"--cert-dir=" + filepath.Join(s.Dir, "certs"), "--service-cluster-ip-range=10.0.0.0/24",
 		"--endpoint-reconciler-type=none", "--authorization-mode=RBAC", "--token-auth-file=" + tokens,
 		"--allow-privileged=true", "--service-account-issuer=https://kubernetes.default.svc",
 		"--service-account-key-file=" + key, "--service-account-signing-key-file=" + key,
@@ -82,27 +94,30 @@ func (s *apiServer) flags(etcd string, port int) ([]string, error) {
 }
 
 // writeKey writes the key that service account tokens are signed with.
-func (s *apiServer) writeKey() (string, error) {
+func (s *Server) writeKey() (string, error) {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(s.dir, "service-account.key")
+	path := filepath.Join(s.Dir, "service-account.key")
 	block := &pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)}
 	return path, os.WriteFile(path, pem.EncodeToMemory(block), 0o600)
 }
 
 // start starts a program that ends with the test at the latest.
-func (s *apiServer) start(program string, args ...string) error {
+func (s *Server) start(program string, args ...string) error {
 	path, err := cluster.Program(program)
 	if err != nil {
 		return err
 	}
-	log, err := os.Create(filepath.Join(s.dir, program+".log"))
+	log, err := os.Create(filepath.Join(s.Dir, program+".log"))
 	if err != nil {
 		return err
 	}
 	cmd := exec.Command(path, args...)
+	if s.Namespace != "" {
+		cmd = exec.Command("nsenter", append([]string{"--net=" + s.Namespace, path}, args...)...)
+	}
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
@@ -116,43 +131,44 @@ func (s *apiServer) start(program string, args ...string) error {
 	return nil
 }
 
-func (s *apiServer) close() {
+// Close ends both.
+func (s *Server) Close() {
 	for i := len(s.stop) - 1; i >= 0; i-- {
 		s.stop[i]()
 	}
 }
 
 // wait waits until the API server is ready.
-func (s *apiServer) wait(ctx context.Context) error {
+func (s *Server) wait(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	var last error
 	for ctx.Err() == nil {
-		if client, err := kubernetes.NewForConfig(s.config(admin)); err == nil {
+		if client, err := kubernetes.NewForConfig(s.Config(Admin)); err == nil {
 			if last = client.RESTClient().Get().AbsPath("/readyz").Do(ctx).Error(); last == nil {
 				return nil
 			}
 		} else {
-			last = err
+			last = err // it has not made its certificate yet
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	log, _ := os.ReadFile(filepath.Join(s.dir, "kube-apiserver.log"))
+	log, _ := os.ReadFile(filepath.Join(s.Dir, "kube-apiserver.log"))
 	lines := strings.Split(strings.TrimSpace(string(log)), "\n")
 	return fmt.Errorf("kube-apiserver is not ready after %v: %w\n%s", startTimeout, last,
 		strings.Join(lines[max(0, len(lines)-20):], "\n"))
 }
 
-// config is for a client that is the user.
-func (s *apiServer) config(user string) *rest.Config {
+// Config is for a client that is the user.
+func (s *Server) Config(user string) *rest.Config {
 	return &rest.Config{
-		Host: s.url, BearerToken: user, QPS: -1,
-		TLSClientConfig: rest.TLSClientConfig{CAFile: filepath.Join(s.dir, "certs", "apiserver.crt")},
+		Host: s.url, BearerToken: user, QPS: -1, Dial: s.Dial,
+		TLSClientConfig: rest.TLSClientConfig{CAFile: filepath.Join(s.Dir, "certs", "apiserver.crt")},
 	}
 }
 
-// freePorts are ports of the loopback interface that nobody listens on.
-func freePorts(n int) ([]int, error) {
+// FreePorts are ports of the loopback interface that nobody listens on.
+func FreePorts(n int) ([]int, error) {
 	var out []int
 	for range n {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
