@@ -1,10 +1,12 @@
 package effect
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/policy/compile"
 	"github.com/tierwall/tierwall/policy/roles"
 )
 
@@ -25,10 +27,18 @@ type tierRole struct {
 	candidates []candidate
 }
 
-// bindings are the TierRoles that bind anything, with a candidate for each
-// service account and each combination of labels.
-func bindings(tierRoles []*v1alpha1.TierRole) []tierRole {
-	sorted := slices.SortedFunc(slices.Values(tierRoles), func(a, b *v1alpha1.TierRole) int { return compareText(a.Name, b.Name) })
+// bindings are the TierRoles that bind anything, before or after the change, with
+// a candidate for each service account and each combination of labels.
+func bindings(snapshots [2]*compile.Snapshot) []tierRole {
+	all := map[*v1alpha1.TierRole]bool{}
+	for _, s := range snapshots {
+		for _, tr := range s.TierRoles {
+			all[tr] = true
+		}
+	}
+	sorted := slices.SortedFunc(maps.Keys(all), func(a, b *v1alpha1.TierRole) int {
+		return cmp.Or(compareText(a.Name, b.Name), cmp.Compare(a.Generation, b.Generation))
+	})
 	var out []tierRole
 	for _, tr := range sorted {
 		if len(roles.Validate(tr)) > 0 {
@@ -54,7 +64,7 @@ func bindings(tierRoles []*v1alpha1.TierRole) []tierRole {
 }
 
 // candidates are what pods of a namespace can be, by the TierRoles: one
-// candidate for each role, and one that no TierRole names.
+// candidate for each role before and after, and one that no TierRole names.
 func (u *universe) candidates(namespace string) []candidate {
 	out := []candidate{{nobody, map[string]string{}}}
 	seen := map[string]bool{}
@@ -63,8 +73,11 @@ func (u *universe) candidates(namespace string) []candidate {
 			continue
 		}
 		for _, c := range b.candidates {
-			role := u.roles[is].Of(namespace, c.serviceAccount, c.labels).Role
-			if key := role + "\x00" + canonical(c.labels); !seen[key] {
+			key := canonical(c.labels)
+			for _, m := range moments {
+				key += "\x00" + u.roles[m].Of(namespace, c.serviceAccount, c.labels).Role
+			}
+			if !seen[key] {
 				seen[key] = true
 				out = append(out, candidate{c.serviceAccount, maps.Clone(c.labels)})
 			}

@@ -14,8 +14,8 @@ import (
 // Neither is changed.
 //
 // Pods that policies cannot tell apart are one group, and for each group, there
-// or imagined from the selectors of the changed policies, one stand-in is put in
-// the place of all pods. Both states are compiled with them, and the two programs
+// or imagined from the selectors of the policies that matter to the change, one
+// stand-in is put in the place of all pods. Both states are compiled with them, and the two programs
 // asked what they allow. So a question about labels is answered by the same
 // compiler as every other.
 //
@@ -26,7 +26,8 @@ func Of(ctx context.Context, before, after *compile.Snapshot) Effect {
 	networks := networksIn(slices.Concat(before.Nodes, after.Nodes), old, now)
 	u := newUniverse(snapshots, vocabularyOf(old, now), networks)
 	difference := changed(old, now)
-	imagine(ctx, u, difference)
+	mattering := u.mattering(snapshots, difference, old, now)
+	imagine(ctx, u, mattering)
 	free := newAddresses(snapshots, networks)
 	members := standIns(u.groups, free)
 	var sides [2]*side
@@ -37,7 +38,7 @@ func Of(ctx context.Context, before, after *compile.Snapshot) Effect {
 		sides[m] = newSide(m, snapshots[m], u, members)
 	}
 	c := newComparison(ctx, members, sides)
-	c.names, c.networks = portNames(difference), networksOf(networks, free.taken)
+	c.names, c.networks = portNames(mattering), networksOf(networks, free.taken)
 	return c.effect(u, difference, now)
 }
 

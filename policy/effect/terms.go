@@ -2,7 +2,6 @@ package effect
 
 import (
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 
@@ -26,6 +25,8 @@ type terms struct {
 	peers    []selection
 	networks []netip.Prefix
 	ports    []namedPort
+	// denies is true of a ClusterNetworkPolicy with a rule that is no Accept, baseline of one in the Baseline tier.
+	denies, baseline bool
 }
 
 // selection is pods, by their namespace and labels.
@@ -64,8 +65,7 @@ func termsOf(s *compile.Snapshot) map[string]*terms {
 }
 
 // changed are the terms of policies that are new or have another spec, and of
-// those that go, sorted by object. When no policy changed it is all of them:
-// any may bear on what did.
+// those that go, sorted by object.
 func changed(before, after map[string]*terms) []*terms {
 	var out []*terms
 	for name, t := range after {
@@ -80,9 +80,6 @@ func changed(before, after map[string]*terms) []*terms {
 		if after[name] == nil {
 			out = append(out, t)
 		}
-	}
-	if len(out) == 0 {
-		out = slices.Collect(maps.Values(after))
 	}
 	slices.SortStableFunc(out, func(a, b *terms) int { return compareText(a.id.Object(), b.id.Object()) })
 	return out
@@ -148,10 +145,12 @@ func (t *terms) addNetworks(cidrs ...string) {
 }
 
 func clusterPolicyTerms(cnp *policyv1alpha2.ClusterNetworkPolicy) *terms {
-	t := &terms{id: policy.RuleID{Kind: compile.ClusterNetworkPolicyKind, Name: cnp.Name}, spec: cnp.Spec}
+	t := &terms{id: policy.RuleID{Kind: compile.ClusterNetworkPolicyKind, Name: cnp.Name}, spec: cnp.Spec,
+		baseline: cnp.Spec.Tier == policyv1alpha2.BaselineTier}
 	t.subject = podsOf(t.ref("/spec/subject"), cnp.Spec.Subject.Namespaces, cnp.Spec.Subject.Pods)
 	for i, r := range cnp.Spec.Ingress {
 		field := fmt.Sprintf("/spec/ingress/%d", i)
+		t.denies = t.denies || r.Action != policyv1alpha2.ClusterNetworkPolicyRuleActionAccept
 		var selections []selection
 		for j, p := range r.From {
 			selections = append(selections, podsOf(t.ref(fmt.Sprintf("%s/from/%d", field, j)), p.Namespaces, p.Pods))
@@ -160,6 +159,7 @@ func clusterPolicyTerms(cnp *policyv1alpha2.ClusterNetworkPolicy) *terms {
 	}
 	for i, r := range cnp.Spec.Egress {
 		field := fmt.Sprintf("/spec/egress/%d", i)
+		t.denies = t.denies || r.Action != policyv1alpha2.ClusterNetworkPolicyRuleActionAccept
 		var selections []selection
 		for j, p := range r.To {
 			if p.Namespaces != nil || p.Pods != nil {

@@ -85,7 +85,7 @@ func newUniverse(snapshots [2]*compile.Snapshot, v *vocabulary, networks []netip
 			u.namespaceNamed(n.Name).labels[m] = n.Labels
 		}
 	}
-	u.tierRoles = bindings(snapshots[is].TierRoles)
+	u.tierRoles = bindings(snapshots)
 	u.addPods(snapshots)
 	u.namespaces = slices.SortedFunc(maps.Values(u.byName), func(a, b *namespace) int { return compareText(a.name, b.name) })
 	return u
@@ -215,18 +215,16 @@ func (u *universe) imaginePod(n *namespace, role candidate, with map[string]stri
 	all := maps.Clone(role.labels)
 	maps.Copy(all, with)
 	pod := &compile.Pod{Namespace: n.name, ServiceAccount: role.serviceAccount, Labels: all, Ports: ports}
-	match := u.roles[is].Of(n.name, role.serviceAccount, all)
-	if !s.Matches(labels.Set(match.Apply(all))) {
+	kinds := [2]*kind{u.kindOf(was, pod), u.kindOf(is, pod)}
+	if !s.Matches(labels.Set(kinds[was].labels)) && !s.Matches(labels.Set(kinds[is].labels)) {
 		return
 	}
-	k := u.kindOf(is, pod)
-	kinds := [2]*kind{u.kindOf(was, pod), k}
-	keys := [2]string{u.key(kinds[was], n.name), u.key(k, n.name)}
+	keys := [2]string{u.key(kinds[was], n.name), u.key(kinds[is], n.name)}
 	if g := u.known[keys]; g != nil {
 		g.share(kinds)
 		return
 	}
-	if u.represented(n, k.role, s) {
+	if u.represented(n, kinds, s) {
 		return
 	}
 	if len(u.groups) >= maxGroups {
@@ -239,11 +237,13 @@ func (u *universe) imaginePod(n *namespace, role candidate, with map[string]stri
 	u.groups = append(u.groups, g)
 }
 
-// represented says whether there are pods of the role that the selector matches.
-func (u *universe) represented(n *namespace, role string, s labels.Selector) bool {
+// represented says whether there are pods of the same role that are the same to the selector.
+func (u *universe) represented(n *namespace, kinds [2]*kind, s labels.Selector) bool {
+	alike := func(a, b *kind) bool {
+		return a.role == b.role && s.Matches(labels.Set(a.labels)) == s.Matches(labels.Set(b.labels))
+	}
 	return slices.ContainsFunc(u.real[n], func(g *group) bool {
-		k := g.kinds[is]
-		return k != nil && k.role == role && s.Matches(labels.Set(k.labels))
+		return g.kinds[is] != nil && alike(g.kinds[is], kinds[is]) && (g.kinds[was] == nil || alike(g.kinds[was], kinds[was]))
 	})
 }
 
