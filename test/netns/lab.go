@@ -85,7 +85,7 @@ func (l *Lab) veth(t testing.TB, a, b *Space) string {
 	t.Helper()
 	l.links++
 	name := fmt.Sprintf("veth%d", l.links)
-	a.Run(t, "ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", b.path())
+	a.Run(t, "ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", b.Path())
 	a.Run(t, "ip", "link", "set", name, "up")
 	b.sysctl(t, "net.ipv6.conf.eth0.accept_dad=0", "net.ipv6.conf.eth0.accept_ra=0")
 	b.Run(t, "ip", "link", "set", "eth0", "up")

@@ -76,8 +76,8 @@ func (s *Space) Try(ctx context.Context, input, name string, args ...string) (st
 	return out, err
 }
 
-// path is a file by which programs that this process starts find the namespace.
-func (s *Space) path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), s.file.Fd()) }
+// Path is a file by which programs that this process starts find the namespace.
+func (s *Space) Path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), s.file.Fd()) }
 
 // write writes a file of /proc/sys as the namespace sees it.
 func (s *Space) write(t testing.TB, path, value string) {

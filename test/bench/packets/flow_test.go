@@ -1,0 +1,179 @@
+//go:build netns
+
+package packets
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// flow is traffic from the client to the server.
+type flow interface {
+	// run makes traffic for about so long, and says what one unit of it cost.
+	run(d time.Duration) (time.Duration, error)
+}
+
+// datagrams are those of one UDP socket. Their cost is the CPU time of who sends them, the way
+// through the node to the server's socket included.
+type datagrams struct{ conn syscall.RawConn }
+
+func (f datagrams) run(d time.Duration) (time.Duration, error) {
+	const batch = 200
+	word, sent, start := make([]byte, 18), 0, threadTime()
+	var failed error
+	err := f.conn.Write(func(fd uintptr) bool {
+		for threadTime()-start < d {
+			for range batch {
+				if _, err := unix.Write(int(fd), word); err != nil {
+					failed = err
+					return true
+				}
+			}
+			sent += batch
+		}
+		return true
+	})
+	return (threadTime() - start) / time.Duration(max(sent, 1)), errors.Join(err, failed)
+}
+
+// threadTime is the CPU time of the calling thread, which has to be locked.
+func threadTime() time.Duration {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t); err != nil {
+		panic(err) // the kernel has this clock
+	}
+	return time.Duration(t.Nano())
+}
+
+// oneWay is a flow that nobody answers, so that to connection tracking every datagram is the first.
+func oneWay(b *testing.B, s *site) flow {
+	s.listen(b)
+	return newDatagrams(b, s.dial(b))
+}
+
+// established is a flow that was answered once.
+func established(b *testing.B, s *site) flow {
+	server, client := s.listen(b), s.dial(b)
+	if err := answer(server, client); err != nil {
+		b.Fatalf("%s: %v", s.name, err)
+	}
+	return newDatagrams(b, client)
+}
+
+func newDatagrams(b *testing.B, conn *net.UDPConn) flow {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		b.Fatal(err)
+	}
+	return datagrams{raw}
+}
+
+// listen has the server take datagrams.
+func (s *site) listen(b *testing.B) *net.UDPConn {
+	var conn *net.UDPConn
+	if err := s.server.Do(func() (err error) {
+		conn, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(serverAddr, port)))
+		return err
+	}); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// dial is a socket of the client. One datagram has to arrive, or the rules are wrong.
+func (s *site) dial(b *testing.B) *net.UDPConn {
+	var conn *net.UDPConn
+	if err := s.client.Do(func() (err error) {
+		conn, err = net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(serverAddr, port)))
+		return err
+	}); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// answer has the server answer one datagram.
+func answer(server, client *net.UDPConn) error {
+	word, deadline := make([]byte, 4), time.Now().Add(10*time.Second)
+	if err := errors.Join(server.SetReadDeadline(deadline), client.SetReadDeadline(deadline)); err != nil {
+		return err
+	}
+	if _, err := client.Write(word); err != nil {
+		return err
+	}
+	_, from, err := server.ReadFromUDPAddrPort(word)
+	if err != nil {
+		return fmt.Errorf("the first datagram: %w", err)
+	}
+	if _, err := server.WriteToUDPAddrPort(word, from); err != nil {
+		return err
+	}
+	_, err = client.Read(word)
+	return err
+}
+
+// connections are TCP connections of the client to the server, one after the other, which end at once.
+// Their cost is the time that they take.
+type connections struct {
+	s  *site
+	to netip.AddrPort
+}
+
+func (f connections) run(d time.Duration) (time.Duration, error) {
+	made, start := 0, time.Now()
+	err := f.s.client.Do(func() error {
+		for time.Since(start) < d {
+			if err := connect(f.to); err != nil {
+				return err
+			}
+			made++
+		}
+		return nil
+	})
+	return time.Since(start) / time.Duration(max(made, 1)), err
+}
+
+// connect makes a connection and resets it, so that its port is free at once.
+func connect(to netip.AddrPort) error {
+	c, err := net.DialTCP("tcp4", nil, net.TCPAddrFromAddrPort(to))
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return c.SetLinger(0)
+}
+
+func newConnections(b *testing.B, s *site) flow {
+	var l net.Listener
+	to := netip.AddrPortFrom(serverAddr, port)
+	if err := s.server.Do(func() (err error) {
+		l, err = net.Listen("tcp4", to.String())
+		return err
+	}); err != nil {
+		b.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() { // ends with the listener
+		defer close(done)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.Copy(io.Discard, c)
+			c.Close()
+		}
+	}()
+	b.Cleanup(func() { l.Close(); <-done })
+	return connections{s, to}
+}

@@ -1,0 +1,70 @@
+//go:build netns
+
+package packets
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"testing"
+
+	"github.com/tierwall/tierwall/enforcer/ipt"
+	"github.com/tierwall/tierwall/enforcer/nft"
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/test/netns"
+)
+
+// site is a node with a client and a server, and what judges the packets between them.
+type site struct {
+	name                 string
+	node, client, server *netns.Host
+}
+
+// backend puts a program in force.
+type backend interface {
+	Apply(ctx context.Context, p *policy.Program) error
+}
+
+// engines are the backends by name.
+var engines = []struct {
+	name string
+	open func(context.Context) (backend, error)
+}{
+	{"nftables", func(ctx context.Context) (backend, error) { return nft.New(ctx, nft.Options{}) }},
+	{"iptables", func(ctx context.Context) (backend, error) { return ipt.New(ctx, ipt.Options{Mode: ipt.NFT}) }},
+}
+
+// newSite is a node on which nothing tracks connections.
+func newSite(b *testing.B, name string) *site {
+	b.Helper()
+	lab := netns.NewLab(b, []policy.Host{{Name: "node", Addrs: []netip.Addr{nodeAddr}}})
+	s := &site{name: name, node: lab.Nodes["node"]}
+	s.client, s.server = lab.AddPod(b, "node", "client", clientAddr), lab.AddPod(b, "node", "server", serverAddr)
+	s.node.Run(b, "nft", "flush", "ruleset")
+	return s
+}
+
+// tracking is a node with connection tracking and one rule, which is the floor.
+func tracking(b *testing.B) *site {
+	s := newSite(b, "tracking alone")
+	s.node.Run(b, "nft", "add table inet floor; add chain inet floor forward { type filter hook forward priority 0; }; "+
+		"add rule inet floor forward ct state established,related accept")
+	return s
+}
+
+// enforced is a node on which a backend enforces what a load asks.
+func enforced(b *testing.B, name string, open func(context.Context) (backend, error), p *policy.Program) *site {
+	s := newSite(b, name)
+	err := s.node.Do(func() error {
+		k, err := open(b.Context())
+		if err != nil {
+			return err
+		}
+		return k.Apply(b.Context(), p)
+	})
+	if err != nil {
+		b.Fatal(errors.Join(fmt.Errorf("%s: the program", name), err))
+	}
+	return s
+}
