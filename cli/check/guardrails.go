@@ -52,11 +52,9 @@ func ChartGuardrails() ([]*v1alpha1.Guardrail, error) {
 		}
 		g := &v1alpha1.Guardrail{ObjectMeta: metav1.ObjectMeta{Name: name},
 			Spec: v1alpha1.GuardrailSpec{Library: name, Enforcement: cmp.Or(v.Enforcement, v1alpha1.EnforceDeny), Namespaces: v.Namespaces}}
-		if name == "dns-stays" { // as templates/policy/guardrails.yaml has it
-			defaults := map[string]any{"namespace": values.DNS.Namespace, "labels": values.DNS.PodLabels, "ports": values.DNS.Ports}
-			maps.Copy(defaults, v.Parameters)
-			v.Parameters = defaults
-		}
+		defaults := values.parameters(name)
+		maps.Copy(defaults, v.Parameters)
+		v.Parameters = defaults
 		if len(v.Parameters) > 0 {
 			raw, err := json.Marshal(v.Parameters)
 			if err != nil {
@@ -67,6 +65,19 @@ func ChartGuardrails() ([]*v1alpha1.Guardrail, error) {
 		out = append(out, g)
 	}
 	return out, nil
+}
+
+// parameters are those that templates/policy/guardrails.yaml gives a guardrail of the
+// library, with the release's own namespace as the manual names it.
+func (v chartValues) parameters(name string) map[string]any {
+	switch name {
+	case "dns-stays":
+		return map[string]any{"namespace": v.DNS.Namespace, "labels": v.DNS.PodLabels, "ports": v.DNS.Ports}
+	case "system-stays":
+		return map[string]any{"namespaces": []string{"kube-system", "tierwall-system"}}
+	default:
+		return map[string]any{}
+	}
 }
 
 // ReadGuardrails reads Guardrails from files and folders: objects, and Rego, which

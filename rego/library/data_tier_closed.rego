@@ -28,7 +28,7 @@ environment := lib.parameter("environmentLabel", "")
 
 trusted := lib.parameter("namespaces", [])
 
-deny contains {"msg": msg, "path": "/spec"} if {
+deny contains {"msg": msg, "path": lib.at("/spec")} if {
 	some [role, namespace, ports], pairs in violations
 	msg := sprintf("%s would let %s reach tier %s in namespace %s on %s; the %s tier may be reached only from %s. Remove the peer or ask the security team.", [lib.change, lib.list(lib.froms(pairs)), role, namespace, ports, role, allowed])
 }

@@ -22,7 +22,7 @@ roles := lib.parameter("roles", ["data"])
 
 networks := lib.parameter("networks", [])
 
-deny contains {"msg": msg, "path": "/spec"} if {
+deny contains {"msg": msg, "path": lib.at("/spec")} if {
 	some [role, namespace, ports], pairs in violations
 	msg := sprintf("%s would let %s reach tier %s in namespace %s on %s; nothing outside the cluster may reach the %s tier. Name pods as peers instead of an ipBlock or of no peer at all.", [lib.change, lib.list(lib.froms(pairs)), role, namespace, ports, role])
 }

@@ -9,12 +9,12 @@ package tierwall.guardrails.default_deny_stays
 
 import data.tierwall.lib
 
-deny contains {"msg": msg, "path": "/spec"} if {
+deny contains {"msg": msg, "path": lib.at("/spec")} if {
 	some ["ingress", ports], pairs in violations
 	msg := sprintf("%s would let %s be reached from %s on %s, which takes default deny away. Name the peers and the ports that are needed.", [lib.change, lib.list(lib.tos(pairs)), lib.list(lib.froms(pairs)), ports])
 }
 
-deny contains {"msg": msg, "path": "/spec"} if {
+deny contains {"msg": msg, "path": lib.at("/spec")} if {
 	some ["egress", ports], pairs in violations
 	msg := sprintf("%s would let %s reach %s on %s, which takes default deny away. Name the peers and the ports that are needed.", [lib.change, lib.list(lib.froms(pairs)), lib.list(lib.tos(pairs)), ports])
 }
@@ -22,7 +22,7 @@ deny contains {"msg": msg, "path": "/spec"} if {
 violations[[row.direction, lib.ports(row)]] contains [row.from, row.to] if {
 	some row in input.effect.added
 	lib.wide(row)
-	everything({"ingress": row.from, "egress": row.to}[row.direction])
+	everything(lib.other(row))
 	lib.opens(row)
 }
 

@@ -17,7 +17,7 @@ dns := pod("kube-system", {"k8s-app": "kube-dns"})
 
 test_dns_is_cut_off if {
 	some w in dns_stays.warn with input as removal("egress", dns, ["UDP/53"], {})
-	w.msg == "NetworkPolicy prod/p cuts backend pods of namespace prod off from DNS. Allow egress to namespace kube-system on UDP and TCP port 53."
+	w.msg == "NetworkPolicy prod/p would cut backend pods of namespace prod off from DNS. Allow egress to namespace kube-system on UDP and TCP port 53."
 }
 
 test_everything_is_cut_off if {
@@ -33,9 +33,14 @@ test_other_ports_are_not_dns if {
 	count(dns_stays.warn) == 0 with input as removal("egress", dns, ["TCP/9153"], {})
 }
 
-test_networks_and_ingress_are_not_concerned if {
+test_networks_are_not_concerned if {
 	count(dns_stays.warn) == 0 with input as removal("egress", {"kind": "cidr", "name": "0.0.0.0/0"}, ["any"], {})
-	count(dns_stays.warn) == 0 with input as removal("ingress", dns, ["UDP/53"], {})
+}
+
+test_dns_itself_is_closed if {
+	some w in dns_stays.warn with input as removal("ingress", dns, ["UDP/53"], {})
+	w.msg == "NetworkPolicy prod/p would close DNS, pods of namespace kube-system, to backend pods of namespace prod. Allow ingress on UDP and TCP port 53."
+	count(dns_stays.warn) == 0 with input as removal("ingress", dns, ["TCP/9153"], {})
 }
 
 test_where_dns_is_can_be_given if {

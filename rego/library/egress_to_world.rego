@@ -22,7 +22,7 @@ roles := lib.parameter("roles", [])
 
 networks := lib.parameter("networks", lib.private)
 
-deny contains {"msg": msg, "path": "/spec/egress"} if {
+deny contains {"msg": msg, "path": lib.at("/spec/egress")} if {
 	some ports, pairs in violations
 	msg := sprintf("%s would let %s reach %s on %s; only %s may reach the world. Name the pods or networks that are needed, or select pods by the label tierwall.io/tier-role.", [lib.change, lib.list(lib.froms(pairs)), lib.list(lib.tos(pairs)), ports, who])
 }

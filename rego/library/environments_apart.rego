@@ -16,7 +16,7 @@ import data.tierwall.lib
 
 label := lib.parameter("environmentLabel", "environment")
 
-deny contains {"msg": msg, "path": "/spec"} if {
+deny contains {"msg": msg, "path": lib.at("/spec")} if {
 	some ports, pairs in violations
 	msg := sprintf("%s would let %s reach %s on %s, which are of different environments (namespace label %s). Narrow the namespaceSelector to one environment.", [lib.change, lib.list(lib.froms(pairs)), lib.list(lib.tos(pairs)), ports, label])
 }

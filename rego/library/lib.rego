@@ -15,26 +15,48 @@ else := {}
 
 # METADATA
 # description: The object's kind and name, such as "NetworkPolicy prod/backend".
-name := sprintf("%s %s/%s", [kind, judged.metadata.namespace, judged.metadata.name]) if {
+name := sprintf("%s %s/%s", [kind, judged.metadata.namespace, own_name]) if {
 	judged.metadata.namespace != ""
-} else := sprintf("%s %s", [kind, judged.metadata.name]) if judged.metadata.name
-
-else := sprintf("%s %s", [kind, input.request.name]) if input.request.name
+} else := sprintf("%s %s", [kind, own_name]) if own_name
 
 else := "The change"
 
+# METADATA
+# description: The object's kind.
 kind := judged.kind if judged.kind
 
 else := input.request.kind.kind if input.request.kind.kind
 
 else := "object"
 
+# A pod of a controller has no name yet when it is judged.
+own_name := judged.metadata.name if judged.metadata.name
+
+else := input.request.name if object.get(input, ["request", "name"], "") != ""
+
+else := sprintf("%s*", [judged.metadata.generateName])
+
 # METADATA
-# description: How a message begins; the verb "would" can follow it.
+# description: How a message begins; "would" can follow it.
 change := sprintf("Deleting %s", [name]) if {
 	not is_object(input.object)
 	is_object(input.oldObject)
+} else := sprintf("The labels of %s", [name]) if {
+	is_object(input.oldObject)
+	labelled_kind
+} else := sprintf("The default action of %s", [name]) if {
+	input.source == "audit"
+	kind == "Namespace"
 } else := name
+
+# What these open they open by their labels.
+labelled_kind := kind in {"Pod", "Namespace"}
+
+# METADATA
+# description: >-
+#   The field at fault, given that of a policy: what opens something of a pod or a
+#   namespace is its labels.
+at(field) := {true: "/metadata/labels", false: field}[labelled_kind]
 
 # METADATA
 # description: A parameter of the Guardrail object, or the default.
@@ -167,3 +189,20 @@ inside(cidr, networks) if {
 # METADATA
 # description: Networks that are not the world (RFC 1918, RFC 6598, RFC 4193).
 private := ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"]
+
+# METADATA
+# description: Whether a row's side is a network that has addresses in common with any of the networks.
+meets(peer, networks) if {
+	peer.kind == "cidr"
+	some network in networks
+	net.cidr_intersects(peer.name, network)
+	not inside(network, object.get(peer, "except", []))
+}
+
+# METADATA
+# description: The side of a row that its own policies are about.
+own(row) := {"ingress": row.to, "egress": row.from}[row.direction]
+
+# METADATA
+# description: The other side of a row.
+other(row) := {"ingress": row.from, "egress": row.to}[row.direction]

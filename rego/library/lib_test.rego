@@ -26,6 +26,31 @@ test_name_of_a_request_without_kind if {
 	lib.change == "object data" with input as {"request": {"name": "data"}}
 }
 
+test_change_of_labels if {
+	pod := {"kind": "Pod", "metadata": {"namespace": "prod", "name": "web-1"}}
+	lib.change == "The labels of Pod prod/web-1" with input as {"object": pod, "oldObject": pod}
+	lib.change == "Pod prod/web-1" with input as {"object": pod, "oldObject": null}
+	lib.change == "Deleting Pod prod/web-1" with input as {"object": null, "oldObject": pod}
+	namespace := {"kind": "Namespace", "metadata": {"name": "prod"}}
+	lib.change == "The labels of Namespace prod" with input as {"object": namespace, "oldObject": namespace}
+}
+
+test_a_pod_without_a_name_yet if {
+	pod := {"kind": "Pod", "metadata": {"namespace": "prod", "generateName": "web-"}}
+	lib.change == "Pod prod/web-*" with input as {"object": pod}
+}
+
+test_what_is_open_where_no_policy_says if {
+	lib.change == "The default action of Namespace prod" with input as {"source": "audit", "object": {"kind": "Namespace", "metadata": {"name": "prod"}}}
+	lib.change == "NetworkPolicy prod/web" with input as {"source": "audit", "object": policy}
+}
+
+test_the_field_at_fault if {
+	lib.at("/spec/ingress") == "/spec/ingress" with input as {"object": policy}
+	lib.at("/spec/ingress") == "/metadata/labels" with input as {"object": {"kind": "Pod"}}
+	lib.at("/spec/ingress") == "/metadata/labels" with input as {"object": {"kind": "Namespace"}}
+}
+
 test_change_without_a_name if {
 	lib.change == "The change" with input as {}
 }
@@ -119,4 +144,18 @@ test_outside if {
 	lib.outside({"kind": "cidr", "name": "10.0.0.0/8"}, [])
 	not lib.outside({"kind": "cidr", "name": "10.1.0.0/16"}, lib.private)
 	not lib.outside({"kind": "workload", "name": "web"}, lib.private)
+}
+
+test_meets if {
+	lib.meets({"kind": "cidr", "name": "0.0.0.0/0"}, ["169.254.169.254/32"])
+	lib.meets({"kind": "cidr", "name": "169.254.169.254/32"}, ["169.254.0.0/16"])
+	not lib.meets({"kind": "cidr", "name": "0.0.0.0/0", "except": ["169.254.0.0/16"]}, ["169.254.169.254/32"])
+	not lib.meets({"kind": "cidr", "name": "::/0"}, ["169.254.169.254/32"])
+	not lib.meets({"kind": "workload", "name": "web"}, ["0.0.0.0/0"])
+}
+
+test_whose_row_it_is if {
+	lib.own({"direction": "ingress", "from": "a", "to": "b"}) == "b"
+	lib.own({"direction": "egress", "from": "a", "to": "b"}) == "a"
+	lib.other({"direction": "ingress", "from": "a", "to": "b"}) == "a"
 }

@@ -22,12 +22,12 @@ ports := lib.parameter("ports", [22, 135, 139, 445, 1433, 2375, 2376, 2379, 2380
 
 networks := lib.parameter("networks", lib.private)
 
-deny contains {"msg": msg, "path": "/spec/ingress"} if {
+deny contains {"msg": msg, "path": lib.at("/spec/ingress")} if {
 	some exposed, pairs in numbered
 	msg := sprintf("%s would open %s to %s on TCP ports %s, which may never be open to the world. Name the ports that are needed, or narrow the peers.", [lib.change, lib.list(lib.tos(pairs)), lib.list(lib.froms(pairs)), concat(", ", [format_int(port, 10) | some port in exposed])])
 }
 
-deny contains {"msg": msg, "path": "/spec/ingress"} if {
+deny contains {"msg": msg, "path": lib.at("/spec/ingress")} if {
 	some names, pairs in named
 	msg := sprintf("%s would open %s to %s on the ports named %s, which no pod has yet and which may turn out to be sensitive. Name the ports by number, or create the pods first.", [lib.change, lib.list(lib.tos(pairs)), lib.list(lib.froms(pairs)), concat(", ", names)])
 }

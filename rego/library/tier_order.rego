@@ -22,7 +22,7 @@ order := lib.parameter("order", ["frontend", "backend", "data"])
 
 forward_only := lib.parameter("forwardOnly", false)
 
-deny contains {"msg": msg, "path": "/spec"} if {
+deny contains {"msg": msg, "path": lib.at("/spec")} if {
 	some [from, _, ports], pairs in violations
 	msg := sprintf("%s would let %s reach %s directly on %s; tiers are reached in the order %s. Let the %s tier reach its neighbour instead, and select pods by the label tierwall.io/tier-role.", [lib.change, lib.list(lib.froms(pairs)), lib.list(lib.tos(pairs)), ports, concat(", ", order), from])
 }
