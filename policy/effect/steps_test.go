@@ -1,0 +1,233 @@
+package effect_test
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/compile"
+	"github.com/tierwall/tierwall/policy/effect"
+	"github.com/tierwall/tierwall/test/generate"
+	"github.com/tierwall/tierwall/test/oracle"
+)
+
+// randomClusters is how many clusters are changed, each once in each way.
+const randomClusters = 16
+
+// The rows of a change of any kind that admission is asked about are the
+// difference of what an evaluator that shares no code with the compiler says of
+// every flow before and after: between all pods, and with networks outside, on
+// ports at the edges of rules.
+func TestRowsAreTheDifferenceOfWhatIsReachable(t *testing.T) {
+	flows, kinds := 0, map[string]int{}
+	forEachStep(t, func(seed uint64, what string, before, after *compile.Snapshot) {
+		before, after = tidy(before), tidy(after)
+		e := effect.Of(t.Context(), before, after)
+		if !e.Complete {
+			t.Fatalf("seed %d: %s: incomplete: %v", seed, what, e.Incomplete)
+		}
+		if len(e.Added)+len(e.Removed) >= effect.MaxRows/2 {
+			return // rows may be merged, and are about some of their pods then
+		}
+		first, second := objects(before), objects(after)
+		n := difference(t, seed, what, "added", e.Added, first, second) + difference(t, seed, what, "removed", e.Removed, second, first)
+		if flows += n; n > 0 {
+			kinds[kindOf(what)]++
+		}
+	})
+	for _, kind := range []string{"pod", "pod labels", "namespace labels", "NetworkPolicy", "ClusterNetworkPolicy", "TierRoles"} {
+		if kinds[kind] == 0 {
+			t.Errorf("no change of a %s opened or closed anything: the test shows nothing of them", kind)
+		}
+	}
+	if flows < 1000 {
+		t.Errorf("only %d flows changed: the test shows nothing", flows)
+	}
+}
+
+// forEachStep makes random changes of the kinds that admission judges: labels of
+// namespaces and pods, pods that come and go, TierRoles, policies, deletions among them.
+func forEachStep(t *testing.T, do func(seed uint64, what string, before, after *compile.Snapshot)) {
+	t.Helper()
+	for seed := range uint64(randomClusters) {
+		r := generate.NewRand(seed + 7000)
+		before := generate.Cluster(r, generate.Small)
+		objects, done := before.Update(), map[string]bool{}
+		for _, step := range generate.Steps(r, before, generate.Small, 40) {
+			judged := judgedAtAdmission(objects, step.Update)
+			generate.Merge(objects, step.Update)
+			after := snapshotOf(objects, before.Defaults)
+			if kind := kindOf(step.What); judged && !done[kind] {
+				done[kind] = true
+				do(seed, step.What, before, after)
+			}
+			before = after
+		}
+		after := *before // few random TierRoles bind a pod that a policy tells by its role
+		after.TierRoles = generate.Cluster(r, generate.Small).TierRoles
+		do(seed, "TierRoles are others", before, &after)
+	}
+}
+
+// kindOf is the kind of object that a step is about.
+func kindOf(what string) string {
+	kind, _, _ := strings.Cut(what, " ")
+	if strings.Contains(what, "is labelled") {
+		kind += " labels"
+	}
+	return kind
+}
+
+// judgedAtAdmission leaves out nodes, namespaces that go, changes of a pod's spec and status, and pods that come
+// or go while others claim their addresses.
+func judgedAtAdmission(objects, u *compile.Update) bool {
+	for key, now := range u.Pods {
+		before := objects.Pods[key]
+		if before != nil && now != nil && maps.Equal(before.Labels, now.Labels) {
+			return false
+		}
+		for other, p := range objects.Pods {
+			if p != nil && other != key && (before == nil && sharesAddress(p, now) || now == nil && sharesAddress(p, before)) {
+				return false
+			}
+		}
+	}
+	for _, now := range u.Namespaces {
+		if now == nil {
+			return false
+		}
+	}
+	return len(u.Nodes) == 0
+}
+
+func sharesAddress(a, b *compile.Pod) bool {
+	return b != nil && slices.ContainsFunc(a.Addrs, func(addr netip.Addr) bool { return slices.Contains(b.Addrs, addr) })
+}
+
+func snapshotOf(u *compile.Update, d policy.Defaults) *compile.Snapshot {
+	return &compile.Snapshot{Defaults: d,
+		Pods: present(u.Pods), Namespaces: present(u.Namespaces), Nodes: present(u.Nodes),
+		NetworkPolicies: present(u.NetworkPolicies), ClusterNetworkPolicies: present(u.ClusterNetworkPolicies), TierRoles: present(u.TierRoles)}
+}
+
+func present[O any](objects compile.Objects[O]) []*O {
+	return slices.DeleteFunc(slices.Collect(maps.Values(objects)), func(o *O) bool { return o == nil })
+}
+
+// difference compares rows with all flows that one side allows at the second
+// moment, and says how many of those it did not at the first.
+func difference(t *testing.T, seed uint64, what, list string, rows []effect.Row, first, second *oracle.Cluster) (changed int) {
+	t.Helper()
+	for _, d := range []effect.Direction{effect.Ingress, effect.Egress} {
+		forEachFlow(second, func(f policy.Flow) {
+			if opened(first, second, d, f) {
+				changed++
+				if !slices.ContainsFunc(rows, func(row effect.Row) bool { return covers(second, row, d, f) }) {
+					t.Errorf("seed %d: %s: no %s row %s for %+v from %s to %s in\n%s", seed, what, list, d, f, whose(second, f.Source), whose(second, f.Destination), lines(rows))
+				}
+			}
+		})
+	}
+	for _, row := range rows {
+		for _, text := range row.Ports {
+			if unambiguous(second, row.From) && unambiguous(second, row.To) && row.From.Name != row.To.Name && !holds(first, second, row, text) {
+				t.Errorf("seed %d: %s: %s row %s is not so of %s, via %v", seed, what, list, lines([]effect.Row{row}), text, row.Via)
+			}
+		}
+	}
+	return changed
+}
+
+// opened says whether the side of a pod that there is at the second moment allows a flow then, and did not at the
+// first. A pod that is not there allows nothing.
+func opened(first, second *oracle.Cluster, d effect.Direction, f policy.Flow) bool {
+	subject, peer, side := f.Destination, f.Source, oracle.Ingress
+	if d == effect.Egress {
+		subject, peer, side = f.Source, f.Destination, oracle.Egress
+	}
+	pod := oracle.PodAt(second, subject)
+	if pod == nil || pod == oracle.PodAt(second, peer) {
+		return false
+	}
+	return side(second, f).Permits() && (oracle.PodAt(first, subject) == nil || !side(first, f).Permits())
+}
+
+func covers(s *oracle.Cluster, row effect.Row, d effect.Direction, f policy.Flow) bool {
+	return row.Direction == d && is(s, row.From, f.Source) && is(s, row.To, f.Destination) && hasPort(row, f)
+}
+
+// forEachFlow are flows between all pods, and between them and addresses of networks outside.
+func forEachFlow(s *oracle.Cluster, do func(policy.Flow)) {
+	var all []netip.Addr
+	for _, p := range s.Pods {
+		for _, ip := range p.Status.PodIPs {
+			all = append(all, netip.MustParseAddr(ip.IP).Unmap())
+		}
+	}
+	for _, a := range []string{"203.0.113.9", "198.51.100.1", "10.0.0.8", "2001:db8::1", "fd00:2:0:1::8"} {
+		if addr := netip.MustParseAddr(a); oracle.PodAt(s, addr) == nil {
+			all = append(all, addr)
+		}
+	}
+	for _, source := range all {
+		for _, destination := range all {
+			if source.BitLen() != destination.BitLen() {
+				continue
+			}
+			f := policy.Flow{Source: source, Destination: destination, Protocol: policy.ICMP}
+			if source.Is6() {
+				f.Protocol = policy.ICMPv6
+			}
+			do(f)
+			for protocol, ports := range map[policy.Protocol][]uint16{
+				policy.TCP: {1, 80, 5432, 8080, 65535}, policy.UDP: {53, 65534}, policy.SCTP: {5432}} {
+				for _, f.DestinationPort = range ports {
+					f.Protocol = protocol
+					do(f)
+				}
+			}
+		}
+	}
+}
+
+// unambiguous says whether a row's side is all pods that look like it, so that the row must hold of each.
+func unambiguous(s *oracle.Cluster, side effect.Peer) bool {
+	if side.Kind == effect.CIDR {
+		return true
+	}
+	names := map[string]bool{}
+	for _, a := range ownedBy(s, side) {
+		names[oracle.PodAt(s, a).Name] = true
+	}
+	return side.Kind == effect.Workload && len(names) == side.Pods
+}
+
+// holds says whether a port of a row is allowed now, and was not before, between
+// each two pods of its sides, by one IP family at least.
+func holds(first, second *oracle.Cluster, row effect.Row, port string) bool {
+	if row.From.Kind == effect.CIDR || row.To.Kind == effect.CIDR {
+		return true // their addresses are tried above
+	}
+	type pair struct{ from, to string }
+	found := map[pair]bool{}
+	for _, source := range ownedBy(second, row.From) {
+		for _, destination := range ownedBy(second, row.To) {
+			from, to := oracle.PodAt(second, source), oracle.PodAt(second, destination)
+			if from == to || source.BitLen() != destination.BitLen() {
+				continue
+			}
+			p := pair{from.Name, to.Name}
+			for _, f := range flowsOf(port) {
+				f.Source, f.Destination = source, destination
+				if f.Protocol == policy.ICMP && source.Is6() {
+					f.Protocol = policy.ICMPv6
+				}
+				found[p] = found[p] || opened(first, second, row.Direction, f)
+			}
+		}
+	}
+	return !slices.Contains(slices.Collect(maps.Values(found)), false)
+}
