@@ -9,7 +9,8 @@ import (
 // decided, by the namespace of the endpoint. They are an administrator's
 // settings and name namespaces by name, never by a label that an owner could set.
 type Defaults struct {
-	// Action is the cluster's: Deny, or Allow for what stock Kubernetes does.
+	// Action is the cluster's: Deny, Allow for what stock Kubernetes does, or Audit to let
+	// pass and report what Deny would drop.
 	Action Verdict
 	// Exempt are the namespaces whose default action is Allow in any case.
 	Exempt []string
@@ -35,7 +36,22 @@ func ParseAction(s string) (Verdict, error) {
 		return Deny, nil
 	case "Allow":
 		return Allow, nil
+	case "Audit":
+		return Audit, nil
 	default:
-		return Deny, fmt.Errorf("default action %q: want Deny or Allow", s)
+		return Deny, fmt.Errorf("default action %q: want Deny, Allow or Audit", s)
 	}
+}
+
+// Audits says whether the default action of some namespace is Audit.
+func (d Defaults) Audits() bool {
+	if d.Action == Audit {
+		return true
+	}
+	for namespace := range d.Namespaces {
+		if d.For(namespace) == Audit {
+			return true
+		}
+	}
+	return false
 }

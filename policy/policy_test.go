@@ -35,13 +35,37 @@ func TestDefaultsFor(t *testing.T) {
 	}
 }
 
+func TestAuditsSaysWhetherAnyNamespaceIsAudited(t *testing.T) {
+	for name, c := range map[string]struct {
+		defaults policy.Defaults
+		want     bool
+	}{
+		"by the cluster":                 {policy.Defaults{Action: policy.Audit}, true},
+		"by its own action":              {policy.Defaults{Namespaces: map[string]policy.Verdict{"a": policy.Allow, "b": policy.Audit}}, true},
+		"none":                           {policy.Defaults{Action: policy.Allow, Namespaces: map[string]policy.Verdict{"a": policy.Deny}}, false},
+		"one that is exempt in any case": {policy.Defaults{Exempt: []string{"a"}, Namespaces: map[string]policy.Verdict{"a": policy.Audit}}, false},
+	} {
+		if got := c.defaults.Audits(); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+func TestWhatPermits(t *testing.T) {
+	for v, want := range map[policy.Verdict]bool{policy.Deny: false, policy.Allow: true, policy.Pass: false, policy.Audit: true, 77: false} {
+		if v.Permits() != want {
+			t.Errorf("%d permits: %v", v, !want)
+		}
+	}
+}
+
 func TestParseAction(t *testing.T) {
-	for text, want := range map[string]policy.Verdict{"Deny": policy.Deny, "Allow": policy.Allow} {
+	for text, want := range map[string]policy.Verdict{"Deny": policy.Deny, "Allow": policy.Allow, "Audit": policy.Audit} {
 		if got, err := policy.ParseAction(text); err != nil || got != want {
 			t.Errorf("%s: %s, %v", text, got, err)
 		}
 	}
-	for _, text := range []string{"", "allow", "Pass", "Audit"} {
+	for _, text := range []string{"", "allow", "Pass", "audit", "Verdict"} {
 		if got, err := policy.ParseAction(text); err == nil || got != policy.Deny {
 			t.Errorf("%q: %s, %v", text, got, err)
 		}

@@ -26,7 +26,8 @@ type Question struct {
 // Answer is the verdict on a flow, with its reasons.
 type Answer struct {
 	// Family is IPv4 or IPv6 where the answers of the two differ, else empty.
-	Family  string `json:"family,omitempty"`
+	Family string `json:"family,omitempty"`
+	// Verdict is allowed, denied, or audited: it passes because a default action is Audit.
 	Verdict string `json:"verdict"`
 	Egress  Reason `json:"egress"`
 	Ingress Reason `json:"ingress"`
@@ -43,7 +44,7 @@ type Reason struct {
 	Field  string `json:"field,omitempty"`
 	// Says is the reason in words.
 	Says string `json:"says"`
-	// NearMisses are rules that would allow it if one thing were otherwise; only of what is denied.
+	// NearMisses are rules that would allow it if one thing were otherwise; not of what is allowed.
 	NearMisses []NearMiss `json:"nearMisses"`
 }
 
@@ -91,7 +92,11 @@ func flows(q Question) []policy.Flow {
 
 func explainFlow(s *compile.Snapshot, p *policy.Program, e *eval.Evaluator, q Question, f policy.Flow) Answer {
 	d := e.Decide(f)
-	a := Answer{Verdict: word(d.Verdict), Egress: reason(p, d.Egress, policy.Egress), Ingress: reason(p, d.Ingress, policy.Ingress)}
+	verdict := d.Verdict
+	if verdict == policy.Allow && (d.Audited(policy.Egress) || d.Audited(policy.Ingress)) {
+		verdict = policy.Audit
+	}
+	a := Answer{Verdict: word(verdict), Egress: reason(p, d.Egress, policy.Egress), Ingress: reason(p, d.Ingress, policy.Ingress)}
 	w := &whatIf{snapshot: s, question: q, flow: f}
 	if d.Egress.Verdict != policy.Allow {
 		a.Egress.NearMisses = w.nearMisses(p, e, policy.Egress, d.Egress.Endpoint, f.Destination)
@@ -102,11 +107,16 @@ func explainFlow(s *compile.Snapshot, p *policy.Program, e *eval.Evaluator, q Qu
 	return a
 }
 
+// word is a verdict in the answers. What is audited passes, and is reported as denied would be.
 func word(v policy.Verdict) string {
-	if v == policy.Allow {
+	switch v {
+	case policy.Allow:
 		return "allowed"
+	case policy.Audit:
+		return "audited"
+	default:
+		return "denied"
 	}
-	return "denied"
 }
 
 func reason(p *policy.Program, w policy.Why, d policy.Direction) Reason {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/cli/explain"
+	"github.com/tierwall/tierwall/cli/report"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/compile"
 	"github.com/tierwall/tierwall/policy/eval"
@@ -114,6 +115,37 @@ func TestTheReasonNamesTierPolicyAndField(t *testing.T) {
 	}
 }
 
+func TestWhatIsAuditedPassesAndSaysSo(t *testing.T) {
+	s := shop(t, map[string]string{"db": "podSelector: {matchLabels: {app: db}}\ningress: [{from: [{podSelector: {matchLabels: {app: api}}}]}]"})
+	s.Defaults.Action = policy.Audit
+	q := explain.Question{Protocol: policy.TCP, Port: 5432}
+	f := explain.Finder{Snapshot: s, Namespace: "prod"}
+	for to, want := range map[string]string{"db": "denied", "api": "passes, audited"} {
+		var err error
+		q.From, err = f.Find("web")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if q.To, err = f.Find(to); err != nil {
+			t.Fatal(err)
+		}
+		answers, err := explain.Explain(s, q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if answers[0].Allowed() != (to == "api") || answers[0].Egress.Verdict != "audited" {
+			t.Errorf("%+v", answers[0])
+		}
+		var text strings.Builder
+		if err := explain.Text(&text, report.Style{}, q, answers); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(text.String(), "on 5432/TCP: "+want+"\n") || !strings.Contains(text.String(), "egress   passes, audited  no policy decides") {
+			t.Errorf("%s:\n%s", to, &text)
+		}
+	}
+}
+
 func TestFamiliesThatDifferAreToldApart(t *testing.T) {
 	s := shop(t, map[string]string{"db": "podSelector: {matchLabels: {app: db}}\ningress: [{from: [{ipBlock: {cidr: 10.0.0.0/8}}]}]", "out": "podSelector: {}\npolicyTypes: [Egress]\negress: [{}]"})
 	for i, p := range s.Pods {
@@ -176,7 +208,11 @@ func TestTheVerdictsAreTheOracles(t *testing.T) {
 				continue
 			}
 			a := answers[0]
-			want := [3]string{said(oracle.Decide(c, flow)), said(oracle.Egress(c, flow)), said(oracle.Ingress(c, flow))}
+			egress, ingress := oracle.Egress(c, flow), oracle.Ingress(c, flow)
+			want := [3]string{said(oracle.Decide(c, flow)), said(egress), said(ingress)}
+			if want[0] == "allowed" && len(oracle.Audited(egress, ingress)) > 0 {
+				want[0] = "audited"
+			}
 			if got := [3]string{a.Verdict, a.Egress.Verdict, a.Ingress.Verdict}; got != want {
 				t.Fatalf("seed %d: %+v: %q, want %q\n%+v", seed, flow, got, want, a)
 			}
@@ -192,14 +228,11 @@ func TestTheVerdictsAreTheOracles(t *testing.T) {
 			}
 		}
 	}
-	if asked["allowed"] < 200 || asked["denied"] < 200 || missed < 200 {
+	if asked["allowed"] < 200 || asked["denied"] < 200 || asked["audited"] < 50 || missed < 200 {
 		t.Errorf("asked %v with %d near misses: too few to mean something", asked, missed)
 	}
 }
 
 func said(v policy.Verdict) string {
-	if v == policy.Allow {
-		return "allowed"
-	}
-	return "denied"
+	return map[policy.Verdict]string{policy.Deny: "denied", policy.Allow: "allowed", policy.Audit: "audited"}[v]
 }

@@ -35,7 +35,7 @@ func DocumentOf(q Question, answers []Answer) Document {
 }
 
 // Allowed says whether the flow may pass.
-func (a Answer) Allowed() bool { return a.Verdict == word(policy.Allow) }
+func (a Answer) Allowed() bool { return a.Verdict != word(policy.Deny) }
 
 // Text writes the answers for people.
 func Text(out io.Writer, style report.Style, q Question, answers []Answer) error {
@@ -59,16 +59,20 @@ func Text(out io.Writer, style report.Style, q Question, answers []Answer) error
 }
 
 func verdict(style report.Style, v string) string {
-	if v == word(policy.Allow) {
+	switch v {
+	case word(policy.Allow):
 		return style.Good(v)
+	case word(policy.Audit):
+		return style.Good("passes, audited")
+	default:
+		return style.Bad(v)
 	}
-	return style.Bad(v)
 }
 
 func direction(w io.Writer, style report.Style, name string, r Reason) {
 	padding := ""
 	if r.Verdict == word(policy.Deny) {
-		padding = " "
+		padding = " " // as long as allowed
 	}
 	tier := ""
 	if r.Tier != "" {

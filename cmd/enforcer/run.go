@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -59,7 +60,7 @@ When it stops, the last program stays in force; "enforcer cleanup" removes it.`,
 	o.defaults.AddTo(fs)
 	fs.StringVar(&o.backend, "backend", backend.Auto, "what to write rules with: "+strings.Join(backend.Names, ", ")+
 		"; auto follows kube-proxy and the node")
-	fs.IntVar(&o.logDenials, "log-denials", 0, "log so many denied first packets a second at most, with who was denied what by which policy; 0 logs none")
+	fs.IntVar(&o.logDenials, "log-denials", 0, "log so many denied first packets a second at most, with who was denied what by which policy; 0 logs none. What the default action Audit lets pass is logged in any case, at the same rate, or "+strconv.Itoa(standardAudits)+" a second if it is 0")
 	fs.StringVar(&o.metricsAddr, "metrics-bind-address", ":9466", "address of the metrics, HTTPS with delegated authentication; 0 serves none")
 	fs.StringVar(&o.healthAddr, "health-probe-bind-address", "127.0.0.1:9467", "address of /healthz and /readyz")
 	fs.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
@@ -78,7 +79,8 @@ func (o *options) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	chosen, err := backend.Open(ctx, backend.Options{Name: o.backend, LogDenials: o.logDenials, Log: log})
+	kernel := backend.Options{Name: o.backend, LogDenials: o.logDenials, LogAudits: audits(defaults, o.logDenials), Log: log}
+	chosen, err := backend.Open(ctx, kernel)
 	if err != nil {
 		return err
 	}
@@ -94,7 +96,7 @@ func (o *options) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(addRevoker(mgr, agent, log), addDenials(mgr, agent, o.logDenials, log)); err != nil {
+	if err := errors.Join(addRevoker(mgr, agent, log), addDenials(mgr, agent, kernel)); err != nil {
 		return err
 	}
 	if err := errors.Join(mgr.Add(agent.Source.(*cluster.Watcher)), mgr.Add(agent), addChecks(mgr, agent)); err != nil {
@@ -151,12 +153,29 @@ func addRevoker(mgr manager.Manager, agent *enforcer.Enforcer, log *slog.Logger)
 	}))
 }
 
-// addDenials logs denied packets, where that is asked for.
-func addDenials(mgr manager.Manager, agent *enforcer.Enforcer, perSecond int, log *slog.Logger) error {
-	if perSecond <= 0 {
+// standardAudits is how many packets that Audit lets pass are logged a second, of each
+// direction, where nothing is said about denials.
+const standardAudits = 10
+
+// audits is how many of them are logged: a default action that reports what it lets
+// pass would mean nothing if it did not.
+func audits(d policy.Defaults, logDenials int) int {
+	switch {
+	case !d.Audits():
+		return 0
+	case logDenials > 0:
+		return logDenials
+	default:
+		return standardAudits
+	}
+}
+
+// addDenials logs packets that are denied or audited, where rules hand any over.
+func addDenials(mgr manager.Manager, agent *enforcer.Enforcer, o backend.Options) error {
+	if o.LogDenials <= 0 && o.LogAudits <= 0 {
 		return nil
 	}
-	d := droplog.New(droplog.Options{Group: droplog.Group, Log: log})
+	d := droplog.New(droplog.Options{Group: droplog.Group, Log: o.Log})
 	droplog.RegisterMetrics(metrics.Registry)
 	agent.Denials = d
 	return mgr.Add(manager.RunnableFunc(d.Start))

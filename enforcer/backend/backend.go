@@ -16,6 +16,7 @@ import (
 	"github.com/tierwall/tierwall/enforcer/droplog"
 	"github.com/tierwall/tierwall/enforcer/ipt"
 	"github.com/tierwall/tierwall/enforcer/nft"
+	"github.com/tierwall/tierwall/policy"
 )
 
 // The names of backends. Auto is nftables where kube-proxy uses it, and
@@ -42,9 +43,10 @@ type Choice struct {
 type Options struct {
 	// Name is one of Names.
 	Name string
-	// LogDenials is how many denied packets a second are handed to droplog.Group; 0 is none.
-	LogDenials int
-	Log        *slog.Logger
+	// LogDenials is how many denied packets a second are handed to droplog.Group, LogAudits
+	// how many of those that Audit lets pass, of each direction; 0 is none.
+	LogDenials, LogAudits int
+	Log                   *slog.Logger
 }
 
 // Open opens the backend of the name. What the other one left stays in force
@@ -68,8 +70,7 @@ func Open(ctx context.Context, o Options) (Choice, error) {
 }
 
 func openNFTables(ctx context.Context, o Options) (Choice, error) {
-	denials := nft.DenyLog{Group: droplog.Group, Prefix: droplog.Prefix, PerSecond: o.LogDenials}
-	b, err := nft.New(ctx, nft.Options{DenyLog: denials, Log: o.Log})
+	b, err := nft.New(ctx, nft.Options{DenyLog: nft.DenyLog(denyLog(o)), Log: o.Log})
 	if err != nil {
 		return Choice{}, err
 	}
@@ -81,8 +82,7 @@ func openNFTables(ctx context.Context, o Options) (Choice, error) {
 }
 
 func openIPTables(ctx context.Context, o Options) (Choice, error) {
-	denials := ipt.DenyLog{Group: droplog.Group, Prefix: droplog.Prefix, PerSecond: o.LogDenials}
-	b, err := ipt.New(ctx, ipt.Options{Mode: modes[o.Name], DenyLog: denials, Log: o.Log})
+	b, err := ipt.New(ctx, ipt.Options{Mode: modes[o.Name], DenyLog: denyLog(o), Log: o.Log})
 	if err != nil {
 		return Choice{}, err
 	}
@@ -91,6 +91,15 @@ func openIPTables(ctx context.Context, o Options) (Choice, error) {
 		c.Predecessor = other
 	}
 	return c, nil
+}
+
+// denyLog is what rules hand to droplog, and under which names.
+func denyLog(o Options) ipt.DenyLog {
+	return ipt.DenyLog{
+		Group: droplog.Group, Prefix: droplog.Prefix, PerSecond: o.LogDenials,
+		AuditPrefix:    [2]string{droplog.AuditPrefix(policy.Ingress), droplog.AuditPrefix(policy.Egress)},
+		AuditPerSecond: o.LogAudits,
+	}
 }
 
 // kubeProxyUsesNFTables says whether there is the table that kube-proxy makes in

@@ -8,30 +8,33 @@ import (
 	"github.com/tierwall/tierwall/policy/eval"
 )
 
-// denial is a packet with the reason why it was denied.
+// denial is a packet with the reason why it was denied, or would have been but for Audit.
 type denial struct {
-	packet
+	report
 	direction policy.Direction
 	// peer is the endpoint on the other side, as "namespace/name", if it is known.
 	peer string
 	why  policy.Why
 }
 
-// explain says why the program denies a packet. One that it allows was denied by
-// a program that was in force before.
-func explain(e *eval.Evaluator, p packet) denial {
+// explain says why the program denies a packet, or audits it. One that it allows was
+// denied, or audited, by a program that was in force before.
+func explain(e *eval.Evaluator, p report) denial {
 	d := e.Decide(p.flow)
 	if own := d.Egress.Endpoint; p.flow.Source == p.flow.Destination && own != "" { // by way of a Service
 		d.Egress = e.Direction(own, policy.Egress, p.flow.Source, p.flow.Protocol, p.flow.DestinationPort)
 		d.Ingress = e.Direction(own, policy.Ingress, p.flow.Source, p.flow.Protocol, p.flow.DestinationPort)
 	}
+	egress, ingress := denial{p, policy.Egress, d.Ingress.Endpoint, d.Egress}, denial{p, policy.Ingress, d.Egress.Endpoint, d.Ingress}
 	switch {
-	case d.Egress.Verdict != policy.Allow:
-		return denial{p, policy.Egress, d.Ingress.Endpoint, d.Egress}
-	case d.Ingress.Verdict != policy.Allow:
-		return denial{p, policy.Ingress, d.Egress.Endpoint, d.Ingress}
+	case p.way == auditedEgress && d.Egress.Verdict == policy.Audit, p.way == denied && !d.Egress.Verdict.Permits():
+		return egress
+	case p.way == auditedIngress && d.Ingress.Verdict == policy.Audit, p.way == denied && !d.Ingress.Verdict.Permits():
+		return ingress
+	case p.way == denied:
+		return denial{report: p, why: policy.Why{Verdict: policy.Allow, Note: "the program that is in force now allows it"}}
 	default:
-		return denial{packet: p, why: policy.Why{Verdict: policy.Allow, Note: "the program that is in force now allows it"}}
+		return denial{report: p, why: policy.Why{Verdict: policy.Allow, Note: "the program that is in force now does not audit it"}}
 	}
 }
 

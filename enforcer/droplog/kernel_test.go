@@ -66,16 +66,28 @@ func program() *policy.Program {
 
 // line is what the test reads of a line of the log.
 type line struct {
-	Direction, Endpoint, Peer, Source, Destination, Protocol, Tier, Policy, Field, Note string
-	Port                                                                                uint16
+	Msg, Direction, Endpoint, Peer, Source, Destination, Protocol, Tier, Policy, Field, Note string
+	Port                                                                                     uint16
 }
 
-// listen logs what is denied on the node.
-func listen(t *testing.T, h *netns.Host) <-chan line {
+// audited lets everybody reach the server at port 80 by TCP, and audits the rest of what it
+// gets and everything that the client sends.
+func audited() *policy.Program {
+	p := program()
+	audit := policy.Tier{Name: policy.DefaultTier, Else: policy.Audit}
+	web := p.Classes[policy.Ingress]["web"].Tiers[0]
+	web.Name, web.Else, web.ElseID = policy.BaselineTier, policy.Pass, policy.RuleID{}
+	p.Classes[policy.Ingress]["web"] = &policy.Class{ID: "web", Tiers: []policy.Tier{web, audit}}
+	p.Classes[policy.Egress]["out"] = &policy.Class{ID: "out", Tiers: []policy.Tier{audit}}
+	return p
+}
+
+// listen logs what is denied and audited on the node, by the program.
+func listen(t *testing.T, h *netns.Host, p *policy.Program) <-chan line {
 	t.Helper()
 	r, w := io.Pipe()
 	l := droplog.New(droplog.Options{Group: group, Log: slog.New(slog.NewJSONHandler(w, nil))})
-	l.Use(program())
+	l.Use(p)
 	ctx, cancel := context.WithCancel(t.Context())
 	done, lines := make(chan error, 1), make(chan line, 4096)
 	go func() { done <- h.Do(func() error { return l.Start(ctx) }) }()
@@ -98,34 +110,44 @@ func listen(t *testing.T, h *netns.Host) <-chan line {
 	return lines
 }
 
-// backends put the program in force, by name, logging so many packets a second.
-var backends = map[string]func(ctx context.Context, perSecond int) error{
-	"iptables-nft":    func(ctx context.Context, perSecond int) error { return applyIPT(ctx, ipt.NFT, perSecond) },
-	"iptables-legacy": func(ctx context.Context, perSecond int) error { return applyIPT(ctx, ipt.Legacy, perSecond) },
-	"nftables": func(ctx context.Context, perSecond int) error {
-		b, err := nft.New(ctx, nft.Options{DenyLog: nft.DenyLog{Group: group, Prefix: droplog.Prefix, PerSecond: perSecond}})
+// denyLog hands over so many packets a second.
+func denyLog(perSecond int) ipt.DenyLog {
+	return ipt.DenyLog{Group: group, Prefix: droplog.Prefix, PerSecond: perSecond, AuditPerSecond: perSecond,
+		AuditPrefix: [2]string{droplog.AuditPrefix(policy.Ingress), droplog.AuditPrefix(policy.Egress)}}
+}
+
+// backends put a program in force, by name, logging so many packets a second.
+var backends = map[string]func(ctx context.Context, p *policy.Program, perSecond int) error{
+	"iptables-nft": func(ctx context.Context, p *policy.Program, perSecond int) error {
+		return applyIPT(ctx, ipt.NFT, p, perSecond)
+	},
+	"iptables-legacy": func(ctx context.Context, p *policy.Program, perSecond int) error {
+		return applyIPT(ctx, ipt.Legacy, p, perSecond)
+	},
+	"nftables": func(ctx context.Context, p *policy.Program, perSecond int) error {
+		b, err := nft.New(ctx, nft.Options{DenyLog: nft.DenyLog(denyLog(perSecond))})
 		if err != nil {
 			return err
 		}
-		return b.Apply(ctx, program())
+		return b.Apply(ctx, p)
 	},
 }
 
-func applyIPT(ctx context.Context, m ipt.Mode, perSecond int) error {
-	b, err := ipt.New(ctx, ipt.Options{Mode: m, DenyLog: ipt.DenyLog{Group: group, Prefix: droplog.Prefix, PerSecond: perSecond}})
+func applyIPT(ctx context.Context, m ipt.Mode, p *policy.Program, perSecond int) error {
+	b, err := ipt.New(ctx, ipt.Options{Mode: m, DenyLog: denyLog(perSecond)})
 	if err != nil {
 		return err
 	}
-	return b.Apply(ctx, program())
+	return b.Apply(ctx, p)
 }
 
-func lab(t *testing.T, backend string, perSecond int) *netns.Lab {
+func lab(t *testing.T, backend string, p *policy.Program, perSecond int) *netns.Lab {
 	t.Helper()
 	l := netns.NewLab(t, []policy.Host{node})
 	for _, e := range []policy.Endpoint{client, server} {
 		l.AddPod(t, e.Node, e.Key(), e.Addrs...)
 	}
-	if err := l.Nodes["node"].Do(func() error { return backends[backend](t.Context(), perSecond) }); err != nil {
+	if err := l.Nodes["node"].Do(func() error { return backends[backend](t.Context(), p, perSecond) }); err != nil {
 		t.Fatal(err)
 	}
 	return l
@@ -135,14 +157,14 @@ func TestWhatIsDeniedIsLoggedWithItsReason(t *testing.T) {
 	for backend := range backends {
 		t.Run(backend, func(t *testing.T) {
 			t.Parallel()
-			l := lab(t, backend, 1000)
-			lines := listen(t, l.Nodes["node"])
+			l := lab(t, backend, program(), 1000)
+			lines := listen(t, l.Nodes["node"], program())
 			untilHeard(t, l, lines)
 			for family := range 2 {
 				c, s, world, n := client.Addrs[family], server.Addrs[family], []netip.Addr{netns.World4, netns.World6}[family], node.Addrs[family]
 				icmp := [2]policy.Protocol{policy.ICMP, policy.ICMPv6}[family]
-				web := line{Direction: "ingress", Endpoint: "test/server", Peer: "test/client", Tier: "NetworkPolicy", Policy: "NetworkPolicy test/web", Field: "/spec"}
-				out := line{Direction: "egress", Endpoint: "test/client", Tier: "NetworkPolicy", Policy: "NetworkPolicy test/out", Field: "/spec"}
+				web := line{Msg: "denied", Direction: "ingress", Endpoint: "test/server", Peer: "test/client", Tier: "NetworkPolicy", Policy: "NetworkPolicy test/web", Field: "/spec"}
+				out := line{Msg: "denied", Direction: "egress", Endpoint: "test/client", Tier: "NetworkPolicy", Policy: "NetworkPolicy test/out", Field: "/spec"}
 				fromWorld := web
 				fromWorld.Peer = ""
 				for _, d := range []struct {
@@ -169,6 +191,59 @@ func TestWhatIsDeniedIsLoggedWithItsReason(t *testing.T) {
 			for len(lines) > 0 {
 				if got := <-lines; got.Protocol == "TCP" && got.Port == 80 && got.Endpoint == "test/server" {
 					t.Errorf("what is allowed is logged: %+v", got)
+				}
+			}
+		})
+	}
+}
+
+// Under Audit what Deny would drop passes, and is logged for each side that has no policy for it.
+func TestWhatAuditLetsPassIsLoggedAndPasses(t *testing.T) {
+	for backend := range backends {
+		t.Run(backend, func(t *testing.T) {
+			t.Parallel()
+			l := lab(t, backend, audited(), 1000)
+			lines := listen(t, l.Nodes["node"], audited())
+			for len(lines) == 0 {
+				try(t, l, policy.Flow{Source: client.Addrs[0], Destination: server.Addrs[0], Protocol: policy.TCP, DestinationPort: 8080}, true)
+			}
+			for family := range 2 {
+				c, s, world, n := client.Addrs[family], server.Addrs[family], []netip.Addr{netns.World4, netns.World6}[family], node.Addrs[family]
+				in := line{Msg: "audited", Direction: "ingress", Endpoint: "test/server", Peer: "test/client", Tier: "Default"}
+				out := line{Msg: "audited", Direction: "egress", Endpoint: "test/client", Peer: "test/server", Tier: "Default"}
+				toWorld, fromWorld := out, in
+				toWorld.Peer, fromWorld.Peer = "", ""
+				for _, d := range []struct {
+					flow policy.Flow
+					want []line
+				}{
+					{policy.Flow{Source: c, Destination: s, Protocol: policy.TCP, DestinationPort: 81}, []line{out, in}},
+					{policy.Flow{Source: c, Destination: s, Protocol: policy.UDP, DestinationPort: 80}, []line{out, in}},
+					{policy.Flow{Source: c, Destination: s, Protocol: policy.TCP, DestinationPort: 80}, []line{out}},
+					{policy.Flow{Source: world, Destination: s, Protocol: policy.TCP, DestinationPort: 443}, []line{fromWorld}},
+					{policy.Flow{Source: world, Destination: s, Protocol: policy.TCP, DestinationPort: 80}, nil},
+					{policy.Flow{Source: n, Destination: s, Protocol: policy.TCP, DestinationPort: 5432}, nil},
+					{policy.Flow{Source: c, Destination: n, Protocol: policy.TCP, DestinationPort: 53}, []line{toWorld}},
+				} {
+					try(t, l, d.flow, true)
+					for _, want := range d.want {
+						want.Source, want.Destination, want.Port = d.flow.Source.String(), d.flow.Destination.String(), d.flow.DestinationPort
+						want.Protocol = d.flow.Protocol.String()
+						if got := await(t, lines, d.flow); got != want {
+							t.Errorf("logged %+v, want %+v", got, want)
+						}
+					}
+					if d.want == nil { // what is logged later comes later
+						marker := policy.Flow{Source: c, Destination: s, Protocol: policy.TCP, DestinationPort: 8080}
+						try(t, l, marker, true)
+						for seen := false; !seen; {
+							got := <-lines
+							if got.Source == d.flow.Source.String() && got.Port == d.flow.DestinationPort {
+								t.Errorf("what no default action decides is logged: %+v", got)
+							}
+							seen = got.Port == marker.DestinationPort && got.Source == c.String()
+						}
+					}
 				}
 			}
 		})
@@ -219,13 +294,13 @@ func TestAFloodIsLoggedInPart(t *testing.T) {
 	for backend := range backends {
 		t.Run(backend, func(t *testing.T) {
 			t.Parallel()
-			flood(t, lab(t, backend, perSecond), perSecond, sent)
+			flood(t, lab(t, backend, program(), perSecond), perSecond, sent)
 		})
 	}
 }
 
 func flood(t *testing.T, l *netns.Lab, perSecond, sent int) {
-	lines := listen(t, l.Nodes["node"])
+	lines := listen(t, l.Nodes["node"], program())
 	untilHeard(t, l, lines)
 	start, n := time.Now(), 0
 	if err := l.Pods["test/client"].Do(func() error {

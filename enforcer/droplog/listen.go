@@ -16,7 +16,7 @@ const copied = 256
 
 // listen calls take with each packet of ours in an NFLOG group, and overflow
 // whenever the kernel had to drop some, until ctx ends or it fails.
-func listen(ctx context.Context, group uint16, take func([]byte), overflow func()) error {
+func listen(ctx context.Context, group uint16, take func(way, []byte), overflow func()) error {
 	l, err := nflog.Open(&nflog.Config{Group: group, Copymode: nflog.CopyPacket, Bufsize: copied})
 	if err != nil {
 		return fmt.Errorf("opening NFLOG: %w", err)
@@ -26,8 +26,11 @@ func listen(ctx context.Context, group uint16, take func([]byte), overflow func(
 	defer cancel()
 	failed := make(chan error, 1)
 	hook := func(a nflog.Attribute) int {
-		if a.Payload != nil && a.Prefix != nil && strings.TrimRight(*a.Prefix, "\x00") == Prefix {
-			take(*a.Payload)
+		if a.Payload == nil || a.Prefix == nil {
+			return 0
+		}
+		if w, ours := ways[strings.TrimRight(*a.Prefix, "\x00")]; ours {
+			take(w, *a.Payload)
 		}
 		return 0
 	}

@@ -11,17 +11,14 @@ import (
 	"github.com/tierwall/tierwall/policy/eval"
 )
 
-// Prefix is what packets of ours in an NFLOG group begin with; the rules give it to them.
-const Prefix = "tierwall"
-
-// Group is the NFLOG group that the node agent's rules hand denied packets to.
+// Group is the NFLOG group that the node agent's rules hand denied and audited packets to.
 const Group = 9466
 
 // Options say what to listen to. Group and Log are required.
 type Options struct {
-	// Group is the NFLOG group that the rules hand denied packets to.
+	// Group is the NFLOG group that the rules hand denied and audited packets to.
 	Group uint16
-	// Log gets a line for each packet, with the message "denied".
+	// Log gets a line for each packet, with the message "denied" or "audited".
 	Log *slog.Logger
 	// Name gives the name of the pod at an address, as "namespace/name", or nothing. It is
 	// asked for peers that the program has no endpoint for. Nil knows none.
@@ -35,18 +32,18 @@ const (
 	retryAfter = 5 * time.Second
 )
 
-// Log is the log of what was denied.
+// Log is the log of what was denied, and of what Audit let pass.
 type Log struct {
 	options Options
 	program atomic.Pointer[policy.Program]
-	queue   chan packet
-	listen  func(ctx context.Context, group uint16, take func([]byte), overflow func()) error
+	queue   chan report
+	listen  func(ctx context.Context, group uint16, take func(way, []byte), overflow func()) error
 	names   names
 }
 
 // New makes a log, which has nothing to say before the first program.
 func New(o Options) *Log {
-	return &Log{options: o, queue: make(chan packet, queueSize), listen: listen, names: names{}}
+	return &Log{options: o, queue: make(chan report, queueSize), listen: listen, names: names{}}
 }
 
 // Use explains packets by the program from now on. It never waits. The program
@@ -76,13 +73,13 @@ func (l *Log) Start(ctx context.Context) error {
 }
 
 // take queues a packet, or counts it as lost.
-func (l *Log) take(b []byte) {
+func (l *Log) take(w way, b []byte) {
 	p, ok := decode(b)
 	if !ok {
 		return
 	}
 	select {
-	case l.queue <- p:
+	case l.queue <- report{p, w}:
 	default:
 		lost.WithLabelValues("agent").Inc()
 	}
@@ -114,5 +111,5 @@ func (l *Log) write(ctx context.Context, d denial) {
 		d.peer = l.options.Name(d.peerAddr())
 	}
 	l.names.count(d)
-	l.options.Log.LogAttrs(ctx, slog.LevelInfo, "denied", d.attrs()...)
+	l.options.Log.LogAttrs(ctx, slog.LevelInfo, d.way.String(), d.attrs()...)
 }

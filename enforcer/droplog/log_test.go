@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"strings"
 	"testing"
@@ -28,14 +29,14 @@ func TestEveryDenialIsExplained(t *testing.T) {
 		p, _ := compile.Compile(s, s.Nodes[0].Name)
 		e := eval.New(p)
 		for _, f := range generate.Flows(generate.NewRand(seed), s, 100) {
-			want, got := e.Decide(f), explain(e, packet{flow: f})
+			want, got := e.Decide(f), explain(e, report{packet: packet{flow: f}})
 			if f.Source == f.Destination {
 				continue
 			}
 			switch {
 			case got.explained() != (want.Verdict != policy.Allow):
 				t.Fatalf("%+v: explained: %v, decided: %+v", f, got, want)
-			case want.Egress.Verdict != policy.Allow:
+			case !want.Egress.Verdict.Permits():
 				if seen["egress"]++; got.direction != policy.Egress || got.why != want.Egress || got.peerAddr() != f.Destination {
 					t.Fatalf("%+v: %+v, want %+v", f, got, want.Egress)
 				}
@@ -49,6 +50,36 @@ func TestEveryDenialIsExplained(t *testing.T) {
 		}
 	}
 	if seen["egress"] < 100 || seen["ingress"] < 100 || seen["allowed"] < 100 {
+		t.Errorf("the flows show too little: %v", seen)
+	}
+}
+
+// Whatever Audit lets pass is explained by the side that its prefix names.
+func TestEveryAuditIsExplained(t *testing.T) {
+	seen := map[way]int{}
+	for seed := range uint64(100) {
+		s := generate.Cluster(generate.NewRand(seed), generate.Small)
+		p, _ := compile.Compile(s, s.Nodes[0].Name)
+		e := eval.New(p)
+		for _, f := range generate.Flows(generate.NewRand(seed), s, 100) {
+			want := e.Decide(f)
+			for w, why := range map[way]policy.Why{auditedEgress: want.Egress, auditedIngress: want.Ingress} {
+				if f.Source == f.Destination {
+					continue
+				}
+				got := explain(e, report{packet{flow: f}, w})
+				switch {
+				case got.explained() != (why.Verdict == policy.Audit):
+					t.Fatalf("%+v: explained: %v, decided: %+v", f, got, want)
+				case got.explained() && (got.why != why || (got.direction == policy.Egress) != (w == auditedEgress)):
+					t.Fatalf("%+v: %+v, want %+v", f, got, why)
+				case got.explained():
+					seen[w]++
+				}
+			}
+		}
+	}
+	if seen[auditedEgress] < 100 || seen[auditedIngress] < 100 {
 		t.Errorf("the flows show too little: %v", seen)
 	}
 }
@@ -71,17 +102,17 @@ func shop() *policy.Program {
 	}
 }
 
-// run runs a log of the shop on packets, and gives the lines that it wrote.
-func run(t *testing.T, o Options, packets ...[]byte) []map[string]any {
+// run runs a log of a program on packets that came one way, and gives the lines that it wrote.
+func run(t *testing.T, o Options, p *policy.Program, w way, packets ...[]byte) []map[string]any {
 	t.Helper()
 	var text bytes.Buffer
 	synctest.Test(t, func(t *testing.T) {
 		o.Log = slog.New(slog.NewJSONHandler(&text, nil))
 		l := New(o)
-		l.Use(shop())
-		l.listen = func(ctx context.Context, _ uint16, take func([]byte), _ func()) error {
+		l.Use(p)
+		l.listen = func(ctx context.Context, _ uint16, take func(way, []byte), _ func()) error {
 			for _, b := range packets {
-				take(b)
+				take(w, b)
 			}
 			<-ctx.Done()
 			return ctx.Err()
@@ -131,7 +162,7 @@ func TestALineSaysWhoWasDeniedWhatAndWhy(t *testing.T) {
 			"peer": "shop/10.0.0.1", "note": "the program that is in force now allows it"}},
 	} {
 		o := Options{Name: func(a netip.Addr) string { return "shop/" + a.String() }}
-		got := run(t, o, []byte("no packet"), c.packet)
+		got := run(t, o, shop(), denied, []byte("no packet"), c.packet)
 		c.want["level"], c.want["msg"] = "INFO", "denied"
 		if len(got) != 1 || fmt.Sprint(got[0]) != fmt.Sprint(c.want) {
 			t.Errorf("%s:\n%v\nwant\n%v", name, got, c.want)
@@ -139,11 +170,32 @@ func TestALineSaysWhoWasDeniedWhatAndWhy(t *testing.T) {
 	}
 }
 
+func TestALineSaysWhatWasAuditedAndItIsCountedByNamespace(t *testing.T) {
+	audits.Reset()
+	p := shop()
+	p.Classes[policy.Ingress]["data"].Tiers = []policy.Tier{{Name: policy.DefaultTier, Else: policy.Audit, ElseID: policy.RuleID{Kind: "Default"}}}
+	packet := ipv4(policy.UDP, 0, 0, 0x9c, 0x40, 0x15, 0x38)
+	flow := map[string]any{"level": "INFO", "msg": "audited", "source": "10.0.0.1", "sourcePort": 40000., "destination": "10.0.0.2", "protocol": "UDP", "port": 5432.}
+	for w, more := range map[way]map[string]any{
+		auditedIngress: {"direction": "ingress", "endpoint": "prod/data", "peer": "prod/back", "tier": "Default"},
+		auditedEgress:  {"note": "the program that is in force now does not audit it"},
+	} {
+		want := maps.Clone(flow)
+		maps.Copy(want, more)
+		if got := run(t, Options{}, p, w, packet); len(got) != 1 || fmt.Sprint(got[0]) != fmt.Sprint(want) {
+			t.Errorf("\n%v\nwant\n%v", got, want)
+		}
+	}
+	if known, unknown := testutil.ToFloat64(audits.WithLabelValues("ingress", "prod")), testutil.ToFloat64(audits.WithLabelValues("unknown", "")); known != 1 || unknown != 1 {
+		t.Errorf("counted %v, and %v unknown", known, unknown)
+	}
+}
+
 func TestWhatDoesNotFitIsCountedAndKeepsNothingWaiting(t *testing.T) {
 	l := New(Options{})
 	before := testutil.ToFloat64(lost.WithLabelValues("agent"))
 	for range queueSize + 100 {
-		l.take(ipv4(policy.UDP, 0, 0, 0, 1, 0, 2)) // nobody explains them
+		l.take(denied, ipv4(policy.UDP, 0, 0, 0, 1, 0, 2)) // nobody explains them
 	}
 	if n := testutil.ToFloat64(lost.WithLabelValues("agent")) - before; n != 100 {
 		t.Errorf("%v lost", n)
@@ -156,7 +208,7 @@ func TestListeningIsTriedAgain(t *testing.T) {
 		l := New(Options{Group: 7, Log: slog.New(slog.NewTextHandler(&text, nil))})
 		tries := 0
 		ctx, cancel := context.WithCancel(t.Context())
-		l.listen = func(_ context.Context, group uint16, _ func([]byte), overflow func()) error {
+		l.listen = func(_ context.Context, group uint16, _ func(way, []byte), overflow func()) error {
 			if overflow(); group != 7 {
 				t.Errorf("group %d", group)
 			}
@@ -179,14 +231,14 @@ func TestListeningIsTriedAgain(t *testing.T) {
 func TestCountersAreBounded(t *testing.T) {
 	denials.Reset()
 	n := names{}
-	for i := range 3 * maxPolicies {
+	for i := range 3 * maxNames {
 		why := policy.Why{Tier: policy.NetworkPolicyTier, Rule: policy.RuleID{Kind: "NetworkPolicy", Namespace: "a", Name: fmt.Sprint("p", i)}}
 		n.count(denial{direction: policy.Ingress, why: why})
 	}
-	if got := testutil.CollectAndCount(denials); got != maxPolicies+1 {
+	if got := testutil.CollectAndCount(denials); got != maxNames+1 {
 		t.Errorf("%d series", got)
 	}
-	if got := testutil.ToFloat64(denials.WithLabelValues("ingress", "NetworkPolicy", "other")); got != 2*maxPolicies {
+	if got := testutil.ToFloat64(denials.WithLabelValues("ingress", "NetworkPolicy", "other")); got != 2*maxNames {
 		t.Errorf("%v others", got)
 	}
 }

@@ -41,7 +41,7 @@ func (c Connection) denied(e *eval.Evaluator) bool {
 // subject to policy.
 func deniedToItself(e *eval.Evaluator, own string, f policy.Flow) bool {
 	for _, d := range policy.Directions {
-		if e.Direction(own, d, f.Source, f.Protocol, f.DestinationPort).Verdict != policy.Allow {
+		if !e.Direction(own, d, f.Source, f.Protocol, f.DestinationPort).Verdict.Permits() {
 			return true
 		}
 	}

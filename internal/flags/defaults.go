@@ -19,9 +19,9 @@ type Defaults struct {
 
 // AddTo adds the flags to a flag set.
 func (d *Defaults) AddTo(fs *pflag.FlagSet) {
-	fs.StringVar(&d.action, "default-action", "Deny", "what happens to a flow that no policy decides: Deny or Allow")
+	fs.StringVar(&d.action, "default-action", "Deny", "what happens to a flow that no policy decides: Deny, Allow, or Audit, which lets pass and has the node agents report what Deny would drop")
 	fs.StringSliceVar(&d.exempt, "exempt-namespaces", []string{"kube-system"}, "namespaces whose default action is Allow in any case")
-	fs.StringToStringVar(&d.namespaces, "namespace-default-action", nil, "default action of one namespace, as NAMESPACE=Deny or NAMESPACE=Allow; may be repeated")
+	fs.StringToStringVar(&d.namespaces, "namespace-default-action", nil, "default action of one namespace, as NAMESPACE=Deny, NAMESPACE=Allow or NAMESPACE=Audit; may be repeated")
 }
 
 // Parse reads the flags' values. The error names the flag that is wrong.

@@ -158,6 +158,14 @@ func TestDefaultAction(t *testing.T) {
 			Allow world -> prod/web TCP/80
 			Allow new -> prod/web TCP/80
 			Allow prod/web -> new TCP/80`},
+		{name: "Audit lets pass what no policy decides, and a pod that is not known yet", change: func(s *compile.Snapshot) {
+			s.Defaults.Action = policy.Audit
+		}, given: `
+spec: {podSelector: {matchLabels: {app: db}}}`, then: `
+			Allow world -> prod/web TCP/80
+			Deny  world -> prod/db TCP/80
+			Allow new -> prod/web TCP/80
+			Allow prod/web -> new TCP/80`},
 		{name: "a pod that is not known yet gets and sends nothing", change: denyByDefault, given: `
 spec: {podSelector: {}, policyTypes: [Ingress, Egress], ingress: [{}], egress: [{}]}`, then: `
 			Deny  new -> prod/web TCP/80

@@ -100,7 +100,7 @@ func (c *comparison) evaluate(program *policy.Program, class *policy.Class, peer
 			protocol = policy.ICMPv6
 		}
 		why := eval.Class(program, class, peer, protocol, s.first)
-		a.why[i], a.allows[i] = int32(c.whys.of(why)), why.Verdict == policy.Allow
+		a.why[i], a.allows[i] = int32(c.whys.of(why)), why.Verdict.Permits()
 	}
 	return a
 }

@@ -100,11 +100,11 @@ func check(t *testing.T, seed uint64, list string, rows []effect.Row, first, sec
 	if f.DestinationPort == 0 && f.Protocol.HasPorts() || source != nil && source == destination {
 		return 0
 	}
-	if destination != nil && oracle.Ingress(second, f) == policy.Allow && oracle.Ingress(first, f) != policy.Allow {
+	if destination != nil && oracle.Ingress(second, f).Permits() && !oracle.Ingress(first, f).Permits() {
 		wanted++
 		find(t, seed, list, rows, effect.Ingress, second, f)
 	}
-	if source != nil && oracle.Egress(second, f) == policy.Allow && oracle.Egress(first, f) != policy.Allow {
+	if source != nil && oracle.Egress(second, f).Permits() && !oracle.Egress(first, f).Permits() {
 		wanted++
 		find(t, seed, list, rows, effect.Egress, second, f)
 	}
@@ -210,7 +210,7 @@ func opens(before, after *oracle.Cluster, row effect.Row, port string) bool {
 				if g.Protocol == policy.ICMP && g.Source.Is6() {
 					g.Protocol = policy.ICMPv6
 				}
-				if g.Source.BitLen() == g.Destination.BitLen() && side(after, g) == policy.Allow && side(before, g) != policy.Allow {
+				if g.Source.BitLen() == g.Destination.BitLen() && side(after, g).Permits() && !side(before, g).Permits() {
 					return true
 				}
 			}

@@ -115,6 +115,30 @@ func TestDecide(t *testing.T) {
 	}
 }
 
+func TestWhatAuditLetsPassIsReportedAsFarAsItGets(t *testing.T) {
+	p := program()
+	audit := &policy.Class{ID: "audit", Tiers: []policy.Tier{{Name: policy.DefaultTier, Else: policy.Audit}}}
+	p.Classes[policy.Ingress]["undecided"], p.Classes[policy.Egress]["open"] = audit, audit // of odd and of web
+	for _, c := range []struct {
+		name, from, to  string
+		verdict         policy.Verdict
+		egress, ingress bool
+	}{
+		{"in both directions", "10.0.0.1", "10.0.0.3", policy.Allow, true, true},
+		{"of the source", "10.0.0.1", "203.0.113.1", policy.Allow, true, false},
+		{"of the destination", "203.0.113.1", "10.0.0.3", policy.Allow, false, true},
+		{"denied at the other side", "10.0.0.1", "10.0.0.2", policy.Deny, true, false},
+		{"denied before", "10.0.0.2", "10.0.0.3", policy.Deny, false, false},
+		{"to itself", "10.0.0.1", "10.0.0.1", policy.Allow, false, false},
+		{"from its node", "192.168.0.1", "10.0.0.3", policy.Allow, false, false},
+	} {
+		got := eval.Decide(p, policy.Flow{Source: addr(c.from), Destination: addr(c.to), Protocol: policy.UDP, DestinationPort: 9})
+		if got.Verdict != c.verdict || got.Audited(policy.Egress) != c.egress || got.Audited(policy.Ingress) != c.ingress {
+			t.Errorf("%s: %+v", c.name, got)
+		}
+	}
+}
+
 func TestNeighbourDiscoveryAlwaysPasses(t *testing.T) {
 	for icmpType, want := range map[uint8]policy.Verdict{
 		0: policy.Deny, 128: policy.Deny, 132: policy.Deny, 133: policy.Allow, 135: policy.Allow, 136: policy.Allow, 137: policy.Allow, 138: policy.Deny,

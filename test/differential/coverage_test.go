@@ -202,6 +202,11 @@ var tierBiases = []bias{
 		_, set := s.objects.Defaults.Namespaces[x.own.Namespace]
 		return x.answer.Tier == policy.DefaultTier && set
 	})},
+	{"Audit, and reported in one direction", func(s *sight) bool { return len(directionsOf(s.opinion.decision)) == 1 }},
+	{"Audit, and reported in both", func(s *sight) bool { return len(directionsOf(s.opinion.decision)) == 2 }},
+	{"Audit, and denied at the other side", func(s *sight) bool {
+		return s.opinion.egress.Verdict == policy.Audit && s.opinion.decision.Verdict == policy.Deny
+	}},
 	{"an exempt namespace", s(func(s *sight, x side) bool {
 		return x.answer.Tier == policy.DefaultTier && slices.Contains(s.objects.Defaults.Exempt, x.own.Namespace)
 	})},

@@ -62,6 +62,18 @@ func newJudges(c *oracle.Cluster) (*judges, error) {
 	return j, nil
 }
 
+// auditing hands every packet that Audit lets pass to the listener, under its direction's
+// name, and no other packet.
+var auditing = ipt.DenyLog{AuditPrefix: [2]string{policy.Ingress.String(), policy.Egress.String()}, AuditPerSecond: 1}
+
+// reported are the directions that the rules reported a packet for.
+func reported(logs []interpret.Log) (out []policy.Direction) {
+	for _, l := range logs {
+		out = append(out, policy.Direction(slices.Index(auditing.AuditPrefix[:], l.Prefix)))
+	}
+	return out
+}
+
 // hookUp is what the agent's chains are reached by.
 const hookUp = "*filter\n-A FORWARD -j TIERWALL-FORWARD\n-A INPUT -j TIERWALL-INPUT\n-A OUTPUT -j TIERWALL-OUTPUT\nCOMMIT\n"
 
@@ -69,7 +81,7 @@ const hookUp = "*filter\n-A FORWARD -j TIERWALL-FORWARD\n-A INPUT -j TIERWALL-IN
 func interpreted(p *policy.Program) (map[ipt.Family]*interpret.Table, error) {
 	out := map[ipt.Family]*interpret.Table{}
 	for _, f := range []ipt.Family{ipt.IPv4, ipt.IPv6} {
-		r, err := ipt.Render(p, f, ipt.DefaultSetNames(f), ipt.DenyLog{})
+		r, err := ipt.Render(p, f, ipt.DefaultSetNames(f), auditing)
 		if err != nil {
 			return nil, err
 		}
@@ -101,7 +113,7 @@ func (j *judges) judge(f policy.Flow) (o opinion, disagreement string) {
 	if o.decision.Verdict != verdict || !sameWhy(o.decision.Egress, o.egress) || !sameWhy(o.decision.Ingress, o.ingress) {
 		return o, fmt.Sprintf("evaluator: decides %+v\nthe API text says %s: egress %+v, ingress %+v", o.decision, verdict, o.egress, o.ingress)
 	}
-	passes := true
+	passes, audited := true, []policy.Direction(nil)
 	for _, h := range o.hops {
 		node := j.nodes[h.node]
 		own := node.program.Decide(f)
@@ -112,12 +124,29 @@ func (j *judges) judge(f policy.Flow) (o opinion, disagreement string) {
 		if got.Accepted != (own.Verdict == policy.Allow) {
 			return o, fmt.Sprintf("rules: in %s of %s they accept: %v, by %v\nthe node's program says %+v", h.hook, h.node, got.Accepted, got.Trace, own)
 		}
+		if passes { // what was dropped before never gets here
+			audited = append(audited, reported(got.Logged)...)
+		}
 		passes = passes && got.Accepted
 	}
 	if passes != (verdict == policy.Allow) {
 		return o, fmt.Sprintf("nodes: on the way %v it passes: %v\nthe API text says %s: egress %+v, ingress %+v", o.hops, passes, verdict, o.egress, o.ingress)
 	}
+	if want := oracle.Audited(o.egress.Verdict, o.ingress.Verdict); !slices.Equal(audited, want) && len(o.hops) > 0 || !slices.Equal(directionsOf(o.decision), want) {
+		return o, fmt.Sprintf("audit: on the way %v it is reported for %v, the evaluator says %v\nthe API text says %v: egress %+v, ingress %+v",
+			o.hops, audited, directionsOf(o.decision), want, o.egress, o.ingress)
+	}
 	return o, j.toItself(f)
+}
+
+// directionsOf are those in which the evaluator says that a flow is reported.
+func directionsOf(d policy.Decision) (out []policy.Direction) {
+	for _, in := range []policy.Direction{policy.Egress, policy.Ingress} {
+		if d.Audited(in) {
+			out = append(out, in)
+		}
+	}
+	return out
 }
 
 // toItself is the disagreement about what a pod sends to itself by way of a Service: its node
@@ -127,10 +156,11 @@ func (j *judges) toItself(f policy.Flow) string {
 	if pod == nil || f.Source != f.Destination || f.ICMPType != 0 {
 		return ""
 	}
-	want := oracle.ToItself(j.objects, f)
+	want, audited := oracle.ToItself(j.objects, f)
 	got, err := j.nodes[pod.Spec.NodeName].rules[familyOf(f)].Judge("FORWARD", hop{in: "veth0"}.packet(f))
-	if err != nil || got.Accepted != (want == policy.Allow) {
-		return fmt.Sprintf("hairpin: by way of a Service the rules accept: %v, by %v (%v)\nthe API text says %s", got.Accepted, got.Trace, err, want)
+	if err != nil || got.Accepted != (want == policy.Allow) || !slices.Equal(reported(got.Logged), audited) {
+		return fmt.Sprintf("hairpin: by way of a Service the rules accept: %v, and report for %v, by %v (%v)\nthe API text says %s, and %v",
+			got.Accepted, reported(got.Logged), got.Trace, err, want, audited)
 	}
 	return ""
 }

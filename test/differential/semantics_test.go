@@ -147,6 +147,38 @@ var defaultAction = []claim{
 		Allow world -> test/web TCP/80
 		Allow test/web -> world TCP/443
 		Deny  world -> prod/web TCP/80`},
+	{says: "Audit lets pass and reports what Deny would have dropped", change: func(c *oracle.Cluster) {
+		c.Defaults = policy.Defaults{Action: policy.Audit, Exempt: []string{"kube-system"}}
+	}, given: fromAPI + "\n---" + dnsPolicy, then: `
+		Audit         prod/web -> prod/api TCP/80
+		Audit         test/web -> prod/job GRE
+		Audit:egress  prod/web -> world TCP/443
+		Audit:egress  prod/web -> n1 TCP/10250
+		Audit:ingress world -> prod/web TCP/80
+		Audit:egress  prod/web -> kube-system/dns TCP/80
+		Allow         prod/web -> kube-system/dns UDP/53
+		Allow         kube-system/dns -> world UDP/53
+		Allow         n1 -> prod/web TCP/80
+		Allow         prod/web -> prod/web TCP/80
+		Audit         prod/web => prod/web TCP/80
+		Audit:egress  prod/api -> prod/db TCP/5432
+		Deny          prod/web -> prod/db TCP/5432
+		Deny          world -> prod/db TCP/5432`},
+	{says: "under Audit a pod that is not known yet passes, and nothing is known to report of it", change: func(c *oracle.Cluster) {
+		c.Defaults.Action = policy.Audit
+	}, then: `
+		Audit:ingress new -> prod/web TCP/80
+		Audit:egress  prod/web -> new TCP/80
+		Allow         new -> world TCP/80`},
+	{says: "Audit for one namespace, where the cluster denies", change: func(c *oracle.Cluster) {
+		denyByDefault(c)
+		c.Defaults.Namespaces = map[string]policy.Verdict{"test": policy.Audit, "kube-system": policy.Audit}
+	}, then: `
+		Audit:ingress world -> test/web TCP/80
+		Audit:egress  test/web -> kube-system/dns TCP/80
+		Deny          test/web -> prod/web TCP/80
+		Deny          prod/web -> test/web TCP/80
+		Deny          new -> test/web TCP/80`},
 	{says: "overridable both ways", change: func(c *oracle.Cluster) {
 		c.Defaults.Namespaces = map[string]policy.Verdict{"test": policy.Deny}
 	}, then: `

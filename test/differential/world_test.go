@@ -158,7 +158,8 @@ func decode(t *testing.T, text string, into any, unmarshal func([]byte, any, ...
 }
 
 // expect checks lines such as "Allow prod/web -> prod/db TCP/5432", in both IP families and
-// with all judges. With "=>" a pod reaches itself by way of a Service.
+// with all judges. With "=>" a pod reaches itself by way of a Service. What passes and is
+// reported is "Audit", by its side if that is one, such as "Audit:egress".
 func expect(t *testing.T, c *oracle.Cluster, lines string) {
 	t.Helper()
 	j, err := newJudges(c)
@@ -175,14 +176,26 @@ func expect(t *testing.T, c *oracle.Cluster, lines string) {
 			if disagreement != "" {
 				t.Errorf("%s: %s", strings.TrimSpace(line), disagreement)
 			}
-			got := o.decision.Verdict
+			verdict, audited := o.decision.Verdict, directionsOf(o.decision)
 			if words[2] == "=>" {
-				got = oracle.ToItself(c, f)
+				verdict, audited = oracle.ToItself(c, f)
 			}
-			if got.String() != words[0] {
+			if got := outcome(verdict, audited); got != words[0] {
 				t.Errorf("%s: %s, egress %+v, ingress %+v", strings.TrimSpace(line), got, o.egress, o.ingress)
 			}
 		}
+	}
+}
+
+// outcome is what becomes of a flow, in one word.
+func outcome(v policy.Verdict, audited []policy.Direction) string {
+	switch {
+	case v != policy.Allow || len(audited) == 0:
+		return v.String()
+	case len(audited) == 1:
+		return "Audit:" + audited[0].String()
+	default:
+		return "Audit"
 	}
 }
 

@@ -82,9 +82,9 @@ func (g *generator) broken() bool { return !g.size.Sound && g.chance(60) }
 func pick[T any](r *rand.Rand, values ...T) T { return values[r.IntN(len(values))] }
 
 func defaults(r *rand.Rand) policy.Defaults {
-	d := policy.Defaults{Action: pick(r, policy.Deny, policy.Allow), Exempt: []string{"kube-system"}}
+	d := policy.Defaults{Action: pick(r, policy.Deny, policy.Deny, policy.Allow, policy.Audit), Exempt: []string{"kube-system"}}
 	if r.IntN(2) == 0 {
-		d.Namespaces = map[string]policy.Verdict{pick(r, namespaces...): pick(r, policy.Deny, policy.Allow)}
+		d.Namespaces = map[string]policy.Verdict{pick(r, namespaces...): pick(r, policy.Deny, policy.Allow, policy.Audit)}
 	}
 	return d
 }

@@ -59,7 +59,8 @@ func changed(r *rand.Rand, s *compile.Snapshot) *compile.Snapshot {
 func throughout(way string, f policy.Flow, before, after *oracle.Cluster) (denied, allowed bool) {
 	type side func(*oracle.Cluster, policy.Flow) policy.Verdict
 	both := func(of side, v policy.Verdict) bool { return of(before, f) == v && of(after, f) == v }
-	allowed = both(oracle.Egress, policy.Allow) && both(oracle.Ingress, policy.Allow)
+	passes := func(of side) bool { return of(before, f).Permits() && of(after, f).Permits() }
+	allowed = passes(oracle.Egress) && passes(oracle.Ingress)
 	denied = both(oracle.Egress, policy.Deny) || both(oracle.Ingress, policy.Deny)
 	if way == "pod to pod on one node" {
 		denied = both(oracle.Decide, policy.Deny)

@@ -26,12 +26,28 @@ type Answer struct {
 }
 
 // Decide is the verdict on a flow: the egress of its source and the ingress of its
-// destination must both allow it.
-func Decide(c *Cluster, f policy.Flow) policy.Verdict {
-	if Egress(c, f) == policy.Allow && Ingress(c, f) == policy.Allow {
+// destination must both let it pass.
+func Decide(c *Cluster, f policy.Flow) policy.Verdict { return both(Egress(c, f), Ingress(c, f)) }
+
+func both(egress, ingress policy.Verdict) policy.Verdict {
+	if letsPass(egress) && letsPass(ingress) {
 		return policy.Allow
 	}
 	return policy.Deny
+}
+
+func letsPass(v policy.Verdict) bool { return v == policy.Allow || v == policy.Audit }
+
+// Audited are the directions in which a flow with these verdicts is reported as one
+// that Deny would have dropped. Egress goes first: what it drops is not seen by ingress.
+func Audited(egress, ingress policy.Verdict) (out []policy.Direction) {
+	if egress == policy.Audit {
+		out = append(out, policy.Egress)
+	}
+	if letsPass(egress) && ingress == policy.Audit {
+		out = append(out, policy.Ingress)
+	}
+	return out
 }
 
 // Egress is the verdict of the source's side of the flow.
@@ -76,13 +92,11 @@ func ExplainIngress(c *Cluster, f policy.Flow) Answer {
 }
 
 // ToItself is the verdict on a flow that a pod sends to itself by way of a Service, which
-// policy applies to as to any other.
-func ToItself(c *Cluster, f policy.Flow) policy.Verdict {
+// policy applies to as to any other, and the directions in which it is reported.
+func ToItself(c *Cluster, f policy.Flow) (policy.Verdict, []policy.Direction) {
 	own := PodAt(c, f.Source)
-	if judge(c, f, policy.Egress, own).Verdict == policy.Allow && judge(c, f, policy.Ingress, own).Verdict == policy.Allow {
-		return policy.Allow
-	}
-	return policy.Deny
+	egress, ingress := judge(c, f, policy.Egress, own).Verdict, judge(c, f, policy.Ingress, own).Verdict
+	return both(egress, ingress), Audited(egress, ingress)
 }
 
 // neverJudged: IPv6 neighbour discovery (RFC 4861) always passes, and so does what a
@@ -98,7 +112,7 @@ func neverJudged(c *Cluster, f policy.Flow) bool {
 // notAPod is the verdict for an address that no known pod has: a pod that is not known yet if
 // it is in a node's pod network.
 func notAPod(c *Cluster, a netip.Addr) policy.Verdict {
-	if NodeAt(c, a) == nil && PodNetworkOf(c, a) != nil && c.Defaults.Action != policy.Allow {
+	if NodeAt(c, a) == nil && PodNetworkOf(c, a) != nil && c.Defaults.Action == policy.Deny {
 		return policy.Deny
 	}
 	return policy.Allow
