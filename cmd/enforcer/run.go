@@ -35,6 +35,7 @@ type options struct {
 	defaults    flags.Defaults
 	backend     string
 	logDenials  int
+	cniSocket   string
 	metricsAddr string
 	healthAddr  string
 	logLevel    string
@@ -61,6 +62,7 @@ When it stops, the last program stays in force; "enforcer cleanup" removes it.`,
 	fs.StringVar(&o.backend, "backend", backend.Auto, "what to write rules with: "+strings.Join(backend.Names, ", ")+
 		"; auto follows kube-proxy and the node")
 	fs.IntVar(&o.logDenials, "log-denials", 0, "log so many denied first packets a second at most, with who was denied what by which policy; 0 logs none. What the default action Audit lets pass is logged in any case, at the same rate, or "+strconv.Itoa(standardAudits)+" a second if it is 0")
+	fs.StringVar(&o.cniSocket, "cni-socket", "", "where to answer the node's CNI plugin, so that new pods wait for their rules; empty answers none")
 	fs.StringVar(&o.metricsAddr, "metrics-bind-address", ":9466", "address of the metrics, HTTPS with delegated authentication; 0 serves none")
 	fs.StringVar(&o.healthAddr, "health-probe-bind-address", "127.0.0.1:9467", "address of /healthz and /readyz")
 	fs.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")

@@ -1,0 +1,200 @@
+// Package agent answers the node's CNI plugin: a pod gets its network when its rules are in force.
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/tierwall/tierwall/cluster"
+	"github.com/tierwall/tierwall/enforcer/cni"
+)
+
+// Cluster is told of attachments. cluster.Watcher is one.
+type Cluster interface {
+	Attach(ctx context.Context, node string, a cluster.Attachment) error
+	Detach(pod types.NamespacedName, container string)
+	DetachAll(gone func(cluster.Attachment) bool)
+}
+
+// Loop says when rules are in force. enforcer.Enforcer is one.
+type Loop interface {
+	Await(ctx context.Context, namespace, name string, addrs []netip.Addr) error
+}
+
+// Server answers the plugin. All fields are required.
+type Server struct {
+	// Socket is the path to listen at; its directory is made where it is missing.
+	Socket  string
+	Node    string
+	Cluster Cluster
+	Loop    Loop
+	Log     *slog.Logger
+}
+
+const (
+	// maxRequest bounds a request, in bytes; one of GC names every container of the node.
+	maxRequest = 1 << 20
+	// maxWait is the longest that a request may ask to wait.
+	maxWait = time.Minute
+	// readTimeout is how long a plugin has to say what it wants, and to hear the answer.
+	readTimeout = 5 * time.Second
+	// maxCalls is how many are answered at a time; the rest wait.
+	maxCalls = 256
+)
+
+// NeedLeaderElection is false: every node has an agent (controller-runtime, manager.LeaderElectionRunnable).
+func (s *Server) NeedLeaderElection() bool { return false }
+
+// Start answers until ctx ends. Where it cannot listen it tries again: the rules of the pods that
+// run are worth more than those that wait.
+func (s *Server) Start(ctx context.Context) error {
+	l, err := listen(ctx, s.Socket)
+	for err != nil {
+		s.Log.Error("cannot listen for the CNI plugin; trying again", "err", err)
+		pause(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		l, err = listen(ctx, s.Socket)
+	}
+	stop := context.AfterFunc(ctx, func() { l.Close() })
+	defer stop()
+	defer l.Close()
+	s.Log.Info("pods wait for their rules", "socket", s.Socket)
+	var calls sync.WaitGroup
+	defer calls.Wait()
+	free := make(chan struct{}, maxCalls)
+	for {
+		conn, err := l.AcceptUnix()
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			s.Log.Error("cannot accept the CNI plugin's connection; trying again", "err", err)
+			pause(ctx)
+			continue
+		}
+		free <- struct{}{}
+		calls.Go(func() {
+			defer func() { <-free }()
+			s.serve(ctx, conn)
+		})
+	}
+}
+
+func pause(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(readTimeout / 10):
+	}
+}
+
+// listen replaces what an agent before left, in one step.
+func listen(ctx context.Context, socket string) (*net.UnixListener, error) {
+	if err := os.MkdirAll(filepath.Dir(socket), 0o700); err != nil {
+		return nil, err
+	}
+	next := socket + ".new"
+	if err := os.Remove(next); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	l, err := new(net.ListenConfig).Listen(ctx, "unix", next)
+	if err != nil {
+		return nil, err
+	}
+	out := l.(*net.UnixListener)
+	out.SetUnlinkOnClose(false) // it may be that of the next agent by then
+	if err := errors.Join(os.Chmod(next, 0o600), os.Rename(next, socket)); err != nil {
+		out.Close()
+		return nil, err
+	}
+	return out, nil
+}
+
+// serve answers one request.
+func (s *Server) serve(ctx context.Context, conn *net.UnixConn) {
+	defer conn.Close()
+	if err := fromRoot(conn); err != nil {
+		s.Log.Warn("not answered", "err", err)
+		return
+	}
+	var r cni.Request
+	_ = conn.SetReadDeadline(time.Now().Add(readTimeout))
+	if err := json.NewDecoder(io.LimitReader(conn, maxRequest)).Decode(&r); err != nil {
+		s.Log.Warn("cannot read what the CNI plugin asks", "err", err)
+		return
+	}
+	_ = conn.SetReadDeadline(time.Time{})
+	ctx, cancel := context.WithTimeout(ctx, max(0, min(r.Timeout, maxWait)))
+	defer cancel()
+	go func() { // ends with the connection
+		_, _ = io.Copy(io.Discard, conn) // a plugin that was killed waits no longer
+		cancel()
+	}()
+	var a cni.Answer
+	start := time.Now()
+	err := s.answer(ctx, r)
+	if err != nil {
+		a.Missing = err.Error()
+		s.Log.Warn("the pod is not let go on", "verb", r.Verb, "pod", r.Namespace+"/"+r.Name, "err", err)
+	}
+	observe(r.Verb, time.Since(start), err)
+	_ = conn.SetWriteDeadline(time.Now().Add(readTimeout))
+	_ = json.NewEncoder(conn).Encode(a)
+}
+
+// fromRoot refuses all others than root, as which the agent runs itself, whatever became of the socket's mode.
+func fromRoot(conn *net.UnixConn) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var peer *unix.Ucred
+	controlErr := raw.Control(func(fd uintptr) { peer, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
+	if err := errors.Join(controlErr, err); err != nil {
+		return fmt.Errorf("ask who is at the socket: %w", err)
+	}
+	if peer.Uid != 0 && int(peer.Uid) != os.Geteuid() {
+		return fmt.Errorf("user %d, process %d is at the socket, and not root", peer.Uid, peer.Pid)
+	}
+	return nil
+}
+
+func (s *Server) answer(ctx context.Context, r cni.Request) error {
+	pod := types.NamespacedName{Namespace: r.Namespace, Name: r.Name}
+	switch r.Verb {
+	case cni.Add:
+		a := cluster.Attachment{Pod: pod, UID: types.UID(r.UID), Container: r.Container, Addrs: r.Addrs}
+		if err := s.Cluster.Attach(ctx, s.Node, a); err != nil {
+			return err
+		}
+		if err := s.Loop.Await(ctx, r.Namespace, r.Name, r.Addrs); err != nil {
+			return err
+		}
+		s.Log.Debug("the rules of a new pod are in force", "pod", pod, "addrs", r.Addrs)
+		return nil
+	case cni.Check:
+		return s.Loop.Await(ctx, r.Namespace, r.Name, r.Addrs)
+	case cni.Del:
+		s.Cluster.Detach(pod, r.Container)
+		return nil
+	case cni.GC:
+		s.Cluster.DetachAll(func(a cluster.Attachment) bool { return !slices.Contains(r.Containers, a.Container) })
+		return nil
+	}
+	return fmt.Errorf("%q is not understood", r.Verb)
+}

@@ -1,0 +1,62 @@
+package cni
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+)
+
+// ErrAway says that there is no agent that answers.
+var ErrAway = errors.New("the node agent does not answer")
+
+// grace is how long the agent has to answer once the time is over that it may wait.
+const grace = time.Second
+
+// redial is how long it takes until an agent that was away is asked again.
+const redial = 100 * time.Millisecond
+
+// Call asks the agent once, and waits for its answer for at most the request's timeout. The error
+// is ErrAway where there was none, and else says what the agent found missing.
+func Call(ctx context.Context, socket string, r Request) error {
+	ctx, cancel := context.WithTimeout(ctx, r.Timeout+grace)
+	defer cancel()
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", socket)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrAway, err)
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(0, 1)) })()
+	if err := json.NewEncoder(conn).Encode(r); err != nil {
+		return fmt.Errorf("%w: %w", ErrAway, err)
+	}
+	var a Answer
+	if err := json.NewDecoder(conn).Decode(&a); err != nil {
+		return fmt.Errorf("%w: %w", ErrAway, err)
+	}
+	if a.Missing != "" {
+		return errors.New(a.Missing)
+	}
+	return nil
+}
+
+// Insist asks again while the agent is away, as during its upgrade, until the request's timeout.
+func Insist(ctx context.Context, socket string, r Request) error {
+	ctx, cancel := context.WithTimeout(ctx, r.Timeout)
+	defer cancel()
+	for {
+		deadline, _ := ctx.Deadline()
+		r.Timeout = time.Until(deadline)
+		err := Call(context.WithoutCancel(ctx), socket, r)
+		if !errors.Is(err, ErrAway) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(redial):
+		}
+	}
+}

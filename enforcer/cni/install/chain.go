@@ -1,0 +1,98 @@
+package install
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/tierwall/tierwall/enforcer/cni"
+	"github.com/tierwall/tierwall/enforcer/cni/plugin"
+)
+
+// chain is a CNI configuration list. What is not ours is kept as it is.
+type chain struct {
+	fields  map[string]json.RawMessage
+	plugins []json.RawMessage
+}
+
+// entry is what is ours in a chain.
+type entry struct {
+	Type             string   `json:"type"`
+	Socket           string   `json:"socket"`
+	TimeoutSeconds   int      `json:"timeoutSeconds"`
+	ExemptNamespaces []string `json:"exemptNamespaces"`
+}
+
+func parseChain(text []byte) (*chain, error) {
+	c := &chain{}
+	if err := json.Unmarshal(text, &c.fields); err != nil {
+		return nil, fmt.Errorf("not a CNI configuration: %w", err)
+	}
+	if c.fields["plugins"] == nil {
+		return nil, errors.New("not a list of plugins")
+	}
+	if err := json.Unmarshal(c.fields["plugins"], &c.plugins); err != nil {
+		return nil, fmt.Errorf("its plugins cannot be read: %w", err)
+	}
+	if !slices.ContainsFunc(c.plugins, func(p json.RawMessage) bool { return !ours(p) }) {
+		return nil, errors.New("it has no plugin but ours")
+	}
+	return c, nil
+}
+
+// ours says whether a plugin of a chain is ours.
+func ours(entry json.RawMessage) bool {
+	var p struct {
+		Type string `json:"type"`
+	}
+	return json.Unmarshal(entry, &p) == nil && p.Type == cni.Type
+}
+
+// with is the chain with our entry, and no other of ours, at its end.
+func (c *chain) with(e *entry) ([]byte, error) {
+	var v string
+	if err := json.Unmarshal(c.fields["cniVersion"], &v); err != nil || !slices.Contains(plugin.Versions.SupportedVersions(), v) {
+		return nil, fmt.Errorf("its cniVersion is %s, and the plugin knows %v", c.fields["cniVersion"], plugin.Versions.SupportedVersions())
+	}
+	mine, err := json.Marshal(e)
+	if err != nil {
+		return nil, err
+	}
+	return c.text(append(c.others(), mine))
+}
+
+// without is the chain without us.
+func (c *chain) without() ([]byte, error) { return c.text(c.others()) }
+
+func (c *chain) others() []json.RawMessage {
+	return slices.DeleteFunc(slices.Clone(c.plugins), ours)
+}
+
+// has says whether the chain ends in our entry, and has no other of ours.
+func (c *chain) has(e *entry) bool {
+	want, err := json.Marshal(e)
+	if err != nil || len(c.plugins) != len(c.others())+1 {
+		return false
+	}
+	var got bytes.Buffer
+	return json.Compact(&got, c.plugins[len(c.plugins)-1]) == nil && bytes.Equal(got.Bytes(), want)
+}
+
+// mentionsUs says whether we are in the chain.
+func (c *chain) mentionsUs() bool { return slices.ContainsFunc(c.plugins, ours) }
+
+func (c *chain) text(plugins []json.RawMessage) ([]byte, error) {
+	list, err := json.Marshal(plugins)
+	if err != nil {
+		return nil, err
+	}
+	fields := make(map[string]json.RawMessage, len(c.fields))
+	for k, v := range c.fields {
+		fields[k] = v
+	}
+	fields["plugins"] = list
+	out, err := json.MarshalIndent(fields, "", "  ")
+	return append(out, '\n'), err
+}
