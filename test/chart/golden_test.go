@@ -81,6 +81,9 @@ func TestNotes(t *testing.T) {
 			"these too, what a new pod sends and gets is dropped", "every node that has an enforcer then", "docs/operations.md",
 		}},
 		{"allow by default", []string{"--set", "defaultAction=Allow"}, []string{"The default action is Allow", "--set defaultAction=Deny"}},
+		{"audit by default", []string{"--set", "defaultAction=Audit", "--set", "namespaceDefaultActions.prod=Deny"}, []string{
+			"The default action is Audit", "grep audited", "--set defaultAction=Deny", "WARNING  Where the cluster's default action is Audit",
+		}},
 		{"some closed in an open cluster", []string{"--set", "defaultAction=Allow", "--set", "namespaceDefaultActions.prod=Deny"}, []string{
 			"prod=Deny", "WARNING  Where the cluster's default action is Allow", "has just booted",
 		}},

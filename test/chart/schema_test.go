@@ -31,7 +31,7 @@ func TestSchemaRefuses(t *testing.T) {
 		{"enforcer.tolerations[0].keys=x", "additional properties 'keys' not allowed"},
 		{"certificates.provider=vault", "/certificates/provider"},
 		{"certificates.issuerRef.kind=ClusterIssuer", "/certificates/issuerRef"},
-		{"namespaceDefaultActions.prod=Audit", "/namespaceDefaultActions/prod"},
+		{"namespaceDefaultActions.prod=Pass", "/namespaceDefaultActions/prod"},
 		{"exemptNamespaces[0]=Prod", "/exemptNamespaces/0"},
 		{"exemptNamespaces[0]=a\\,b", "/exemptNamespaces/0"},
 		{"dns.ports[0]=0", "/dns/ports/0"},

@@ -13,6 +13,7 @@ var variants = []variant{
 	{name: "allow", args: []string{
 		"--set", "defaultAction=Allow",
 		"--set", "namespaceDefaultActions.prod=Deny",
+		"--set", "namespaceDefaultActions.legacy=Audit",
 		"--set", "exemptNamespaces={monitoring}",
 		"--set", "certificates.provider=self",
 		"--set", "dns.namespace=dns",
