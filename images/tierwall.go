@@ -40,7 +40,10 @@ func Tierwall(ctx context.Context, log io.Writer, version string) ([]string, err
 	return archives, nil
 }
 
-// Pack builds one of tierwall's programs and packs its image as dir/NAME.tar,
+// commands are the programs of an image, by their directories in cmd.
+var commands = map[string][]string{"webhook": {"webhook"}, "enforcer": {"enforcer", "cni"}}
+
+// Pack builds the programs of one of tierwall's images and packs it as dir/NAME.tar,
 // whose path it returns.
 func Pack(ctx context.Context, log io.Writer, dir, name, version string) (string, error) {
 	temp, err := os.MkdirTemp("", "pack-")
@@ -48,14 +51,15 @@ func Pack(ctx context.Context, log io.Writer, dir, name, version string) (string
 		return "", err
 	}
 	defer os.RemoveAll(temp)
-	program := filepath.Join(temp, name)
-	image, err := tierwallImage(ctx, name, program, version)
+	image, err := tierwallImage(ctx, name, temp, version)
 	if err != nil {
 		return "", err
 	}
 	fmt.Fprintf(log, "packing image %s\n", image.Ref)
-	if err := BuildProgram(ctx, module+"/cmd/"+name, version, program); err != nil {
-		return "", err
+	for _, program := range commands[name] {
+		if err := BuildProgram(ctx, module+"/cmd/"+program, version, filepath.Join(temp, program)); err != nil {
+			return "", err
+		}
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
@@ -64,17 +68,18 @@ func Pack(ctx context.Context, log io.Writer, dir, name, version string) (string
 	return archive, image.WriteTar(archive)
 }
 
-func tierwallImage(ctx context.Context, name, program, version string) (Image, error) {
+// tierwallImage is the image of a name, whose programs are in dir.
+func tierwallImage(ctx context.Context, name, dir, version string) (Image, error) {
 	switch name {
 	case "webhook":
-		return Webhook(program, version), nil
+		return Webhook(filepath.Join(dir, "webhook"), version), nil
 	case "enforcer":
 		cache, err := CacheDir()
 		if err != nil {
 			return Image{}, err
 		}
 		userland, err := EnforcerUserland(ctx, cache)
-		return Enforcer(program, version, userland), err
+		return Enforcer(filepath.Join(dir, "enforcer"), filepath.Join(dir, "cni"), version, userland), err
 	}
 	return Image{}, fmt.Errorf("no image is called %q: there are %v", name, TierwallNames())
 }
@@ -99,11 +104,11 @@ func Webhook(program, version string) Image {
 }
 
 // Enforcer is the image of the node agent: a static program on the userland
-// that programs the kernel, see [EnforcerUserland].
-func Enforcer(program, version string, userland Layer) Image {
+// that programs the kernel, see [EnforcerUserland]; and the CNI plugin, which installs itself.
+func Enforcer(program, plugin, version string, userland Layer) Image {
 	return Image{
 		Ref:        EnforcerRepository + ":" + version,
-		Layers:     []Layer{userland, accounts, {"/enforcer": Program(program)}},
+		Layers:     []Layer{userland, accounts, {"/enforcer": Program(program), "/tierwall-cni": Program(plugin)}},
 		Entrypoint: []string{"/enforcer"},
 		Env:        []string{"PATH=/usr/sbin:/usr/bin"},
 	}

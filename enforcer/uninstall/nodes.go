@@ -3,8 +3,6 @@ package uninstall
 import (
 	"context"
 	"fmt"
-	"slices"
-	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -16,76 +14,60 @@ import (
 )
 
 // cleanNodes makes every node agent remove its rules instead of keeping them,
-// and waits for all of them. Without their DaemonSet it fails: rules outlive the
-// agents, and nobody but an agent can tell which nodes have some.
+// and waits for all of them; before that, while there still are agents that new pods
+// can wait for, it has the CNI plugin removed. Without their DaemonSet it fails: rules
+// outlive the agents, and nobody but an agent can tell which nodes have some.
 func (u *Uninstaller) cleanNodes(ctx context.Context) error {
-	err := u.turnToCleaning(ctx)
+	for _, s := range []stage{unchaining, cleaning} {
+		if err := u.turn(ctx, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// turn takes every node through a stage.
+func (u *Uninstaller) turn(ctx context.Context, s stage) error {
+	needed, err := u.change(ctx, s)
 	if apierrors.IsNotFound(err) {
 		return fmt.Errorf("%w; the rules that its agents wrote stay on their nodes: bring the DaemonSet back with "+
 			"\"helm rollback %s REVISION -n %s\" (the last of \"helm history\") and uninstall again; or run "+
 			"\"enforcer cleanup\" on every node, as docs/operations.md says, and then uninstall with --no-hooks",
 			err, u.Release, u.Namespace)
 	}
-	if err != nil {
+	if err != nil || !needed {
 		return err
 	}
-	return u.awaitClean(ctx)
+	return u.await(ctx, s)
 }
 
-// turnToCleaning changes the node agents' DaemonSet to clean its nodes.
-func (u *Uninstaller) turnToCleaning(ctx context.Context) error {
-	err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
+// change changes the node agents' DaemonSet, to go through the stage on all nodes at once; it
+// says whether the stage is needed.
+func (u *Uninstaller) change(ctx context.Context, s stage) (needed bool, err error) {
+	err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
 		ds, err := u.daemonSet(ctx)
 		if err != nil {
 			return err
 		}
-		if ds, err = cleaning(ds); err != nil {
+		ds = ds.DeepCopy()
+		if needed, err = s.change(ds.Spec.Template.Spec.Containers); err != nil || !needed {
 			return err
+		}
+		all := intstr.FromString("100%")
+		ds.Spec.UpdateStrategy = appsv1.DaemonSetUpdateStrategy{
+			Type:          appsv1.RollingUpdateDaemonSetStrategyType,
+			RollingUpdate: &appsv1.RollingUpdateDaemonSet{MaxUnavailable: &all},
 		}
 		return u.Client.Update(ctx, ds)
 	})
 	if err != nil {
-		return fmt.Errorf("make DaemonSet %s/%s clean its nodes: %w", u.Namespace, u.DaemonSet, err)
+		return false, fmt.Errorf("make DaemonSet %s/%s clean its nodes: %w", u.Namespace, u.DaemonSet, err)
 	}
-	return nil
+	return needed, nil
 }
 
-// agentContainer is the container that writes a node's rules.
-const agentContainer = "enforcer"
-
-// cleaning is a node agents' DaemonSet whose pods clean their node, all at
-// once, and are ready when it is clean.
-func cleaning(ds *appsv1.DaemonSet) (*appsv1.DaemonSet, error) {
-	ds = ds.DeepCopy()
-	containers := ds.Spec.Template.Spec.Containers
-	i := slices.IndexFunc(containers, func(c corev1.Container) bool { return c.Name == agentContainer })
-	if i < 0 {
-		return nil, fmt.Errorf("it has no container %s", agentContainer)
-	}
-	containers[i].Args = cleanupArgs(containers[i].Args)
-	all := intstr.FromString("100%")
-	ds.Spec.UpdateStrategy = appsv1.DaemonSetUpdateStrategy{
-		Type:          appsv1.RollingUpdateDaemonSetStrategyType,
-		RollingUpdate: &appsv1.RollingUpdateDaemonSet{MaxUnavailable: &all},
-	}
-	return ds, nil
-}
-
-// cleanupArgs are the arguments of the command that cleans a node, given those
-// of the agent: the same address for the probes, the same log level.
-func cleanupArgs(agent []string) []string {
-	args := []string{"cleanup", "--stay"}
-	for _, arg := range agent {
-		name, _, _ := strings.Cut(arg, "=")
-		if name == "--health-probe-bind-address" || name == "--log-level" {
-			args = append(args, arg)
-		}
-	}
-	return args
-}
-
-// awaitClean waits until every node that has an agent is clean.
-func (u *Uninstaller) awaitClean(ctx context.Context) error {
+// await waits until every node that has an agent is through the stage.
+func (u *Uninstaller) await(ctx context.Context, s stage) error {
 	var state progress
 	said := ""
 	err := u.until(ctx, func(ctx context.Context) (bool, error) {
@@ -93,7 +75,7 @@ func (u *Uninstaller) awaitClean(ctx context.Context) error {
 		if err != nil {
 			return false, err
 		}
-		state = progressOf(current, pods)
+		state = progressOf(s, current, pods)
 		if text := state.String(); text != said {
 			u.Log.Info(text)
 			said = text

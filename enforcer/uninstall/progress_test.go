@@ -41,7 +41,7 @@ func TestProgress(t *testing.T) {
 			for _, pod := range test.pods {
 				pods = append(pods, *pod)
 			}
-			p := progressOf(agents(2), pods)
+			p := progressOf(cleaning, agents(2), pods)
 			if p.done() != test.done {
 				t.Errorf("done %t, want %t", p.done(), test.done)
 			}
@@ -55,7 +55,7 @@ func TestProgress(t *testing.T) {
 func TestProgressWaitsForTheController(t *testing.T) {
 	ds := agents(0)
 	ds.Generation = 2
-	if progressOf(ds, nil).done() {
+	if progressOf(cleaning, ds, nil).done() {
 		t.Error("done before the DaemonSet's controller has seen the change")
 	}
 }

@@ -80,6 +80,8 @@ func cleaner(node string, clean bool) *corev1.Pod {
 type world struct {
 	client.Client
 	deleted []string
+	// ran are the commands of the agents' containers that were rolled out, one line for each rollout.
+	ran []string
 }
 
 // newWorld makes a cluster whose DaemonSet controller replaces the pods of the
@@ -102,10 +104,60 @@ func newWorld(t *testing.T, broken string, objects ...client.Object) *world {
 			if err := c.Update(ctx, o, opts...); err != nil {
 				return err
 			}
+			w.ran = append(w.ran, commandsOf(o.(*appsv1.DaemonSet)))
 			return rollOut(ctx, c, o.(*appsv1.DaemonSet), broken)
 		},
 	}).Build()
 	return w
+}
+
+// commandsOf are the first arguments of the containers.
+func commandsOf(ds *appsv1.DaemonSet) string {
+	var out []string
+	for _, c := range ds.Spec.Template.Spec.Containers {
+		out = append(out, c.Name+" "+c.Args[0])
+	}
+	return strings.Join(out, ", ")
+}
+
+// chained are node agents, one on node a, that have put the CNI plugin into the node's network.
+func chained(removed bool) []client.Object {
+	keeper := corev1.Container{Name: cniContainer, Command: []string{"/tierwall-cni"}, Args: []string{"install", "--exempt-namespaces=x"},
+		ReadinessProbe: &corev1.Probe{ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{"/tierwall-cni", "check-installed"}}}}}
+	ds, pod := agents(1), agent("a")
+	ds.Spec.Template.Spec.Containers = append(ds.Spec.Template.Spec.Containers, keeper)
+	pod.Spec.Containers = append(pod.Spec.Containers, keeper)
+	pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: cniContainer, Ready: removed}}
+	return []client.Object{ds, pod}
+}
+
+// A plugin that waits for an agent that is gone would keep new pods from starting.
+func TestThePluginIsRemovedWhileTheAgentsAreStillThere(t *testing.T) {
+	w := newWorld(t, "", chained(true)...)
+	if err := w.uninstaller().Prepare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	want := "enforcer --node-name=$(NODE_NAME), cni remove; enforcer cleanup, cni remove"
+	if got := strings.Join(w.ran, "; "); got != want {
+		t.Errorf("rolled out %q, want %q", got, want)
+	}
+	_, pods, err := w.uninstaller().agents(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if probe := pods[0].Spec.Containers[1].ReadinessProbe.Exec.Command; strings.Join(probe, " ") != "/tierwall-cni check-removed" {
+		t.Errorf("it is ready when %q passes", probe)
+	}
+}
+
+func TestAgentsStayUntilThePluginIsRemoved(t *testing.T) {
+	w := newWorld(t, "", chained(false)...)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	err := w.uninstaller().Prepare(ctx)
+	if err == nil || !strings.Contains(err.Error(), "0 of 1 nodes are without the CNI plugin, not a") || len(w.ran) != 1 {
+		t.Errorf("error %v, rolled out %q", err, w.ran)
+	}
 }
 
 // rollOut gives every agent's pod the arguments of the DaemonSet.
@@ -115,7 +167,7 @@ func rollOut(ctx context.Context, c client.Client, ds *appsv1.DaemonSet, broken 
 		return err
 	}
 	for _, pod := range pods.Items {
-		pod.Spec.Containers[0].Args = ds.Spec.Template.Spec.Containers[0].Args
+		pod.Spec.Containers = ds.Spec.Template.Spec.Containers
 		if err := c.Update(ctx, &pod); err != nil {
 			return err
 		}
