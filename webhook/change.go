@@ -2,99 +2,148 @@ package webhook
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
+	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
 
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/cluster"
 	"github.com/tierwall/tierwall/policy/compile"
+	"github.com/tierwall/tierwall/policy/effect"
 )
 
-// change is what a request would do to one policy.
+// change is what a request would do to one object that policy depends on.
 type change struct {
-	// object is the policy's kind, namespace and name.
+	// object is its kind, namespace and name.
 	object string
 	// on is the cluster without and with the change, where it is like the snapshot otherwise.
 	on func(*compile.Snapshot) (before, after *compile.Snapshot)
-	// shown says whether the policy is in the snapshot as the change leaves it.
+	// shown says whether the object is in the snapshot as the change leaves it.
 	shown func(*compile.Snapshot) bool
-	// problems are the fields that could not be understood, where the change touches the spec.
-	problems []policy.Problem
-	// finishing is true where an object that is being deleted changes in nothing but its metadata.
-	finishing bool
+	// matters says whether the change can open or close anything; what it says is quickly said.
+	matters func(*compile.Snapshot) bool
 }
 
-// newChange reads the change from the request. What the request says of the
-// policy before it counts, not what a snapshot knows: that may be older.
-func newChange(d admission.Decoder, req admission.Request) (change, error) {
-	read := networkPolicyChange
-	switch req.Kind.Kind {
-	case "NetworkPolicy":
-	case "ClusterNetworkPolicy":
-		read = clusterNetworkPolicyChange
-	default:
-		return change{}, fmt.Errorf("kind %s is no policy", req.Kind.Kind)
-	}
-	c, err := read(d, req)
-	c.object = req.Kind.Kind + " " + req.Namespace + "/" + req.Name
-	return c, err
+// objects are those of one kind in a snapshot.
+type objects[T any] struct {
+	kind string
+	list func(*compile.Snapshot) *[]*T
+	key  func(*T) types.NamespacedName
+	same func(a, b *T) bool
 }
 
-func networkPolicyChange(d admission.Decoder, req admission.Request) (change, error) {
-	old, now, err := decodeBoth[networkingv1.NetworkPolicy](d, req)
-	if err != nil {
-		return change{}, err
+var (
+	pods = objects[compile.Pod]{
+		kind: "Pod",
+		list: func(s *compile.Snapshot) *[]*compile.Pod { return &s.Pods },
+		key: func(p *compile.Pod) types.NamespacedName {
+			return types.NamespacedName{Namespace: p.Namespace, Name: p.Name}
+		},
+		same: func(a, b *compile.Pod) bool { return maps.Equal(a.Labels, b.Labels) },
 	}
-	same := func(a, b *networkingv1.NetworkPolicy) bool { return equality.Semantic.DeepEqual(a.Spec, b.Spec) }
-	c := change{
+	namespaces = objects[compile.Namespace]{
+		kind: "Namespace",
+		list: func(s *compile.Snapshot) *[]*compile.Namespace { return &s.Namespaces },
+		key:  func(n *compile.Namespace) types.NamespacedName { return types.NamespacedName{Name: n.Name} },
+		same: func(a, b *compile.Namespace) bool { return maps.Equal(a.Labels, b.Labels) },
+	}
+	networkPolicies = objects[networkingv1.NetworkPolicy]{
+		kind: "NetworkPolicy",
+		list: func(s *compile.Snapshot) *[]*networkingv1.NetworkPolicy { return &s.NetworkPolicies },
+		key:  keyOf[networkingv1.NetworkPolicy],
+		same: func(a, b *networkingv1.NetworkPolicy) bool { return equality.Semantic.DeepEqual(a.Spec, b.Spec) },
+	}
+	clusterNetworkPolicies = objects[policyv1alpha2.ClusterNetworkPolicy]{
+		kind: "ClusterNetworkPolicy",
+		list: func(s *compile.Snapshot) *[]*policyv1alpha2.ClusterNetworkPolicy { return &s.ClusterNetworkPolicies },
+		key:  keyOf[policyv1alpha2.ClusterNetworkPolicy],
+		same: func(a, b *policyv1alpha2.ClusterNetworkPolicy) bool {
+			return equality.Semantic.DeepEqual(a.Spec, b.Spec)
+		},
+	}
+	tierRoles = objects[v1alpha1.TierRole]{
+		kind: "TierRole",
+		list: func(s *compile.Snapshot) *[]*v1alpha1.TierRole { return &s.TierRoles },
+		key:  keyOf[v1alpha1.TierRole],
+		same: func(a, b *v1alpha1.TierRole) bool { return equality.Semantic.DeepEqual(a.Spec, b.Spec) },
+	}
+)
+
+func keyOf[T any, P object[T]](o P) types.NamespacedName { return client.ObjectKeyFromObject(o) }
+
+// change is from old to now; nil is absent. What the request says of the object
+// before it counts, not what a snapshot knows: that may be older.
+func (k objects[T]) change(old, now *T) change {
+	of := now
+	if of == nil {
+		of = old
+	}
+	key := k.key(of)
+	return change{
+		object: k.kind + " " + key.String(),
 		on: func(s *compile.Snapshot) (*compile.Snapshot, *compile.Snapshot) {
 			before, after := *s, *s
-			before.NetworkPolicies = replace(s.NetworkPolicies, old, now, old)
-			after.NetworkPolicies = replace(s.NetworkPolicies, old, now, now)
+			*k.list(&before), *k.list(&after) = k.with(s, key, old), k.with(s, key, now)
 			return &before, &after
 		},
-		shown: func(s *compile.Snapshot) bool { return listed(s.NetworkPolicies, old, now, same) },
+		shown: func(s *compile.Snapshot) bool {
+			has := k.find(s, key)
+			if has == nil || now == nil {
+				return has == now
+			}
+			return k.same(has, now)
+		},
+		matters: func(*compile.Snapshot) bool { return true },
 	}
-	switch {
-	case now == nil:
-	case old != nil && same(old, now):
-		c.finishing = now.DeletionTimestamp != nil
-	default:
-		c.problems = compile.ValidateNetworkPolicy(now)
-	}
-	return c, nil
 }
 
-func clusterNetworkPolicyChange(d admission.Decoder, req admission.Request) (change, error) {
-	old, now, err := decodeBoth[policyv1alpha2.ClusterNetworkPolicy](d, req)
-	if err != nil {
-		return change{}, err
+// find is the object of the key, or nil.
+func (k objects[T]) find(s *compile.Snapshot, key types.NamespacedName) *T {
+	list := *k.list(s)
+	if i := slices.IndexFunc(list, func(o *T) bool { return k.key(o) == key }); i >= 0 {
+		return list[i]
 	}
-	same := func(a, b *policyv1alpha2.ClusterNetworkPolicy) bool {
-		return equality.Semantic.DeepEqual(a.Spec, b.Spec)
+	return nil
+}
+
+// with are the objects without that of the key, and with put unless it is nil.
+func (k objects[T]) with(s *compile.Snapshot, key types.NamespacedName, put *T) []*T {
+	list := *k.list(s)
+	out := make([]*T, 0, len(list)+1)
+	for _, o := range list {
+		if k.key(o) != key {
+			out = append(out, o)
+		}
 	}
-	c := change{
-		on: func(s *compile.Snapshot) (*compile.Snapshot, *compile.Snapshot) {
-			before, after := *s, *s
-			before.ClusterNetworkPolicies = replace(s.ClusterNetworkPolicies, old, now, old)
-			after.ClusterNetworkPolicies = replace(s.ClusterNetworkPolicies, old, now, now)
-			return &before, &after
-		},
-		shown: func(s *compile.Snapshot) bool { return listed(s.ClusterNetworkPolicies, old, now, same) },
+	if put != nil {
+		out = append(out, put)
 	}
-	switch {
-	case now == nil:
-	case old != nil && same(old, now):
-		c.finishing = now.DeletionTimestamp != nil
-	default:
-		c.problems = compile.ValidateClusterNetworkPolicy(now)
+	return out
+}
+
+// podLabelChange is that of a pod's labels. A pod on the host network, or one that has ended, is none of policy's.
+func podLabelChange(pod *compile.Pod, labels map[string]string) change {
+	now := *pod
+	now.Labels = labels
+	c := pods.change(pod, &now)
+	c.matters = func(s *compile.Snapshot) bool {
+		return !pod.HostNetwork && !pod.Ended && effect.PodLabelsMatter(s, pod.Labels, labels)
 	}
-	return c, nil
+	return c
+}
+
+func namespaceLabelChange(old, now *corev1.Namespace) change {
+	c := namespaces.change(cluster.Namespace(old), cluster.Namespace(now))
+	c.matters = func(s *compile.Snapshot) bool { return effect.NamespaceLabelsMatter(s, old.Labels, now.Labels) }
+	return c
 }
 
 // object is a pointer to an API object of type T.
@@ -111,6 +160,9 @@ func decodeBoth[T any, P object[T]](d admission.Decoder, req admission.Request) 
 	if now, err = decode[T, P](d, req, req.Object); err != nil {
 		return nil, nil, fmt.Errorf("read the %s: %w", req.Kind.Kind, err)
 	}
+	if old == nil && now == nil {
+		return nil, nil, fmt.Errorf("the request has no %s", req.Kind.Kind)
+	}
 	return old, now, nil
 }
 
@@ -126,36 +178,4 @@ func decode[T any, P object[T]](d admission.Decoder, req admission.Request, raw 
 		o.SetNamespace(req.Namespace)
 	}
 	return o, nil
-}
-
-// replace is the list without the object of old and now, and with put unless it is nil.
-func replace[T any, P object[T]](list []P, old, now, put P) []P {
-	out := make([]P, 0, len(list)+1)
-	for _, o := range list {
-		if !named(o, old, now) {
-			out = append(out, o)
-		}
-	}
-	if put != nil {
-		out = append(out, put)
-	}
-	return out
-}
-
-// listed says whether the list has the object as it is now, or has it no more where that is nil.
-func listed[T any, P object[T]](list []P, old, now P, same func(a, b P) bool) bool {
-	i := slices.IndexFunc(list, func(o P) bool { return named(o, old, now) })
-	if i < 0 || now == nil {
-		return i < 0 && now == nil
-	}
-	return same(list[i], now)
-}
-
-// named says whether an object is that of old and now, of which one may be nil.
-func named[T any, P object[T]](o, old, now P) bool {
-	of := now
-	if of == nil {
-		of = old
-	}
-	return of != nil && o.GetName() == of.GetName() && o.GetNamespace() == of.GetNamespace()
 }

@@ -23,7 +23,7 @@ func TestTierRolesThatCannotBeUnderstood(t *testing.T) {
 		{"follows from itself", v1alpha1.TierRoleSpec{Role: "data", Namespaces: []string{"shop"}, PodSelector: circular}, false, "spec.podSelector"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			h := &TierRoles{Decoder: decoder}
+			h := &TierRoles{Court: court(shop(), engine(t)), Decoder: decoder}
 			answers(t, h.Handle(t.Context(), request("CREATE", "TierRole", "", nil, tierRole("x", c.spec))), c.allowed, c.message)
 		})
 	}
@@ -52,5 +52,5 @@ func TestObjectsThatGoAreLetGo(t *testing.T) {
 	now := metav1.Now()
 	g.DeletionTimestamp, tr.DeletionTimestamp = &now, &now
 	answers(t, (&Guardrails{Decoder: decoder, Limit: time.Second}).Handle(t.Context(), request("UPDATE", "Guardrail", "", g, g)), true, "")
-	answers(t, (&TierRoles{Decoder: decoder}).Handle(t.Context(), request("UPDATE", "TierRole", "", tr, tr)), true, "")
+	answers(t, (&TierRoles{Court: court(shop(), engine(t)), Decoder: decoder}).Handle(t.Context(), request("UPDATE", "TierRole", "", tr, tr)), true, "")
 }

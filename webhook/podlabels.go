@@ -10,9 +10,11 @@ import (
 
 	admissionv1 "k8s.io/api/admission/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/cluster"
 	"github.com/tierwall/tierwall/policy/compile"
 	"github.com/tierwall/tierwall/policy/roles"
 )
@@ -22,9 +24,10 @@ const patience = time.Second
 
 // PodLabels refuses role labels that are not true, and changes of those labels
 // from which a pod's role follows: the role of a running pod stays what it was.
+// Changes of other labels are judged by what they open.
 type PodLabels struct {
-	Snapshots Snapshots
-	Decoder   admission.Decoder
+	*Court
+	Decoder admission.Decoder
 }
 
 // Handle answers a pod's CREATE, an UPDATE of the pod or of one of its
@@ -40,11 +43,11 @@ func (h *PodLabels) Handle(ctx context.Context, req admission.Request) admission
 	}
 	switch {
 	case isBinding(req):
-		return h.binding(req, newRoleJudge(req.Namespace, snapshot))
+		return h.binding(ctx, req, newRoleJudge(req.Namespace, snapshot))
 	case isCreation(req):
 		return h.creation(ctx, req)
 	default:
-		return h.update(req, newRoleJudge(req.Namespace, snapshot))
+		return h.update(ctx, req, newRoleJudge(req.Namespace, snapshot))
 	}
 }
 
@@ -84,7 +87,7 @@ func (h *PodLabels) creation(ctx context.Context, req admission.Request) admissi
 	}
 }
 
-func (h *PodLabels) update(req admission.Request, j roleJudge) admission.Response {
+func (h *PodLabels) update(ctx context.Context, req admission.Request, j roleJudge) admission.Response {
 	pod, old := &corev1.Pod{}, &corev1.Pod{}
 	if err := h.Decoder.Decode(req, pod); err != nil {
 		return malformed(fmt.Errorf("read the pod: %w", err))
@@ -92,10 +95,20 @@ func (h *PodLabels) update(req admission.Request, j roleJudge) admission.Respons
 	if err := h.Decoder.DecodeRaw(req.OldObject, old); err != nil {
 		return malformed(fmt.Errorf("read the pod before the change: %w", err))
 	}
-	return j.change(req.Namespace, old.Spec.ServiceAccountName, old.Labels, pod.Labels)
+	before := cluster.Pod(old)
+	before.Namespace = req.Namespace
+	return h.relabelled(ctx, req, j, before, pod.Labels)
 }
 
-func (h *PodLabels) binding(req admission.Request, j roleJudge) admission.Response {
+// relabelled answers a change of the labels of an existing pod.
+func (h *PodLabels) relabelled(ctx context.Context, req admission.Request, j roleJudge, pod *compile.Pod, labels map[string]string) admission.Response {
+	if r := j.change(pod, labels); r != nil {
+		return h.refuse(ctx, req, []reason{*r})
+	}
+	return h.Judge(ctx, req, podLabelChange(pod, labels))
+}
+
+func (h *PodLabels) binding(ctx context.Context, req admission.Request, j roleJudge) admission.Response {
 	binding := &corev1.Binding{}
 	if err := h.Decoder.Decode(req, binding); err != nil {
 		return malformed(fmt.Errorf("read the binding: %w", err))
@@ -107,7 +120,7 @@ func (h *PodLabels) binding(req admission.Request, j roleJudge) admission.Respon
 	if name == "" {
 		name = binding.Name
 	}
-	pod := j.pod(req.Namespace, name)
+	pod := pods.find(j.snapshot, types.NamespacedName{Namespace: req.Namespace, Name: name})
 	if pod == nil {
 		return unable(fmt.Errorf("pod %s/%s, which the binding would label, is not known yet; try again in a moment", req.Namespace, name))
 	}
@@ -117,7 +130,7 @@ func (h *PodLabels) binding(req admission.Request, j roleJudge) admission.Respon
 			after[k] = v
 		}
 	}
-	return j.change(pod.Namespace, pod.ServiceAccount, pod.Labels, after)
+	return h.relabelled(ctx, req, j, pod, after)
 }
 
 // roleJudge judges changes of a pod's labels by the roles of one moment.
@@ -130,40 +143,29 @@ func newRoleJudge(namespace string, s *compile.Snapshot) roleJudge {
 	return roleJudge{snapshot: s, roles: rolesIn(namespace, s)}
 }
 
-func (j roleJudge) pod(namespace, name string) *compile.Pod {
-	for _, p := range j.snapshot.Pods {
-		if p.Namespace == namespace && p.Name == name {
-			return p
-		}
+// change is why the labels of an existing pod may not become those, as far as its role goes, or nil.
+func (j roleJudge) change(pod *compile.Pod, labels map[string]string) *reason {
+	was := j.roles.Of(pod.Namespace, pod.ServiceAccount, pod.Labels)
+	becomes := j.roles.Of(pod.Namespace, pod.ServiceAccount, labels)
+	switch {
+	case was.Role != becomes.Role:
+		return j.moved(was, becomes, pod.Labels, labels)
+	case changed(v1alpha1.RoleLabel, pod.Labels, labels):
+		return untrue(labels, becomes)
+	default:
+		return nil
 	}
-	return nil
-}
-
-// change answers a change of the labels of an existing pod.
-func (j roleJudge) change(namespace, serviceAccount string, before, after map[string]string) admission.Response {
-	was := j.roles.Of(namespace, serviceAccount, before)
-	becomes := j.roles.Of(namespace, serviceAccount, after)
-	if was.Role != becomes.Role {
-		return refused(j.moved(was, becomes, before, after))
-	}
-	if !changed(v1alpha1.RoleLabel, before, after) {
-		return admission.Allowed("")
-	}
-	if r := untrue(after, becomes); r != nil {
-		return refused(*r)
-	}
-	return admission.Allowed("")
 }
 
 // moved says which labels would have moved a pod from role to role.
-func (j roleJudge) moved(was, becomes roles.Match, before, after map[string]string) reason {
+func (j roleJudge) moved(was, becomes roles.Match, before, after map[string]string) *reason {
 	var keys []string
 	for _, key := range j.boundLabels(was.TierRole, becomes.TierRole) {
 		if changed(key, before, after) {
 			keys = append(keys, key)
 		}
 	}
-	return reason{"/metadata/labels", fmt.Sprintf(
+	return &reason{"/metadata/labels", fmt.Sprintf(
 		"label %s of a running pod cannot change: it would move the pod from %s to %s; delete the pod and create it anew",
 		strings.Join(keys, ", "), holds(was), holds(becomes))}
 }

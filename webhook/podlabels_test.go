@@ -15,6 +15,10 @@ import (
 	"github.com/tierwall/tierwall/policy/compile"
 )
 
+func podLabels(t *testing.T, w *world) *PodLabels {
+	return &PodLabels{Court: court(w, engine(t)), Decoder: decoder}
+}
+
 func TestPodLabelsOfRunningPods(t *testing.T) {
 	for _, c := range []struct {
 		name, account string
@@ -39,7 +43,7 @@ func TestPodLabelsOfRunningPods(t *testing.T) {
 		{"between two TierRoles of one role", "postgres", labels{role: "data"}, labels{role: "data", "app": "db"}, true, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			h := &PodLabels{Snapshots: shop(), Decoder: decoder}
+			h := podLabels(t, shop())
 			got := h.Handle(t.Context(), request("UPDATE", "Pod", "shop", pod(c.account, c.before), pod(c.account, c.after)))
 			answers(t, got, c.allowed, c.message)
 		})
@@ -57,7 +61,7 @@ func TestPodLabelsOfNewPods(t *testing.T) {
 		{"forged after RoleLabel ran", labels{role: "data"}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			h := &PodLabels{Snapshots: shop(), Decoder: decoder}
+			h := podLabels(t, shop())
 			answers(t, h.Handle(t.Context(), request("CREATE", "Pod", "shop", nil, pod("web", c.labels))), c.allowed, "")
 		})
 	}
@@ -73,7 +77,7 @@ func TestPodLabelsOfNewPodsWaitForNews(t *testing.T) {
 		go func() { ended <- follower.Start(ctx) }()
 		answer := make(chan admission.Response)
 		create := func() {
-			h := &PodLabels{Snapshots: follower, Decoder: decoder}
+			h := &PodLabels{Court: &Court{Snapshots: follower}, Decoder: decoder}
 			answer <- h.Handle(t.Context(), request("CREATE", "Pod", "shop", nil, pod("web", labels{role: "frontend"})))
 		}
 		go create()
@@ -153,7 +157,7 @@ func TestPodLabelsOfBindings(t *testing.T) {
 				} else {
 					req.Resource.Resource, req.SubResource, req.Name = "pods", "binding", c.pod
 				}
-				answers(t, (&PodLabels{Snapshots: shop(), Decoder: decoder}).Handle(t.Context(), req), c.allowed, c.message)
+				answers(t, podLabels(t, shop()).Handle(t.Context(), req), c.allowed, c.message)
 			})
 		}
 	}
@@ -162,7 +166,7 @@ func TestPodLabelsOfBindings(t *testing.T) {
 func TestPodLabelsWhileTheClusterIsUnknown(t *testing.T) {
 	w := shop()
 	w.unsynced = true
-	h := &PodLabels{Snapshots: w, Decoder: decoder}
+	h := podLabels(t, w)
 	p := pod("web", labels{role: "data"})
 	answers(t, h.Handle(t.Context(), request("CREATE", "Pod", "shop", nil, p)), true, "")
 	answers(t, h.Handle(t.Context(), request("UPDATE", "Pod", "shop", p, p)), false, "does not know the whole cluster yet")

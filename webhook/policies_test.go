@@ -119,19 +119,15 @@ func TestAChangeIsOfOnePolicy(t *testing.T) {
 	old, now := networkPolicy(fromBlock("10.0.0.0/8")), networkPolicy()
 	for _, c := range []struct {
 		name          string
-		req           admission.Request
+		old, now      *networkingv1.NetworkPolicy
 		before, after []*networkingv1.NetworkPolicy
 	}{
-		{"create", request("CREATE", "NetworkPolicy", "shop", nil, now), []*networkingv1.NetworkPolicy{other}, []*networkingv1.NetworkPolicy{other, now}},
-		{"update", request("UPDATE", "NetworkPolicy", "shop", old, now), []*networkingv1.NetworkPolicy{other, old}, []*networkingv1.NetworkPolicy{other, now}},
-		{"delete", request("DELETE", "NetworkPolicy", "shop", old, nil), []*networkingv1.NetworkPolicy{other, old}, []*networkingv1.NetworkPolicy{other}},
+		{"create", nil, now, []*networkingv1.NetworkPolicy{other}, []*networkingv1.NetworkPolicy{other, now}},
+		{"update", old, now, []*networkingv1.NetworkPolicy{other, old}, []*networkingv1.NetworkPolicy{other, now}},
+		{"delete", old, nil, []*networkingv1.NetworkPolicy{other, old}, []*networkingv1.NetworkPolicy{other}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := newChange(decoder, c.req)
-			if err != nil {
-				t.Fatal(err)
-			}
-			before, after := got.on(w.Snapshot())
+			before, after := networkPolicies.change(c.old, c.now).on(w.Snapshot())
 			samePolicies(t, "before", before, c.before)
 			samePolicies(t, "after", after, c.after)
 		})
@@ -184,7 +180,7 @@ func TestAJudgementWaitsForItsTurn(t *testing.T) {
 	h.Turns, h.Limit = make(chan struct{}, 1), 50*time.Millisecond
 	create := request("CREATE", "NetworkPolicy", "shop", nil, networkPolicy())
 	h.Turns <- struct{}{}
-	answers(t, h.Handle(t.Context(), create), false, "too many policies are judged at once")
+	answers(t, h.Handle(t.Context(), create), false, "too many changes are judged at once")
 	<-h.Turns
 	for range 2 { // and gives it back
 		answers(t, h.Handle(t.Context(), create), true, "")

@@ -8,6 +8,9 @@ import (
 	"github.com/tierwall/tierwall/policy/compile"
 )
 
+// pending is how long a change is remembered that is being judged: longer than a judgement may take.
+const pending = 10 * time.Second
+
 // recall is how long a change is remembered that no snapshot shows, because
 // something else refused it after all.
 const recall = 5 * time.Second
@@ -16,7 +19,7 @@ const recall = 5 * time.Second
 // snapshot shows come only from somebody whose changes are refused elsewhere.
 const maxRemembered = 100
 
-// recent is the changes of policies that are being judged, or were let go a
+// recent is the changes that are being judged, or were let go a
 // moment ago, and that the snapshot need not show yet: it is behind by
 // milliseconds. Without them two changes that come together would each be judged
 // as if the other one did not come, and open together what neither opens alone.
@@ -43,7 +46,7 @@ func (r *recent) join(c change, from Snapshots) (now, likely *compile.Snapshot, 
 	for _, before := range r.changes {
 		_, likely = before.on(likely)
 	}
-	self = &remembered{c, time.Now().Add(recall)}
+	self = &remembered{c, time.Now().Add(pending)}
 	r.changes = append(r.changes, self)
 	if len(r.changes) > maxRemembered {
 		r.changes = slices.Delete(r.changes, 0, 1)
@@ -51,10 +54,11 @@ func (r *recent) join(c change, from Snapshots) (now, likely *compile.Snapshot, 
 	return now, likely, self
 }
 
-// keep is called for a change that was let go: what was remembered of the same policy before is past.
+// keep is called for a change that was let go: what was remembered of the same object before is past.
 func (r *recent) keep(self *remembered) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	self.until = time.Now().Add(recall)
 	i := max(slices.Index(r.changes, self), 0)
 	past := func(c *remembered) bool { return c.object == self.object }
 	r.changes = append(slices.DeleteFunc(slices.Clone(r.changes[:i]), past), r.changes[i:]...)

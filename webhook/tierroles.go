@@ -2,7 +2,6 @@ package webhook
 
 import (
 	"context"
-	"fmt"
 
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
@@ -10,22 +9,32 @@ import (
 	"github.com/tierwall/tierwall/policy/roles"
 )
 
-// TierRoles refuses TierRoles that cannot be understood.
+// TierRoles refuses TierRoles that cannot be understood, and judges what the
+// others, and those that go, open: policies say what may reach a role.
 type TierRoles struct {
+	*Court
 	Decoder admission.Decoder
 }
 
-// Handle answers a TierRole's CREATE and UPDATE.
-func (h *TierRoles) Handle(_ context.Context, req admission.Request) admission.Response {
-	tr := &v1alpha1.TierRole{}
-	if err := h.Decoder.Decode(req, tr); err != nil {
-		return malformed(fmt.Errorf("read the TierRole: %w", err))
+// Handle answers a TierRole's CREATE, UPDATE and DELETE.
+func (h *TierRoles) Handle(ctx context.Context, req admission.Request) admission.Response {
+	old, now, err := decodeBoth[v1alpha1.TierRole](h.Decoder, req)
+	if err != nil {
+		return malformed(err)
 	}
-	if tr.DeletionTimestamp != nil {
-		return admission.Allowed("") // nothing may keep a finalizer from being removed
+	if now != nil {
+		if now.DeletionTimestamp != nil && old != nil && tierRoles.same(old, now) {
+			return admission.Allowed("") // nothing may keep a finalizer from being removed
+		}
+		if errs := roles.Validate(now); len(errs) > 0 {
+			return refused(fieldReasons("TierRole "+now.Name, errs)...)
+		}
 	}
-	if errs := roles.Validate(tr); len(errs) > 0 {
-		return refused(fieldReasons("TierRole "+tr.Name, errs)...)
+	if _, err := current(h.Snapshots); err != nil {
+		return unable(err)
 	}
-	return admission.Allowed("")
+	if old != nil && now != nil && tierRoles.same(old, now) {
+		return admission.Allowed("")
+	}
+	return h.Judge(ctx, req, tierRoles.change(old, now))
 }

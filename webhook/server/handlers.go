@@ -19,19 +19,22 @@ const (
 	tierRolesPath  = "/tierroles"
 	roleLabelPath  = "/rolelabel"
 	podLabelsPath  = "/podlabels"
+	namespacesPath = "/namespaces"
 )
 
 func (s *Server) register() {
 	decoder := admission.NewDecoder(s.manager.GetScheme())
+	court := &webhook.Court{
+		Snapshots: s.state, Guardrails: s.engine, Terminating: s.terminating,
+		Limit: limit, Turns: make(chan struct{}, runtime.GOMAXPROCS(0)), Log: s.options.Log,
+	}
 	for path, handler := range map[string]admission.Handler{
-		policiesPath: &webhook.Policies{
-			Snapshots: s.state, Decoder: decoder, Guardrails: s.engine,
-			Terminating: s.terminating, Limit: limit, Turns: make(chan struct{}, runtime.GOMAXPROCS(0)), Log: s.options.Log,
-		},
+		policiesPath:   &webhook.Policies{Court: court, Decoder: decoder},
 		guardrailsPath: &webhook.Guardrails{Decoder: decoder, Limit: limit},
-		tierRolesPath:  &webhook.TierRoles{Decoder: decoder},
+		tierRolesPath:  &webhook.TierRoles{Court: court, Decoder: decoder},
 		roleLabelPath:  &webhook.RoleLabel{Snapshots: s.state, Decoder: decoder},
-		podLabelsPath:  &webhook.PodLabels{Snapshots: s.state, Decoder: decoder},
+		podLabelsPath:  &webhook.PodLabels{Court: court, Decoder: decoder},
+		namespacesPath: &webhook.Namespaces{Court: court, Decoder: decoder},
 	} {
 		s.manager.GetWebhookServer().Register(path, &admission.Webhook{Handler: handler})
 	}
