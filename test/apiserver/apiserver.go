@@ -13,13 +13,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
 	"github.com/tierwall/tierwall/test/cluster"
+	"github.com/tierwall/tierwall/test/netns"
 )
 
 // The users; a user's token is its name.
@@ -119,8 +119,7 @@ func (s *Server) start(program string, args ...string) error {
 		cmd = exec.Command("nsenter", append([]string{"--net=" + s.Namespace, path}, args...)...)
 	}
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
+	if err := netns.Start(cmd); err != nil {
 		return fmt.Errorf("start %s: %w", program, err)
 	}
 	s.stop = append(s.stop, func() {

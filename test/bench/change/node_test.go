@@ -49,7 +49,7 @@ func newNode(b *testing.B) *node {
 		b.Fatalf("building the enforcer: %v: %s", err, out)
 	}
 	server, err := apiserver.Start(b.Context(), apiserver.Options{Dir: dir, Namespace: n.host.Path(), Dial: n.dial,
-		Flags: []string{"--disable-admission-plugins=ServiceAccount"}})
+		Flags: []string{"--disable-admission-plugins=ServiceAccount", "--advertise-address=" + nodeAddr.String()}})
 	b.Cleanup(server.Close)
 	if err != nil {
 		b.Fatal(err)
@@ -99,8 +99,7 @@ func (n *node) start(b *testing.B, backend string) *agent {
 	a.cmd = exec.Command("nsenter", "--net="+n.host.Path(), n.enforcer, "--node-name="+local, "--backend="+backend,
 		"--default-action=Deny", "--exempt-namespaces=kube-system", "--metrics-bind-address=0", "--health-probe-bind-address="+health)
 	a.cmd.Env, a.cmd.Stdout, a.cmd.Stderr = n.env, a.log, a.log
-	a.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := a.cmd.Start(); err != nil {
+	if err := netns.Start(a.cmd); err != nil {
 		b.Fatal(err)
 	}
 	return a
