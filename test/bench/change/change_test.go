@@ -120,10 +120,10 @@ func (n *node) churn(b *testing.B, a *agent) time.Duration {
 	before, begin := a.usage(b).cpu, time.Now()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for i := 0; time.Since(begin) < churn; i++ {
+	for ; time.Since(begin) < churn; n.turn++ {
 		<-tick.C
-		pod := here + i%450
-		patch := fmt.Appendf(nil, `{"metadata":{"labels":{"app":"app-%d"}}}`, (i+pod)%apps)
+		pod := here + n.turn%449 // so that a pod whose turn it is again gets another label
+		patch := fmt.Appendf(nil, `{"metadata":{"labels":{"app":"app-%d"}}}`, n.turn%apps)
 		if _, err := n.api.CoreV1().Pods(namespace(pod)).Patch(b.Context(), fmt.Sprint("pod-", pod),
 			types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
 			b.Fatal(err)

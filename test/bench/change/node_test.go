@@ -37,6 +37,7 @@ type node struct {
 	api            kubernetes.Interface
 	enforcer       string // the program
 	env            []string
+	turn           int // of the churn
 }
 
 func newNode(b *testing.B) *node {
