@@ -21,18 +21,18 @@ type answer struct {
 type message struct{ text, path string }
 
 // ask evaluates the guardrail, in its share of the time that is left to several of them.
-func (g *guardrail) ask(ctx context.Context, document ast.Object, among int) (a answer) {
+func (p *Prepared) ask(ctx context.Context, document ast.Object, among int) (a answer) {
 	defer func() {
-		if p := recover(); p != nil {
-			a = answer{failure: fmt.Errorf("it made the evaluator fail: %v", p)}
+		if problem := recover(); problem != nil {
+			a = answer{failure: fmt.Errorf("it made the evaluator fail: %v", problem)}
 		}
 	}()
 	ctx, cancel := share(ctx, among)
 	defer cancel()
 	ctx, end := guardMemory(ctx)
 	defer end()
-	results, err := g.query.Eval(ctx,
-		oparego.EvalParsedInput(withParameters(document, g.parameters)), oparego.EvalSortSets(true))
+	results, err := p.query.Eval(ctx,
+		oparego.EvalParsedInput(withParameters(document, p.parameters)), oparego.EvalSortSets(true))
 	switch {
 	case errors.Is(context.Cause(ctx), errTooMuchMemory):
 		return answer{failure: errTooMuchMemory}

@@ -19,7 +19,7 @@ const judgeTime = 5 * time.Second
 
 // Engine judges changes by a fixed list of guardrails. It is immutable and safe
 // for concurrent use; a changed list needs a new Engine.
-type Engine struct{ guardrails []*guardrail }
+type Engine struct{ guardrails []*Prepared }
 
 // GuardrailError says why a Guardrail is not in force. It does not stop the others.
 type GuardrailError struct {
@@ -33,26 +33,30 @@ func (e GuardrailError) Error() string { return fmt.Sprintf("Guardrail %s: %v", 
 // Unwrap is the reason.
 func (e GuardrailError) Unwrap() error { return e.Err }
 
-// NewEngine compiles guardrails. Those that do not compile are left out and
-// returned as errors, with the place (file:line:column) where the source is at
-// fault; a caller that wants to keep a guardrail's last good version passes
-// that version to the next call.
+// NewEngine prepares guardrails. Those that cannot be are left out and returned as errors, with the place
+// (file:line:column) where the source is at fault.
 func NewEngine(ctx context.Context, guardrails []*v1alpha1.Guardrail) (*Engine, []GuardrailError) {
-	e := &Engine{}
+	var prepared []*Prepared
 	var errs []GuardrailError
 	for _, object := range guardrails {
-		g, err := newGuardrail(ctx, object)
+		p, err := Prepare(ctx, object, nil)
 		if err != nil {
-			errs = append(errs, GuardrailError{Name: object.Name, Err: why(err)})
+			errs = append(errs, GuardrailError{Name: object.Name, Err: err})
 			continue
 		}
-		e.guardrails = append(e.guardrails, g)
+		prepared = append(prepared, p)
 	}
-	slices.SortFunc(e.guardrails, func(a, b *guardrail) int { return strings.Compare(a.name, b.name) })
-	return e, errs
+	return EngineOf(prepared), errs
 }
 
-// Judge asks every guardrail that concerns the input's namespace. A guardrail
+// EngineOf is the engine of guardrails that are prepared.
+func EngineOf(prepared []*Prepared) *Engine {
+	e := &Engine{guardrails: slices.Clone(prepared)}
+	slices.SortFunc(e.guardrails, func(a, b *Prepared) int { return strings.Compare(a.name, b.name) })
+	return e
+}
+
+// Judge asks every guardrail that concerns the input. A guardrail
 // that fails, runs out of time or answers in a form that is not understood
 // counts as violated. The time until ctx's deadline is shared out among the
 // guardrails. The error is for an input that could not be judged at all; the
@@ -64,9 +68,9 @@ func (e *Engine) Judge(ctx context.Context, in Input) (Result, error) {
 	}
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	var asked []*guardrail
+	var asked []*Prepared
 	for _, g := range e.guardrails {
-		if g.concerns(in.Namespace.Name) {
+		if Concerns(g.spec, in) {
 			asked = append(asked, g)
 		}
 	}

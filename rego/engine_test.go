@@ -144,6 +144,44 @@ func TestWarnRulesAlwaysOnlyWarn(t *testing.T) {
 	}
 }
 
+func TestWhatAuditsIsNoAnswer(t *testing.T) {
+	audits := func(g *v1alpha1.Guardrail) { g.Spec.Enforcement = v1alpha1.EnforceAudit }
+	r := judge(t, engineOf(t, ownRego("quiet", "deny contains \"no\"\n\nwarn contains \"careful\"", audits), ownRego("wrong", `deny contains 1`, audits)), example)
+	if len(r.Denials)+len(r.Warnings) != 0 || !strings.HasPrefix(said(r.Audited), "quiet: no\nquiet: careful\nwrong: ") {
+		t.Fatalf("denied:\n%s\nwarned:\n%s\naudited:\n%s", said(r.Denials), said(r.Warnings), said(r.Audited))
+	}
+}
+
+func TestKindsAndOperationsLimitAGuardrail(t *testing.T) {
+	about := func(kinds []v1alpha1.Kind, operations ...v1alpha1.Operation) option {
+		return func(g *v1alpha1.Guardrail) { g.Spec.Kinds, g.Spec.Operations = kinds, operations }
+	}
+	deletion, existing, label := example, example, example
+	deletion.Request.Operation = "DELETE"
+	existing.Source = Audit
+	label.Request.Kind.Kind = "Pod"
+	for _, c := range []struct {
+		name   string
+		option option
+		in     Input
+		asked  bool
+	}{
+		{"another kind", about([]v1alpha1.Kind{"Pod"}), example, false},
+		{"one of the kinds", about([]v1alpha1.Kind{"Pod", "NetworkPolicy"}), example, true},
+		{"a label", about([]v1alpha1.Kind{"Pod"}), label, true},
+		{"every kind", about(nil), label, true},
+		{"another operation", about(nil, "UPDATE", "DELETE"), example, false},
+		{"one of the operations", about(nil, "UPDATE", "DELETE"), deletion, true},
+		{"kind and operation", about([]v1alpha1.Kind{"NetworkPolicy"}, "CREATE"), deletion, false},
+		{"what exists was created or changed", about(nil, "UPDATE"), existing, true},
+		{"what exists was not deleted", about(nil, "DELETE"), existing, false},
+	} {
+		if r := judge(t, engineOf(t, ownRego("g", `deny contains "asked"`, c.option)), c.in); (len(r.Denials) > 0) != c.asked {
+			t.Errorf("%s: asked: %v", c.name, !c.asked)
+		}
+	}
+}
+
 func TestNamespacesLimitAGuardrail(t *testing.T) {
 	e := engineOf(t, ownRego("here", `deny contains "here"`, onlyIn("prod")), ownRego("there", `deny contains "there"`, onlyIn("test")))
 	if r := judge(t, e, example); said(r.Denials) != "here: here" {
@@ -308,7 +346,7 @@ func TestABadGuardrailIsNamedWithItsPlaceAndStopsNoOther(t *testing.T) {
 		"rule data.tierwall.guardrails.bad.a is recursive":                                ownRego("bad", "deny contains \"no\" if a\na if b\nb if a"),
 		"import data.tierwall.lib unused":                                                 ownRego("bad", "import data.tierwall.lib\n\ndeny contains \"no\""),
 		`spec.library: there is no "nope"; there are admin-tier-writers, `:                fromLibrary("bad", "nope"),
-		"exactly one of library and rego":                                                 fromLibrary("bad", ""),
+		"exactly one of library, bundle and rego":                                         fromLibrary("bad", ""),
 		"spec.parameters: want an object":                                                 fromLibrary("bad", "tier-order", with(`null`)),
 		"spec.parameters: json: cannot unmarshal array":                                   fromLibrary("bad", "tier-order", with(`[]`)),
 		"spec.parameters.roles: there is no such parameter; there are forwardOnly, order": fromLibrary("bad", "tier-order", with(`{"roles": []}`)),
@@ -325,7 +363,7 @@ func TestABadGuardrailIsNamedWithItsPlaceAndStopsNoOther(t *testing.T) {
 		if r := judge(t, e, example); said(r.Denials) != "sound: sound" {
 			t.Errorf("%s: denied:\n%s", want, said(r.Denials))
 		}
-		if errs := Validate(t.Context(), bad); len(errs) != 1 || !strings.Contains(errs[0].Error(), strings.TrimPrefix(want, "spec.parameters")) {
+		if errs := Validate(t.Context(), bad, nil); len(errs) != 1 || !strings.Contains(errs[0].Error(), strings.TrimPrefix(want, "spec.parameters")) {
 			t.Errorf("Validate: %v; want %s", errs, want)
 		}
 	}
@@ -333,11 +371,11 @@ func TestABadGuardrailIsNamedWithItsPlaceAndStopsNoOther(t *testing.T) {
 
 func TestValidate(t *testing.T) {
 	for _, entry := range Library() {
-		if errs := Validate(t.Context(), fromLibrary(entry.Name, entry.Name)); len(errs) != 0 {
+		if errs := Validate(t.Context(), fromLibrary(entry.Name, entry.Name), nil); len(errs) != 0 {
 			t.Error(errs)
 		}
 	}
-	if errs := Validate(t.Context(), ownRego("own", `deny contains "no"`)); len(errs) != 0 {
+	if errs := Validate(t.Context(), ownRego("own", `deny contains "no"`), nil); len(errs) != 0 {
 		t.Error(errs)
 	}
 }
@@ -347,7 +385,7 @@ func TestValidateTriesAnExample(t *testing.T) {
 		"judging an example: it took too long":                    endless,
 		"judging an example: deny has an element that is neither": `deny contains 1`,
 	} {
-		errs := Validate(t.Context(), ownRego("own", rules))
+		errs := Validate(t.Context(), ownRego("own", rules), nil)
 		if len(errs) != 1 || errs[0].Field != "spec.rego" || !strings.Contains(errs[0].Error(), want) {
 			t.Errorf("%v; want %s", errs, want)
 		}
@@ -362,7 +400,7 @@ func FuzzValidate(f *testing.F) {
 	f.Add("package tierwall.guardrails.own\n\ndeny contains x if { some x in " + strings.Repeat("[", 200) + strings.Repeat("]", 200) + " }")
 	f.Fuzz(func(t *testing.T, text string) {
 		g := written("own", text)
-		invalid := Validate(t.Context(), g)
+		invalid := Validate(t.Context(), g, nil)
 		if _, errs := NewEngine(t.Context(), []*v1alpha1.Guardrail{g}); len(invalid) == 0 && len(errs) > 0 {
 			t.Fatalf("valid, and yet: %v", errs)
 		}

@@ -171,7 +171,7 @@ func TestTheGuardrailOfThePageWorks(t *testing.T) {
 	if err := yaml.UnmarshalStrict([]byte(contents(t, docs+"own/no-telnet.yaml")), g); err != nil {
 		t.Fatal(err)
 	}
-	if errs := Validate(t.Context(), g); len(errs) > 0 {
+	if errs := Validate(t.Context(), g, nil); len(errs) > 0 {
 		t.Fatal(errs)
 	}
 	source := contents(t, docs+"own/no_telnet.rego")

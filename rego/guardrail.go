@@ -13,20 +13,28 @@ import (
 	"github.com/tierwall/tierwall/api/v1alpha1"
 )
 
-// guardrail is a Guardrail object made ready to be asked.
-type guardrail struct {
+// Prepared is a Guardrail object made ready to be asked.
+type Prepared struct {
 	name       string
+	spec       v1alpha1.GuardrailSpec
 	about      about
-	warnOnly   bool
-	namespaces []string
 	parameters *ast.Term
 	query      oparego.PreparedEvalQuery
 }
 
-// newGuardrail compiles a Guardrail object. Guardrails are compiled each on its
-// own, so that none can reach, break or outlast another.
-func newGuardrail(ctx context.Context, g *v1alpha1.Guardrail) (*guardrail, error) {
-	src, err := sourceOf(g)
+// Prepare compiles a Guardrail object, from the bundle if it names one of its; the
+// bundle may be nil. Guardrails are compiled each on its own, so that none can
+// reach, break or outlast another.
+func Prepare(ctx context.Context, g *v1alpha1.Guardrail, from *Bundle) (*Prepared, error) {
+	p, err := prepareObject(ctx, g, from)
+	if err != nil {
+		return nil, why(err)
+	}
+	return p, nil
+}
+
+func prepareObject(ctx context.Context, g *v1alpha1.Guardrail, from *Bundle) (*Prepared, error) {
+	src, err := sourceOf(g, from)
 	if err != nil {
 		return nil, err
 	}
@@ -45,26 +53,37 @@ func newGuardrail(ctx context.Context, g *v1alpha1.Guardrail) (*guardrail, error
 	if err != nil {
 		return nil, err
 	}
-	return &guardrail{
-		name: g.Name, about: src.about, warnOnly: g.Spec.Enforcement == v1alpha1.EnforceWarn,
-		namespaces: g.Spec.Namespaces, parameters: ast.NewTerm(value), query: query,
-	}, nil
+	return &Prepared{name: g.Name, spec: g.Spec, about: src.about, parameters: ast.NewTerm(value), query: query}, nil
 }
 
-// concerns says whether the guardrail is about objects of a namespace.
-func (g *guardrail) concerns(namespace string) bool {
-	return len(g.namespaces) == 0 || slices.Contains(g.namespaces, namespace)
+// Concerns says whether a guardrail of this spec is about a change. What exists
+// is asked about whatever it was that made it so, so long as that was judged.
+func Concerns(spec v1alpha1.GuardrailSpec, in Input) bool {
+	kind, operation := v1alpha1.Kind(in.Request.Kind.Kind), v1alpha1.Operation(in.Request.Operation)
+	asked := len(spec.Operations) == 0 || slices.Contains(spec.Operations, operation) ||
+		in.Source == Audit && slices.Contains(spec.Operations, "UPDATE")
+	return asked &&
+		(len(spec.Namespaces) == 0 || slices.Contains(spec.Namespaces, in.Namespace.Name)) &&
+		(len(spec.Kinds) == 0 || kind == "" || slices.Contains(spec.Kinds, kind))
 }
 
-func sourceOf(g *v1alpha1.Guardrail) (*source, error) {
+func sourceOf(g *v1alpha1.Guardrail, from *Bundle) (*source, error) {
+	named := 0
+	for _, name := range []string{g.Spec.Library, g.Spec.Bundle, g.Spec.Rego} {
+		if name != "" {
+			named++
+		}
+	}
 	switch {
-	case (g.Spec.Library == "") == (g.Spec.Rego == ""):
-		return nil, errors.New("spec: exactly one of library and rego must be set")
+	case named != 1:
+		return nil, errors.New("spec: exactly one of library, bundle and rego must be set")
 	case g.Spec.Library != "":
 		if src := inLibrary(g.Spec.Library); src != nil {
 			return src, nil
 		}
 		return nil, fmt.Errorf("spec.library: there is no %q; there are %s", g.Spec.Library, strings.Join(libraryNames(), ", "))
+	case g.Spec.Bundle != "":
+		return from.source(g.Spec.Bundle)
 	case inLibrary(g.Name) != nil:
 		return nil, fmt.Errorf("metadata.name: %s is the name of a guardrail of the library; choose another for your own", g.Name)
 	default:

@@ -1,6 +1,10 @@
 package rego
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/tierwall/tierwall/api/v1alpha1"
+)
 
 // MaxMessages is how many messages of one guardrail a Result holds in each list;
 // what goes beyond is counted in a last one.
@@ -10,6 +14,8 @@ const MaxMessages = 3
 type Result struct {
 	Denials  []Violation
 	Warnings []Violation
+	// Audited are those of guardrails that only audit: not for the sender of the request.
+	Audited []Violation
 }
 
 // Violation is one message of one guardrail.
@@ -25,22 +31,31 @@ type Violation struct {
 }
 
 // add takes in what a guardrail answered. One that failed is violated, since
-// nobody knows what it would have said; one that only warns can only warn.
-func (r *Result) add(g *guardrail, a answer) {
+// nobody knows what it would have said.
+func (r *Result) add(p *Prepared, a answer) {
 	if a.failure != nil {
-		a = answer{denials: []message{{text: fmt.Sprintf("guardrail %s could not judge this: %v. Ask your administrator.", g.name, a.failure)}}}
+		a = answer{denials: []message{{text: fmt.Sprintf("guardrail %s could not judge this: %v. Ask your administrator.", p.name, a.failure)}}}
 	}
-	if g.warnOnly {
-		a = answer{warnings: append(a.denials, a.warnings...)}
-	}
-	r.Denials = append(r.Denials, g.violations(a.denials)...)
-	r.Warnings = append(r.Warnings, g.violations(a.warnings)...)
+	r.Put(p.spec.Enforcement, p.violations(a.denials), p.violations(a.warnings))
 }
 
-func (g *guardrail) violations(messages []message) []Violation {
+// Put adds what a guardrail of an enforcement denies and warns of: one that warns
+// can only warn, and one that audits not even that.
+func (r *Result) Put(e v1alpha1.Enforcement, denials, warnings []Violation) {
+	switch e {
+	case v1alpha1.EnforceAudit:
+		r.Audited = append(append(r.Audited, denials...), warnings...)
+	case v1alpha1.EnforceWarn:
+		r.Warnings = append(append(r.Warnings, denials...), warnings...)
+	default: // nothing less than to deny for what is not known
+		r.Denials, r.Warnings = append(r.Denials, denials...), append(r.Warnings, warnings...)
+	}
+}
+
+func (p *Prepared) violations(messages []message) []Violation {
 	var out []Violation
 	for i, m := range messages {
-		v := Violation{Guardrail: g.name, Title: g.about.title, Severity: g.about.severity, Message: m.text, Path: m.path}
+		v := Violation{Guardrail: p.name, Title: p.about.title, Severity: p.about.severity, Message: m.text, Path: m.path}
 		if rest := len(messages) - i; i == MaxMessages-1 && rest > 1 {
 			v.Message, v.Path = fmt.Sprintf("and %d more of this kind", rest), ""
 			return append(out, v)

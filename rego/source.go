@@ -3,6 +3,7 @@ package rego
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -53,7 +54,7 @@ func parse(name, file, text string) (*source, error) {
 		errs = append(errs, fault(module.Package.Location, "package is %s; want %s, after the guardrail's name",
 			dotted(module.Package.Path), dotted(own)))
 	}
-	errs = append(errs, foreign(packageOf(name), module)...)
+	errs = append(errs, foreign(module, packageOf(name))...)
 	for _, rule := range []string{"deny", "warn"} {
 		found, wrong := ruleNamed(module, rule)
 		if found {
@@ -99,15 +100,15 @@ func ruleNamed(module *ast.Module, name string) (found bool, errs ast.Errors) {
 	return found, errs
 }
 
-// foreign finds what a module reads of other packages.
-func foreign(own ast.Ref, module *ast.Module) ast.Errors {
+// foreign finds what a module reads of packages that are neither own nor shared.
+func foreign(module *ast.Module, own ...ast.Ref) ast.Errors {
 	var errs ast.Errors
 	report := func(ref ast.Ref) bool {
-		if !ref[0].Equal(ast.DefaultRootDocument) || ref.HasPrefix(own) || ref.HasPrefix(sharedPackage) {
-			return false
+		mine := slices.ContainsFunc(append(own, sharedPackage), func(p ast.Ref) bool { return ref.HasPrefix(p) })
+		if ref[0].Equal(ast.DefaultRootDocument) && !mine {
+			errs = append(errs, fault(ref[0].Location, "%s is not for this guardrail; it may read its own package and %s",
+				ref, dotted(sharedPackage)))
 		}
-		errs = append(errs, fault(ref[0].Location, "%s is not for this guardrail; it may read its own package and %s",
-			ref, dotted(sharedPackage)))
 		return false
 	}
 	for _, i := range module.Imports {

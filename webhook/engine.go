@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -21,18 +20,26 @@ import (
 // Engine is the guardrails in force. It follows the Guardrail objects: they are
 // prepared when they change, not for each request, and swapped in whole.
 //
-// A Guardrail that does not compile leaves its last good version in force. One
+// A Guardrail that cannot be prepared leaves its last good version in force. One
 // that never was good is broken: the changes that it is about are refused, by
 // its name, until it is repaired or deleted.
 type Engine struct {
 	cache   cache.Cache
 	log     *slog.Logger
+	dirty   chan struct{}
 	changed chan struct{}
 
 	inForce atomic.Pointer[generation]
+	bundle  atomic.Pointer[rego.Bundle]
 
 	mu   sync.Mutex // one Load at a time
-	good map[types.UID]*v1alpha1.Guardrail
+	good map[types.UID]version
+}
+
+// version is a Guardrail that is prepared.
+type version struct {
+	*rego.Prepared
+	generation, bundle int64
 }
 
 // generation is an engine with what is to be known of its guardrails.
@@ -48,13 +55,15 @@ type GuardrailState struct {
 	Generation int64
 	// InForce is the generation in force; 0 is none.
 	InForce int64
+	// Bundle is the revision of the bundle that it is from; 0 is none.
+	Bundle int64
 	// Err is why Generation is not in force, or nil.
 	Err error
 }
 
 // NewEngine makes an Engine that follows the Guardrails of the cache.
 func NewEngine(c cache.Cache, log *slog.Logger) *Engine {
-	return &Engine{cache: c, log: log, changed: make(chan struct{}, 1), good: map[types.UID]*v1alpha1.Guardrail{}}
+	return &Engine{cache: c, log: log, dirty: make(chan struct{}, 1), changed: make(chan struct{}, 1), good: map[types.UID]version{}}
 }
 
 // NeedLeaderElection is false: every replica judges.
@@ -66,8 +75,7 @@ func (e *Engine) Start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("watch Guardrails: %w", err)
 	}
-	dirty := make(chan struct{}, 1)
-	mark := func() { signal(dirty) }
+	mark := func() { signal(e.dirty) }
 	registration, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
 		AddFunc: func(any) { mark() },
 		UpdateFunc: func(old, now any) {
@@ -88,7 +96,7 @@ func (e *Engine) Start(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-dirty:
+		case <-e.dirty:
 			if err := e.reload(ctx); err != nil {
 				e.log.ErrorContext(ctx, "cannot load the guardrails; the last ones stay in force", "err", err)
 			}
@@ -109,48 +117,57 @@ func (e *Engine) reload(ctx context.Context) error {
 	return nil
 }
 
+// UseBundle puts the guardrails of a bundle in the place of those of the one before.
+func (e *Engine) UseBundle(b *rego.Bundle) {
+	e.bundle.Store(b)
+	signal(e.dirty)
+}
+
+// Bundle is the one in use, or nil.
+func (e *Engine) Bundle() *rego.Bundle { return e.bundle.Load() }
+
 // Load puts the guardrails in force.
 func (e *Engine) Load(ctx context.Context, guardrails []*v1alpha1.Guardrail) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	engine, failures := rego.NewEngine(ctx, guardrails)
-	errs := map[string]error{}
-	for _, f := range failures {
-		errs[f.Name] = f.Err
-		e.log.ErrorContext(ctx, "a Guardrail cannot come into force", "guardrail", f.Name, "err", f.Err)
-	}
-	next := &generation{engine: engine, states: map[types.UID]GuardrailState{}}
-	good := map[types.UID]*v1alpha1.Guardrail{}
+	next := &generation{states: map[types.UID]GuardrailState{}}
+	good, bundle := map[types.UID]version{}, e.bundle.Load()
+	var prepared []*rego.Prepared
 	for _, g := range guardrails {
-		state := GuardrailState{Generation: g.Generation, InForce: g.Generation, Err: errs[g.Name]}
-		switch last := e.good[g.UID]; {
-		case state.Err == nil:
-			good[g.UID] = g
-		case last != nil:
-			good[g.UID], state.InForce = last, last.Generation
-		default:
-			next.broken, state.InForce = append(next.broken, g), 0
+		v, err := e.prepare(ctx, g, bundle)
+		if err != nil {
+			e.log.ErrorContext(ctx, "a Guardrail cannot come into force", "guardrail", g.Name, "err", err)
 		}
-		next.states[g.UID] = state
+		next.states[g.UID] = GuardrailState{Generation: g.Generation, InForce: v.generation, Bundle: v.bundle, Err: err}
+		if v.Prepared == nil {
+			next.broken = append(next.broken, g)
+			continue
+		}
+		good[g.UID] = v
+		prepared = append(prepared, v.Prepared)
 	}
-	if len(failures) > 0 {
-		next.engine, _ = rego.NewEngine(ctx, inOrder(guardrails, good))
-	}
-	e.good = good
+	next.engine, e.good = rego.EngineOf(prepared), good
 	e.inForce.Store(next)
 	countStates(next)
 	signal(e.changed)
 }
 
-// inOrder are the good versions in the order of the guardrails.
-func inOrder(guardrails []*v1alpha1.Guardrail, good map[types.UID]*v1alpha1.Guardrail) []*v1alpha1.Guardrail {
-	var out []*v1alpha1.Guardrail
-	for _, g := range guardrails {
-		if v := good[g.UID]; v != nil {
-			out = append(out, v)
-		}
+// prepare is the version of a Guardrail that is to be in force, if any, and why it
+// is not the present one.
+func (e *Engine) prepare(ctx context.Context, g *v1alpha1.Guardrail, from *rego.Bundle) (version, error) {
+	now := version{generation: g.Generation}
+	if g.Spec.Bundle != "" && from != nil {
+		now.bundle = from.Revision
 	}
-	return out
+	last := e.good[g.UID]
+	if last.Prepared != nil && last.generation == now.generation && last.bundle == now.bundle {
+		return last, nil
+	}
+	var err error
+	if now.Prepared, err = rego.Prepare(ctx, g, from); err != nil {
+		return last, err
+	}
+	return now, nil
 }
 
 func countStates(g *generation) {
@@ -204,15 +221,9 @@ func (e *Engine) Judge(ctx context.Context, in rego.Input) (rego.Result, error) 
 		return rego.Result{}, err
 	}
 	for _, b := range g.broken {
-		if len(b.Spec.Namespaces) > 0 && !slices.Contains(b.Spec.Namespaces, in.Namespace.Name) {
-			continue
-		}
-		v := rego.Violation{Guardrail: b.Name, Message: fmt.Sprintf(
-			"cannot be asked, because it does not compile: %v; repair it or delete it", g.states[b.UID].Err)}
-		if b.Spec.Enforcement == v1alpha1.EnforceWarn {
-			result.Warnings = append(result.Warnings, v)
-		} else {
-			result.Denials = append(result.Denials, v)
+		if rego.Concerns(b.Spec, in) {
+			result.Put(b.Spec.Enforcement, []rego.Violation{{Guardrail: b.Name, Message: fmt.Sprintf(
+				"cannot be asked, because it does not compile: %v; repair it or delete it", g.states[b.UID].Err)}}, nil)
 		}
 	}
 	return result, nil

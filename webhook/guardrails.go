@@ -16,6 +16,15 @@ type Guardrails struct {
 	Decoder admission.Decoder
 	// Limit is how long a validation may take.
 	Limit time.Duration
+	// Bundle is the one in use, or nil; without the function there is none.
+	Bundle func() *rego.Bundle
+}
+
+func (h *Guardrails) bundle() *rego.Bundle {
+	if h.Bundle == nil {
+		return nil
+	}
+	return h.Bundle()
 }
 
 // Handle answers a Guardrail's CREATE and UPDATE.
@@ -29,7 +38,7 @@ func (h *Guardrails) Handle(ctx context.Context, req admission.Request) admissio
 	if g.DeletionTimestamp != nil {
 		return admission.Allowed("") // nothing may keep a finalizer from being removed
 	}
-	if errs := rego.Validate(ctx, g); len(errs) > 0 {
+	if errs := rego.Validate(ctx, g, h.bundle()); len(errs) > 0 {
 		return refused(fieldReasons("Guardrail "+g.Name, errs)...)
 	}
 	if err := ctx.Err(); err != nil {

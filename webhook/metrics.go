@@ -12,7 +12,7 @@ import (
 var (
 	violations = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "tierwall_guardrail_violations_total",
-		Help: "Violations of guardrails by policy changes, by guardrail and by what they did: deny or warn.",
+		Help: "Violations of guardrails by policy changes, by guardrail and by what they did: deny, warn, or audit, which is nothing.",
 	}, []string{"guardrail", "enforcement"})
 	inForce = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "tierwall_guardrails",
@@ -36,5 +36,8 @@ func count(r rego.Result) {
 	}
 	for _, v := range r.Warnings {
 		violations.WithLabelValues(v.Guardrail, "warn").Inc()
+	}
+	for _, v := range r.Audited {
+		violations.WithLabelValues(v.Guardrail, "audit").Inc()
 	}
 }

@@ -13,6 +13,7 @@ import (
 // +kubebuilder:printcolumn:name="Enforcement",type=string,JSONPath=".spec.enforcement"
 // +kubebuilder:printcolumn:name="Library",type=string,JSONPath=".spec.library"
 // +kubebuilder:printcolumn:name="Active",type=string,JSONPath=".status.conditions[?(@.type=='Active')].status"
+// +kubebuilder:printcolumn:name="Violations",type=integer,JSONPath=".status.audit.violations"
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=".metadata.creationTimestamp"
 type Guardrail struct {
 	metav1.TypeMeta `json:",inline"`
@@ -29,7 +30,7 @@ type Guardrail struct {
 
 // Enforcement says what a violation of a guardrail does.
 //
-// +kubebuilder:validation:Enum=Deny;Warn
+// +kubebuilder:validation:Enum=Deny;Warn;Audit
 type Enforcement string
 
 const (
@@ -37,17 +38,38 @@ const (
 	EnforceDeny Enforcement = "Deny"
 	// EnforceWarn admits the request with a warning to its sender.
 	EnforceWarn Enforcement = "Warn"
+	// EnforceAudit admits the request and tells its sender nothing: the violation is in
+	// the metrics, in the log, and in the results of the audit of what exists.
+	EnforceAudit Enforcement = "Audit"
 )
 
-// GuardrailSpec is a rule, either one of the library or one of your own.
+// Kind is a kind of objects whose changes are judged.
 //
-// +kubebuilder:validation:XValidation:rule="has(self.library) != has(self.rego)",message="exactly one of library and rego must be set"
+// +kubebuilder:validation:Enum=NetworkPolicy;ClusterNetworkPolicy;TierRole;Namespace;Pod
+type Kind string
+
+// Operation is a kind of request, named as in admission.k8s.io/v1.
+//
+// +kubebuilder:validation:Enum=CREATE;UPDATE;DELETE
+type Operation string
+
+// GuardrailSpec is a rule: one of the library, one of a bundle, or one of your own.
+//
+// +kubebuilder:validation:XValidation:rule="[has(self.library), has(self.rego), has(self.bundle)].filter(x, x).size() == 1",message="exactly one of library, bundle and rego must be set"
+// +kubebuilder:validation:XValidation:rule="has(self.rego) || !has(self.tests)",message="tests are those of rego"
 type GuardrailSpec struct {
 	// Library names a guardrail that comes with tierwall, such as data-tier-closed.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
 	Library string `json:"library,omitempty"`
+
+	// Bundle names a guardrail of the bundle that the webhook is configured with, such as
+	// no-telnet for its package tierwall.guardrails.no_telnet.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Bundle string `json:"bundle,omitempty"`
 
 	// Rego is the source of a guardrail of your own: one package below
 	// tierwall.guardrails, with rules "deny contains msg" and "warn contains msg".
@@ -56,8 +78,16 @@ type GuardrailSpec struct {
 	// +kubebuilder:validation:MaxLength=262144
 	Rego string `json:"rego,omitempty"`
 
+	// Tests is the source of tests of Rego, as "opa test" runs them. A Guardrail whose tests
+	// fail is refused.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=262144
+	Tests string `json:"tests,omitempty"`
+
 	// Enforcement says what a violation does: Deny refuses the request, Warn only tells
-	// its sender. What the guardrail itself calls a warning always only tells.
+	// its sender, Audit tells nobody but the audit's readers. What the guardrail itself
+	// calls a warning never refuses.
 	// +optional
 	// +kubebuilder:default=Deny
 	Enforcement Enforcement `json:"enforcement,omitempty"`
@@ -68,6 +98,19 @@ type GuardrailSpec struct {
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=1000
 	Namespaces []string `json:"namespaces,omitempty"`
+
+	// Kinds limits the guardrail to objects of these kinds. Empty means every kind.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=5
+	Kinds []Kind `json:"kinds,omitempty"`
+
+	// Operations limits the guardrail to these requests. Empty means every request. What
+	// exists is audited as if it were created.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=3
+	Operations []Operation `json:"operations,omitempty"`
 
 	// Parameters are handed to the Rego as input.parameters.
 	// +optional
@@ -84,6 +127,45 @@ type GuardrailStatus struct {
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// ActiveGeneration is the generation of the Guardrail that is in force; 0 is none.
+	// +optional
+	ActiveGeneration int64 `json:"activeGeneration,omitempty"`
+
+	// BundleRevision is the revision of the bundle that the guardrail in force is from. An
+	// older one never comes into force any more.
+	// +optional
+	BundleRevision int64 `json:"bundleRevision,omitempty"`
+
+	// Audit is what the guardrail says of what exists.
+	// +optional
+	Audit *Audit `json:"audit,omitempty"`
+}
+
+// Audit is what a guardrail says of what exists.
+type Audit struct {
+	// Generation is that of the Guardrail which was asked.
+	Generation int64 `json:"generation"`
+	// Violations is how many there are.
+	Violations int32 `json:"violations"`
+	// Results are the first of them.
+	// +optional
+	// +listType=atomic
+	Results []AuditResult `json:"results,omitempty"`
+}
+
+// AuditResult is a violation by an object that exists.
+type AuditResult struct {
+	// Kind, Namespace and Name are the object's. A Namespace stands for what is open in
+	// it because no policy says otherwise.
+	Kind string `json:"kind"`
+	// +optional
+	Namespace string `json:"namespace,omitempty"`
+	Name      string `json:"name"`
+	// Path is the field at fault as a JSON pointer (RFC 6901), where there is one.
+	// +optional
+	Path    string `json:"path,omitempty"`
+	Message string `json:"message"`
 }
 
 // GuardrailList is a list of Guardrails.

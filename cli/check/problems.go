@@ -33,7 +33,7 @@ func (r *run) problems(ctx context.Context, objects []*manifest.Object) {
 		case *v1alpha1.TierRole:
 			r.invalid(o, roles.Validate(v))
 		case *v1alpha1.Guardrail:
-			r.invalid(o, rego.Validate(ctx, v))
+			r.invalid(o, rego.Validate(ctx, v, nil))
 		case *corev1.Pod:
 			r.forged(o, "", v.Labels, v.Spec.ServiceAccountName, tierRoles)
 		default:

@@ -24,6 +24,7 @@ func (l *Loop) guardrails(ctx context.Context) error {
 		}
 		before := g.DeepCopy()
 		meta.SetStatusCondition(&g.Status.Conditions, active(state))
+		g.Status.ActiveGeneration, g.Status.BundleRevision = state.InForce, max(state.Bundle, g.Status.BundleRevision)
 		return l.writeStatus(ctx, before, g)
 	})
 }
@@ -32,6 +33,8 @@ func active(s webhook.GuardrailState) metav1.Condition {
 	c := metav1.Condition{Type: "Active", ObservedGeneration: s.Generation,
 		Status: metav1.ConditionTrue, Reason: "InForce", Message: "in force"}
 	switch {
+	case s.Err == nil && s.Bundle != 0:
+		c.Message = fmt.Sprintf("in force, from bundle revision %d", s.Bundle)
 	case s.Err == nil:
 	case s.InForce != 0:
 		c.Status, c.Reason = metav1.ConditionFalse, "LastGoodInForce"

@@ -30,7 +30,7 @@ func (s *Server) register() {
 	}
 	for path, handler := range map[string]admission.Handler{
 		policiesPath:   &webhook.Policies{Court: court, Decoder: decoder},
-		guardrailsPath: &webhook.Guardrails{Decoder: decoder, Limit: limit},
+		guardrailsPath: &webhook.Guardrails{Decoder: decoder, Limit: limit, Bundle: s.engine.Bundle},
 		tierRolesPath:  &webhook.TierRoles{Court: court, Decoder: decoder},
 		roleLabelPath:  &webhook.RoleLabel{Snapshots: s.state, Decoder: decoder},
 		podLabelsPath:  &webhook.PodLabels{Court: court, Decoder: decoder},
