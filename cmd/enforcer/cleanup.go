@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"os"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tierwall/tierwall/enforcer/backend"
+	"github.com/tierwall/tierwall/enforcer/cni"
 	"github.com/tierwall/tierwall/internal/flags"
 )
 
@@ -41,6 +43,9 @@ func newCleanupCommand() *cobra.Command {
 
 func cleanup(ctx context.Context, log *slog.Logger) error {
 	if err := backend.Cleanup(ctx, log); err != nil {
+		return fmt.Errorf("clean the node: %w", err)
+	}
+	if err := os.Remove(cni.Socket); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("clean the node: %w", err)
 	}
 	log.Info("the node is clean")

@@ -33,6 +33,16 @@ var nodeRights = []string{
 	"hostNetwork", "hostPath /run/xtables.lock", "runs as root", "capability NET_ADMIN", "capability NET_RAW",
 }
 
+// nodeRightsWithCNI are those where it keeps a CNI plugin installed, too.
+var nodeRightsWithCNI = []string{
+	"hostNetwork", "hostPath /run/xtables.lock", "hostPath /run/tierwall", "hostPath /usr/lib/cni", "hostPath /etc/cni/net.d",
+	"runs as root", "capability NET_ADMIN", "capability NET_RAW",
+}
+
+func hasContainer(pod corev1.PodSpec, name string) bool {
+	return slices.ContainsFunc(pod.Containers, func(c corev1.Container) bool { return c.Name == name })
+}
+
 func TestPodsAreRestricted(t *testing.T) {
 	forEveryVariant(t, func(t *testing.T, all []object) {
 		agents := 0
@@ -46,7 +56,9 @@ func TestPodsAreRestricted(t *testing.T) {
 			switch {
 			case isEnforcer(o):
 				agents++
-				want = nodeRights
+				if want = nodeRights; hasContainer(pod, "cni") {
+					want = nodeRightsWithCNI
+				}
 			case o.kind == "Job": // has to reach the API server whatever the rules of its node are
 				want = []string{"hostNetwork"}
 			}
@@ -207,6 +219,29 @@ func TestImagePullSecretsReachEveryPod(t *testing.T) {
 	for _, o := range objects(t, variant{args: []string{"--set", "imagePullSecrets[0].name=registry"}}) {
 		if pod, ok := podOf(o); ok && (len(pod.ImagePullSecrets) != 1 || pod.ImagePullSecrets[0].Name != "registry") {
 			t.Errorf("%s cannot pull from a private registry", o)
+		}
+	}
+}
+
+// TestOnlyOneContainerWritesTheNetworkConfiguration: the agent, which reads packets and
+// the API, cannot put programs on the node, and what can has no right but that.
+func TestOnlyOneContainerWritesTheNetworkConfiguration(t *testing.T) {
+	for _, set := range []string{"enforcer.cni.enabled=true", "enforcer.cni.remove=true"} {
+		all := objects(t, variant{args: []string{"--set", set}})
+		pod, _ := podOf(all[slices.IndexFunc(all, isEnforcer)])
+		writers := 0
+		for _, c := range pod.Containers {
+			for _, m := range c.VolumeMounts {
+				if strings.HasPrefix(m.Name, "cni-") {
+					writers++
+					if c.Name != "cni" || len(c.SecurityContext.Capabilities.Add) > 0 {
+						t.Errorf("%s: container %s with %v mounts %s", set, c.Name, c.SecurityContext.Capabilities.Add, m.MountPath)
+					}
+				}
+			}
+		}
+		if writers != 2 {
+			t.Errorf("%s: %d directories are mounted", set, writers)
 		}
 	}
 }

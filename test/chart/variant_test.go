@@ -27,4 +27,8 @@ var variants = []variant{
 		"--set", "certificates.issuerRef.name=corporate",
 		"--set", "certificates.issuerRef.kind=ClusterIssuer",
 	}},
+	{name: "cni", args: []string{
+		"--set", "enforcer.cni.enabled=true",
+		"--set", "enforcer.cni.binDir=/usr/lib/cni",
+	}},
 }
