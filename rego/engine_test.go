@@ -160,6 +160,8 @@ func TestKindsAndOperationsLimitAGuardrail(t *testing.T) {
 	deletion.Request.Operation = "DELETE"
 	existing.Source = Audit
 	label.Request.Kind.Kind = "Pod"
+	bound := example
+	bound.Request.Kind.Kind = "Binding"
 	for _, c := range []struct {
 		name   string
 		option option
@@ -169,6 +171,7 @@ func TestKindsAndOperationsLimitAGuardrail(t *testing.T) {
 		{"another kind", about([]v1alpha1.Kind{"Pod"}), example, false},
 		{"one of the kinds", about([]v1alpha1.Kind{"Pod", "NetworkPolicy"}), example, true},
 		{"a label", about([]v1alpha1.Kind{"Pod"}), label, true},
+		{"the labels of a binding", about([]v1alpha1.Kind{"Pod"}, "UPDATE"), bound, true},
 		{"every kind", about(nil), label, true},
 		{"another operation", about(nil, "UPDATE", "DELETE"), example, false},
 		{"one of the operations", about(nil, "UPDATE", "DELETE"), deletion, true},

@@ -60,6 +60,9 @@ func prepareObject(ctx context.Context, g *v1alpha1.Guardrail, from *Bundle) (*P
 // is asked about whatever it was that made it so, so long as that was judged.
 func Concerns(spec v1alpha1.GuardrailSpec, in Input) bool {
 	kind, operation := v1alpha1.Kind(in.Request.Kind.Kind), v1alpha1.Operation(in.Request.Operation)
+	if kind == "Binding" {
+		kind, operation = "Pod", "UPDATE" // its labels become the pod's
+	}
 	asked := len(spec.Operations) == 0 || slices.Contains(spec.Operations, operation) ||
 		in.Source == Audit && slices.Contains(spec.Operations, "UPDATE")
 	return asked &&

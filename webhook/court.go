@@ -70,6 +70,7 @@ func (h *Court) judged(ctx context.Context, req admission.Request, c change, now
 		return unable(err)
 	}
 	count(result)
+	h.tell(ctx, req, result)
 	if len(result.Denials) > 0 && !h.goesWithNamespace(ctx, req) {
 		return h.refuse(ctx, req, violationReasons(result.Denials)).WithWarnings(warnings(result)...)
 	}
@@ -84,6 +85,14 @@ func (h *Court) refuse(ctx context.Context, req admission.Request, reasons []rea
 	h.Log.InfoContext(ctx, "change refused", "operation", req.Operation, "kind", req.Kind.Kind, "namespace", req.Namespace,
 		"name", req.Name, "user", req.UserInfo.Username, "dryRun", isDryRun(req), "why", answer.Result.Message)
 	return answer
+}
+
+// tell has in the log what guardrails that only audit have found.
+func (h *Court) tell(ctx context.Context, req admission.Request, result rego.Result) {
+	for _, v := range result.Audited {
+		h.Log.InfoContext(ctx, "audited", "guardrail", v.Guardrail, "operation", req.Operation, "kind", req.Kind.Kind,
+			"namespace", req.Namespace, "name", req.Name, "user", req.UserInfo.Username, "dryRun", isDryRun(req), "why", v.Message)
+	}
 }
 
 // turn waits until a judgement may begin; done ends it.

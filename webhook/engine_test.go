@@ -79,3 +79,28 @@ func TestANewGuardrailOfTheSameNameIsAnother(t *testing.T) {
 		t.Errorf("denials %+v, want one", got)
 	}
 }
+
+func TestABundleTakesThePlaceOfTheOneBefore(t *testing.T) {
+	g := &v1alpha1.Guardrail{Spec: v1alpha1.GuardrailSpec{Bundle: "no-telnet"}}
+	g.Name, g.UID, g.Generation = "g", "uid-g", 1
+	e := engine(t, g)
+	if got := denials(t, e, "shop"); len(got) != 1 || !contains(got[0].Message, "there is no bundle") {
+		t.Errorf("denials %+v, want one of a broken guardrail", got)
+	}
+}
+
+func TestAGuardrailThatDidNotChangeIsNotPreparedAgain(t *testing.T) {
+	a := guardrail("a", "deny", "true")
+	e := engine(t, a)
+	before := e.good[a.UID].Prepared
+	e.Load(t.Context(), []*v1alpha1.Guardrail{a, guardrail("b", "deny", "true")})
+	if e.good[a.UID].Prepared != before {
+		t.Error("it was prepared again")
+	}
+	changed := guardrail("a", "deny", "false")
+	changed.Generation = 2
+	e.Load(t.Context(), []*v1alpha1.Guardrail{changed})
+	if got := denials(t, e, "shop"); len(got) != 0 {
+		t.Errorf("denials %+v, want none of generation 2", got)
+	}
+}

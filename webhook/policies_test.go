@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
 
+	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/policy/compile"
 	"github.com/tierwall/tierwall/rego"
 )
@@ -106,6 +107,16 @@ func TestGuardrailsSeeTheChange(t *testing.T) {
 	}
 	if !contains(string(in.Object), "10.0.0.0/8") || contains(string(in.OldObject), "10.0.0.0/8") {
 		t.Errorf("object %s, before %s", in.Object, in.OldObject)
+	}
+}
+
+func TestWhatAuditsIsNotToldToTheUser(t *testing.T) {
+	quiet, loud := guardrail("quiet", "deny", "true"), guardrail("loud", "warn", "true")
+	quiet.Spec.Enforcement = v1alpha1.EnforceAudit
+	got := policies(shop(), engine(t, quiet, loud)).Handle(t.Context(), request("CREATE", "NetworkPolicy", "shop", nil, networkPolicy()))
+	answers(t, got, true, "")
+	if len(got.Warnings) != 1 || contains(got.Warnings[0], "quiet") {
+		t.Errorf("warnings %q", got.Warnings)
 	}
 }
 

@@ -50,7 +50,7 @@ change := sprintf("Deleting %s", [name]) if {
 } else := name
 
 # What these open they open by their labels.
-labelled_kind := kind in {"Pod", "Namespace"}
+labelled_kind := kind in {"Pod", "Binding", "Namespace"}
 
 # METADATA
 # description: >-
