@@ -57,8 +57,10 @@ release: ## the command line for Linux, macOS and Windows, bin/tierwall-*
 		CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) build -trimpath -ldflags='-s -w' -o $$o ./cmd/tierwall || exit 1; \
 	done
 
-bench: ## benchmarks (many minutes)
+bench: setup ## benchmarks: compiling and memory, packets, changes, the webhook (half an hour, as root)
 	@$(GO) run ./test/bench
+	$(GO) test -tags netns -run '^$$' -bench . -benchtime 1x -timeout 1h ./test/bench/packets
+	$(GO) test -tags netns -run '^$$' -bench . -benchtime 1x -timeout 1h ./test/bench/change
 	$(GO) test -run '^$$' -bench . -benchmem ./policy/... ./rego/... ./webhook/...
 
 lint: ## golangci-lint, with the import rules

@@ -19,17 +19,36 @@ import (
 type flow interface {
 	// run makes traffic for about so long, and says what one unit of it cost.
 	run(d time.Duration) (time.Duration, error)
+	// end closes its sockets.
+	end()
 }
 
 // datagrams are those of one UDP socket. Their cost is the CPU time of who sends them, the way
 // through the node to the server's socket included.
-type datagrams struct{ conn syscall.RawConn }
+type datagrams struct {
+	client, server *net.UDPConn
+	raw            syscall.RawConn
+}
+
+func newDatagrams(b *testing.B, s *site) datagrams {
+	f := datagrams{client: s.dial(b), server: s.listen(b)}
+	var err error
+	if f.raw, err = f.client.SyscallConn(); err != nil {
+		b.Fatal(err)
+	}
+	return f
+}
+
+func (f datagrams) end() {
+	f.client.Close()
+	f.server.Close()
+}
 
 func (f datagrams) run(d time.Duration) (time.Duration, error) {
 	const batch = 200
 	word, sent, start := make([]byte, 18), 0, threadTime()
 	var failed error
-	err := f.conn.Write(func(fd uintptr) bool {
+	err := f.raw.Write(func(fd uintptr) bool {
 		for threadTime()-start < d {
 			for range batch {
 				if _, err := unix.Write(int(fd), word); err != nil {
@@ -55,25 +74,43 @@ func threadTime() time.Duration {
 
 // oneWay is a flow that nobody answers, so that to connection tracking every datagram is the first.
 func oneWay(b *testing.B, s *site) flow {
-	s.listen(b)
-	return newDatagrams(b, s.dial(b))
+	f := newDatagrams(b, s)
+	if _, err := f.first(); err != nil {
+		b.Fatalf("%s: %v", s.name, err)
+	}
+	return f
 }
 
 // established is a flow that was answered once.
 func established(b *testing.B, s *site) flow {
-	server, client := s.listen(b), s.dial(b)
-	if err := answer(server, client); err != nil {
+	f := newDatagrams(b, s)
+	from, err := f.first()
+	if err == nil {
+		_, err = f.server.WriteToUDPAddrPort(make([]byte, 4), from)
+	}
+	if err == nil {
+		_, err = f.client.Read(make([]byte, 4))
+	}
+	if err != nil {
 		b.Fatalf("%s: %v", s.name, err)
 	}
-	return newDatagrams(b, client)
+	return f
 }
 
-func newDatagrams(b *testing.B, conn *net.UDPConn) flow {
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		b.Fatal(err)
+// first has one datagram arrive: where it does not, the rules are wrong.
+func (f datagrams) first() (netip.AddrPort, error) {
+	word, deadline := make([]byte, 4), time.Now().Add(10*time.Second)
+	if err := errors.Join(f.server.SetReadDeadline(deadline), f.client.SetReadDeadline(deadline)); err != nil {
+		return netip.AddrPort{}, err
 	}
-	return datagrams{raw}
+	if _, err := f.client.Write(word); err != nil {
+		return netip.AddrPort{}, err
+	}
+	_, from, err := f.server.ReadFromUDPAddrPort(word)
+	if err != nil {
+		return from, fmt.Errorf("the first datagram: %w", err)
+	}
+	return from, errors.Join(f.server.SetReadDeadline(time.Time{}), f.client.SetReadDeadline(time.Time{}))
 }
 
 // listen has the server take datagrams.
@@ -85,11 +122,10 @@ func (s *site) listen(b *testing.B) *net.UDPConn {
 	}); err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(func() { conn.Close() })
 	return conn
 }
 
-// dial is a socket of the client. One datagram has to arrive, or the rules are wrong.
+// dial is a socket of the client.
 func (s *site) dial(b *testing.B) *net.UDPConn {
 	var conn *net.UDPConn
 	if err := s.client.Do(func() (err error) {
@@ -98,36 +134,18 @@ func (s *site) dial(b *testing.B) *net.UDPConn {
 	}); err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(func() { conn.Close() })
 	return conn
-}
-
-// answer has the server answer one datagram.
-func answer(server, client *net.UDPConn) error {
-	word, deadline := make([]byte, 4), time.Now().Add(10*time.Second)
-	if err := errors.Join(server.SetReadDeadline(deadline), client.SetReadDeadline(deadline)); err != nil {
-		return err
-	}
-	if _, err := client.Write(word); err != nil {
-		return err
-	}
-	_, from, err := server.ReadFromUDPAddrPort(word)
-	if err != nil {
-		return fmt.Errorf("the first datagram: %w", err)
-	}
-	if _, err := server.WriteToUDPAddrPort(word, from); err != nil {
-		return err
-	}
-	_, err = client.Read(word)
-	return err
 }
 
 // connections are TCP connections of the client to the server, one after the other, which end at once.
 // Their cost is the time that they take.
 type connections struct {
-	s  *site
-	to netip.AddrPort
+	s     *site
+	to    netip.AddrPort
+	close func()
 }
+
+func (f connections) end() { f.close() }
 
 func (f connections) run(d time.Duration) (time.Duration, error) {
 	made, start := 0, time.Now()
@@ -174,6 +192,5 @@ func newConnections(b *testing.B, s *site) flow {
 			c.Close()
 		}
 	}()
-	b.Cleanup(func() { l.Close(); <-done })
-	return connections{s, to}
+	return connections{s, to, func() { l.Close(); <-done }}
 }

@@ -52,7 +52,11 @@ func BenchmarkRatios(b *testing.B) {
 			for i, r := range rows {
 				flows[i] = kind.start(b, r.site)
 			}
-			floors[k] = compare(b, kind.name, rows, flows, kind.start(b, floor))
+			base := kind.start(b, floor)
+			floors[k] = compare(b, kind.name, rows, flows, base)
+			for _, f := range append(flows, base) {
+				f.end()
+			}
 		}
 		fmt.Println(table(rows, floors))
 	}
