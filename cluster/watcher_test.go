@@ -312,3 +312,28 @@ func TestWaitsForAnAPIServerThatIsAway(t *testing.T) {
 		t.Error("not in sync once the API server answers")
 	}
 }
+
+// What was known stays known while the API server is away, and what happened in the meantime is
+// learnt when it is back, its history being gone (410 Gone), as after etcd was restored or compacted.
+func TestKnowsWhatItKnewWhileTheAPIServerIsAway(t *testing.T) {
+	s := &apiServer{pods: map[string]*corev1.Pod{"a": shown("a", "web"), "b": shown("b", "web")}}
+	w := startWatcher(t, s)
+	if !syncsWithin(t, w, 20*time.Second) {
+		t.Fatal("not in sync")
+	}
+	w.Take()
+	s.down.Store(true)
+	s.cut()
+	s.set("a", nil)
+	s.set("b", shown("b", "db"))
+	time.Sleep(time.Second)
+	knows(t, w, map[string]string{"a": "web", "b": "web"})
+	if !w.Synced() || w.Take().Len() != 0 {
+		t.Error("an API server that is away counts as a change")
+	}
+	s.down.Store(false)
+	knows(t, w, map[string]string{"b": "db"})
+	if got := names(w.Take()); !maps.Equal(got, map[string]bool{"a": false, "b": true}) {
+		t.Errorf("takes %v", got)
+	}
+}

@@ -104,7 +104,7 @@ type Enforcer struct {
 	Boot func(context.Context) (*compile.Snapshot, error)
 
 	inForce  atomic.Bool
-	lastTurn atomic.Int64 // of the loop, in nanoseconds since the Unix epoch; 0 before the first
+	lastTurn atomic.Pointer[time.Time] // of the loop, by a clock that no step changes; nil before the first
 	reported map[policy.Problem]bool
 	engine   *compile.Engine
 	standing standing
@@ -120,10 +120,10 @@ func (e *Enforcer) InForce() bool { return e.inForce.Load() }
 // work of it takes; else it is zero.
 func (e *Enforcer) Stuck() time.Duration {
 	last := e.lastTurn.Load()
-	if last == 0 {
+	if last == nil {
 		return 0
 	}
-	if still := time.Since(time.Unix(0, last)); still > stuckAfter {
+	if still := time.Since(*last); still > stuckAfter {
 		return still
 	}
 	return 0
@@ -190,7 +190,8 @@ func (e *Enforcer) loop(ctx context.Context) {
 	for {
 		var idle bool
 		var err error
-		e.lastTurn.Store(time.Now().UnixNano())
+		now := time.Now()
+		e.lastTurn.Store(&now)
 		select {
 		case <-ctx.Done():
 			return
