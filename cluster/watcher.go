@@ -37,6 +37,9 @@ type Watcher struct {
 	kinds    kinds
 	snapshot *compile.Snapshot // nil once something changed
 	pending  *compile.Update   // what changed since Take; nil before the first
+	// news is when the oldest change came that is pending, and taken when the oldest came of those
+	// that Take gave last; zero where there was none.
+	news, taken time.Time
 	// attachments are those of pods whose addresses the API server does not show yet.
 	attachments map[types.NamespacedName]Attachment
 }
@@ -110,7 +113,9 @@ func (w *Watcher) insist(ctx context.Context, r reflector) {
 
 // tell tells readers that something changed; it needs the lock.
 func (w *Watcher) tell() {
-	w.snapshot = nil
+	if w.snapshot = nil; w.news.IsZero() {
+		w.news = time.Now()
+	}
 	select {
 	case w.changed <- struct{}{}:
 	default: // one is waiting already
@@ -175,7 +180,15 @@ func (w *Watcher) Take() *compile.Update {
 		u = w.kinds.update()
 	}
 	w.pending = &compile.Update{}
+	w.taken, w.news = w.news, time.Time{}
 	return u
+}
+
+// Since is when the oldest came of the changes that Take gave last; zero where it gave none.
+func (w *Watcher) Since() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.taken
 }
 
 // NeedLeaderElection is false: every replica watches (controller-runtime, manager.LeaderElectionRunnable).

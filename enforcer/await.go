@@ -65,6 +65,13 @@ func (s *standing) enforce(p *policy.Program) {
 	}
 }
 
+// inForce is the program that came in force last; nil before the first.
+func (s *standing) inForce() *policy.Program {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.program
+}
+
 // look is what the one with this number waits for: the program, or nil and when to look again.
 func (s *standing) look(number uint64) (*policy.Program, <-chan struct{}) {
 	s.mu.Lock()

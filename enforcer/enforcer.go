@@ -25,6 +25,12 @@ type Source interface {
 	Take() *compile.Update
 }
 
+// Dated is a Source that says when what it tells came.
+type Dated interface {
+	// Since is when the oldest came of the changes that Take gave last; zero where it gave none.
+	Since() time.Time
+}
+
 // Backend puts programs in force in the kernel.
 type Backend interface {
 	// Programmed says whether a program of ours was in force when the backend started.
@@ -99,6 +105,8 @@ type Enforcer struct {
 	Revoker Revoker
 	// Denials is told of every program that came into force; it may be nil.
 	Denials Denials
+	// Mended is told when rules were mended that somebody else had changed; it may be nil.
+	Mended func()
 	// Boot reads the state to close the node with before the first sync. It is
 	// asked only where no program is in force yet. Nil closes nothing.
 	Boot func(context.Context) (*compile.Snapshot, error)
@@ -108,6 +116,8 @@ type Enforcer struct {
 	reported map[policy.Problem]bool
 	engine   *compile.Engine
 	standing standing
+	// since is when the oldest change came that is not in force yet; zero where there is none.
+	since time.Time
 	// current says that what is in force is program, the engine's of the commit before the next.
 	current bool
 	program *policy.Program
@@ -225,6 +235,7 @@ func (e *Enforcer) follow(ctx context.Context) (idle bool, err error) {
 	change := e.compile()
 	if change.Empty() {
 		if e.current {
+			e.since = time.Time{}
 			e.standing.enforce(e.program)
 		}
 		return true, nil
@@ -258,6 +269,9 @@ func (e *Enforcer) learn() {
 func (e *Enforcer) compile() *policy.Change {
 	e.standing.take()
 	update := e.Source.Take()
+	if dated, ok := e.Source.(Dated); ok && e.since.IsZero() {
+		e.since = dated.Since()
+	}
 	start := time.Now()
 	change := e.engine.Commit(update)
 	compileSeconds.Observe(time.Since(start).Seconds())
@@ -275,7 +289,7 @@ func (e *Enforcer) enforce(ctx context.Context, c *policy.Change) error {
 	}
 	start := time.Now()
 	err := e.apply(ctx, c)
-	observe(e.engine, time.Since(start), err)
+	observeApply(time.Since(start), err)
 	if err == nil && !e.current {
 		debug.FreeOSMemory() // what the first list of everything took is not needed again
 	}
@@ -289,6 +303,8 @@ func (e *Enforcer) enforce(ctx context.Context, c *policy.Change) error {
 		e.Denials.Use(e.program)
 	}
 	e.standing.enforce(e.program)
+	observeChange(c, e.since)
+	e.since = time.Time{}
 	e.succeed(ctx)
 	e.Log.Debug("in force", "endpoints", len(c.Endpoints), "sets", len(c.Sets), "changedSets", len(c.Members), "took", time.Since(start))
 	return nil
@@ -338,6 +354,9 @@ func (e *Enforcer) repair(ctx context.Context) error {
 	}
 	if mended {
 		repairs.Inc()
+		if e.Mended != nil {
+			e.Mended()
+		}
 		if e.Revoker != nil {
 			e.Revoker.Recheck()
 		}

@@ -98,13 +98,14 @@ func (o *options) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(addRevoker(mgr, agent, log), addDenials(mgr, agent, kernel)); err != nil {
+	agent.Mended = repairEvents(mgr, o.node)
+	if err := errors.Join(addRevoker(mgr, agent, log), addDenials(mgr, agent, kernel), addCNI(mgr, agent, o.cniSocket, log)); err != nil {
 		return err
 	}
 	if err := errors.Join(mgr.Add(agent.Source.(*cluster.Watcher)), mgr.Add(agent), addChecks(mgr, agent)); err != nil {
 		return fmt.Errorf("set up the manager: %w", err)
 	}
-	enforcer.RegisterMetrics(metrics.Registry)
+	enforcer.RegisterMetrics(metrics.Registry, agent)
 	return mgr.Start(ctx)
 }
 
