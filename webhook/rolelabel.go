@@ -22,7 +22,8 @@ const roleLabelField = "/metadata/labels/tierwall.io~1tier-role"
 //
 // It refuses one kind of pod, that of a controller whose template has a role
 // label that is not true: were the label overwritten, a controller that selects
-// by it would not know its pod again, and make another, without end.
+// by it would not know its pod again, and make another, without end. (A node,
+// which controls the mirrors of its static pods, does not select by labels.)
 //
 // Otherwise it stops no pod: a pod that it cannot label is admitted as it is,
 // for the label only shows the role (which is computed everywhere from the pod
@@ -48,7 +49,7 @@ func (h *RoleLabel) Handle(_ context.Context, req admission.Request) admission.R
 	if !has || len(patch) == 0 {
 		return admission.Patched("", patch...)
 	}
-	if owner := metav1.GetControllerOf(pod); owner != nil && cameWith(pod, v1alpha1.RoleLabel) {
+	if owner := metav1.GetControllerOf(pod); owner != nil && owner.Kind != "Node" && cameWith(pod, v1alpha1.RoleLabel) {
 		return refused(inTemplate(owner, forged, match))
 	}
 	return admission.Patched("", patch...).WithWarnings(overwritten(forged, match))

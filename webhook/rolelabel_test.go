@@ -115,12 +115,15 @@ func TestRoleLabelsInTemplatesAreRefused(t *testing.T) {
 
 // Only a controller fights for its pods; an owner of another kind does not.
 func TestRoleLabelsOfPodsThatAreOnlyOwnedAreOverwritten(t *testing.T) {
-	p := ofReplicaSet(t, pod("web", labels{role: "data"}))
-	p.OwnerReferences[0].Controller = nil
-	got := (&RoleLabel{Snapshots: shop(), Decoder: decoder}).Handle(t.Context(), request("CREATE", "Pod", "shop", nil, p))
-	answers(t, got, true, "")
-	if after := patched(t, p, got); after[role] != "frontend" {
-		t.Errorf("labels %v, want the role frontend", after)
+	owned, mirror := ofReplicaSet(t, pod("web", labels{role: "data"})), ofReplicaSet(t, pod("web", labels{role: "data"}))
+	owned.OwnerReferences[0].Controller = nil
+	mirror.OwnerReferences[0].Kind = "Node"
+	for _, p := range []*corev1.Pod{owned, mirror} {
+		got := (&RoleLabel{Snapshots: shop(), Decoder: decoder}).Handle(t.Context(), request("CREATE", "Pod", "shop", nil, p))
+		answers(t, got, true, "")
+		if after := patched(t, p, got); after[role] != "frontend" {
+			t.Errorf("labels %v, want the role frontend", after)
+		}
 	}
 }
 

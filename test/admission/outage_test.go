@@ -14,6 +14,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -90,17 +92,33 @@ func TestAnOutageOfTheWebhook(t *testing.T) {
 		unasked(t, "annotate", world.admin.Patch(t.Context(), standing.DeepCopy(), annotation))
 		unasked(t, "delete", world.admin.Delete(t.Context(), standing))
 	})
-	t.Run("TierRoles go but do not come", func(t *testing.T) {
+	t.Run("TierRoles wait", func(t *testing.T) {
 		unasked(t, "annotate", world.admin.Patch(t.Context(), going.DeepCopy(), annotation))
-		if err := world.admin.Delete(t.Context(), going); err != nil {
-			t.Errorf("delete: %v", err)
-		}
+		unasked(t, "delete", world.admin.Delete(t.Context(), going))
 	})
+	t.Run("labels of namespaces stay", func(t *testing.T) {
+		for _, m := range namespaceMoves {
+			unasked(t, m.name, m.try(t.Context()))
+		}
+		stays(t)
+	})
+	t.Run("pods start whatever they claim", func(t *testing.T) { tryBirths(t, "outage", false) })
+	t.Run("templates are told of", func(t *testing.T) { tellsOfTemplates(t, "outage") })
 	t.Run("what is not guarded goes on", func(t *testing.T) {
 		create(t, toTier("kube-system", "outage", "data", fromTier("backend")))
 		create(t, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "outage", Name: "x"}})
-		if err := world.admin.Patch(t.Context(), namespaceObject("outage"), client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":{"a":"b"}}}`))); err != nil {
-			t.Errorf("label a namespace: %v", err)
+		if err := world.admin.Patch(t.Context(), namespaceObject("outage"), annotation); err != nil {
+			t.Errorf("annotate a namespace: %v", err)
+		}
+		if err := makeNamespace(t.Context(), "made-in-an-outage"); err != nil {
+			t.Errorf("make a namespace: %v", err)
+		}
+		if err := world.admin.Delete(t.Context(), namespaceObject("made-in-an-outage")); err != nil {
+			t.Errorf("delete a namespace: %v", err)
+		}
+		relabel := []byte(`{"metadata":{"labels":{"outage":"yes"}}}`)
+		if err := world.admin.Patch(t.Context(), namespaceObject("kube-system"), client.RawPatch(types.MergePatchType, relabel)); err != nil {
+			t.Errorf("label an exempt namespace: %v", err)
 		}
 		metadata := []byte(`{"metadata":{"annotations":{"a":"b"},"finalizers":["example.com/x"],"ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"x","uid":"1"}]}}`)
 		for _, change := range []client.Patch{client.RawPatch(types.MergePatchType, metadata), client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`))} {
@@ -122,7 +140,33 @@ func TestAnOutageOfTheWebhook(t *testing.T) {
 		}
 		return nil
 	})
-	remove(t, late)
+	becomes(t, "repaired whatever they claimed", func() error { return trueRoles(t.Context(), "outage") })
+	if err := world.admin.DeleteAllOf(t.Context(), &corev1.Pod{}, client.InNamespace("outage"), client.GracePeriodSeconds(0)); err != nil {
+		t.Error(err)
+	}
+}
+
+// trueRoles checks the labels of the pods of births.
+func trueRoles(ctx context.Context, namespace string) error {
+	list := &corev1.PodList{}
+	if err := world.admin.List(ctx, list, client.InNamespace(namespace)); err != nil {
+		return err
+	}
+	found := 0
+	for _, p := range list.Items {
+		if !strings.HasPrefix(p.Name, "birth-") {
+			continue
+		}
+		found++
+		want := map[string]string{"web": "frontend", "postgres": "data"}[p.Spec.ServiceAccountName]
+		if p.Labels[v1alpha1.RoleLabel] != want {
+			return fmt.Errorf("pod %s of %q has role label %q, want %q", p.Name, p.Spec.ServiceAccountName, p.Labels[v1alpha1.RoleLabel], want)
+		}
+	}
+	if found != len(births) {
+		return fmt.Errorf("%d pods, want %d", found, len(births))
+	}
+	return nil
 }
 
 var annotation = client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"annotations":{"a":"b"}}}`))
@@ -242,10 +286,8 @@ func TestTheAuthorityRotatesWithoutLosingARequest(t *testing.T) {
 	if err := world.admin.Update(t.Context(), secret); err != nil {
 		t.Fatal(err)
 	}
-	judged, published := 0, false
+	load, published := startLoad(t, "rotation"), false
 	becomes(t, "rotated", func() error {
-		refusedWith(t, world.admin.Create(t.Context(), toTier("rotation", "open", "data", fromBlock("0.0.0.0/0")), client.DryRunAll), "Guardrail data-tier-inside")
-		judged++
 		if err := world.admin.Get(t.Context(), key, secret); err != nil {
 			return err
 		}
@@ -261,9 +303,54 @@ func TestTheAuthorityRotatesWithoutLosingARequest(t *testing.T) {
 		}
 		return serves(now)
 	})
-	if judged < 2 || t.Failed() {
-		t.Errorf("%d requests were judged", judged)
+	load.stop(t)
+}
+
+// load is requests that the webhook is to refuse, one after the other from several users.
+type load struct {
+	ctx     context.Context
+	end     context.CancelFunc
+	users   sync.WaitGroup
+	judged  atomic.Int64
+	lost    sync.Map // errors that are no refusals
+	enough  int64
+	refusal string
+}
+
+func startLoad(t *testing.T, namespace string) *load {
+	l := &load{enough: 50, refusal: "Guardrail data-tier-inside"}
+	l.ctx, l.end = context.WithCancel(context.Background())
+	t.Cleanup(l.end)
+	for range 4 {
+		l.users.Go(func() {
+			for l.ctx.Err() == nil {
+				err := world.admin.Create(context.Background(), toTier(namespace, "open", "data", fromBlock("0.0.0.0/0")), client.DryRunAll)
+				if !contains(err, l.refusal) {
+					l.lost.Store(fmt.Sprint(err), true)
+				}
+				l.judged.Add(1)
+			}
+		})
 	}
+	return l
+}
+
+// stop ends the load, once there was enough of it, and checks that every request was judged.
+func (l *load) stop(t *testing.T) {
+	t.Helper()
+	after := l.judged.Load() + l.enough
+	becomes(t, "judged", func() error {
+		if n := l.judged.Load(); n < after {
+			return fmt.Errorf("only %d requests were judged, want %d", n, after)
+		}
+		return nil
+	})
+	l.end()
+	l.users.Wait()
+	l.lost.Range(func(err, _ any) bool {
+		t.Errorf("a request was lost: %v", err)
+		return true
+	})
 }
 
 // cert-manager's certificates come as files, and are replaced as files. A new

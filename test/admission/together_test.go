@@ -14,7 +14,14 @@ import (
 	"github.com/tierwall/tierwall/policy"
 )
 
-// openNamespaces are those whose default action is Allow.
+// defaultActions are those of namespaces that are not Deny.
+func defaultActions() map[string]policy.Verdict {
+	out := openNamespaces()
+	out["open-roles"] = policy.Allow
+	return out
+}
+
+// openNamespaces are those of this test, whose default action is Allow.
 func openNamespaces() map[string]policy.Verdict {
 	out := map[string]policy.Verdict{}
 	for i := range 10 {

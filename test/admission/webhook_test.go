@@ -127,6 +127,9 @@ func prepare(ctx context.Context) error {
 	if err := world.chart.install(ctx, world.admin); err != nil {
 		return err
 	}
+	if err := makeLegacy(ctx); err != nil {
+		return fmt.Errorf("make what was there before: %w", err)
+	}
 	return retried(ctx, func() error { return world.admin.Create(ctx, older()) })
 }
 
@@ -181,7 +184,7 @@ func startWebhook(ctx context.Context, log *slog.Logger, certificates string) (*
 		return nil, err
 	}
 	srv, err := server.New(world.api.Config(apiserver.Webhook), server.Options{
-		Defaults:  policy.Defaults{Namespaces: openNamespaces(), Exempt: []string{"kube-system", systemNamespace}},
+		Defaults:  policy.Defaults{Namespaces: defaultActions(), Exempt: []string{"kube-system", systemNamespace}},
 		Namespace: systemNamespace, Service: "tierwall-webhook", DNSNames: []string{"localhost"},
 		CertificateDir: certificates, AuthoritySecret: "tierwall-webhook-ca", Webhooks: hooks, Validating: "tierwall", Mutating: "tierwall",
 		AwaitEndpoints: true, Host: "127.0.0.1", Port: ports[0], MetricsAddress: fmt.Sprintf("127.0.0.1:%d", ports[1]),

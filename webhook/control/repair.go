@@ -65,22 +65,21 @@ func (l *Loop) due() time.Duration {
 	return max(soonest, 0)
 }
 
-// relabel changes the role label of this very pod, not of one of its name.
+// relabel changes the role label of the pod. Should another pod have its name by now, admission refuses a label
+// that is not true of it.
 func (l *Loop) relabel(ctx context.Context, pod *compile.Pod, role string) error {
 	var value *string // null removes (RFC 7396)
 	if role != "" {
 		value = &role
 	}
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
-		"uid": pod.UID, "labels": map[string]*string{v1alpha1.RoleLabel: value},
-	}})
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"labels": map[string]*string{v1alpha1.RoleLabel: value}}})
 	if err != nil {
 		return err
 	}
 	target := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name}}
 	err = l.Client.Patch(ctx, target, client.RawPatch(types.MergePatchType, patch))
-	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
-		return nil // gone, or another pod by now
+	if apierrors.IsNotFound(err) {
+		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("label pod %s/%s with its role %q: %w", pod.Namespace, pod.Name, role, err)

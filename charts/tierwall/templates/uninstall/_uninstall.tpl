@@ -13,6 +13,7 @@ The names of all webhook configurations and admission policies, as a list.
 {{- define "tierwall.admissionNames" -}}
 - {{ include "tierwall.fullname" . }}
 - {{ include "tierwall.fullname" . }}-webhook
+- {{ include "tierwall.fullname" . }}-templates
 {{- end -}}
 
 {{/*
