@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"os/exec"
 	"sync"
+	"time"
 
+	"github.com/tierwall/tierwall/enforcer/diff"
 	"github.com/tierwall/tierwall/policy"
 )
 
@@ -36,14 +39,18 @@ type Backend struct {
 	noIPv6 error
 	// leftovers are tables of the other mode that may hold chains of ours.
 	leftovers []*leftover
-	// program is the last one that was applied; it is nil, and the kernel is read
-	// anew, while that is not known.
+	// program is the one that is to be in force; nil before the first.
 	program *policy.Program
+	// known says that the kernel is as the tables' states say, but for what others did. Users
+	// and slots are the program's then.
+	known bool
+	users diff.Users
+	slots diff.Slots
 }
 
 // New finds the mode and reads what is in force. It changes nothing.
 func New(ctx context.Context, o Options) (*Backend, error) {
-	b := &Backend{mode: o.Mode, denyLog: o.DenyLog, log: o.Log}
+	b := &Backend{mode: o.Mode, denyLog: o.DenyLog, log: o.Log, programmed: true}
 	if b.log == nil {
 		b.log = slog.Default()
 	}
@@ -59,10 +66,7 @@ func New(ctx context.Context, o Options) (*Backend, error) {
 	if b.openIPv6(ctx); b.noIPv6 != nil {
 		b.log.Warn("IPv6 cannot be filtered on this node yet; until it can, programs that need it fail", "error", b.noIPv6)
 	}
-	b.programmed = b.noIPv6 == nil || !kernelHasIPv6()
-	for _, t := range b.tables {
-		b.programmed = b.programmed && t.programmed()
-	}
+	b.programmed = b.programmed && (b.noIPv6 == nil || !kernelHasIPv6())
 	b.leftovers = leftoversBeside(b.mode)
 	return b, nil
 }
@@ -74,9 +78,11 @@ func (b *Backend) open(ctx context.Context, f Family) error {
 		return err
 	}
 	t.log = b.denyLog
-	if err := t.readChains(ctx); err != nil {
+	have, err := t.read(ctx)
+	if err != nil {
 		return err
 	}
+	b.programmed = b.programmed && have.programmed()
 	b.tables = append(b.tables, t)
 	return nil
 }
@@ -88,7 +94,7 @@ func (b *Backend) openIPv6(ctx context.Context) {
 		return
 	}
 	if b.noIPv6 = b.open(ctx, IPv6); b.noIPv6 == nil {
-		b.program = nil
+		b.known = false
 	}
 }
 
@@ -108,23 +114,46 @@ func (b *Backend) Programmed() bool { return b.programmed }
 // Apply brings the kernel from the last program to this one, writing the
 // differences only; the first time, from whatever it finds. The program must not
 // be changed afterwards. When it fails, what was in force stays in force, and
-// the next Apply reads the kernel anew.
+// the next call reads the kernel anew.
 func (b *Backend) Apply(ctx context.Context, p *policy.Program) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.openIPv6(ctx)
-	if b.program == nil {
-		if err := b.read(ctx); err != nil {
-			return err
-		}
+	var c *policy.Change
+	if b.known {
+		c = diff.Between(b.program, p)
 	}
-	if _, err := b.write(ctx, p); err != nil {
+	if err := b.move(ctx, p, c); err != nil {
 		return fmt.Errorf("applying a program of %d endpoints: %w", len(p.Endpoints), err)
 	}
+	return b.enough()
+}
+
+// Update brings the kernel from the last program to the changed one. Its cost is in
+// proportion to the change. When it fails, what was in force stays in force; the
+// change counts as asked for, and comes with the next call.
+func (b *Backend) Update(ctx context.Context, c *policy.Change) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.program == nil {
+		return errors.New("changing a program: none was applied")
+	}
+	b.openIPv6(ctx)
+	if c.Empty() && b.known {
+		return b.enough()
+	}
+	if err := b.move(ctx, b.program.With(c), c); err != nil {
+		return fmt.Errorf("changing a program of %d endpoints: %w", len(b.program.Endpoints), err)
+	}
+	return b.enough()
+}
+
+// enough says what of the program is not in force for want of IPv6.
+func (b *Backend) enough() error {
 	if b.noIPv6 == nil {
 		return nil
 	}
-	if needs := needsIPv6(p, kernelHasIPv6()); needs != "" {
+	if needs := needsIPv6(b.program, kernelHasIPv6()); needs != "" {
 		return fmt.Errorf("%s, and IPv6 cannot be filtered on this node: %w", needs, b.noIPv6)
 	}
 	return nil
@@ -135,34 +164,45 @@ func (b *Backend) Apply(ctx context.Context, p *policy.Program) error {
 func (b *Backend) Repair(ctx context.Context) (changed bool, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	p := b.program
-	if p == nil {
+	if b.program == nil {
 		return false, nil
 	}
-	before, err := b.reread(ctx)
+	before, err := b.read(ctx)
 	if err != nil {
+		b.known = false
 		return false, err
 	}
-	wrote, err := b.write(ctx, p)
+	known, going := b.known, b.going()
+	wrote, err := b.converge(ctx, before)
 	if err != nil || !wrote {
 		return false, err
 	}
-	after, err := b.reread(ctx)
+	after, err := b.read(ctx)
 	if err != nil {
+		b.known = false
 		return false, err
 	}
 	for i, t := range b.tables {
-		changed = changed || !before[i].sameKernel(after[i])
-		t.state.learn(before[i], t.current)
+		changed = changed || !before[i].sameAs(after[i], going)
+		t.state.learn(before[i], after[i])
 	}
-	return changed, nil
+	return changed && known, nil
+}
+
+// going are the sets that are to be destroyed once nothing uses them.
+func (b *Backend) going() map[string]bool {
+	out := map[string]bool{}
+	for _, t := range b.tables {
+		maps.Copy(out, t.state.names.taken)
+	}
+	return out
 }
 
 // Cleanup removes everything that is ours, in both modes and both IP families.
 func (b *Backend) Cleanup(ctx context.Context) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.program = nil
+	b.program, b.known = nil, false
 	var errs []error
 	for _, m := range []Mode{NFT, Legacy} {
 		for _, f := range families {
@@ -183,87 +223,126 @@ func (b *Backend) Cleanup(ctx context.Context) error {
 	return cleanSets(ctx)
 }
 
-// write brings the kernel from its known state to a program: sets grow, chains
-// switch, sets shrink. What is left in the other mode goes after that. It says whether anything had to be written.
-func (b *Backend) write(ctx context.Context, p *policy.Program) (bool, error) {
-	inPlace := b.program != nil && gradual(b.program, p)
-	wants, plans := make([]Ruleset, len(b.tables)), make([]plan, len(b.tables))
-	var all plan
-	for i, t := range b.tables {
-		want, err := t.want(p, inPlace)
-		if err != nil {
-			return false, err
+// move brings the kernel from the program that it has to the next one, by what is
+// different between them, or, where that is not known, by what it finds.
+func (b *Backend) move(ctx context.Context, next *policy.Program, c *policy.Change) error {
+	old, known := b.program, b.known
+	b.program, b.known = next, false
+	if known && IPv4.in(old) == IPv4.in(next) && IPv6.in(old) == IPv6.in(next) {
+		err := b.step(ctx, old, c)
+		if err == nil || ctx.Err() != nil {
+			return err
 		}
-		wants[i], plans[i] = want, makePlan(t.state, want)
-		all.append(plans[i])
+		b.log.Warn("a change could not be written; reading the kernel anew", "error", err)
 	}
-	b.program = nil // until it is known what became of it
-	if err := b.execute(ctx, plans, all); err != nil {
-		return true, err
+	have, err := b.read(ctx)
+	if err != nil {
+		return err
 	}
-	undestroyed := destroySets(ctx, all.destroy)
-	for i, t := range b.tables {
-		t.done(wants[i], undestroyed)
-	}
-	b.program = p
-	b.sweepLeftovers(ctx)
-	return !all.empty(), nil
+	_, err = b.converge(ctx, have)
+	return err
 }
 
-// execute carries out the plans of all families.
-func (b *Backend) execute(ctx context.Context, plans []plan, all plan) error {
-	if len(all.chains) == 0 {
-		all.grow, all.shrink = append(all.grow, all.shrink...), nil
+// step writes a change of the program that is in force.
+func (b *Backend) step(ctx context.Context, old *policy.Program, c *policy.Change) error {
+	for _, d := range policy.Directions {
+		for _, class := range c.Classes[d] {
+			b.users.Add(d, class)
+		}
 	}
-	if err := restoreSets(ctx, all.grow); err != nil {
-		return fmt.Errorf("adding to sets: %w", err)
+	m := newMove(old, b.program, c, b.users, b.slots)
+	plans := make([]plan, len(b.tables))
+	for i, t := range b.tables {
+		var err error
+		if plans[i], err = t.step(m); err != nil {
+			return err
+		}
+	}
+	if err := b.execute(ctx, plans); err != nil {
+		return err
+	}
+	for _, d := range policy.Directions {
+		for _, id := range c.ClassesGone[d] {
+			if class := old.Classes[d][id]; class != nil {
+				b.users.Remove(d, class)
+			}
+		}
+	}
+	b.slots = m.nextSlots
+	b.settle(ctx)
+	return nil
+}
+
+// converge brings the kernel from what it has to the program. It says whether anything had to
+// be written.
+func (b *Backend) converge(ctx context.Context, have []reading) (wrote bool, err error) {
+	known, going := b.known, b.going()
+	b.known = false
+	if !known {
+		b.slots, b.users = diff.Slots{}, diff.UsersOf(b.program)
+	}
+	plans := make([]plan, len(b.tables))
+	for i, t := range b.tables {
+		if plans[i], err = t.whole(b.program, have[i], b.slots, known); err != nil {
+			return false, err
+		}
+		wrote = wrote || plans[i].changes(going)
+	}
+	if err := b.execute(ctx, plans); err != nil {
+		return true, err
+	}
+	b.settle(ctx)
+	return wrote, nil
+}
+
+// settle ends a writing that succeeded: what is not in use any more goes.
+func (b *Backend) settle(ctx context.Context) {
+	b.known = true
+	for _, t := range b.tables {
+		if err := t.tidy(); err != nil {
+			b.log.Warn("Cannot destroy sets that are not in use; trying again", "error", err)
+		}
+	}
+	b.sweepLeftovers(ctx)
+}
+
+// execute carries out the plans of all families: sets grow, chains switch, sets shrink.
+func (b *Backend) execute(ctx context.Context, plans []plan) error {
+	var grow, shrink []setStep
+	for _, p := range plans {
+		grow, shrink = append(grow, p.grow...), append(shrink, p.shrink...)
+	}
+	if err := writeSets(ctx, grow); err != nil {
+		return err
+	}
+	commits := make([]*tool, len(plans))
+	for i, t := range b.tables {
+		commits[i] = t.startCommit(ctx, plans[i].chains)
 	}
 	var errs []error
 	for i, t := range b.tables {
-		errs = append(errs, t.commit(ctx, plans[i].chains))
+		errs = append(errs, t.commit(commits[i]))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	if err := restoreSets(ctx, all.shrink); err != nil {
-		return fmt.Errorf("removing from sets: %w", err)
-	}
-	return nil
+	return writeSets(ctx, shrink)
 }
 
-// read takes the kernel's state for what it is.
-func (b *Backend) read(ctx context.Context) error {
+// read reads what the kernel has.
+func (b *Backend) read(ctx context.Context) ([]reading, error) {
 	sets, err := readSets(ctx)
 	if err != nil {
-		return err
-	}
-	for _, t := range b.tables {
-		if err := t.readChains(ctx); err != nil {
-			return err
-		}
-		t.state.sets, t.current = parseSets(sets, t.family), Ruleset{}
-	}
-	return nil
-}
-
-// reread reads the kernel's state while a program is in force, and gives it.
-// Chains that print as they did are still known to be right.
-func (b *Backend) reread(ctx context.Context) ([]state, error) {
-	earlier, current := make([]state, len(b.tables)), make([]Ruleset, len(b.tables))
-	for i, t := range b.tables {
-		earlier[i], current[i] = t.state, t.current
-	}
-	if err := b.read(ctx); err != nil {
-		b.program = nil
 		return nil, err
 	}
-	now := make([]state, len(b.tables))
+	out := make([]reading, len(b.tables))
 	for i, t := range b.tables {
-		t.current = current[i]
-		t.state.trust(earlier[i])
-		now[i] = t.state
+		if out[i], err = t.read(ctx); err != nil {
+			return nil, err
+		}
+		out[i].sets = parseSets(sets, t.family)
 	}
-	return now, nil
+	return out, nil
 }
 
 // needsIPv6 says what of a program cannot be in force without IPv6, or nothing. In
@@ -287,6 +366,13 @@ func needsIPv6(p *policy.Program, inKernel bool) string {
 	return ""
 }
 
+// How often and how long apart destroying all sets is tried: nf_tables frees the
+// rules that refer to them a moment after the commit.
+const (
+	destroyTries    = 8
+	destroyPatience = 10 * time.Millisecond
+)
+
 // cleanSets destroys all sets of ours.
 func cleanSets(ctx context.Context) error {
 	text, err := readSets(ctx)
@@ -299,8 +385,15 @@ func cleanSets(ctx context.Context) error {
 			names = append(names, name)
 		}
 	}
-	if left := destroySets(ctx, names); len(left) > 0 {
-		return fmt.Errorf("destroying sets: still in use: %v", left)
+	for range destroyTries {
+		if names, err = destroySets(names); err != nil || len(names) == 0 {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(destroyPatience):
+		}
 	}
-	return nil
+	return fmt.Errorf("destroying sets: still in use: %v", names)
 }

@@ -1,44 +1,66 @@
 package ipt
 
 import (
-	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
 
+	"github.com/tierwall/tierwall/enforcer/diff"
+	"github.com/tierwall/tierwall/enforcer/run"
 	"github.com/tierwall/tierwall/policy"
 )
 
+// classRules are the chains of a class in a family, and the sets that they refer to.
+type classRules struct {
+	chains []Chain
+	// refs are the policy's sets, own those that no other class refers to, by base name.
+	refs map[string]policy.SetID
+	own  map[string]Set
+}
+
+// classBuilder makes the rules of a class. With only, its own sets hold the elements
+// of these prefixes alone.
+type classBuilder struct {
+	*renderer
+	diff.Class
+	only []netip.Prefix
+	out  *classRules
+}
+
 // class makes the chains of a class: one, and another for each tier that a rule
 // before it passes to. RETURN allows, DROP denies.
-func (r *renderer) class(d policy.Direction, id policy.ClassID) ([]Chain, error) {
-	c := r.program.Classes[d][id]
+func (r *renderer) class(k diff.Class, only []netip.Prefix) (*classRules, error) {
+	c := k.Of(r.program)
 	if c == nil {
-		return nil, errors.New("the program has no such class")
+		return nil, fmt.Errorf("rendering %s class %s: the program has no such class", k.Direction, k.ID)
 	}
-	parts := []Chain{{Name: classChain(d, id, 0), Rules: []string{strayTCP + toStray, straySCTP + toStray}}}
+	b := &classBuilder{renderer: r, Class: k, only: only, out: &classRules{refs: map[string]policy.SetID{}, own: map[string]Set{}}}
+	b.next()
+	b.rule(strayTCP, toStray)
+	b.rule(straySCTP, toStray)
 	for i, tier := range c.Tiers {
 		pass, opens := r.deny, false
 		if i+1 < len(c.Tiers) && passes(tier) {
-			pass, opens = "-g "+classChain(d, id, len(parts)), true
+			pass, opens = "-g "+b.chainName(len(b.out.chains)), true
 		}
-		rules, err := r.tier(d, tier, pass)
-		if err != nil {
-			return nil, err
+		if err := b.tier(i, tier, pass); err != nil {
+			return nil, fmt.Errorf("rendering %s class %s: %w", k.Direction, k.ID, err)
 		}
-		part := &parts[len(parts)-1]
-		part.Rules = append(part.Rules, rules...)
 		falls := tier.Else == policy.Pass && !opens && i+1 < len(c.Tiers)
 		if !falls {
-			part.Rules = append(part.Rules, r.otherwise(d, tier, pass))
+			b.rule(comment(otherwise(tier)), b.target(k.Direction, tier.Else, pass))
 		}
 		if opens {
-			parts = append(parts, Chain{Name: classChain(d, id, len(parts))})
+			b.next()
 		} else if !falls {
-			return parts, nil
+			return b.out, nil
 		}
 	}
 	if len(c.Tiers) == 0 {
-		parts[0].Rules = append(parts[0].Rules, r.deny)
+		b.rule("", r.deny)
 	}
-	return parts, nil
+	return b.out, nil
 }
 
 // passes says whether a rule of the tier leaves the decision to the next one.
@@ -51,28 +73,100 @@ func passes(t policy.Tier) bool {
 	return false
 }
 
-func (r *renderer) tier(d policy.Direction, t policy.Tier, pass string) ([]string, error) {
-	var lines []string
-	for _, rule := range t.Rules {
-		matches, err := r.matches(d, rule)
-		if err != nil {
-			return nil, err
-		}
-		end := comment(rule.ID.String()) + r.target(d, rule.Verdict, pass)
-		for _, m := range matches {
-			lines = append(lines, m+end)
-		}
-	}
-	return lines, nil
+func (b *classBuilder) chainName(part int) string {
+	return classChain(b.Direction, b.slots.Of(b.Class), part)
 }
 
-// otherwise is the last rule of a tier.
-func (r *renderer) otherwise(d policy.Direction, t policy.Tier, pass string) string {
-	why := string(t.Name) + " tier"
-	if t.ElseID.Name != "" {
-		why = t.ElseID.String()
+// next begins the next chain.
+func (b *classBuilder) next() {
+	b.out.chains = append(b.out.chains, Chain{Name: b.chainName(len(b.out.chains))})
+}
+
+func (b *classBuilder) rule(matches, target string) {
+	part := &b.out.chains[len(b.out.chains)-1]
+	part.Rules = append(part.Rules, matches+target)
+}
+
+func (b *classBuilder) tier(tier int, t policy.Tier, pass string) error {
+	for i, u := range run.Of(t.Rules) {
+		target := b.target(b.Direction, u.Verdict, pass)
+		if merges(u) {
+			if err := b.merged(t, u, fmt.Sprint(tier, ".", i), target); err != nil {
+				return err
+			}
+			continue
+		}
+		for _, r := range u.Rules {
+			if err := b.walk(r, target); err != nil {
+				return err
+			}
+		}
 	}
-	return comment(why) + r.target(d, t.Else, pass)
+	return nil
+}
+
+// walk makes the rules of one rule.
+func (b *classBuilder) walk(r policy.Rule, target string) error {
+	matches, err := b.matches(r)
+	for _, m := range matches {
+		b.rule(m+comment(r.ID.String()), target)
+	}
+	return err
+}
+
+// merged makes the rules of a run that is merged: lookups in sets of its own, which are named
+// by its place.
+func (b *classBuilder) merged(t policy.Tier, u run.Run, place, target string) error {
+	m := merge(b.program, b.family, u, b.only)
+	why := comment(string(t.Name) + " tier, merged rules")
+	if len(u.Rules) == 1 {
+		why = comment(u.Rules[0].ID.String())
+	}
+	if m.always {
+		b.rule(why, target)
+		return nil
+	}
+	for _, match := range spanMatches(m.anyPeer) {
+		b.rule(match.protocol+match.ports+why, target)
+	}
+	if m.hasPorts {
+		b.rule(b.inOwn(place, "ports", "hash:net,port", m.ports, side(b.Direction)+",dst")+why, target)
+	}
+	if m.hasPeers {
+		b.rule(b.inOwn(place, "peers", "hash:net", m.peers, side(b.Direction))+why, target)
+	}
+	for _, s := range slices.SortedFunc(maps.Keys(m.spans), run.Span.Compare) {
+		in := b.inOwn(place, s.String(), "hash:net", m.spans[s], side(b.Direction))
+		for _, match := range spanMatches([]run.Span{s}) {
+			b.rule(match.protocol+in+match.ports+why, target)
+		}
+	}
+	for _, term := range m.rest {
+		alone := *term.Rule
+		if !term.AnyPeer {
+			alone.Peers = []policy.SetID{term.Peer}
+		}
+		if err := b.walk(alone, target); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// inOwn is the match of a set of the class's own, which it makes.
+func (b *classBuilder) inOwn(place, what, kind string, elements []policy.Element, sides string) string {
+	base := ownSet(b.family, b.Direction, b.slots.Of(b.Class), place, what)
+	name := b.names.of(base)
+	b.out.own[base] = newSet(name, kind, b.family, elements)
+	return "-m set --match-set " + name + " " + sides + " "
+}
+
+// otherwise says why the last rule of a tier is there.
+func otherwise(t policy.Tier) string {
+	if t.ElseID.Name != "" {
+		return t.ElseID.String()
+	}
+	return string(t.Name) + " tier"
 }
 
 func (r *renderer) target(d policy.Direction, v policy.Verdict, pass string) string {
@@ -90,12 +184,12 @@ func (r *renderer) target(d policy.Direction, v policy.Verdict, pass string) str
 
 // matches are the matches of a rule, each with a space at its end; a flow that
 // any of them matches is matched. iptables has no "or" but several rules.
-func (r *renderer) matches(d policy.Direction, rule policy.Rule) ([]string, error) {
-	peers, err := r.peers(d, rule)
+func (b *classBuilder) matches(rule policy.Rule) ([]string, error) {
+	peers, err := b.peers(rule)
 	if err != nil {
 		return nil, err
 	}
-	ports, err := r.ports(rule)
+	ports, err := b.ports(rule)
 	if err != nil {
 		return nil, err
 	}
@@ -108,21 +202,35 @@ func (r *renderer) matches(d policy.Direction, rule policy.Rule) ([]string, erro
 	return out, nil
 }
 
-func (r *renderer) peers(d policy.Direction, rule policy.Rule) ([]string, error) {
+func (b *classBuilder) peers(rule policy.Rule) ([]string, error) {
 	if rule.AnyPeer {
 		return []string{""}, nil
 	}
-	side := " src "
-	if d == policy.Egress {
-		side = " dst "
-	}
 	var out []string
 	for _, id := range rule.Peers {
-		name, err := r.set(id)
+		name, err := b.shared(id)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, "-m set --match-set "+name+side)
+		out = append(out, "-m set --match-set "+name+" "+side(b.Direction)+" ")
 	}
 	return out, nil
+}
+
+// side is where the peer of a direction is.
+func side(d policy.Direction) string {
+	if d == policy.Egress {
+		return "dst"
+	}
+	return "src"
+}
+
+// shared is the name of a policy's set, for a rule of the class to refer to.
+func (b *classBuilder) shared(id policy.SetID) (string, error) {
+	if _, ok := b.program.Sets[id]; !ok {
+		return "", fmt.Errorf("the program has no set %q", id)
+	}
+	base := policySet(b.family, id)
+	b.out.refs[base] = id
+	return b.names.of(base), nil
 }

@@ -25,7 +25,7 @@ func renderLogging(t testing.TB, p *policy.Program, log ipt.DenyLog) rendered {
 	t.Helper()
 	out := rendered{}
 	for _, f := range []ipt.Family{ipt.IPv4, ipt.IPv6} {
-		r, err := ipt.Render(p, f, ipt.DefaultSetNames(f), log)
+		r, err := ipt.Render(p, f, log)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,6 +1,7 @@
 package ipt
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -19,7 +20,7 @@ type entry struct {
 
 // entries are the endpoints and those of the nodes' own addresses that lie
 // within a pod CIDR (a bridge's, say), sorted by address.
-func (r *renderer) entries(d policy.Direction) []entry {
+func (r *renderer) entries(d policy.Direction) ([]entry, error) {
 	byAddr := map[netip.Addr]string{}
 	for _, h := range r.program.Hosts {
 		for _, a := range h.Addrs {
@@ -30,9 +31,13 @@ func (r *renderer) entries(d policy.Direction) []entry {
 	}
 	for _, e := range r.program.Endpoints {
 		for _, a := range e.Addrs {
-			if r.family.has(a) {
-				byAddr[a] = comment(e.Key()) + r.toClass(e, d)
+			if !r.family.has(a) {
+				continue
 			}
+			if r.program.Classes[d][e.Class[d]] == nil {
+				return nil, fmt.Errorf("the program has no %s class %q, which endpoint %s is of", d, e.Class[d], e.Key())
+			}
+			byAddr[a] = comment(e.Key()) + r.toClass(e, d)
 		}
 	}
 	var out []entry
@@ -40,7 +45,7 @@ func (r *renderer) entries(d policy.Direction) []entry {
 		out = append(out, entry{a, target})
 	}
 	slices.SortFunc(out, func(a, b entry) int { return a.addr.Compare(b.addr) })
-	return out
+	return out, nil
 }
 
 func within(prefixes []netip.Prefix, a netip.Addr) bool {

@@ -1,6 +1,13 @@
 package ipt
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tierwall/tierwall/policy"
+)
 
 // Family is an IP family, by its version number.
 type Family uint8
@@ -37,4 +44,17 @@ func (f Family) inet() string {
 		return "inet6"
 	}
 	return "inet"
+}
+
+// number is the family's in the kernel.
+func (f Family) number() byte {
+	if f == IPv6 {
+		return unix.AF_INET6
+	}
+	return unix.AF_INET
+}
+
+// in says whether any endpoint has an address of the family.
+func (f Family) in(p *policy.Program) bool {
+	return slices.ContainsFunc(p.Endpoints, func(e policy.Endpoint) bool { return slices.ContainsFunc(e.Addrs, f.has) })
 }

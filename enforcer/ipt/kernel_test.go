@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tierwall/tierwall/enforcer/diff"
 	"github.com/tierwall/tierwall/enforcer/ipt"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/compile"
@@ -40,7 +41,7 @@ func forBothModes(t *testing.T, test func(t *testing.T, n node)) {
 }
 
 // newNode is a node with rules and a set of others.
-func newNode(t *testing.T, m ipt.Mode) node {
+func newNode(t testing.TB, m ipt.Mode) node {
 	t.Helper()
 	n := node{netns.NewSpace(t), t, m}
 	for _, f := range families {
@@ -103,6 +104,11 @@ func (n node) apply(b *ipt.Backend, p *policy.Program) {
 	n.do(func() error { return b.Apply(n.t.Context(), p) })
 }
 
+func (n node) update(b *ipt.Backend, c *policy.Change) {
+	n.t.Helper()
+	n.do(func() error { return b.Update(n.t.Context(), c) })
+}
+
 func (n node) repair(b *ipt.Backend) (changed bool) {
 	n.t.Helper()
 	n.do(func() (err error) {
@@ -119,7 +125,7 @@ func (n node) cleanup(b *ipt.Backend) {
 
 func TestTheToolsAcceptTheGoldenFiles(t *testing.T) {
 	forBothModes(t, func(t *testing.T, n node) {
-		for _, name := range []string{"shop", "edges", "empty", "logged", "audited"} {
+		for _, name := range []string{"shop", "edges", "empty", "logged", "audited", "merged"} {
 			for _, f := range families {
 				sets, rules := read(t, name, f, "sets"), read(t, name, f, "rules")
 				for _, c := range []struct {
@@ -174,6 +180,74 @@ func TestTheKernelDependsOnTheLastProgramAlone(t *testing.T) {
 			}
 		}
 	})
+}
+
+// The incremental compiler says what changes; after each change the kernel is as a whole program makes it.
+func TestAChangeLeavesTheKernelAsAWholeProgramWould(t *testing.T) {
+	forBothModes(t, func(t *testing.T, n node) {
+		b, changes := n.backend(), 0
+		for seed := range uint64(4) {
+			size := generate.Crowded
+			start := generate.Cluster(generate.NewRand(seed), size)
+			engine := compile.NewEngine("node-0", start.Defaults)
+			engine.Commit(start.Update())
+			n.apply(b, engine.Program())
+			for _, step := range generate.Steps(generate.NewRand(seed), start, size, 20) {
+				c := engine.Commit(step.Update)
+				if c.Empty() {
+					continue
+				}
+				changes++
+				n.update(b, c)
+				if n.repair(b) {
+					t.Fatalf("seed %d: after %q the kernel is not as the program says", seed, step.What)
+				}
+			}
+		}
+		if changes < 20 {
+			t.Errorf("%d changes show too little", changes)
+		}
+	})
+}
+
+func TestAChangeMeetsAKernelThatOthersHaveChanged(t *testing.T) {
+	one := shop()
+	for name, damage := range map[string]func(n node){
+		"all rules flushed": func(n node) { n.iptables(ipt.IPv4, "-F") },
+		"a chain that is referred to deleted": func(n node) {
+			n.iptables(ipt.IPv4, "-F", "TIERWALL-INGRESS")
+			n.iptables(ipt.IPv4, "-F", "TIERWALL-I-data")
+			n.iptables(ipt.IPv4, "-F", "TIERWALL-I-dataB")
+			n.iptables(ipt.IPv4, "-X", "TIERWALL-I-data")
+			n.iptables(ipt.IPv4, "-X", "TIERWALL-I-dataB")
+		},
+		"a set destroyed": func(n node) {
+			n.iptables(ipt.IPv4, "-F")
+			n.Run(n.t, "ipset", "destroy", "tw4-front")
+		},
+		"a set of ours with the name of the next one": func(n node) { n.Run(n.t, "ipset", "create", "tw4-fresh", "hash:net") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			forBothModes(t, func(t *testing.T, n node) {
+				b := n.backend()
+				n.apply(b, one)
+				damage(n)
+				next := shop()
+				next.Sets["front"].Elements = append(next.Sets["front"].Elements, policy.AddressElement(address("10.3.0.1")))
+				next.Sets["fresh"] = &policy.Set{ID: "fresh"}
+				next.Classes[policy.Ingress]["new"] = &policy.Class{ID: "new", Tiers: []policy.Tier{{Rules: []policy.Rule{{Verdict: policy.Allow, AnyPort: true, Peers: []policy.SetID{"fresh"}}}}}}
+				next.Endpoints[1].Class[policy.Ingress] = "new"
+				delete(next.Classes[policy.Ingress], "data")
+				n.update(b, diff.Between(one, next))
+				n.repair(b)
+				fresh := newNode(t, n.mode)
+				fresh.apply(fresh.backend(), next)
+				if got, want := ours(canonical(n.dump())), ours(canonical(fresh.dump())); got != want {
+					t.Errorf("got\n%s\nwant\n%s", got, want)
+				}
+			})
+		})
+	}
 }
 
 // generations are the ends of the names of sets that were made beside others.

@@ -31,15 +31,46 @@ const (
 	maxGeneration = 3
 )
 
-// SetNames gives policy sets their names in the kernel.
-type SetNames func(policy.SetID) string
-
-// DefaultSetNames are the names that sets have unless a change had to be made
-// beside the set in force; then they have a generation appended, such as tw4-x.1.
-func DefaultSetNames(f Family) SetNames {
+// policySet is the base name of a policy's set in a family.
+func policySet(f Family, id policy.SetID) string {
 	prefix := setPrefix(f)
-	return func(id policy.SetID) string {
-		return prefix + fit(string(id), maxSetName-len(prefix)-maxGeneration)
+	return prefix + fit(string(id), maxSetName-len(prefix)-maxGeneration)
+}
+
+// ownSet is the base name of a set that a class has for the run of rules at a place.
+func ownSet(f Family, d policy.Direction, class policy.ClassID, place, what string) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %q %s %s", d, class, place, what))
+	return setPrefix(f) + "m" + hex.EncodeToString(sum[:10])
+}
+
+// names are the names of sets by their base names, which they have unless a change had to be
+// made beside the set in force; then they have a generation appended, such as tw4-x.1.
+type names struct {
+	known map[string]string
+	// taken are names that other sets have in the kernel.
+	taken map[string]bool
+}
+
+func newNames() names { return names{map[string]string{}, map[string]bool{}} }
+
+// of is the name of a set, from now on.
+func (n names) of(base string) string {
+	if name, ok := n.known[base]; ok {
+		return name
+	}
+	i := 0
+	for n.taken[generation(base, i)] {
+		i++
+	}
+	n.known[base] = generation(base, i)
+	return n.known[base]
+}
+
+// leave has the set of a base name keep its name for itself; the next one has another.
+func (n names) leave(base string) {
+	if name, ok := n.known[base]; ok {
+		n.taken[name] = true
+		delete(n.known, base)
 	}
 }
 

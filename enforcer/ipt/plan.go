@@ -4,130 +4,103 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/tierwall/tierwall/enforcer/diff"
 	"github.com/tierwall/tierwall/policy"
 )
 
-// plan is the way from a state to a ruleset in three steps, each of them the
-// lines of one tool's input: sets grow, the chains change at one moment, sets
-// shrink. Sets that no rule refers to any more are destroyed after that.
+// plan is the way from a state to a ruleset in three steps: sets grow, the chains change at
+// one moment, sets shrink. Sets that no rule refers to any more are destroyed after that.
 type plan struct {
-	grow, chains, shrink, destroy []string
+	grow []setStep
+	// chains are the lines for iptables-restore.
+	chains  []string
+	shrink  []setStep
+	destroy []string
 }
 
-// makePlan is the least that has to be written.
-func makePlan(have state, want Ruleset) plan {
+// makePlan is the least that has to be written where a reading says what the kernel has. Rules
+// are those of the chains that are known.
+func makePlan(have reading, rules map[string][]string, want Ruleset) plan {
 	var p plan
-	p.planSets(have, want)
-	p.planChains(have, want)
-	return p
-}
-
-func (p *plan) planSets(have state, want Ruleset) {
 	wanted := map[string]bool{}
 	for _, s := range want.Sets {
 		wanted[s.Name] = true
 		old, ok := have.sets[s.Name]
 		if !ok {
-			p.grow = append(p.grow, s.create())
+			p.grow = append(p.grow, setStep{create, s})
+			continue
 		}
-		added, removed := changes(old.Elements, s.Elements)
-		for _, e := range added {
-			p.grow = append(p.grow, s.add(e))
-		}
-		for _, e := range removed {
-			p.shrink = append(p.shrink, s.del(e))
-		}
+		p.change(s, old.Elements, s.Elements)
 	}
 	for _, name := range slices.Sorted(maps.Keys(have.sets)) {
 		if !wanted[name] {
 			p.destroy = append(p.destroy, name)
 		}
 	}
-}
-
-// planChains refills the chains that change, deletes those that are not wanted
-// and puts the jumps into the first place, all in one commit.
-func (p *plan) planChains(have state, want Ruleset) {
-	var declared, rules, deleted []string
-	wanted := map[string]bool{}
+	var write []Chain
 	for _, c := range want.Chains {
 		wanted[c.Name] = true
-		if old := have.rules[c.Name]; old != nil && slices.Equal(old, c.Rules) {
-			continue
-		}
-		declared = append(declared, declare(c.Name))
-		for _, rule := range c.Rules {
-			rules = append(rules, "-A "+c.Name+" "+rule)
+		if old := rules[c.Name]; old == nil || !slices.Equal(old, c.Rules) {
+			write = append(write, c)
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(have.rules)) {
+	var gone []string
+	for _, name := range slices.Sorted(maps.Keys(have.prints)) {
 		if !wanted[name] {
-			declared, deleted = append(declared, declare(name)), append(deleted, "-X "+name)
+			gone = append(gone, name)
 		}
 	}
+	var jumps []string
 	for _, hook := range slices.Sorted(maps.Keys(hooks)) {
 		base := hooks[hook]
 		if have.jumps[hook] == first || !wanted[base] {
 			continue
 		}
 		if have.jumps[hook] == misplaced {
-			rules = append(rules, "-D "+hook+" -j "+base)
+			jumps = append(jumps, "-D "+hook+" -j "+base)
 		}
-		rules = append(rules, "-I "+hook+" 1 -j "+base)
+		jumps = append(jumps, "-I "+hook+" 1 -j "+base)
 	}
-	if len(declared)+len(rules) > 0 {
-		p.chains = slices.Concat([]string{"*filter"}, declared, rules, deleted, []string{"COMMIT"})
+	p.chains = chainLines(write, jumps, gone)
+	return p
+}
+
+// change has a set's elements change in place.
+func (p *plan) change(s Set, old, want []policy.Element) {
+	added, removed := diff.Elements(old, want)
+	if len(added) > 0 {
+		p.grow = append(p.grow, setStep{add, s.with(added)})
+	}
+	if len(removed) > 0 {
+		p.shrink = append(p.shrink, setStep{del, s.with(removed)})
 	}
 }
 
-// changes are the elements to add and to remove; both lists are sorted.
-func changes(old, want []policy.Element) (added, removed []policy.Element) {
-	for len(old) > 0 && len(want) > 0 {
-		switch c := old[0].Compare(want[0]); {
-		case c < 0:
-			removed, old = append(removed, old[0]), old[1:]
-		case c > 0:
-			added, want = append(added, want[0]), want[1:]
-		default:
-			old, want = old[1:], want[1:]
-		}
+// chainLines refill chains, put jumps into the first place and delete chains, all in one commit.
+func chainLines(write []Chain, jumps, gone []string) []string {
+	if len(write)+len(jumps)+len(gone) == 0 {
+		return nil
 	}
-	return append(added, want...), append(removed, old...)
-}
-
-// nameSets chooses the names of a ruleset's sets. A set that is in the kernel
-// as it is wanted keeps its name. One that changes keeps it if it may change
-// element by element, and is in force as current says. Any other is made anew
-// beside what is there, under the first free name, for the chains to switch to.
-func nameSets(want Ruleset, have state, current Ruleset, gradual bool) SetNames {
-	names := map[policy.SetID]string{}
-	for _, s := range want.Sets {
-		names[s.ID] = nameSet(s, have, current, gradual)
+	lines := []string{"*filter"}
+	for _, c := range write {
+		lines = append(lines, declare(c.Name))
 	}
-	return func(id policy.SetID) string { return names[id] }
-}
-
-func nameSet(want Set, have state, current Ruleset, gradual bool) string {
-	inForce, isCurrent := current.find(want.ID)
-	if isCurrent && (gradual && inForce.Type == want.Type || inForce.sameAs(want)) {
-		return inForce.Name
+	for _, name := range gone {
+		lines = append(lines, declare(name))
 	}
-	for n := 0; ; n++ {
-		name := generation(want.Name, n)
-		if there, taken := have.sets[name]; !taken || there.sameAs(want) {
-			return name
+	for _, c := range write {
+		for _, rule := range c.Rules {
+			lines = append(lines, "-A "+c.Name+" "+rule)
 		}
 	}
+	lines = append(lines, jumps...)
+	for _, name := range gone {
+		lines = append(lines, "-X "+name)
+	}
+	return append(lines, "COMMIT")
 }
 
-// append adds the steps of another family's plan.
-func (p *plan) append(o plan) {
-	p.grow = append(p.grow, o.grow...)
-	p.chains = append(p.chains, o.chains...)
-	p.shrink = append(p.shrink, o.shrink...)
-	p.destroy = append(p.destroy, o.destroy...)
-}
-
-func (p plan) empty() bool {
-	return len(p.grow)+len(p.chains)+len(p.shrink)+len(p.destroy) == 0
+// changes says whether the plan changes anything but for sets that are going anyway.
+func (p plan) changes(going map[string]bool) bool {
+	return len(p.grow)+len(p.chains)+len(p.shrink) > 0 || slices.ContainsFunc(p.destroy, func(name string) bool { return !going[name] })
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tierwall/tierwall/enforcer/diff"
 	"github.com/tierwall/tierwall/policy"
 )
 
@@ -95,46 +96,69 @@ func pair(members ...string) *policy.Program {
 	return p
 }
 
-// planned is the plan from one program to another.
-func planned(t *testing.T, tb *table, p *policy.Program, gradual bool) plan {
+// adopt plans the way from what is there to a program.
+func adopt(t *testing.T, tb *table, p *policy.Program, have reading) plan {
 	t.Helper()
-	want, err := tb.want(p, gradual)
+	out, err := tb.whole(p, have, diff.Slots{}, false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := makePlan(tb.state, want)
-	tb.done(want, nil)
+	return out
+}
+
+// planned is the plan from one program to another.
+func planned(t *testing.T, tb *table, old, next *policy.Program, gradual bool) plan {
+	t.Helper()
+	m := newMove(old, next, diff.Between(old, next), diff.UsersOf(old), nil)
+	m.gradual = gradual
+	out, err := tb.step(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func lines(steps []setStep) (out []string) {
+	for _, s := range steps {
+		out = append(out, s.lines()...)
+	}
 	return out
 }
 
 func TestAMemberChangesNoChain(t *testing.T) {
-	tb := &table{family: IPv4, state: parseSave("")}
-	planned(t, tb, pair("10.0.1.1"), false)
-	p := planned(t, tb, pair("10.0.1.2"), true)
-	if !slices.Equal(p.grow, []string{"add tw4-s 10.0.1.2"}) || !slices.Equal(p.shrink, []string{"del tw4-s 10.0.1.1"}) || p.chains != nil || p.destroy != nil {
+	tb := &table{family: IPv4}
+	adopt(t, tb, pair("10.0.1.1"), parseSave(""))
+	p := planned(t, tb, pair("10.0.1.1"), pair("10.0.1.2"), true)
+	if !slices.Equal(lines(p.grow), []string{"add tw4-s 10.0.1.2"}) || !slices.Equal(lines(p.shrink), []string{"del tw4-s 10.0.1.1"}) || p.chains != nil || len(tb.state.names.taken) > 0 {
 		t.Errorf("%+v", p)
 	}
 }
 
 func TestNothingIsWrittenForTheSameProgram(t *testing.T) {
-	tb := &table{family: IPv4, state: parseSave("")}
-	planned(t, tb, pair("10.0.1.1"), false)
-	if p := planned(t, tb, pair("10.0.1.1"), true); !p.empty() {
+	tb := &table{family: IPv4}
+	adopt(t, tb, pair("10.0.1.1"), parseSave(""))
+	if p := planned(t, tb, pair("10.0.1.1"), pair("10.0.1.1"), true); p.changes(nil) {
 		t.Errorf("%+v", p)
 	}
 }
 
 func TestASetThatMayNotChangeInPlaceIsMadeBeside(t *testing.T) {
-	tb := &table{family: IPv4, state: parseSave("")}
-	planned(t, tb, pair("10.0.1.1"), false)
-	p := planned(t, tb, pair("10.0.1.2"), false)
-	if !slices.Equal(p.grow[1:], []string{"add tw4-s.1 10.0.1.2"}) || p.shrink != nil || !slices.Equal(p.destroy, []string{"tw4-s"}) {
+	tb := &table{family: IPv4}
+	adopt(t, tb, pair("10.0.1.1"), parseSave(""))
+	p := planned(t, tb, pair("10.0.1.1"), pair("10.0.1.2"), false)
+	if !slices.Equal(lines(p.grow)[1:], []string{"add tw4-s.1 10.0.1.2"}) || p.shrink != nil || !tb.state.names.taken["tw4-s"] {
 		t.Errorf("%+v", p)
 	}
 	if text := strings.Join(p.chains, "\n"); strings.Contains(text, "tw4-s ") || strings.Count(text, "tw4-s.1 ") != 2 {
 		t.Errorf("the chains do not switch:\n%s", text)
 	}
-	if p := planned(t, tb, pair("10.0.1.3"), false); !slices.Contains(p.grow, "add tw4-s 10.0.1.3") {
+	p = planned(t, tb, pair("10.0.1.2"), pair("10.0.1.3"), false)
+	if !slices.Contains(lines(p.grow), "add tw4-s.2 10.0.1.3") {
+		t.Errorf("a name is used again that is not free: %+v", p)
+	}
+	clear(tb.state.names.taken)
+	p = planned(t, tb, pair("10.0.1.3"), pair("10.0.1.4"), false)
+	if !slices.Contains(lines(p.grow), "add tw4-s 10.0.1.4") {
 		t.Errorf("the first name is not used again: %+v", p)
 	}
 }
@@ -150,19 +174,18 @@ func TestWhatIsFoundIsAdopted(t *testing.T) {
 		"not if it cannot be understood": {Set{Family: IPv4}, "add tw4-s.1 10.0.1.1"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			tb := &table{family: IPv4, state: parseSave("")}
-			tb.state.sets["tw4-s"] = c.found
-			p := planned(t, tb, pair("10.0.1.1"), false)
-			if c.grow == "" && p.grow != nil || c.grow != "" && !slices.Contains(p.grow, c.grow) {
-				t.Errorf("%q", p.grow)
+			have := parseSave("")
+			have.sets["tw4-s"] = c.found
+			p := adopt(t, &table{family: IPv4}, pair("10.0.1.1"), have)
+			if c.grow == "" && p.grow != nil || c.grow != "" && !slices.Contains(lines(p.grow), c.grow) {
+				t.Errorf("%q", lines(p.grow))
 			}
 		})
 	}
 }
 
 func TestAMisplacedJumpMovesAndAnUnknownChainGoesInOneCommit(t *testing.T) {
-	tb := &table{family: IPv4, state: parseSave(savedTable)}
-	p := planned(t, tb, pair(), false)
+	p := adopt(t, &table{family: IPv4}, pair(), parseSave(savedTable))
 	for _, line := range []string{":TIERWALL-EMPTY - [0:0]", "-X TIERWALL-EMPTY", "-D FORWARD -j TIERWALL-FORWARD", "-I FORWARD 1 -j TIERWALL-FORWARD"} {
 		if !slices.Contains(p.chains, line) {
 			t.Errorf("no line %q in\n%s", line, strings.Join(p.chains, "\n"))
@@ -174,14 +197,13 @@ func TestAMisplacedJumpMovesAndAnUnknownChainGoesInOneCommit(t *testing.T) {
 }
 
 func TestAMissingJumpComesWithTheChainsAndGoesWithoutThem(t *testing.T) {
-	tb := &table{family: IPv4, state: parseSave("")}
-	p := planned(t, tb, pair(), false)
+	p := adopt(t, &table{family: IPv4}, pair(), parseSave(""))
 	for _, line := range []string{"-I FORWARD 1 -j TIERWALL-FORWARD", "-I INPUT 1 -j TIERWALL-INPUT"} {
 		if slices.Index(p.chains, line) < slices.Index(p.chains, ":TIERWALL-INPUT - [0:0]") {
 			t.Errorf("no line %q after the chains in\n%s", line, strings.Join(p.chains, "\n"))
 		}
 	}
-	if p := makePlan(parseSave(""), Ruleset{}); !p.empty() {
+	if p := makePlan(parseSave(""), nil, Ruleset{}); p.changes(nil) {
 		t.Errorf("a plan for nothing: %+v", p)
 	}
 }
@@ -199,14 +221,13 @@ func TestTheErrorOfAToolNamesTheLine(t *testing.T) {
 }
 
 func TestAPrintIsLearnedOnceItStaysTheSame(t *testing.T) {
-	written := Ruleset{Chains: []Chain{{Name: "TIERWALL-EMPTY", Rules: []string{}}, {Name: forwardChain, Rules: []string{"-j DROP"}}}}
-	now := parseSave(savedTable)
-	now.learn(parseSave(strings.Replace(savedTable, "-A TIERWALL-FORWARD -j DROP", "-A TIERWALL-FORWARD -j ACCEPT", 1)), written)
-	if now.rules[forwardChain] != nil || now.rules["TIERWALL-EMPTY"] == nil {
-		t.Errorf("learned where somebody wrote, too: %v", now.rules)
+	now := state{rules: map[string][]string{"TIERWALL-EMPTY": {}, forwardChain: {"-j DROP"}}, prints: map[string][]string{}}
+	now.learn(parseSave(strings.Replace(savedTable, "-A TIERWALL-FORWARD -j DROP", "-A TIERWALL-FORWARD -j ACCEPT", 1)), parseSave(savedTable))
+	if now.prints[forwardChain] != nil || now.prints["TIERWALL-EMPTY"] == nil {
+		t.Errorf("learned where somebody wrote, too: %v", now.prints)
 	}
-	now.learn(parseSave(savedTable), written)
-	if !slices.Equal(now.rules[forwardChain], []string{"-j DROP"}) {
-		t.Errorf("not learned: %v", now.rules)
+	now.learn(parseSave(savedTable), parseSave(savedTable))
+	if right := now.right(parseSave(savedTable)); !slices.Equal(right[forwardChain], []string{"-j DROP"}) {
+		t.Errorf("not learned: %v", right)
 	}
 }

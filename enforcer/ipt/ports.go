@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/tierwall/tierwall/enforcer/run"
 	"github.com/tierwall/tierwall/policy"
 )
 
@@ -15,7 +16,7 @@ const maxMultiport = 15
 type portMatch struct{ protocol, ports string }
 
 // ports are the matches of a rule's ports.
-func (r *renderer) ports(rule policy.Rule) ([]portMatch, error) {
+func (b *classBuilder) ports(rule policy.Rule) ([]portMatch, error) {
 	if rule.AnyPort {
 		return []portMatch{{}}, nil
 	}
@@ -30,7 +31,7 @@ func (r *renderer) ports(rule policy.Rule) ([]portMatch, error) {
 			ranges[p.Protocol] = append(ranges[p.Protocol], p)
 			continue
 		}
-		name, err := r.set(p.Named)
+		name, err := b.shared(p.Named)
 		if err != nil {
 			return nil, err
 		}
@@ -40,6 +41,20 @@ func (r *renderer) ports(rule policy.Rule) ([]portMatch, error) {
 		out = append(out, portRanges(protocol, ranges[protocol])...)
 	}
 	return out, nil
+}
+
+// spanMatches are the matches of ports.
+func spanMatches(in []run.Span) []portMatch {
+	var out []portMatch
+	for i := 0; i < len(in); {
+		var ports []policy.Port
+		protocol := in[i].Protocol
+		for ; i < len(in) && in[i].Protocol == protocol; i++ {
+			ports = append(ports, in[i].Port())
+		}
+		out = append(out, portRanges(protocol, ports)...)
+	}
+	return out
 }
 
 // portRanges are the matches of ports of one protocol. A protocol without ports

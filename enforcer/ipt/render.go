@@ -2,37 +2,92 @@ package ipt
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
+	"github.com/tierwall/tierwall/enforcer/diff"
 	"github.com/tierwall/tierwall/policy"
 )
 
 // Render is the ruleset that enforces a program for one IP family. It is pure,
-// and a function of the program, the names of sets and what to log alone. A program whose
+// and a function of the program and what to log alone. A program whose
 // rules refer to sets that it does not have is an error.
-func Render(p *policy.Program, f Family, names SetNames, log DenyLog) (Ruleset, error) {
-	r := &renderer{program: p, family: f, names: names, sets: map[policy.SetID]Set{}}
-	r.base()
-	r.denying(log)
-	r.auditing(log)
-	for _, d := range []policy.Direction{policy.Egress, policy.Ingress} {
-		if err := r.direction(d); err != nil {
-			return Ruleset{}, err
-		}
-	}
-	return r.ruleset(), nil
+func Render(p *policy.Program, f Family, log DenyLog) (Ruleset, error) {
+	v, err := render(p, f, newNames(), diff.Slots{}, log)
+	return v.ruleset(f), err
 }
 
+// rendering is the ruleset of a program, by what it is made of.
+type rendering struct {
+	// frame are the chains that no change of the program changes.
+	frame    []Chain
+	dispatch [2][]Chain
+	classes  map[diff.Class]*classRules
+	// sets are by base name.
+	sets map[string]Set
+}
+
+func render(p *policy.Program, f Family, n names, s diff.Slots, log DenyLog) (rendering, error) {
+	r := newRenderer(p, f, n, s, log)
+	out := rendering{frame: r.chains, classes: map[diff.Class]*classRules{}, sets: map[string]Set{}}
+	for _, d := range policy.Directions {
+		var err error
+		if out.dispatch[d], err = r.dispatch(d); err != nil {
+			return out, err
+		}
+		for id := range r.classes(d) {
+			k := diff.Class{Direction: d, ID: id}
+			c, err := r.class(k, nil)
+			if err != nil {
+				return out, err
+			}
+			out.classes[k] = c
+			maps.Copy(out.sets, c.own)
+			for base, id := range c.refs {
+				out.sets[base] = r.policySet(base, id)
+			}
+		}
+	}
+	return out, nil
+}
+
+// ruleset is everything, in the order in which it is read best.
+func (v rendering) ruleset(f Family) Ruleset {
+	out := Ruleset{Family: f, Chains: slices.Clone(v.frame)}
+	for _, d := range []policy.Direction{policy.Egress, policy.Ingress} {
+		out.Chains = append(out.Chains, v.dispatch[d]...)
+		for _, k := range slices.SortedFunc(maps.Keys(v.classes), compareClasses) {
+			if k.Direction == d {
+				out.Chains = append(out.Chains, v.classes[k].chains...)
+			}
+		}
+	}
+	out.Sets = slices.SortedFunc(maps.Values(v.sets), func(a, b Set) int { return strings.Compare(a.Name, b.Name) })
+	return out
+}
+
+func compareClasses(a, b diff.Class) int { return strings.Compare(string(a.ID), string(b.ID)) }
+
+// renderer makes the ruleset of a program, or parts of it.
 type renderer struct {
 	program *policy.Program
 	family  Family
-	names   SetNames
-	// deny is the target of what is denied, audit that of what Audit lets pass.
+	names   names
+	slots   diff.Slots
+	// deny is the target of what is denied, audit of what the default action Audit lets pass.
 	deny   string
 	audit  [2]string
 	chains []Chain
-	sets   map[policy.SetID]Set
+}
+
+// newRenderer is a renderer that has made the frame.
+func newRenderer(p *policy.Program, f Family, n names, s diff.Slots, log DenyLog) *renderer {
+	r := &renderer{program: p, family: f, names: n, slots: s}
+	r.base()
+	r.denying(log)
+	r.auditing(log)
+	return r
 }
 
 // base makes the chains that the hooks jump to. Established flows and neighbour
@@ -52,55 +107,34 @@ func (r *renderer) base() {
 	r.add(strayChain, []string{"-p tcp -m conntrack --ctstate NEW -j REJECT --reject-with tcp-reset", "-j DROP"})
 }
 
-// direction makes the dispatch of a direction and the chains of the classes that it leads to.
-func (r *renderer) direction(d policy.Direction) error {
-	t := tree{direction: d, unknown: r.unknown(), deny: r.deny, add: r.add}
-	t.chain(rootChain(d), r.family.all(), r.entries(d))
-	for _, id := range r.classes(d) {
-		chains, err := r.class(d, id)
-		if err != nil {
-			return fmt.Errorf("rendering %s class %s: %w", d, id, err)
-		}
-		r.chains = append(r.chains, chains...)
-	}
-	return nil
-}
-
-// classes are those of the endpoints that have an address of the family, sorted;
-// those that are open need none.
-func (r *renderer) classes(d policy.Direction) []policy.ClassID {
-	var ids []policy.ClassID
-	for _, e := range r.program.Endpoints {
-		if slices.ContainsFunc(e.Addrs, r.family.has) && !r.open(e) {
-			ids = append(ids, e.Class[d])
-		}
-	}
-	slices.Sort(ids)
-	return slices.Compact(ids)
-}
-
 func (r *renderer) add(name string, rules []string) {
 	r.chains = append(r.chains, Chain{Name: name, Rules: rules})
 }
 
-// set is the name of a set, which the ruleset has from now on.
-func (r *renderer) set(id policy.SetID) (string, error) {
-	if s, ok := r.sets[id]; ok {
-		return s.Name, nil
+// dispatch makes the chains that lead from an address to its class.
+func (r *renderer) dispatch(d policy.Direction) ([]Chain, error) {
+	var out []Chain
+	entries, err := r.entries(d)
+	if err != nil {
+		return nil, err
 	}
-	s, ok := r.program.Sets[id]
-	if !ok {
-		return "", fmt.Errorf("the program has no set %q", id)
-	}
-	r.sets[id] = newSet(s, r.family, r.names(id))
-	return r.sets[id].Name, nil
+	t := tree{direction: d, unknown: r.unknown(), deny: r.deny, add: func(name string, rules []string) {
+		out = append(out, Chain{Name: name, Rules: rules})
+	}}
+	t.chain(rootChain(d), r.family.all(), entries)
+	return out, nil
 }
 
-func (r *renderer) ruleset() Ruleset {
-	out := Ruleset{Family: r.family, Chains: r.chains}
-	for _, s := range r.sets {
-		out.Sets = append(out.Sets, s)
+// classes are those that have chains: all, where any endpoint has an address of the family.
+func (r *renderer) classes(d policy.Direction) map[policy.ClassID]*policy.Class {
+	if !r.family.in(r.program) {
+		return nil
 	}
-	slices.SortFunc(out.Sets, func(a, b Set) int { return strings.Compare(a.Name, b.Name) })
-	return out
+	return r.program.Classes[d]
+}
+
+// policySet is a set of the program in the family.
+func (r *renderer) policySet(base string, id policy.SetID) Set {
+	s := r.program.Sets[id]
+	return newSet(r.names.of(base), setTypes[s.Kind], r.family, ofFamily(r.family, s.Elements))
 }

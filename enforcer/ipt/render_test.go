@@ -34,7 +34,7 @@ func shop() *policy.Program {
 		return out
 	}
 	web := policy.Element{Prefix: netip.MustParsePrefix("10.1.0.3/32"), Protocol: policy.TCP, Port: 8080}
-	return &policy.Program{
+	return identified(&policy.Program{
 		Hosts: []policy.Host{{Name: "one", Addrs: []netip.Addr{address("10.1.0.1"), address("192.168.0.1")}}},
 		Local: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/24"), netip.MustParsePrefix("fd00:1::/64")},
 		Endpoints: []policy.Endpoint{
@@ -63,7 +63,17 @@ func shop() *policy.Program {
 			"back":  {ID: "back", Elements: addrs("10.1.0.3/32", "10.2.0.3/32")},
 			"web":   {ID: "web", Kind: policy.AddressPorts, Elements: []policy.Element{web}},
 		},
+	})
+}
+
+// identified gives the classes of a program their IDs.
+func identified(p *policy.Program) *policy.Program {
+	for _, d := range policy.Directions {
+		for id, c := range p.Classes[d] {
+			c.ID = id
+		}
 	}
+	return p
 }
 
 func TestPacketsThroughTheShop(t *testing.T) {
@@ -135,7 +145,7 @@ func TestNeighbourDiscoveryAlwaysPasses(t *testing.T) {
 
 // TestGolden shows what a person sees. TIERWALL_UPDATE=1 writes the files anew.
 func TestGolden(t *testing.T) {
-	for name, p := range map[string]*policy.Program{"shop": shop(), "edges": edges(), "empty": {}, "logged": shop(), "audited": audited()} {
+	for name, p := range map[string]*policy.Program{"shop": shop(), "edges": edges(), "empty": {}, "logged": shop(), "audited": audited(), "merged": popular(12, 2)} {
 		var log ipt.DenyLog
 		if name == "logged" || name == "audited" {
 			log = ipt.DenyLog{Group: 4741, Prefix: "tierwall", PerSecond: 100}
@@ -144,7 +154,7 @@ func TestGolden(t *testing.T) {
 			log.AuditPrefix, log.AuditPerSecond = [2]string{"tierwall-audit-ingress", "tierwall-audit-egress"}, 10
 		}
 		for _, f := range []ipt.Family{ipt.IPv4, ipt.IPv6} {
-			r, err := ipt.Render(p, f, ipt.DefaultSetNames(f), log)
+			r, err := ipt.Render(p, f, log)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -196,7 +206,7 @@ func edges() *policy.Program {
 		p.Endpoints = append(p.Endpoints, policy.Endpoint{Namespace: "a", Name: fmt.Sprintf("p%d%s", i, hostile), Class: [2]policy.ClassID{c, c},
 			Addrs: []netip.Addr{netip.AddrFrom4([4]byte{10, 0, 0, byte(7 * i)}), netip.MustParseAddr(fmt.Sprintf("fd00::%x", 5*i))}})
 	}
-	return p
+	return identified(p)
 }
 
 const (
@@ -207,7 +217,7 @@ const (
 func TestNoNameGetsOutOfItsQuotes(t *testing.T) {
 	p := edges()
 	for _, f := range []ipt.Family{ipt.IPv4, ipt.IPv6} {
-		r, err := ipt.Render(p, f, ipt.DefaultSetNames(f), ipt.DenyLog{})
+		r, err := ipt.Render(p, f, ipt.DenyLog{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -253,7 +263,7 @@ func TestDispatchIsATree(t *testing.T) {
 		p := crowd(pods)
 		rules := render(t, p)
 		for _, f := range []ipt.Family{ipt.IPv4, ipt.IPv6} {
-			r, err := ipt.Render(p, f, ipt.DefaultSetNames(f), ipt.DenyLog{})
+			r, err := ipt.Render(p, f, ipt.DenyLog{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -264,7 +274,7 @@ func TestDispatchIsATree(t *testing.T) {
 					t.Errorf("%d pods, %s: chain %s has %d rules", pods, f, c.Name, len(c.Rules))
 				}
 			}
-			if pods <= 16 && dispatch > 8 {
+			if pods <= 16 && dispatch > 10 {
 				t.Errorf("%d pods, %s: %d chains are too many to read", pods, f, dispatch)
 			}
 		}
@@ -307,7 +317,7 @@ func crowd(pods int) *policy.Program {
 		p.Endpoints = append(p.Endpoints, policy.Endpoint{Namespace: "crowd", Name: fmt.Sprintf("pod-%d", i), Class: [2]policy.ClassID{c, c},
 			Addrs: []netip.Addr{netip.AddrFrom4([4]byte{10, 4, byte(n >> 8), byte(n)}), netip.MustParseAddr(fmt.Sprintf("fd00:4::%x", n+1))}})
 	}
-	return p
+	return identified(p)
 }
 
 func TestAProgramThatRefersToNothingIsRefused(t *testing.T) {
@@ -315,7 +325,7 @@ func TestAProgramThatRefersToNothingIsRefused(t *testing.T) {
 	delete(noSet.Sets, "web")
 	delete(noClass.Classes[policy.Ingress], "data")
 	for name, p := range map[string]*policy.Program{`no set "web"`: noSet, "data": noClass} {
-		if _, err := ipt.Render(p, ipt.IPv4, ipt.DefaultSetNames(ipt.IPv4), ipt.DenyLog{}); err == nil || !strings.Contains(err.Error(), name) {
+		if _, err := ipt.Render(p, ipt.IPv4, ipt.DenyLog{}); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("want an error about %s, got %v", name, err)
 		}
 	}
@@ -323,13 +333,13 @@ func TestAProgramThatRefersToNothingIsRefused(t *testing.T) {
 
 func TestRenderingDoesNotDependOnTheOrderOfEndpoints(t *testing.T) {
 	p := crowd(100)
-	want, err := ipt.Render(p, ipt.IPv4, ipt.DefaultSetNames(ipt.IPv4), ipt.DenyLog{})
+	want, err := ipt.Render(p, ipt.IPv4, ipt.DenyLog{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	slices.Reverse(p.Endpoints)
 	slices.Reverse(p.Local)
-	got, err := ipt.Render(p, ipt.IPv4, ipt.DefaultSetNames(ipt.IPv4), ipt.DenyLog{})
+	got, err := ipt.Render(p, ipt.IPv4, ipt.DenyLog{})
 	if err != nil || got.RestoreText() != want.RestoreText() {
 		t.Errorf("the order shows (%v)", err)
 	}

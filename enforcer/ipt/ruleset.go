@@ -1,10 +1,6 @@
 package ipt
 
-import (
-	"strings"
-
-	"github.com/tierwall/tierwall/policy"
-)
+import "strings"
 
 // Ruleset is what the kernel is to hold of ours for one IP family.
 type Ruleset struct {
@@ -51,13 +47,3 @@ func (r Ruleset) SetText() string {
 
 // declare is the line of iptables-restore that makes a chain, or empties it.
 func declare(chain string) string { return ":" + chain + " - [0:0]" }
-
-// find is the set with the name of a policy's set.
-func (r Ruleset) find(id policy.SetID) (Set, bool) {
-	for _, s := range r.Sets {
-		if s.ID == id {
-			return s, true
-		}
-	}
-	return Set{}, false
-}

@@ -15,7 +15,6 @@ const maxElements = 1 << 20
 
 // Set is an ipset of one family.
 type Set struct {
-	ID   policy.SetID
 	Name string
 	// Type is the ipset type, such as hash:ip.
 	Type   string
@@ -30,16 +29,25 @@ var setTypes = map[policy.SetKind]string{
 	policy.AddressPorts: "hash:ip,port",
 }
 
-// newSet is a policy's set, reduced to a family.
-func newSet(s *policy.Set, f Family, name string) Set {
-	out := Set{ID: s.ID, Name: name, Type: setTypes[s.Kind], Family: f}
-	for _, e := range s.Elements {
-		if f.has(e.Prefix.Addr()) {
-			out.Elements = append(out.Elements, halves(e)...)
-		}
+// newSet is a set of elements of a family.
+func newSet(name, kind string, f Family, elements []policy.Element) Set {
+	out := Set{Name: name, Type: kind, Family: f}
+	for _, e := range elements {
+		out.Elements = append(out.Elements, halves(e)...)
 	}
 	slices.SortFunc(out.Elements, policy.Element.Compare)
 	out.Elements = slices.Compact(out.Elements)
+	return out
+}
+
+// ofFamily are the elements of a family.
+func ofFamily(f Family, elements []policy.Element) []policy.Element {
+	out := make([]policy.Element, 0, len(elements))
+	for _, e := range elements {
+		if f.has(e.Prefix.Addr()) {
+			out = append(out, e)
+		}
+	}
 	return out
 }
 
@@ -48,21 +56,31 @@ func halves(e policy.Element) []policy.Element {
 	if e.Prefix.Bits() != 0 {
 		return []policy.Element{e}
 	}
-	low := netip.PrefixFrom(e.Prefix.Addr(), 1)
+	low, high := e, e
+	low.Prefix = netip.PrefixFrom(e.Prefix.Addr(), 1)
 	upper := e.Prefix.Addr().AsSlice()
 	upper[0] = 0x80
 	addr, _ := netip.AddrFromSlice(upper)
-	return []policy.Element{{Prefix: low}, {Prefix: netip.PrefixFrom(addr, 1)}}
+	high.Prefix = netip.PrefixFrom(addr, 1)
+	return []policy.Element{low, high}
 }
 
+// size and room are what a set is made with.
+func (s Set) size() int { return max(64, ceilPower(len(s.Elements))) }
+func (s Set) room() int { return max(maxElements, ceilPower(len(s.Elements))) }
+
 func (s Set) create() string {
-	size := max(maxElements, ceilPower(len(s.Elements)))
-	return fmt.Sprintf("create %s %s family %s hashsize %d maxelem %d",
-		s.Name, s.Type, s.Family.inet(), max(64, ceilPower(len(s.Elements))), size)
+	return fmt.Sprintf("create %s %s family %s hashsize %d maxelem %d", s.Name, s.Type, s.Family.inet(), s.size(), s.room())
 }
 
 func (s Set) add(e policy.Element) string { return "add " + s.Name + " " + elementText(e) }
 func (s Set) del(e policy.Element) string { return "del " + s.Name + " " + elementText(e) }
+
+// with is the set with other elements.
+func (s Set) with(elements []policy.Element) Set {
+	s.Elements = elements
+	return s
+}
 
 // sameAs says whether two sets are equal but for their names.
 func (s Set) sameAs(o Set) bool {

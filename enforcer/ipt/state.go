@@ -2,9 +2,11 @@ package ipt
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
+	"github.com/tierwall/tierwall/enforcer/diff"
 	"github.com/tierwall/tierwall/policy"
 )
 
@@ -12,10 +14,8 @@ import (
 // strays alone: a node reaches its own pods, and what it sends elsewhere is not a pod's.
 var hooks = map[string]string{"FORWARD": forwardChain, "INPUT": inputChain, "OUTPUT": outputChain}
 
-// state is what the kernel holds of ours for one IP family, as far as is known.
-type state struct {
-	// rules are those of our chains as rendered; nil where they are not known.
-	rules map[string][]string
+// reading is what the kernel has of ours for one IP family.
+type reading struct {
 	// prints are the rules of our chains as the kernel's tools print them.
 	prints map[string][]string
 	// jumps says how each hook stands to our base chain.
@@ -34,17 +34,14 @@ const (
 )
 
 // parseSave reads the filter table as iptables-save prints it.
-func parseSave(text string) state {
-	s := state{
-		rules: map[string][]string{}, prints: map[string][]string{},
-		jumps: map[string]jump{}, sets: map[string]Set{},
-	}
+func parseSave(text string) reading {
+	s := reading{prints: map[string][]string{}, jumps: map[string]jump{}, sets: map[string]Set{}}
 	seen := map[string]bool{}
 	for line := range strings.Lines(text) {
 		line = strings.TrimSpace(line)
 		if name, ok := strings.CutPrefix(line, ":"+chainPrefix); ok {
 			name, _, _ = strings.Cut(name, " ")
-			s.rules[chainPrefix+name], s.prints[chainPrefix+name] = nil, []string{}
+			s.prints[chainPrefix+name] = []string{}
 			continue
 		}
 		chain, rule, _ := strings.Cut(strings.TrimPrefix(line, "-A "), " ")
@@ -111,47 +108,120 @@ func createdSet(fields []string, f Family) Set {
 	return s
 }
 
-// sameKernel says whether two readings of the kernel found the same.
-func (s state) sameKernel(o state) bool {
-	if len(s.prints) != len(o.prints) || len(s.sets) != len(o.sets) {
-		return false
-	}
-	for name, rules := range s.prints {
-		if other, ok := o.prints[name]; !ok || !slices.Equal(rules, other) {
-			return false
-		}
-	}
-	for name, set := range s.sets {
-		if other, ok := o.sets[name]; !ok || !set.sameAs(other) {
-			return false
-		}
-	}
-	for hook := range hooks {
-		if s.jumps[hook] != o.jumps[hook] {
+// sameAs says whether two readings found the same, but for sets that are to go.
+func (s reading) sameAs(o reading, going map[string]bool) bool {
+	return maps.EqualFunc(s.prints, o.prints, slices.Equal) && maps.Equal(s.jumps, o.jumps) &&
+		maps.EqualFunc(without(s.sets, going), without(o.sets, going), Set.sameAs)
+}
+
+func without(sets map[string]Set, going map[string]bool) map[string]Set {
+	out := maps.Clone(sets)
+	maps.DeleteFunc(out, func(name string, _ Set) bool { return going[name] })
+	return out
+}
+
+// programmed says whether all jumps are there and lead somewhere.
+func (s reading) programmed() bool {
+	for hook, base := range hooks {
+		if s.jumps[hook] == missing || len(s.prints[base]) == 0 {
 			return false
 		}
 	}
 	return true
 }
 
-// trust takes over what an earlier state knows of chains that still print the same.
-func (s *state) trust(earlier state) {
-	for name, rules := range earlier.rules {
-		before, known := earlier.prints[name]
-		if now, ok := s.prints[name]; ok && known && slices.Equal(before, now) {
-			s.rules[name] = rules
+// state is what the kernel holds of ours for one IP family, as far as is known without
+// reading it.
+type state struct {
+	names names
+	// rules are those of our chains as rendered, prints the same as the kernel's tools
+	// print them, where that is known.
+	rules, prints map[string][]string
+	// dispatch are the chains that lead to classes, classes what the classes have.
+	dispatch [2][]string
+	classes  map[diff.Class]classParts
+	// users are the numbers of classes that refer to the policy's sets, by base name.
+	users map[string]int
+}
+
+// classParts are the names of what a class has: chains, and the base names of sets.
+type classParts struct {
+	chains []string
+	refs   map[string]policy.SetID
+	own    []string
+}
+
+func (c *classRules) parts() classParts {
+	return classParts{chainNames(c.chains), c.refs, slices.Collect(maps.Keys(c.own))}
+}
+
+func chainNames(chains []Chain) []string {
+	var out []string
+	for _, c := range chains {
+		out = append(out, c.Name)
+	}
+	return out
+}
+
+// stateOf is that of a ruleset that was written as a whole.
+func stateOf(v rendering, n names) state {
+	s := state{names: n, rules: map[string][]string{}, prints: map[string][]string{}, classes: map[diff.Class]classParts{}, users: map[string]int{}}
+	s.wrote(v.frame)
+	for _, d := range policy.Directions {
+		s.wrote(v.dispatch[d])
+		s.dispatch[d] = chainNames(v.dispatch[d])
+	}
+	for k, c := range v.classes {
+		s.wrote(c.chains)
+		s.setClass(k, c)
+	}
+	return s
+}
+
+// wrote records that chains have other rules.
+func (s *state) wrote(chains []Chain) {
+	for _, c := range chains {
+		s.rules[c.Name] = c.Rules
+		delete(s.prints, c.Name)
+	}
+}
+
+// setClass records what a class has; nil is a class that is gone.
+func (s *state) setClass(k diff.Class, c *classRules) {
+	for base := range s.classes[k].refs {
+		if s.users[base]--; s.users[base] == 0 {
+			delete(s.users, base)
 		}
 	}
+	if delete(s.classes, k); c == nil {
+		return
+	}
+	s.classes[k] = c.parts()
+	for base := range c.refs {
+		s.users[base]++
+	}
+}
+
+// right are the rules of the chains that print as is known.
+func (s *state) right(r reading) map[string][]string {
+	out := map[string][]string{}
+	for name, rules := range s.rules {
+		before, known := s.prints[name]
+		if now, is := r.prints[name]; is && known && slices.Equal(before, now) {
+			out[name] = rules
+		}
+	}
+	return out
 }
 
 // learn takes it as known that chains print as they do for the rules that were just
 // written, where they printed the same before that. What somebody changes between
 // the writing and the reading is not learned so.
-func (s *state) learn(before state, written Ruleset) {
-	for _, c := range written.Chains {
-		then, was := before.prints[c.Name]
-		if now, is := s.prints[c.Name]; is && was && slices.Equal(then, now) {
-			s.rules[c.Name] = c.Rules
+func (s *state) learn(before, after reading) {
+	for name := range s.rules {
+		then, was := before.prints[name]
+		if now, is := after.prints[name]; is && was && slices.Equal(then, now) {
+			s.prints[name] = now
 		}
 	}
 }

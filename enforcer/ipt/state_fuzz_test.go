@@ -22,9 +22,6 @@ func FuzzParseSave(f *testing.F) {
 			if !strings.HasPrefix(chain, chainPrefix) {
 				t.Errorf("chain %q is said to be ours", chain)
 			}
-			if s.rules[chain] != nil {
-				t.Errorf("the rules of %q are said to be known", chain)
-			}
 		}
 		for hook, j := range s.jumps {
 			want := "-A " + hook + " -j " + hooks[hook]
@@ -35,7 +32,7 @@ func FuzzParseSave(f *testing.F) {
 				t.Errorf("%s does not begin with our jump", hook)
 			}
 		}
-		if again := parseSave(printed(s)); !s.sameKernel(withJumps(again, s)) {
+		if again := parseSave(printed(s)); !s.sameAs(withJumps(again, s), nil) {
 			t.Errorf("%q was read as %+v, and that as %+v", text, s, again)
 		}
 	})
@@ -52,7 +49,7 @@ func firstOf(text, chain, line string) bool {
 	return false
 }
 
-func printed(s state) string {
+func printed(s reading) string {
 	var b strings.Builder
 	for chain := range s.prints {
 		b.WriteString(":" + chain + " - [0:0]\n")
@@ -65,8 +62,8 @@ func printed(s state) string {
 	return b.String()
 }
 
-// withJumps is a state with the jumps of another: printed prints none.
-func withJumps(s, of state) state {
+// withJumps is a reading with the jumps of another: printed prints none.
+func withJumps(s, of reading) reading {
 	s.jumps = of.jumps
 	return s
 }

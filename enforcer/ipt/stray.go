@@ -1,6 +1,9 @@
 package ipt
 
-import "github.com/tierwall/tierwall/policy"
+import (
+	"github.com/tierwall/tierwall/enforcer/diff"
+	"github.com/tierwall/tierwall/policy"
+)
 
 // Strays are packets of a connection that connection tracking does not know, and
 // that do not open one (RFC 9293, section 3.5; RFC 9260, section 5.1). Tracking would
@@ -31,5 +34,5 @@ func (r *renderer) toClass(e policy.Endpoint, d policy.Direction) string {
 	if r.open(e) {
 		return r.target(d, r.program.Classes[d][e.Class[d]].Tiers[0].Else, "")
 	}
-	return "-g " + classChain(d, e.Class[d], 0)
+	return "-g " + classChain(d, r.slots.Of(diff.Class{Direction: d, ID: e.Class[d]}), 0)
 }

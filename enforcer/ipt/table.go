@@ -3,12 +3,14 @@ package ipt
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os/exec"
 	"slices"
 	"strings"
 
 	"github.com/coreos/go-iptables/iptables"
 
+	"github.com/tierwall/tierwall/enforcer/diff"
 	"github.com/tierwall/tierwall/policy"
 )
 
@@ -18,10 +20,8 @@ type table struct {
 	// The names of its tools, such as ip6tables-nft and ip6tables-nft-save.
 	tool, save, restore string
 	log                 DenyLog
-	// state is what the kernel holds, current what the last writing that succeeded
-	// brought about; it is empty while that is not known.
-	state   state
-	current Ruleset
+	// state is what the kernel holds, while that is known.
+	state state
 }
 
 // openTable finds the tools of a family and a mode. Whatever touches the kernel is
@@ -41,82 +41,104 @@ func openTable(f Family, m Mode) (*table, error) {
 	return &table{family: f, tool: name, save: name + "-save", restore: name + "-restore"}, nil
 }
 
-// holdsOurs says whether chains of ours are in the table. Unlike readChains it
+// holdsOurs says whether chains of ours are in the table. Unlike read it
 // does not make the kernel set up a table that nobody uses.
 func (t *table) holdsOurs(ctx context.Context) (bool, error) {
-	text, err := run(ctx, t.save)
+	text, err := runTool(ctx, t.save)
 	if err != nil {
 		return false, fmt.Errorf("reading the %s tables: %w", t.family, err)
 	}
 	return strings.Contains(text, "\n:"+chainPrefix), nil
 }
 
-// readChains reads our chains and the jumps to them from the kernel.
-func (t *table) readChains(ctx context.Context) error {
-	text, err := run(ctx, t.save, "-t", "filter")
+// read reads our chains and the jumps to them from the kernel.
+func (t *table) read(ctx context.Context) (reading, error) {
+	text, err := runTool(ctx, t.save, "-t", "filter")
 	if err != nil {
-		return fmt.Errorf("reading the %s filter table: %w", t.family, err)
+		return reading{}, fmt.Errorf("reading the %s filter table: %w", t.family, err)
 	}
-	t.state = parseSave(text)
-	return nil
+	return parseSave(text), nil
 }
 
-// programmed says whether both jumps are there and lead somewhere.
-func (t *table) programmed() bool {
-	for hook, base := range hooks {
-		if t.state.jumps[hook] == missing || len(t.state.prints[base]) == 0 {
-			return false
+// whole plans the way from what the kernel has to a program. Sets that are there as they are
+// wanted are kept. What else is in force changes in place where it is known
+// to be that of the program, and is made beside otherwise. It makes the state what will be.
+func (t *table) whole(p *policy.Program, have reading, slots diff.Slots, known bool) (plan, error) {
+	n := newNames()
+	v, err := render(p, t.family, n, slots, t.log)
+	if err != nil {
+		return plan{}, err
+	}
+	rules := map[string][]string{}
+	inForce := map[string]string{}
+	if known {
+		rules, inForce = t.state.right(have), t.state.names.known
+	}
+	if t.rename(n, v.sets, have.sets, inForce) {
+		if v, err = render(p, t.family, n, slots, t.log); err != nil {
+			return plan{}, err
 		}
 	}
-	return true
+	out := makePlan(have, rules, v.ruleset(t.family))
+	for _, name := range out.destroy {
+		n.taken[name] = true
+	}
+	prints := map[string][]string{}
+	for name := range rules {
+		prints[name] = have.prints[name]
+	}
+	t.state = stateOf(v, n)
+	maps.Copy(t.state.prints, prints)
+	return out, nil
 }
 
-// want is the ruleset of a program under the names that its sets shall have.
-func (t *table) want(p *policy.Program, gradual bool) (Ruleset, error) {
-	r, err := Render(p, t.family, DefaultSetNames(t.family), t.log)
-	if err != nil {
-		return Ruleset{}, err
+// rename gives sets the names that they shall have beside those that are there: the one that they have in force, if
+// they may change there; else that of one that is as it is wanted, or one that nothing has.
+func (t *table) rename(n names, want, there map[string]Set, inForce map[string]string) (renamed bool) {
+	for base, s := range want {
+		name, found := inForce[base]
+		if found = found && there[name].Type == s.Type; !found {
+			i := 0
+			for old, taken := there[generation(base, i)]; taken && !old.sameAs(s); old, taken = there[generation(base, i)] {
+				i++
+			}
+			name = generation(base, i)
+		}
+		renamed = renamed || name != n.known[base]
+		n.known[base] = name
 	}
-	names := nameSets(r, t.state, t.current, gradual)
-	if !slices.ContainsFunc(r.Sets, func(s Set) bool { return names(s.ID) != s.Name }) {
-		return r, nil
-	}
-	return Render(p, t.family, names, t.log)
+	return renamed
 }
 
-// commit writes chains and jumps, all at one moment. Where there is nothing to
-// write no tool is run.
-func (t *table) commit(ctx context.Context, lines []string) error {
+// startCommit begins to write chains and jumps, all at one moment. Where there is nothing to
+// write no tool is run, and nil given.
+func (t *table) startCommit(ctx context.Context, lines []string) *tool {
 	if len(lines) == 0 {
 		return nil
 	}
-	if _, err := feed(ctx, lines, t.restore, "--noflush", "-w", lockWait); err != nil {
+	return start(ctx, toolTime, lines, t.restore, "--noflush", "-w", lockWait)
+}
+
+func (t *table) commit(c *tool) error {
+	if c == nil {
+		return nil
+	}
+	if _, err := c.wait(); err != nil {
 		return fmt.Errorf("writing the %s chains: %w", t.family, err)
 	}
 	return nil
 }
 
-// done records that the kernel now is as wanted, but for sets that could not be destroyed.
-func (t *table) done(want Ruleset, undestroyed []string) {
-	next := state{rules: map[string][]string{}, prints: map[string][]string{}, jumps: map[string]jump{}, sets: map[string]Set{}}
-	for _, c := range want.Chains {
-		next.rules[c.Name] = c.Rules
-		if print, ok := t.state.prints[c.Name]; ok && slices.Equal(t.state.rules[c.Name], c.Rules) {
-			next.prints[c.Name] = print
-		}
+// tidy destroys the sets that no rule refers to any more. Those that are in use still are
+// left for the next time.
+func (t *table) tidy() error {
+	going := slices.Sorted(maps.Keys(t.state.names.taken))
+	left, err := destroySets(going)
+	clear(t.state.names.taken)
+	for _, name := range left {
+		t.state.names.taken[name] = true
 	}
-	for hook := range hooks {
-		next.jumps[hook] = first
-	}
-	for _, s := range want.Sets {
-		next.sets[s.Name] = s
-	}
-	for _, name := range undestroyed {
-		if s, ours := t.state.sets[name]; ours {
-			next.sets[name] = s
-		}
-	}
-	t.state, t.current = next, want
+	return err
 }
 
 // clean removes our jumps and chains, if there are any.
@@ -124,18 +146,19 @@ func (t *table) clean(ctx context.Context) error {
 	if ours, err := t.holdsOurs(ctx); err != nil || !ours {
 		return err
 	}
-	if err := t.readChains(ctx); err != nil {
+	have, err := t.read(ctx)
+	if err != nil {
 		return err
 	}
 	for hook, base := range hooks {
-		for t.state.jumps[hook] != missing {
-			if _, err := run(ctx, t.tool, "-w", lockWait, "-D", hook, "-j", base); err != nil {
+		for have.jumps[hook] != missing {
+			if _, err := runTool(ctx, t.tool, "-w", lockWait, "-D", hook, "-j", base); err != nil {
 				return fmt.Errorf("deleting the %s jump from %s: %w", t.family, hook, err)
 			}
-			if err := t.readChains(ctx); err != nil {
+			if have, err = t.read(ctx); err != nil {
 				return err
 			}
 		}
 	}
-	return t.commit(ctx, makePlan(t.state, Ruleset{}).chains)
+	return t.commit(t.startCommit(ctx, makePlan(have, nil, Ruleset{}).chains))
 }

@@ -19,8 +19,8 @@ const toolTime = 30 * time.Second
 // lockWait is how long iptables waits for the lock of the legacy tables, in seconds.
 const lockWait = "10"
 
-// run runs a tool and gives what it printed. The error says what the tool said.
-func run(ctx context.Context, name string, args ...string) (string, error) {
+// runTool runs a tool and gives what it printed. The error says what the tool said.
+func runTool(ctx context.Context, name string, args ...string) (string, error) {
 	return feed(ctx, nil, name, args...)
 }
 
@@ -31,22 +31,44 @@ func feed(ctx context.Context, lines []string, name string, args ...string) (str
 }
 
 func feedWithin(ctx context.Context, limit time.Duration, lines []string, name string, args ...string) (string, error) {
+	return start(ctx, limit, lines, name, args...).wait()
+}
+
+// tool is one that runs, or could not be started.
+type tool struct {
+	cancel         context.CancelFunc
+	killed         func() error // and why
+	cmd            *exec.Cmd
+	stdout, stderr bytes.Buffer
+	lines          []string
+	err            error
+}
+
+// start starts a tool, so that another can run beside it. It must be waited for.
+func start(ctx context.Context, limit time.Duration, lines []string, name string, args ...string) *tool {
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("killed: it did not end within %v", limit))
-	defer cancel()
-	var stdout, stderr bytes.Buffer
-	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	cmd.WaitDelay = time.Second
+	t := &tool{lines: lines, cancel: cancel, killed: func() error { return context.Cause(ctx) }, cmd: exec.CommandContext(ctx, name, args...)}
+	t.cmd.Stdout, t.cmd.Stderr = &t.stdout, &t.stderr
+	t.cmd.WaitDelay = time.Second
 	if len(lines) > 0 {
-		cmd.Stdin = strings.NewReader(strings.Join(lines, "\n") + "\n")
+		t.cmd.Stdin = strings.NewReader(strings.Join(lines, "\n") + "\n")
 	}
-	if err := cmd.Run(); err != nil {
-		if cause := context.Cause(ctx); cause != nil {
-			err = cause
-		}
-		return "", &toolError{Tool: name, Says: strings.TrimSpace(stderr.String()), Lines: lines, Err: err}
+	t.err = t.cmd.Start()
+	return t
+}
+
+func (t *tool) wait() (string, error) {
+	defer t.cancel()
+	if t.err == nil {
+		t.err = t.cmd.Wait()
 	}
-	return stdout.String(), nil
+	if t.err == nil {
+		return t.stdout.String(), nil
+	}
+	if cause := t.killed(); cause != nil {
+		t.err = cause
+	}
+	return "", &toolError{Tool: t.cmd.Args[0], Says: strings.TrimSpace(t.stderr.String()), Lines: t.lines, Err: t.err}
 }
 
 // toolError is a tool's failure, with the line of its input that it refused.
@@ -91,7 +113,7 @@ const readTries = 5
 // programs, and reads no element of the sets of others.
 func readSets(ctx context.Context) (string, error) {
 	for try := 1; ; try++ {
-		names, err := run(ctx, "ipset", "list", "-n")
+		names, err := runTool(ctx, "ipset", "list", "-n")
 		if err != nil {
 			return "", fmt.Errorf("listing the sets: %w", err)
 		}
@@ -113,45 +135,4 @@ func readSets(ctx context.Context) (string, error) {
 			return "", fmt.Errorf("reading the sets: %w", err)
 		}
 	}
-}
-
-// restoreSets makes sets and adds and removes members, line by line.
-func restoreSets(ctx context.Context, lines []string) error {
-	if len(lines) == 0 {
-		return nil
-	}
-	_, err := feed(ctx, lines, "ipset", "restore", "-exist")
-	return err
-}
-
-// How often and how long apart destroying a set is tried: nf_tables frees the
-// rules that refer to it a moment after the commit.
-const (
-	destroyTries    = 8
-	destroyPatience = 10 * time.Millisecond
-)
-
-// destroySets destroys sets and gives those that the kernel still uses.
-func destroySets(ctx context.Context, names []string) []string {
-	for try := 0; len(names) > 0; try++ {
-		var lines []string
-		for _, name := range names {
-			lines = append(lines, "destroy "+name)
-		}
-		_, err := feed(ctx, lines, "ipset", "restore")
-		var failed *toolError
-		if err == nil {
-			return nil
-		}
-		if !errors.As(err, &failed) || failed.line() == 0 || try == destroyTries {
-			return names
-		}
-		names = names[failed.line()-1:]
-		select {
-		case <-ctx.Done():
-			return names
-		case <-time.After(destroyPatience):
-		}
-	}
-	return nil
 }

@@ -29,7 +29,7 @@ func TestAToolThatHangsIsKilledAndNamed(t *testing.T) {
 func TestAToolEndsWithItsCaller(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := run(ctx, "sleep", "600"); !errors.Is(err, context.Canceled) || !strings.HasPrefix(err.Error(), "sleep: ") {
+	if _, err := runTool(ctx, "sleep", "600"); !errors.Is(err, context.Canceled) || !strings.HasPrefix(err.Error(), "sleep: ") {
 		t.Errorf("error %v", err)
 	}
 }

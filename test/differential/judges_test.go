@@ -81,7 +81,7 @@ const hookUp = "*filter\n-A FORWARD -j TIERWALL-FORWARD\n-A INPUT -j TIERWALL-IN
 func interpreted(p *policy.Program) (map[ipt.Family]*interpret.Table, error) {
 	out := map[ipt.Family]*interpret.Table{}
 	for _, f := range []ipt.Family{ipt.IPv4, ipt.IPv6} {
-		r, err := ipt.Render(p, f, ipt.DefaultSetNames(f), auditing)
+		r, err := ipt.Render(p, f, auditing)
 		if err != nil {
 			return nil, err
 		}

@@ -13,7 +13,8 @@ type set struct {
 	kind, family string
 	size         int
 	elements     map[string]bool
-	networks     []netip.Prefix
+	// lengths are those of the prefixes, in sets that hold networks.
+	lengths map[int]int
 }
 
 // RestoreSets does what ipset restore -exist does with the text: line by line,
@@ -59,8 +60,8 @@ func (t *Table) createSet(name string, words []string) error {
 	if err != nil {
 		return err
 	}
-	s := &set{kind: words[0], family: words[2], size: size, elements: map[string]bool{}}
-	if !slices.Contains([]string{"hash:ip", "hash:net", "hash:ip,port"}, s.kind) {
+	s := &set{kind: words[0], family: words[2], size: size, elements: map[string]bool{}, lengths: map[int]int{}}
+	if !slices.Contains([]string{"hash:ip", "hash:net", "hash:ip,port", "hash:net,port"}, s.kind) {
 		return fmt.Errorf("no type %s", s.kind)
 	}
 	if old := t.sets[name]; old != nil {
@@ -89,22 +90,32 @@ func (s *set) change(element string, add bool) error {
 	if err := s.check(element); err != nil {
 		return err
 	}
+	network, service, _ := strings.Cut(element, ",")
+	p, err := prefix(network)
+	if err != nil {
+		return err
+	}
+	key := elementKey(p.Masked(), service)
 	switch {
+	case add == s.elements[key]:
+		return nil
 	case !add:
-		delete(s.elements, element)
-	case len(s.elements) >= s.size && !s.elements[element]:
+		delete(s.elements, key)
+		s.lengths[p.Bits()]--
+	case len(s.elements) >= s.size:
 		return fmt.Errorf("the set is full")
 	default:
-		s.elements[element] = true
-	}
-	s.networks = nil
-	if s.kind == "hash:net" {
-		for e := range s.elements {
-			p, _ := prefix(e)
-			s.networks = append(s.networks, p)
-		}
+		s.elements[key] = true
+		s.lengths[p.Bits()]++
 	}
 	return nil
+}
+
+func elementKey(p netip.Prefix, service string) string {
+	if service == "" {
+		return p.String()
+	}
+	return p.String() + "," + service
 }
 
 // check makes sure that an element is of the set's type and family.
@@ -116,9 +127,9 @@ func (s *set) check(element string) error {
 		return err
 	case p.Addr().Is4() != (s.family == "inet"):
 		return fmt.Errorf("not an element of family %s", s.family)
-	case hasPort != (s.kind == "hash:ip,port"):
+	case hasPort != strings.HasSuffix(s.kind, ",port"):
 		return fmt.Errorf("not an element of a %s", s.kind)
-	case p.Bits() == 0 || s.kind != "hash:net" && !p.IsSingleIP():
+	case p.Bits() == 0 || !strings.HasPrefix(s.kind, "hash:net") && !p.IsSingleIP():
 		return fmt.Errorf("a %s cannot hold a prefix of length %d", s.kind, p.Bits())
 	case !hasPort:
 		return nil
@@ -148,15 +159,20 @@ func (s *set) contains(k Packet, dimensions []string) bool {
 	if dimensions[0] == "dst" {
 		address = k.Destination
 	}
-	if s.kind == "hash:net" {
-		return slices.ContainsFunc(s.networks, func(p netip.Prefix) bool { return p.Contains(address) })
+	service := ""
+	if strings.HasSuffix(s.kind, ",port") {
+		if len(dimensions) != 2 || dimensions[1] != "dst" || !k.Protocol.HasPorts() {
+			return false
+		}
+		service = fmt.Sprintf("%s:%d", strings.ToLower(k.Protocol.String()), k.DestinationPort)
 	}
-	if s.kind == "hash:ip" {
-		return s.elements[address.String()]
+	for bits, n := range s.lengths {
+		if n == 0 || bits > address.BitLen() {
+			continue
+		}
+		if p, err := address.Prefix(bits); err == nil && s.elements[elementKey(p, service)] {
+			return true
+		}
 	}
-	if len(dimensions) != 2 || dimensions[1] != "dst" || !k.Protocol.HasPorts() {
-		return false
-	}
-	protocol := strings.ToLower(k.Protocol.String())
-	return s.elements[fmt.Sprintf("%s,%s:%d", address, protocol, k.DestinationPort)]
+	return false
 }

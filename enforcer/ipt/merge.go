@@ -1,0 +1,242 @@
+package ipt
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/tierwall/tierwall/enforcer/run"
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/eval"
+)
+
+const (
+	// maxWalk is the number of rules that a run may become before it is merged.
+	maxWalk = 4
+	// maxMerged is the number of elements that one peer of a rule may bring to the merged
+	// sets; a larger one is looked up by itself, and so is kept once for all classes.
+	maxMerged = 2048
+	// maxExpand is the number of ports up to which a range becomes an element for each;
+	// a larger one has a set of its peers.
+	maxExpand = 64
+)
+
+// merges says whether the run is merged. It follows from the rules alone, not from members.
+func merges(u run.Run) bool {
+	n := 0
+	for _, r := range u.Rules {
+		peers := len(r.Peers)
+		if r.AnyPeer {
+			peers = 1
+		}
+		if n += peers * width(r); n > maxWalk {
+			return true
+		}
+	}
+	return false
+}
+
+// width is the number of rules that the ports of a rule become.
+func width(r policy.Rule) int {
+	if r.AnyPort {
+		return 1
+	}
+	return len(spanMatches(run.Spans(r.Ports))) + len(run.Named(r.Ports))
+}
+
+// merged is a run of many rules as a few lookups, in a family.
+type merged struct {
+	// always says that a rule matches everything.
+	always bool
+	// anyPeer are the ports that are open to all.
+	anyPeer []run.Span
+	// peers have all ports, ports one port at a time, spans a range or a protocol.
+	peers, ports []policy.Element
+	spans        map[run.Span][]policy.Element
+	// hasPeers and hasPorts say which lookups there are, whatever their members at the moment.
+	hasPeers, hasPorts bool
+	// rest are the terms that are not merged.
+	rest []run.Term
+}
+
+// merger merges the terms of a run.
+type merger struct {
+	program *policy.Program
+	family  Family
+	// only are the prefixes that are looked at, sorted; all if nil.
+	only []netip.Prefix
+	merged
+}
+
+func merge(p *policy.Program, f Family, u run.Run, only []netip.Prefix) merged {
+	m := merger{program: p, family: f, only: only, merged: merged{spans: map[run.Span][]policy.Element{}}}
+	for _, t := range u.Terms() {
+		if !mergeable(p, t) {
+			m.rest = append(m.rest, t)
+			continue
+		}
+		m.add(t)
+	}
+	m.anyPeer = run.Disjoint(m.anyPeer)
+	return m.merged
+}
+
+// mergeable says whether a term is merged, or looked up by itself: what it stands for may be
+// too many, or is not there.
+func mergeable(p *policy.Program, t run.Term) bool {
+	size := 0
+	for _, port := range run.Named(t.Rule.Ports) {
+		s := p.Sets[port.Named]
+		if s == nil || s.Kind != policy.AddressPorts {
+			return false
+		}
+		size += len(s.Elements)
+	}
+	if t.AnyPeer {
+		return size <= maxMerged
+	}
+	s := p.Sets[t.Peer]
+	if s == nil || s.Kind == policy.AddressPorts {
+		return false
+	}
+	each := 0
+	if t.Rule.AnyPort {
+		each = 1
+	}
+	for _, span := range run.Spans(t.Rule.Ports) {
+		if each++; expands(span) {
+			each += span.Size() - 1
+		}
+	}
+	return size+each*len(s.Elements) <= maxMerged
+}
+
+func expands(s run.Span) bool { return s.Protocol.HasPorts() && s.Size() <= maxExpand }
+
+// sameTerms says whether the same terms of a class are merged by two programs.
+func sameTerms(c *policy.Class, a, b *policy.Program) bool {
+	for _, t := range c.Tiers {
+		for _, u := range run.Of(t.Rules) {
+			if merges(u) && slices.ContainsFunc(u.Terms(), func(t run.Term) bool { return mergeable(a, t) != mergeable(b, t) }) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func (m *merger) add(t run.Term) {
+	m.named(t)
+	spans := run.Spans(t.Rule.Ports)
+	switch {
+	case t.AnyPeer && t.Rule.AnyPort:
+		m.always = true
+	case t.AnyPeer:
+		m.anyPeer = append(m.anyPeer, spans...)
+	case t.Rule.AnyPort:
+		m.hasPeers = true
+		m.peers = append(m.peers, m.elements(t.Peer)...)
+	default:
+		m.addSpans(m.elements(t.Peer), spans)
+	}
+}
+
+func (m *merger) addSpans(peers []policy.Element, spans []run.Span) {
+	for _, s := range spans {
+		if !expands(s) {
+			m.spans[s] = append(m.spans[s], peers...)
+			continue
+		}
+		m.hasPorts = true
+		for _, e := range peers {
+			for port := int(s.First); port <= int(s.Last); port++ {
+				m.ports = append(m.ports, policy.Element{Prefix: e.Prefix, Protocol: s.Protocol, Port: uint16(port)})
+			}
+		}
+	}
+}
+
+// named adds the named ports of a term: those of the peers that it is about.
+func (m *merger) named(t run.Term) {
+	for _, port := range run.Named(t.Rule.Ports) {
+		m.hasPorts = true
+		for _, e := range m.elements(port.Named) {
+			if e.Protocol == port.Protocol && (t.AnyPeer || eval.Contains(m.program.Sets[t.Peer], e.Prefix.Addr())) {
+				m.ports = append(m.ports, e)
+			}
+		}
+	}
+}
+
+// elements are those of a set that are looked at.
+func (m *merger) elements(id policy.SetID) []policy.Element {
+	all := m.program.Sets[id].Elements
+	if m.only == nil {
+		return ofFamily(m.family, all)
+	}
+	return ofFamily(m.family, among(all, m.only))
+}
+
+// among are the elements whose prefixes are in a list; both are sorted.
+func among(all []policy.Element, prefixes []netip.Prefix) []policy.Element {
+	var out []policy.Element
+	for _, p := range prefixes {
+		first, _ := slices.BinarySearchFunc(all, policy.Element{Prefix: p}, policy.Element.Compare)
+		for all = all[first:]; len(all) > 0 && all[0].Prefix == p; all = all[1:] {
+			out = append(out, all[0])
+		}
+	}
+	return out
+}
+
+// differing are the prefixes that terms stand for which only one of two classes has, for the one
+// that follows the other: what their own sets have besides is the same. It is
+// not known where a run is merged in one of them alone.
+func differing(p *policy.Program, a, b *policy.Class) (only []netip.Prefix, known bool) {
+	only = []netip.Prefix{}
+	for i := range a.Tiers {
+		x, y := run.Of(a.Tiers[i].Rules), run.Of(b.Tiers[i].Rules)
+		if len(x) != 1 || len(y) != 1 || merges(x[0]) != merges(y[0]) {
+			if len(x)+len(y) > 0 {
+				return nil, false
+			}
+			continue
+		}
+		count := map[string]int{}
+		terms := map[string]run.Term{}
+		for _, t := range x[0].Terms() {
+			count[t.Key()]++
+			terms[t.Key()] = t
+		}
+		for _, t := range y[0].Terms() {
+			count[t.Key()]--
+			terms[t.Key()] = t
+		}
+		for key, n := range count {
+			if t := terms[key]; n != 0 && t.AnyPeer && t.Rule.AnyPort {
+				return nil, false // with it, nothing else is looked up
+			}
+			if n != 0 {
+				only = append(only, prefixesOf(p, terms[key])...)
+			}
+		}
+	}
+	slices.SortFunc(only, comparePrefix)
+	return slices.Compact(only), true
+}
+
+// prefixesOf are all that a term may stand for.
+func prefixesOf(p *policy.Program, t run.Term) []netip.Prefix {
+	ids := []policy.SetID{t.Peer}
+	for _, port := range run.Named(t.Rule.Ports) {
+		ids = append(ids, port.Named)
+	}
+	var out []netip.Prefix
+	for _, id := range ids {
+		if s := p.Sets[id]; s != nil {
+			for _, e := range s.Elements {
+				out = append(out, e.Prefix)
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,346 @@
+package ipt
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/tierwall/tierwall/enforcer/diff"
+	"github.com/tierwall/tierwall/enforcer/run"
+	"github.com/tierwall/tierwall/policy"
+)
+
+// move is a change from one program, which is in force, to the next.
+type move struct {
+	old, next *policy.Program
+	change    *policy.Change
+	// users are those of sets in both programs.
+	users diff.Users
+	// slots are those of the old program and of the next.
+	slots, nextSlots diff.Slots
+	// gradual says that sets in force may change, element by element.
+	gradual bool
+}
+
+// newMove looks at a change. Sets in force may change if nothing that is added can
+// be used together with something that is removed later: with additions alone, or removals alone,
+// the verdicts move in one direction, because sets only ever allow. Where both occur, each
+// direction of a flow still is the one or the other; only a flow judged in both
+// directions here, or by a named port, could have one half of each. Where a rule denies or
+// passes, a single element may change that no flow meets twice. Chains always
+// switch at one moment, so what becomes of endpoints matters only where sets change too.
+func newMove(old, next *policy.Program, c *policy.Change, users diff.Users, slots diff.Slots) move {
+	m := move{old: old, next: next, change: c, users: users, slots: slots}
+	e, s := diff.EndpointsOf(old, next, c), diff.MembersOf(old, next, c, users)
+	m.nextSlots, _ = slots.Next(old, next, c, e)
+	switch {
+	case !s.Any():
+		m.gradual = true
+	case c.Frame != nil || e.Reclassified[policy.Ingress] || e.Reclassified[policy.Egress] || e.Unsteady:
+	case s.Negative:
+		m.gradual = s.Single && !e.Any()
+	case !s.Removed:
+		m.gradual = !e.Departed
+	case !s.Added:
+		m.gradual = !e.Arrived
+	default:
+		m.gradual = !e.Any() && !s.Touch(old)
+	}
+	return m
+}
+
+// step is a move in one IP family.
+type step struct {
+	move
+	state         *state
+	before, after *renderer
+	// was are the classes of which something may change, as they are, is as they will be. In
+	// those that are there before and after, own sets may be rendered in part.
+	was, is map[diff.Class]*classRules
+	// changes are the sets whose elements change, by base name.
+	changes map[string]setChange
+	plan    plan
+}
+
+// setChange is what a set has before and after, or those parts of it that are different.
+type setChange struct{ was, is Set }
+
+// step plans a move, and makes the state what it will be once that is carried out.
+func (t *table) step(m move) (plan, error) {
+	s := &step{move: m, state: &t.state, was: map[diff.Class]*classRules{}, is: map[diff.Class]*classRules{}, changes: map[string]setChange{}}
+	s.before = newRenderer(m.old, t.family, newNames(), m.slots, t.log)
+	s.after = newRenderer(m.next, t.family, t.state.names, m.nextSlots, t.log)
+	if err := s.renderClasses(); err != nil {
+		return plan{}, err
+	}
+	s.compareOwn()
+	s.compareShared()
+	if err := s.beside(); err != nil {
+		return plan{}, err
+	}
+	return s.plan, s.finish()
+}
+
+// renderClasses renders the classes that come, those that go and leave their place to one that
+// comes, and those whose own sets change.
+func (s *step) renderClasses() error {
+	if !s.after.family.in(s.next) {
+		return nil
+	}
+	for _, d := range policy.Directions {
+		inPlaceOf := map[policy.ClassID]*policy.Class{}
+		for _, id := range s.change.ClassesGone[d] {
+			k := diff.Class{Direction: d, ID: id}
+			s.was[k] = nil
+			inPlaceOf[s.slots.Of(k)] = k.Of(s.old)
+		}
+		for _, c := range s.change.Classes[d] {
+			k := diff.Class{Direction: d, ID: c.ID}
+			if err := s.renderNew(k, c, inPlaceOf[s.nextSlots.Of(k)]); err != nil {
+				return err
+			}
+		}
+	}
+	return s.renderTouched()
+}
+
+// renderNew renders a class that comes, and the one that it follows, if it does: of their own
+// sets, the part that is different.
+func (s *step) renderNew(k diff.Class, c, follows *policy.Class) (err error) {
+	var part []netip.Prefix
+	if follows != nil {
+		old := diff.Class{Direction: k.Direction, ID: follows.ID}
+		before, known := differing(s.old, follows, c)
+		after, _ := differing(s.next, follows, c)
+		if known {
+			part = slices.Concat(before, after)
+			slices.SortFunc(part, comparePrefix)
+			part = slices.Compact(part)
+		}
+		if s.was[old], err = s.before.class(old, part); err != nil {
+			return err
+		}
+	}
+	s.is[k], err = s.after.class(k, part)
+	return err
+}
+
+// renderTouched renders the classes that stay and merge a set that changes: of their own sets, the
+// part that can be different.
+func (s *step) renderTouched() error {
+	var only []netip.Prefix
+	touched := map[diff.Class]bool{}
+	whole := map[diff.Class]bool{}
+	for _, m := range s.change.Members {
+		for _, e := range slices.Concat(m.Added, m.Removed) {
+			only = append(only, e.Prefix)
+		}
+		maps.Copy(touched, s.users[m.ID])
+		if s.next.Sets[m.ID].Kind == policy.Networks { // with which named ports may be merged
+			maps.Copy(whole, s.users[m.ID])
+		}
+	}
+	for _, set := range s.change.Sets { // one whose kind changed
+		if s.old.Sets[set.ID] != nil {
+			maps.Copy(touched, s.users[set.ID])
+			maps.Copy(whole, s.users[set.ID])
+		}
+	}
+	slices.SortFunc(only, comparePrefix)
+	only = slices.Compact(only)
+	for k := range touched {
+		class := k.Of(s.next)
+		if k.Of(s.old) == nil || class == nil || !whole[k] && !mergesAny(class) {
+			continue
+		}
+		part := only
+		if whole[k] || !sameTerms(class, s.old, s.next) {
+			part = nil
+		}
+		var err error
+		if s.was[k], err = s.before.class(k, part); err != nil {
+			return err
+		}
+		if s.is[k], err = s.after.class(k, part); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func mergesAny(c *policy.Class) bool {
+	return slices.ContainsFunc(c.Tiers, func(t policy.Tier) bool { return slices.ContainsFunc(run.Of(t.Rules), merges) })
+}
+
+// compareOwn compares the sets that classes have for themselves.
+func (s *step) compareOwn() {
+	was, is := map[string]Set{}, map[string]Set{}
+	there := map[string]bool{}
+	for k, c := range s.was {
+		if c != nil {
+			maps.Copy(was, c.own)
+		}
+		for _, base := range s.state.classes[k].own {
+			there[base] = true
+		}
+	}
+	for _, c := range s.is {
+		maps.Copy(is, c.own)
+	}
+	for _, base := range slices.Sorted(maps.Keys(is)) {
+		if !there[base] {
+			s.plan.grow = append(s.plan.grow, setStep{create, is[base]})
+			continue
+		}
+		if !is[base].sameAs(was[base]) {
+			s.changes[base] = setChange{was[base], is[base]}
+		}
+	}
+	for _, base := range slices.Sorted(maps.Keys(there)) {
+		if _, stays := is[base]; !stays {
+			s.state.names.leave(base)
+		}
+	}
+}
+
+// compareShared compares the policy's sets: some are referred to for the first time,
+// some for the last, some change.
+func (s *step) compareShared() {
+	count := map[string]int{}
+	ids := map[string]policy.SetID{}
+	for k := range s.was {
+		for base, id := range s.state.classes[k].refs {
+			count[base]--
+			ids[base] = id
+		}
+	}
+	for _, c := range s.is {
+		for base, id := range c.refs {
+			count[base]++
+			ids[base] = id
+		}
+	}
+	for _, base := range slices.Sorted(maps.Keys(count)) {
+		before, after := s.state.users[base], s.state.users[base]+count[base]
+		switch {
+		case before == 0 && after > 0:
+			s.plan.grow = append(s.plan.grow, setStep{create, s.after.policySet(base, ids[base])})
+		case before > 0 && after == 0:
+			s.state.names.leave(base)
+		}
+	}
+	for _, m := range s.change.Members {
+		base := policySet(s.after.family, m.ID)
+		if s.state.users[base] > 0 && s.state.users[base]+count[base] > 0 {
+			s.compareMembers(base, m)
+		}
+	}
+	for _, set := range s.change.Sets { // one whose kind changed cannot change in place
+		base := policySet(s.after.family, set.ID)
+		if old := s.old.Sets[set.ID]; old != nil && s.state.users[base] > 0 && s.state.users[base]+count[base] > 0 {
+			s.changes[base] = setChange{is: s.after.policySet(base, set.ID)}
+			s.gradual = false
+		}
+	}
+}
+
+func (s *step) compareMembers(base string, m policy.SetChange) {
+	f := s.after.family
+	empty := newSet(s.after.names.of(base), setTypes[s.next.Sets[m.ID].Kind], f, nil)
+	was, is := newSet("", "", f, ofFamily(f, m.Removed)), newSet("", "", f, ofFamily(f, m.Added))
+	if len(was.Elements)+len(is.Elements) > 0 {
+		s.changes[base] = setChange{empty.with(was.Elements), empty.with(is.Elements)}
+	}
+}
+
+// beside has sets that must not change in place made anew under other names, and what refers
+// to them rendered again.
+func (s *step) beside() error {
+	bases := slices.Sorted(maps.Keys(s.changes))
+	if s.gradual {
+		for _, base := range bases {
+			c := s.changes[base]
+			s.plan.change(c.is, c.was.Elements, c.is.Elements)
+		}
+		return nil
+	}
+	if len(bases) == 0 {
+		return nil
+	}
+	again := map[diff.Class]bool{}
+	for k := range s.is {
+		again[k] = true
+	}
+	for k, parts := range s.state.classes {
+		if k.Of(s.next) != nil && slices.ContainsFunc(bases, func(base string) bool { _, refers := parts.refs[base]; return refers }) {
+			again[k] = true
+		}
+	}
+	for _, base := range bases {
+		s.state.names.leave(base)
+	}
+	sets := map[string]Set{}
+	for k := range again {
+		var err error
+		if s.is[k], err = s.after.class(k, nil); err != nil {
+			return err
+		}
+		maps.Copy(sets, s.is[k].own)
+		for base, id := range s.is[k].refs {
+			if _, changes := s.changes[base]; changes {
+				sets[base] = s.after.policySet(base, id)
+			}
+		}
+	}
+	for _, base := range bases {
+		s.plan.grow = append(s.plan.grow, setStep{create, sets[base]})
+	}
+	return nil
+}
+
+// finish plans the chains, and records what will be.
+func (s *step) finish() error {
+	var chains []Chain
+	there := map[string]bool{}
+	if s.change.Frame != nil || len(s.change.Endpoints)+len(s.change.EndpointsGone) > 0 {
+		for _, d := range policy.Directions {
+			dispatch, err := s.after.dispatch(d)
+			if err != nil {
+				return err
+			}
+			for _, name := range s.state.dispatch[d] {
+				there[name] = true
+			}
+			chains = append(chains, dispatch...)
+			s.state.dispatch[d] = chainNames(dispatch)
+		}
+	}
+	for k := range s.was {
+		for _, name := range s.state.classes[k].chains {
+			there[name] = true
+		}
+		s.state.setClass(k, nil)
+	}
+	for _, k := range slices.SortedFunc(maps.Keys(s.is), compareClasses) {
+		chains = append(chains, s.is[k].chains...)
+		s.state.setClass(k, s.is[k])
+	}
+	s.planChains(chains, there)
+	return nil
+}
+
+// planChains plans that chains become what they shall be, and that of those that are there the
+// others go.
+func (s *step) planChains(chains []Chain, there map[string]bool) {
+	chains = slices.DeleteFunc(chains, func(c Chain) bool {
+		delete(there, c.Name)
+		old := s.state.rules[c.Name]
+		return old != nil && slices.Equal(old, c.Rules)
+	})
+	s.state.wrote(chains)
+	for name := range there {
+		delete(s.state.rules, name)
+		delete(s.state.prints, name)
+	}
+	s.plan.chains = chainLines(chains, nil, slices.Sorted(maps.Keys(there)))
+}
