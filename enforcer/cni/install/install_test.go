@@ -145,6 +145,7 @@ func TestRemoveLeavesTheNodeAsItWas(t *testing.T) {
 			t.Errorf("chain %s", got)
 		}
 	}
+	n.write(t, ".10-lab.conflist.tierwall-new", "what a crash left")
 	must(t, n.Remove())
 	n.onlyKnownFiles(t, "10-lab.conflist", "20-broken.conflist")
 	must(t, Node{BinDir: "/nonexistent", ConfDir: "/nonexistent"}.Remove())

@@ -58,14 +58,23 @@ func (n Node) Install(s Settings) (changed bool, err error) {
 	return changed, n.leave(func(other string) bool { return other != file })
 }
 
-// Remove takes the plugin out of every configuration, and then its program away.
+// Remove takes the plugin out of every configuration, and then its program away, and what a crash left.
 func (n Node) Remove() error {
 	if err := n.leave(func(string) bool { return true }); err != nil {
 		return err
 	}
-	program := filepath.Join(n.BinDir, cni.Type)
-	if err := os.Remove(program); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("remove the CNI plugin's program: %w", err)
+	ours := []string{filepath.Join(n.BinDir, cni.Type)}
+	for _, dir := range []string{n.BinDir, n.ConfDir} {
+		temps, err := filepath.Glob(filepath.Join(dir, ".*"+tempSuffix))
+		if err != nil {
+			return fmt.Errorf("look for what a crash left in %s: %w", dir, err)
+		}
+		ours = append(ours, temps...)
+	}
+	for _, file := range ours {
+		if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("remove the CNI plugin: %w", err)
+		}
 	}
 	return nil
 }
@@ -203,11 +212,14 @@ func (n Node) copyProgram() error {
 	return replace(file, text, nil)
 }
 
+// tempSuffix ends the names of files that are being written, behind a dot.
+const tempSuffix = ".tierwall-new"
+
 // replace writes a file and puts it in place in one step, with the mode and owner of another, or
 // else those of a program. A crash before leaves the old one and a file that no runtime looks at, which
 // is removed the next time.
 func replace(file string, text []byte, like os.FileInfo) error {
-	temp := filepath.Join(filepath.Dir(file), "."+filepath.Base(file)+".tierwall-new")
+	temp := filepath.Join(filepath.Dir(file), "."+filepath.Base(file)+tempSuffix)
 	if err := os.Remove(temp); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
