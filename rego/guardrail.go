@@ -57,17 +57,21 @@ func prepareObject(ctx context.Context, g *v1alpha1.Guardrail, from *Bundle) (*P
 }
 
 // Concerns says whether a guardrail of this spec is about a change. What exists
-// is asked about whatever it was that made it so, so long as that was judged.
+// is asked about whatever it was that made it so, so long as that was judged. An
+// input without a kind is of several objects at once, and every guardrail's.
 func Concerns(spec v1alpha1.GuardrailSpec, in Input) bool {
 	kind, operation := v1alpha1.Kind(in.Request.Kind.Kind), v1alpha1.Operation(in.Request.Operation)
 	if kind == "Binding" {
 		kind, operation = "Pod", "UPDATE" // its labels become the pod's
 	}
+	if kind == "" {
+		return true
+	}
 	asked := len(spec.Operations) == 0 || slices.Contains(spec.Operations, operation) ||
 		in.Source == Audit && slices.Contains(spec.Operations, "UPDATE")
 	return asked &&
 		(len(spec.Namespaces) == 0 || slices.Contains(spec.Namespaces, in.Namespace.Name)) &&
-		(len(spec.Kinds) == 0 || kind == "" || slices.Contains(spec.Kinds, kind))
+		(len(spec.Kinds) == 0 || slices.Contains(spec.Kinds, kind))
 }
 
 func sourceOf(g *v1alpha1.Guardrail, from *Bundle) (*source, error) {

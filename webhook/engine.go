@@ -200,6 +200,15 @@ func (e *Engine) Changed() <-chan struct{} { return e.changed }
 // Loaded says whether the guardrails are in force.
 func (e *Engine) Loaded() bool { return e.inForce.Load() != nil }
 
+// InForce are the guardrails that can be asked, without the broken ones; nil until
+// they are loaded, and another one when they change.
+func (e *Engine) InForce() *rego.Engine {
+	if g := e.inForce.Load(); g != nil {
+		return g.engine
+	}
+	return nil
+}
+
 // State is what became of a Guardrail; false where it was not loaded yet.
 func (e *Engine) State(uid types.UID) (GuardrailState, bool) {
 	g := e.inForce.Load()

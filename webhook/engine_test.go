@@ -9,7 +9,8 @@ import (
 
 func denials(t *testing.T, e *Engine, namespace string) []rego.Violation {
 	t.Helper()
-	in := rego.Input{Source: rego.Admission, Namespace: rego.Namespace{Name: namespace}}
+	in := rego.Input{Source: rego.Admission, Namespace: rego.Namespace{Name: namespace},
+		Request: rego.Request{Kind: rego.GroupVersionKind{Kind: "NetworkPolicy"}}}
 	got, err := e.Judge(t.Context(), in)
 	if err != nil {
 		t.Fatal(err)

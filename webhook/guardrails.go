@@ -3,8 +3,10 @@ package webhook
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
@@ -18,7 +20,14 @@ type Guardrails struct {
 	Limit time.Duration
 	// Bundle is the one in use, or nil; without the function there is none.
 	Bundle func() *rego.Bundle
+	// Existing says which objects that exist the guardrails would deny; without the
+	// function nothing is said of them.
+	Existing func(ctx context.Context, guardrails *rego.Engine) ([]string, error)
 }
+
+// patienceWithExisting is how long the answer waits for Existing. To know is worth
+// waiting for, but nothing depends on it.
+const patienceWithExisting = 3 * time.Second
 
 func (h *Guardrails) bundle() *rego.Bundle {
 	if h.Bundle == nil {
@@ -41,8 +50,53 @@ func (h *Guardrails) Handle(ctx context.Context, req admission.Request) admissio
 	if errs := rego.Validate(ctx, g, h.bundle()); len(errs) > 0 {
 		return refused(fieldReasons("Guardrail "+g.Name, errs)...)
 	}
+	warnings := h.existing(ctx, req, g)
 	if err := ctx.Err(); err != nil {
 		return unable(fmt.Errorf("validate Guardrail %s: %w", g.Name, err))
 	}
-	return admission.Allowed("")
+	return admission.Allowed("").WithWarnings(warnings...)
+}
+
+// existing tells the sender what a guardrail says of what exists, before it is in force.
+func (h *Guardrails) existing(ctx context.Context, req admission.Request, g *v1alpha1.Guardrail) []string {
+	old := &v1alpha1.Guardrail{}
+	known := len(req.OldObject.Raw) > 0 && h.Decoder.DecodeRaw(req.OldObject, old) == nil
+	if h.Existing == nil || known && equality.Semantic.DeepEqual(old.Spec, g.Spec) {
+		return nil
+	}
+	prepared, err := rego.Prepare(ctx, g, h.bundle())
+	if err != nil {
+		return []string{err.Error()} // it was prepared a moment ago, and the status tells
+	}
+	ctx, cancel := context.WithTimeout(ctx, patienceWithExisting)
+	defer cancel()
+	names, err := h.Existing(ctx, rego.EngineOf([]*rego.Prepared{prepared}))
+	switch {
+	case err != nil:
+		return []string{fmt.Sprintf("Guardrail %s: what exists could not be judged in time (%v); its status will tell", g.Name, err)}
+	case len(names) == 0:
+		return nil
+	default:
+		return []string{fmt.Sprintf("Guardrail %s would %s %d that exist: %s; they stay as they are", g.Name, verb(g.Spec.Enforcement), len(names), listing(names))}
+	}
+}
+
+func verb(e v1alpha1.Enforcement) string {
+	switch e {
+	case v1alpha1.EnforceWarn:
+		return "warn of"
+	case v1alpha1.EnforceAudit:
+		return "find"
+	default:
+		return "deny"
+	}
+}
+
+// listing is the first few of names.
+func listing(names []string) string {
+	const few = 5
+	if len(names) <= few {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d others", strings.Join(names[:few], ", "), len(names)-few)
 }

@@ -1,12 +1,15 @@
 package webhook
 
 import (
+	"context"
+	"strings"
 	"testing"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/rego"
 )
 
 func TestTierRolesThatCannotBeUnderstood(t *testing.T) {
@@ -53,4 +56,42 @@ func TestObjectsThatGoAreLetGo(t *testing.T) {
 	g.DeletionTimestamp, tr.DeletionTimestamp = &now, &now
 	answers(t, (&Guardrails{Decoder: decoder, Limit: time.Second}).Handle(t.Context(), request("UPDATE", "Guardrail", "", g, g)), true, "")
 	answers(t, (&TierRoles{Court: court(shop(), engine(t)), Decoder: decoder}).Handle(t.Context(), request("UPDATE", "TierRole", "", tr, tr)), true, "")
+}
+
+func TestWhatAGuardrailWouldDenyIsToldBefore(t *testing.T) {
+	warns, audits := guardrail("a", "deny", "true"), guardrail("a", "deny", "true")
+	warns.Spec.Enforcement, audits.Spec.Enforcement = v1alpha1.EnforceWarn, v1alpha1.EnforceAudit
+	for _, c := range []struct {
+		name     string
+		old, now *v1alpha1.Guardrail
+		existing []string
+		err      error
+		warning  string
+	}{
+		{"nothing", nil, guardrail("a", "deny", "true"), nil, nil, ""},
+		{"three", nil, guardrail("a", "deny", "true"), []string{"x", "y", "z"}, nil, "Guardrail a would deny 3 that exist: x, y, z; they stay as they are"},
+		{"many", nil, warns, []string{"1", "2", "3", "4", "5", "6", "7"}, nil, "Guardrail a would warn of 7 that exist: 1, 2, 3, 4, 5 and 2 others; they stay as they are"},
+		{"an audit", nil, audits, []string{"x"}, nil, "Guardrail a would find 1 that exist: x; they stay as they are"},
+		{"no time", nil, warns, nil, context.DeadlineExceeded, "Guardrail a: what exists could not be judged in time (context deadline exceeded); its status will tell"},
+		{"another label", guardrail("a", "deny", "true"), guardrail("a", "deny", "true"), []string{"x"}, nil, ""},
+		{"another spec", guardrail("a", "deny", "false"), guardrail("a", "deny", "true"), []string{"x"}, nil, "Guardrail a would deny 1 that exist: x; they stay as they are"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := &Guardrails{Decoder: decoder, Limit: 5 * time.Second, Existing: func(_ context.Context, e *rego.Engine) ([]string, error) {
+				if r, err := e.Judge(t.Context(), rego.Input{}); err != nil || len(r.Denials)+len(r.Warnings)+len(r.Audited) != 1 {
+					t.Errorf("asked another guardrail: %+v, %v", r, err)
+				}
+				return c.existing, c.err
+			}}
+			var old any
+			if c.old != nil {
+				old = c.old
+			}
+			got := h.Handle(t.Context(), request("CREATE", "Guardrail", "", old, c.now))
+			answers(t, got, true, "")
+			if strings.Join(got.Warnings, "|") != c.warning {
+				t.Errorf("warnings %q, want %q", got.Warnings, c.warning)
+			}
+		})
+	}
 }

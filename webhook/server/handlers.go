@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/tierwall/tierwall/webhook"
+	"github.com/tierwall/tierwall/webhook/audit"
 )
 
 // The paths of the handlers. The chart's webhooks name them.
@@ -29,8 +30,9 @@ func (s *Server) register() {
 		Limit: limit, Turns: make(chan struct{}, runtime.GOMAXPROCS(0)), Log: s.options.Log,
 	}
 	for path, handler := range map[string]admission.Handler{
-		policiesPath:   &webhook.Policies{Court: court, Decoder: decoder},
-		guardrailsPath: &webhook.Guardrails{Decoder: decoder, Limit: limit, Bundle: s.engine.Bundle},
+		policiesPath: &webhook.Policies{Court: court, Decoder: decoder},
+		guardrailsPath: &webhook.Guardrails{Decoder: decoder, Limit: limit, Bundle: s.engine.Bundle,
+			Existing: audit.Existing(s.state, s.manager.GetAPIReader())},
 		tierRolesPath:  &webhook.TierRoles{Court: court, Decoder: decoder},
 		roleLabelPath:  &webhook.RoleLabel{Snapshots: s.state, Decoder: decoder},
 		podLabelsPath:  &webhook.PodLabels{Court: court, Decoder: decoder},

@@ -23,6 +23,7 @@ import (
 	"github.com/tierwall/tierwall/cluster"
 	"github.com/tierwall/tierwall/webhook"
 	"github.com/tierwall/tierwall/webhook/activation"
+	"github.com/tierwall/tierwall/webhook/audit"
 	"github.com/tierwall/tierwall/webhook/certificate"
 	"github.com/tierwall/tierwall/webhook/control"
 )
@@ -66,7 +67,7 @@ func New(config *rest.Config, o Options) (*Server, error) {
 // RegisterMetrics adds the webhook's metrics to those that its manager serves.
 // It is called once in a process.
 func RegisterMetrics() error {
-	return errors.Join(webhook.RegisterMetrics(), control.RegisterMetrics())
+	return errors.Join(webhook.RegisterMetrics(), control.RegisterMetrics(), audit.RegisterMetrics())
 }
 
 // Run answers until ctx ends. It returns an error when the webhook cannot go on.
@@ -96,7 +97,7 @@ func newManager(config *rest.Config, o Options, certificate getCertificate) (man
 		Scheme: known,
 		Logger: logr.FromSlogHandler(o.Log.Handler()),
 		// Pods, policies and the like are in the Watcher; here is the rest.
-		Cache: cache.Options{ByObject: map[client.Object]cache.ByObject{
+		Cache: cache.Options{DefaultTransform: cache.TransformStripManagedFields(), ByObject: map[client.Object]cache.ByObject{
 			&admissionv1.ValidatingWebhookConfiguration{}: named(o.Validating),
 			&admissionv1.MutatingWebhookConfiguration{}:   named(o.Mutating),
 		}},
@@ -145,6 +146,10 @@ func (s *Server) addRunnables() error {
 			Snapshots: s.state, States: s.engine, GuardrailsChanged: s.engine.Changed(),
 			Cache: s.manager.GetCache(), Client: s.manager.GetClient(),
 			Recorder: s.manager.GetEventRecorder("tierwall-webhook"), Log: o.Log,
+		},
+		&audit.Auditor{
+			Snapshots: s.state, Guardrails: s.engine, Client: s.manager.GetClient(), Reader: s.manager.GetAPIReader(),
+			Recorder: s.manager.GetEventRecorder("tierwall-audit"), Log: o.Log,
 		},
 		&activation.Keeper{
 			Webhooks: o.Webhooks, Validating: o.Validating, Mutating: o.Mutating,

@@ -1,0 +1,156 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"log/slog"
+	"time"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
+
+	"github.com/tierwall/tierwall/policy/compile"
+	"github.com/tierwall/tierwall/rego"
+	"github.com/tierwall/tierwall/webhook"
+)
+
+const (
+	// interval is how long an audit waits at least after the one before, and how often
+	// it is looked whether something changed: changes come in bursts.
+	interval = 5 * time.Second
+	// share is how many times as long as it worked an audit rests: a fifth of a processor
+	// is what it takes at most.
+	share = 4
+	// retry is how long one that failed waits.
+	retry = 30 * time.Second
+	// refresh is how often there is one although nothing changed: somebody may have
+	// deleted a report, or begun to serve them.
+	refresh = 10 * time.Minute
+)
+
+// Guardrails are those in force; webhook.Engine has them.
+type Guardrails interface {
+	// InForce is nil until they are loaded, and another one when they change.
+	InForce() *rego.Engine
+	State(uid types.UID) (webhook.GuardrailState, bool)
+}
+
+// Auditor judges what exists again after anything changed. One replica at a time does.
+type Auditor struct {
+	Snapshots  webhook.Snapshots
+	Guardrails Guardrails
+	// Client reads policies and Guardrails from a cache, and writes.
+	Client client.Client
+	// Reader reads reports, which are in no cache.
+	Reader   client.Reader
+	Recorder events.EventRecorder
+	Log      *slog.Logger
+
+	seen state
+	at   time.Time // when that was
+	told told
+	// reported is what the reports hold, as far as is known.
+	reported map[string]string
+}
+
+// state is what an audit depends on.
+type state struct {
+	snapshot   *compile.Snapshot
+	guardrails *rego.Engine
+	policies   uint64
+}
+
+// NeedLeaderElection is true: one replica is enough.
+func (*Auditor) NeedLeaderElection() bool { return true }
+
+// Start audits until ctx ends.
+func (a *Auditor) Start(ctx context.Context) error {
+	wait := interval
+	for sleep(ctx, wait) {
+		wait = interval
+		if err := a.pass(ctx); err != nil && ctx.Err() == nil {
+			wait = retry
+			failures.Inc()
+			a.Log.WarnContext(ctx, "the audit failed; will try again", "err", err)
+		}
+	}
+	return nil
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
+	}
+}
+
+// pass audits unless nothing changed since the last one that succeeded.
+func (a *Auditor) pass(ctx context.Context) error {
+	if !a.Snapshots.Synced() || a.Guardrails.InForce() == nil {
+		return nil
+	}
+	w := World{Snapshot: a.Snapshots.Snapshot()}
+	if err := w.list(ctx, a.Client); err != nil {
+		return err
+	}
+	now := state{w.Snapshot, a.Guardrails.InForce(), w.version()}
+	start := time.Now()
+	if now == a.seen && start.Sub(a.at) < refresh {
+		return nil
+	}
+	findings, err := Judge(ctx, w, now.guardrails, func(ctx context.Context, worked time.Duration) { sleep(ctx, share*worked) })
+	if err != nil {
+		return err
+	}
+	duration.Set(time.Since(start).Seconds())
+	err = errors.Join(a.status(ctx, findings, now.guardrails), a.report(ctx, findings))
+	if err == nil {
+		a.seen, a.at = now, start
+	}
+	return err
+}
+
+// list reads the policies, which are not to be changed.
+func (w *World) list(ctx context.Context, from client.Reader) error {
+	var nps networkingv1.NetworkPolicyList
+	var cnps policyv1alpha2.ClusterNetworkPolicyList
+	for _, list := range []client.ObjectList{&nps, &cnps} {
+		limited, cancel := context.WithTimeout(ctx, patience)
+		err := from.List(limited, list, client.UnsafeDisableDeepCopy)
+		cancel()
+		if err != nil {
+			return fmt.Errorf("list %T: %w", list, err)
+		}
+	}
+	for i := range nps.Items {
+		w.NetworkPolicies = append(w.NetworkPolicies, &nps.Items[i])
+	}
+	for i := range cnps.Items {
+		w.ClusterNetworkPolicies = append(w.ClusterNetworkPolicies, &cnps.Items[i])
+	}
+	return nil
+}
+
+// version differs where the policies do; their order means nothing.
+func (w *World) version() uint64 {
+	var sum uint64
+	add := func(o client.Object) {
+		h := fnv.New64a()
+		fmt.Fprint(h, o.GetUID(), o.GetResourceVersion())
+		sum += h.Sum64()
+	}
+	for _, p := range w.NetworkPolicies {
+		add(p)
+	}
+	for _, p := range w.ClusterNetworkPolicies {
+		add(p)
+	}
+	return sum
+}

@@ -1,0 +1,45 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/tierwall/tierwall/rego"
+	"github.com/tierwall/tierwall/webhook"
+)
+
+// Existing says, for guardrails that are not in force yet, of which objects they
+// have something to say. One at a time is asked about.
+func Existing(snapshots webhook.Snapshots, reader client.Reader) func(context.Context, *rego.Engine) ([]string, error) {
+	turn := make(chan struct{}, 1)
+	return func(ctx context.Context, guardrails *rego.Engine) ([]string, error) {
+		select {
+		case turn <- struct{}{}:
+			defer func() { <-turn }()
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		if !snapshots.Synced() {
+			return nil, errors.New("the cluster is not known yet")
+		}
+		w := World{Snapshot: snapshots.Snapshot()}
+		if err := w.list(ctx, reader); err != nil {
+			return nil, err
+		}
+		findings, err := Judge(ctx, w, guardrails, nil)
+		if err != nil {
+			return nil, err
+		}
+		var out []string
+		for _, f := range findings {
+			if name := f.Kind + " " + strings.TrimPrefix(f.Object.Namespace+"/"+f.Name, "/"); !slices.Contains(out, name) {
+				out = append(out, name)
+			}
+		}
+		return out, nil
+	}
+}

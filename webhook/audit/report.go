@@ -1,0 +1,167 @@
+package audit
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// reports is the group of PolicyReports (Kubernetes Policy Working Group), which
+// Kyverno, Trivy and others write and Policy Reporter and others read.
+var reports = schema.GroupVersion{Group: "wgpolicyk8s.io", Version: "v1alpha2"}
+
+const (
+	// reportName is the name of each report of ours.
+	reportName = "tierwall"
+	// maxReported is how many results a report has: a namespace with more has other worries.
+	maxReported = 500
+	managedBy   = "app.kubernetes.io/managed-by"
+)
+
+// report writes the results into a PolicyReport in each namespace that has any, and
+// a ClusterPolicyReport for objects of the cluster; it deletes those that are past.
+// Where the API server does not serve them there is nothing to do.
+func (a *Auditor) report(ctx context.Context, findings []Finding) error {
+	mapper := a.Client.RESTMapper()
+	for _, kind := range []string{"PolicyReport", "ClusterPolicyReport"} {
+		_, err := mapper.RESTMapping(schema.GroupKind{Group: reports.Group, Kind: kind}, reports.Version)
+		if meta.IsNoMatchError(err) {
+			a.reported = nil
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("find %s: %w", kind, err)
+		}
+	}
+	if a.reported == nil || time.Since(a.at) >= refresh {
+		if err := a.readReports(ctx); err != nil {
+			return err
+		}
+	}
+	by := map[string][]Finding{}
+	for _, f := range findings {
+		by[f.Object.Namespace] = append(by[f.Object.Namespace], f)
+	}
+	var errs []error
+	for namespace, some := range by {
+		errs = append(errs, a.writeReport(ctx, namespace, some))
+	}
+	for namespace := range a.reported {
+		if by[namespace] == nil {
+			errs = append(errs, a.deleteReport(ctx, namespace))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// readReports finds the reports that a replica before this one has left.
+func (a *Auditor) readReports(ctx context.Context) error {
+	found := map[string]string{}
+	for _, kind := range []string{"PolicyReport", "ClusterPolicyReport"} {
+		list := &unstructured.UnstructuredList{}
+		list.SetGroupVersionKind(reports.WithKind(kind + "List"))
+		if err := a.Reader.List(ctx, list, client.MatchingLabels{managedBy: reportName}); err != nil {
+			return fmt.Errorf("list %ss: %w", kind, err)
+		}
+		for _, r := range list.Items {
+			found[r.GetNamespace()] = "" // what it holds is not known
+		}
+	}
+	a.reported = found
+	return nil
+}
+
+// empty is the report of a namespace, or of the cluster where that is empty.
+func empty(namespace string) *unstructured.Unstructured {
+	r := &unstructured.Unstructured{}
+	r.SetGroupVersionKind(reports.WithKind("PolicyReport"))
+	if namespace == "" {
+		r.SetGroupVersionKind(reports.WithKind("ClusterPolicyReport"))
+	}
+	r.SetNamespace(namespace)
+	r.SetName(reportName)
+	return r
+}
+
+func (a *Auditor) writeReport(ctx context.Context, namespace string, findings []Finding) error {
+	text, err := json.Marshal(findings)
+	if err != nil {
+		return fmt.Errorf("write the findings in namespace %s as JSON: %w", namespace, err)
+	}
+	if a.reported[namespace] == string(text) {
+		return nil
+	}
+	r := empty(namespace)
+	r.SetLabels(map[string]string{managedBy: reportName})
+	r.Object["summary"], r.Object["results"] = summary(findings), resultsOf(findings, time.Now())
+	err = a.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(r), client.FieldOwner("tierwall-audit"), client.ForceOwnership)
+	if apierrors.IsNotFound(err) || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+		return nil // the namespace goes
+	}
+	if err != nil {
+		return fmt.Errorf("write the report of namespace %q: %w", namespace, err)
+	}
+	a.reported[namespace] = string(text)
+	return nil
+}
+
+func (a *Auditor) deleteReport(ctx context.Context, namespace string) error {
+	if err := client.IgnoreNotFound(a.Client.Delete(ctx, empty(namespace))); err != nil {
+		return fmt.Errorf("delete the report of namespace %q: %w", namespace, err)
+	}
+	delete(a.reported, namespace)
+	return nil
+}
+
+func summary(findings []Finding) map[string]any {
+	counts := map[string]int64{}
+	for _, f := range findings {
+		counts[f.result()]++
+	}
+	return map[string]any{"pass": int64(0), "fail": counts["fail"], "warn": counts["warn"], "error": int64(0), "skip": int64(0)}
+}
+
+// result is what a report calls it.
+func (f Finding) result() string {
+	if f.Denied {
+		return "fail"
+	}
+	return "warn"
+}
+
+func resultsOf(findings []Finding, at time.Time) []any {
+	var out []any
+	for _, f := range findings[:min(maxReported, len(findings))] {
+		resource := map[string]any{"apiVersion": f.APIVersion, "kind": f.Kind, "name": f.Name}
+		if f.Object.Namespace != "" {
+			resource["namespace"] = f.Object.Namespace
+		}
+		if f.UID != "" {
+			resource["uid"] = string(f.UID)
+		}
+		result := map[string]any{
+			"source": reportName, "policy": f.Guardrail, "category": "Network policy", "message": short(f.Message),
+			"result": f.result(), "resources": []any{resource}, "scored": true,
+			"timestamp": map[string]any{"seconds": at.Unix(), "nanos": int64(0)},
+		}
+		if severity := cmp.Or(f.Severity, "medium"); slices.Contains([]string{"critical", "high", "medium", "low", "info"}, severity) {
+			result["severity"] = severity
+		}
+		if f.Path != "" {
+			result["properties"] = map[string]any{"path": f.Path}
+		}
+		out = append(out, result)
+	}
+	return out
+}

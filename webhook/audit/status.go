@@ -1,0 +1,131 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/rego"
+)
+
+const (
+	// maxResults is how many results a Guardrail's status has; more are counted.
+	maxResults = 20
+	// maxMessage is how long a result's message is at most, and an Event's note.
+	maxMessage = 1000
+	// maxEvents is how many Events an audit writes at most.
+	maxEvents = 50
+)
+
+// told are the findings that there was an Event of.
+type told map[message]bool
+
+// message is what a guardrail says of an object.
+type message struct{ guardrail, object, text string }
+
+// status writes the results into the status of each Guardrail, the metrics, and
+// Events of what is new. What it says is of the guardrails that were asked: those of
+// which there is a newer version meanwhile are left for the next audit.
+func (a *Auditor) status(ctx context.Context, findings []Finding, asked *rego.Engine) error {
+	by := map[string][]Finding{}
+	for _, f := range findings {
+		by[f.Guardrail] = append(by[f.Guardrail], f)
+	}
+	var list v1alpha1.GuardrailList
+	if err := a.Client.List(ctx, &list); err != nil {
+		return fmt.Errorf("list Guardrails: %w", err)
+	}
+	if a.Guardrails.InForce() != asked {
+		return nil
+	}
+	if a.told == nil {
+		a.told = before(list.Items)
+	}
+	a.tell(findings)
+	violations.Reset()
+	var errs []error
+	for i := range list.Items {
+		g := &list.Items[i]
+		violations.WithLabelValues(g.Name, string(g.Spec.Enforcement)).Set(float64(len(by[g.Name])))
+		state, ok := a.Guardrails.State(g.UID)
+		if !ok || state.InForce == 0 {
+			continue
+		}
+		old := g.DeepCopy()
+		g.Status.Audit = &v1alpha1.Audit{Generation: state.InForce, Violations: int32(len(by[g.Name])), Results: results(by[g.Name])}
+		errs = append(errs, a.write(ctx, old, g))
+	}
+	return errors.Join(errs...)
+}
+
+func (a *Auditor) write(ctx context.Context, old, now *v1alpha1.Guardrail) error {
+	patch := client.MergeFrom(old)
+	data, err := patch.Data(now)
+	if err != nil {
+		return fmt.Errorf("compare the status of Guardrail %s: %w", now.Name, err)
+	}
+	if string(data) == "{}" {
+		return nil
+	}
+	err = a.Client.Status().Patch(ctx, now, patch)
+	if err = client.IgnoreNotFound(err); err != nil && !apierrors.IsConflict(err) {
+		return fmt.Errorf("write the status of Guardrail %s: %w", now.Name, err)
+	}
+	return nil
+}
+
+func results(findings []Finding) []v1alpha1.AuditResult {
+	var out []v1alpha1.AuditResult
+	for _, f := range findings[:min(maxResults, len(findings))] {
+		out = append(out, v1alpha1.AuditResult{Kind: f.Kind, Namespace: f.Object.Namespace, Name: f.Name, Path: f.Path, Message: short(f.Message)})
+	}
+	return out
+}
+
+func short(text string) string {
+	if len(text) <= maxMessage {
+		return text
+	}
+	const more = "…"
+	return strings.ToValidUTF8(text[:maxMessage-len(more)], "") + more
+}
+
+func (f Finding) key() message {
+	return message{f.Guardrail, f.Kind + " " + f.Object.Namespace + "/" + f.Name, short(f.Message)}
+}
+
+// before is what the replica that led before has told, as far as statuses show.
+func before(guardrails []v1alpha1.Guardrail) told {
+	out := told{}
+	for _, g := range guardrails {
+		if g.Status.Audit == nil {
+			continue
+		}
+		for _, r := range g.Status.Audit.Results {
+			out[message{g.Name, r.Kind + " " + r.Namespace + "/" + r.Name, r.Message}] = true
+		}
+	}
+	return out
+}
+
+// tell writes an Event on each object of which something new was found.
+func (a *Auditor) tell(findings []Finding) {
+	now, written := told{}, 0
+	for _, f := range findings {
+		key := f.key()
+		now[key] = true
+		if a.told[key] || written == maxEvents {
+			continue
+		}
+		written++
+		regarding := &corev1.ObjectReference{APIVersion: f.APIVersion, Kind: f.Kind, Namespace: f.Object.Namespace, Name: f.Name, UID: f.UID}
+		a.Recorder.Eventf(regarding, nil, corev1.EventTypeWarning, "GuardrailViolated", "Audit", "%s", short("Guardrail "+f.Guardrail+": "+f.Message))
+	}
+	a.told = now
+}
