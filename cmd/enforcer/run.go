@@ -178,7 +178,7 @@ func addDenials(mgr manager.Manager, agent *enforcer.Enforcer, o backend.Options
 	if o.LogDenials <= 0 && o.LogAudits <= 0 {
 		return nil
 	}
-	d := droplog.New(droplog.Options{Group: droplog.Group, Log: o.Log})
+	d := droplog.New(droplog.Options{Group: droplog.Group, Log: o.Log, Name: agent.Source.(*cluster.Watcher).Names().Of})
 	droplog.RegisterMetrics(metrics.Registry)
 	agent.Denials = d
 	return mgr.Add(manager.RunnableFunc(d.Start))
