@@ -120,18 +120,22 @@ func (c *endingAfter) Err() error {
 	return nil
 }
 
+// Lint comes last: it alone may be cut short of a complete effect.
 func TestWheneverTimeIsOverTheEffectIsNotComplete(t *testing.T) {
-	after := with(shop(), [3]string{"prod", "data", dataFromBackend})
+	after, whole := with(shop(), [3]string{"prod", "data", dataFromBackend}), ""
 	for looks := 0; ; looks++ {
 		ctx := &endingAfter{t.Context(), looks}
 		e := effect.Of(ctx, shop(), after)
 		if ctx.looks >= 0 {
-			if !e.Complete || looks < 10 {
+			if !e.Complete || looks < 10 || lines(e.Added) != whole {
 				t.Errorf("complete %v %v after %d looks", e.Complete, e.Incomplete, looks)
 			}
 			return
 		}
-		if e.Complete || len(e.Incomplete) == 0 {
+		switch {
+		case e.Complete && whole == "":
+			whole = lines(e.Added)
+		case e.Complete != (whole != "") || e.Complete != (len(e.Incomplete) == 0) || lines(e.Added) != whole:
 			t.Fatalf("after %d looks: complete %v %v", looks, e.Complete, e.Incomplete)
 		}
 	}

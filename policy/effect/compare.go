@@ -43,8 +43,12 @@ type comparison struct {
 	stopped string
 }
 
-func newComparison(ctx context.Context, members []*standIn, sides [2]*side) *comparison {
-	c := &comparison{ctx: ctx, members: members, sides: sides, spans: spans(sides[was].program, sides[is].program),
+func newComparison(ctx context.Context, members []*standIn, sides [2]*side, lones []lone) *comparison {
+	programs := []*policy.Program{sides[was].program, sides[is].program}
+	for _, p := range lones {
+		programs = append(programs, p.program)
+	}
+	c := &comparison{ctx: ctx, members: members, sides: sides, spans: spans(programs...),
 		alike: map[*standIn]int{}, answers: map[question]answer{}, whys: newNumbers[policy.Why](),
 		described: [2]map[*standIn]*Peer{{}, {}}}
 	classes := newNumbers[[2][2]int]()

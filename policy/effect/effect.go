@@ -97,6 +97,8 @@ type Ref struct {
 	Policy string `json:"policy"`
 	// Rule is a JSON pointer into the policy (RFC 6901).
 	Rule string `json:"rule"`
+	// By is the other policy, and its rule, that a finding of Lint is about.
+	By string `json:"by,omitempty"`
 }
 
 // Isolation is a group of pods that became isolated in a direction, or no longer is.
@@ -120,8 +122,11 @@ type Lint struct {
 	DeadPeers []Ref `json:"deadPeers"`
 	// NamedPortsUnresolved are the port names that no destination there is has.
 	NamedPortsUnresolved []Ref `json:"namedPortsUnresolved"`
-	// ShadowedBy, RedundantWith and PriorityTies are reserved.
+	// ShadowedBy are the rules of changed policies that never decide, with the rules that do,
+	// some of which decide otherwise. RedundantWith are those where all decide the same.
 	ShadowedBy    []Ref `json:"shadowedBy"`
 	RedundantWith []Ref `json:"redundantWith"`
-	PriorityTies  []Ref `json:"priorityTies"`
+	// PriorityTies are the changed ClusterNetworkPolicies for whose pods there is another one
+	// of the same tier and priority.
+	PriorityTies []Ref `json:"priorityTies"`
 }

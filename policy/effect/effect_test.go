@@ -10,6 +10,7 @@ import (
 
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
 	"sigs.k8s.io/yaml"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
@@ -362,6 +363,74 @@ egress: [{to: [{podSelector: {matchLabels: {app: db}}}], ports: [{port: pg}, {po
 	if e := effect.Of(t.Context(), shop(), with(shop(), [3]string{"prod", "data", dataFromBackend})); e.Lint.SelectsNothing || len(e.Lint.DeadPeers)+len(e.Lint.NamedPortsUnresolved) > 0 {
 		t.Errorf("lint of a sound policy: %+v", e.Lint)
 	}
+}
+
+func TestLintOfRulesThatNeverDecide(t *testing.T) {
+	data := with(shop(), [3]string{"prod", "data", dataFromBackend})
+	ref := func(policy, rule, by string) effect.Ref { return effect.Ref{Policy: policy, Rule: rule, By: by} }
+	for _, c := range []struct {
+		name                string
+		before              *compile.Snapshot
+		policy              string
+		redundant, shadowed []effect.Ref
+	}{
+		{"the same again", data, dataFromBackend,
+			[]effect.Ref{ref("NetworkPolicy prod/other", "/spec/ingress/0", "NetworkPolicy prod/data /spec/ingress/0")}, nil},
+		{"some more", data, `
+podSelector: {matchLabels: {tierwall.io/tier-role: data}}
+ingress: [{from: [{podSelector: {matchLabels: {tierwall.io/tier-role: backend}}}], ports: [{port: 5432}, {port: 5433}]}]`, nil, nil},
+		{"denied before", withCluster(shop(), "admin", "Admin", 1, "Deny"), dataFromBackend, nil,
+			[]effect.Ref{ref("NetworkPolicy prod/other", "/spec/ingress/0", "ClusterNetworkPolicy admin /spec/ingress/0")}},
+		{"accepted before", withCluster(shop(), "admin", "Admin", 1, "Accept"), dataFromBackend,
+			[]effect.Ref{ref("NetworkPolicy prod/other", "/spec/ingress/0", "ClusterNetworkPolicy admin /spec/ingress/0")}, nil},
+		{"passed on", withCluster(shop(), "admin", "Admin", 1, "Pass"), dataFromBackend, nil, nil},
+		{"matches nothing", data, "podSelector: {}\ningress: [{from: [{ipBlock: {cidr: 10.0.0.0/33}}]}]", nil, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got := effect.Of(t.Context(), c.before, with(c.before, [3]string{"prod", "other", c.policy})).Lint
+			if !slices.Equal(got.RedundantWith, c.redundant) || !slices.Equal(got.ShadowedBy, c.shadowed) {
+				t.Errorf("redundant %+v, shadowed %+v, want %+v, %+v", got.RedundantWith, got.ShadowedBy, c.redundant, c.shadowed)
+			}
+		})
+	}
+}
+
+func TestLintOfEqualPriorities(t *testing.T) {
+	s := withCluster(shop(), "a", "Admin", 1, "Accept")
+	tie := []effect.Ref{{Policy: "ClusterNetworkPolicy b", Rule: "/spec/priority", By: "ClusterNetworkPolicy a"}}
+	for _, c := range []struct {
+		name, tier string
+		priority   int32
+		want       []effect.Ref
+	}{{"equal", "Admin", 1, tie}, {"another priority", "Admin", 2, nil}, {"another tier", "Baseline", 1, nil}} {
+		if got := effect.Of(t.Context(), s, withCluster(s, "b", c.tier, c.priority, "Deny")).Lint.PriorityTies; !slices.Equal(got, c.want) {
+			t.Errorf("%s: ties %+v, want %+v", c.name, got, c.want)
+		}
+	}
+	elsewhere := withCluster(s, "b", "Admin", 1, "Deny")
+	b := elsewhere.ClusterNetworkPolicies[1].DeepCopy()
+	b.Spec.Subject.Pods.NamespaceSelector = metav1.LabelSelector{MatchLabels: map[string]string{"kubernetes.io/metadata.name": "test"}}
+	elsewhere.ClusterNetworkPolicies[1] = b
+	if got := effect.Of(t.Context(), s, elsewhere).Lint.PriorityTies; len(got) > 0 {
+		t.Errorf("ties %+v of policies for other pods", got)
+	}
+}
+
+// withCluster is the snapshot with a ClusterNetworkPolicy about what backends may reach of data in prod.
+func withCluster(s *compile.Snapshot, name, tier string, priority int32, action string) *compile.Snapshot {
+	out := *s
+	cnp := &policyv1alpha2.ClusterNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	if err := yaml.UnmarshalStrict([]byte(fmt.Sprintf(`
+tier: %s
+priority: %d
+subject: {pods: {namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: prod}}, podSelector: {matchLabels: {tierwall.io/tier-role: data}}}}
+ingress:
+  - action: %s
+    from: [{namespaces: {}}]`, tier, priority, action)), &cnp.Spec); err != nil {
+		panic(err)
+	}
+	out.ClusterNetworkPolicies = append(slices.Clone(s.ClusterNetworkPolicies), cnp)
+	return &out
 }
 
 func TestTooManyRowsAreMergedAndThenTruncated(t *testing.T) {

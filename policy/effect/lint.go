@@ -7,8 +7,9 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 )
 
-// lint says what looks wrong with the changed policies that there are after the change.
-func lint(u *universe, policies []*terms) Lint {
+// lint says what looks wrong with the changed policies that there are after the
+// change, but for what only their rules together with others show.
+func lint(u *universe, policies []*terms, now map[string]*terms) Lint {
 	l := emptyLint()
 	for _, t := range policies {
 		if len(u.selected(t.subject)) == 0 {
@@ -25,6 +26,7 @@ func lint(u *universe, policies []*terms) Lint {
 			}
 		}
 	}
+	u.ties(&l, policies, now)
 	return l
 }
 
@@ -54,6 +56,11 @@ func (n namedPort) has(g *group) bool {
 
 // selected are the groups of existing pods that a selection matches after the change.
 func (u *universe) selected(s selection) []*group {
+	return slices.DeleteFunc(u.matched(s), func(g *group) bool { return g.pods == 0 })
+}
+
+// matched are the groups that a selection matches after the change.
+func (u *universe) matched(s selection) []*group {
 	pods, err := metav1.LabelSelectorAsSelector(s.pods)
 	if err != nil {
 		return nil
@@ -68,7 +75,7 @@ func (u *universe) selected(s selection) []*group {
 	}
 	var out []*group
 	for _, g := range u.groups {
-		if k := g.kinds[is]; k != nil && g.pods > 0 && inNamespace(g.namespace) && pods.Matches(labels.Set(k.labels)) {
+		if k := g.kinds[is]; k != nil && inNamespace(g.namespace) && pods.Matches(labels.Set(k.labels)) {
 			out = append(out, g)
 		}
 	}

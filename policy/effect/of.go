@@ -37,9 +37,15 @@ func Of(ctx context.Context, before, after *compile.Snapshot) Effect {
 		}
 		sides[m] = newSide(m, snapshots[m], u, members)
 	}
-	c := newComparison(ctx, members, sides)
+	policies := present(difference, now)
+	lones := alone(policies, after, u, members)
+	c := newComparison(ctx, members, sides, lones)
 	c.names, c.networks = portNames(mattering), networksOf(networks, free.taken)
-	return c.effect(u, difference, now)
+	e := c.effect(u)
+	if e.Lint = lint(u, policies, now); c.goesOn() {
+		c.shadows(&e.Lint, lones)
+	}
+	return e.withoutNil()
 }
 
 func imagine(ctx context.Context, u *universe, policies []*terms) {
@@ -74,8 +80,8 @@ func networksIn(nodes []*compile.Node, all ...map[string]*terms) []netip.Prefix 
 	return slices.Compact(out)
 }
 
-func (c *comparison) effect(u *universe, difference []*terms, now map[string]*terms) Effect {
-	e := Effect{Incomplete: u.incomplete, Lint: lint(u, present(difference, now))}
+func (c *comparison) effect(u *universe) Effect {
+	e := Effect{Incomplete: u.incomplete}
 	added, removed := newRower(c, was, is), newRower(c, is, was)
 	added.collect()
 	removed.collect()
@@ -89,7 +95,7 @@ func (c *comparison) effect(u *universe, difference []*terms, now map[string]*te
 	e.Truncated = added.rows.truncated || removed.rows.truncated || cut[0] || cut[1]
 	e.Roles = added.roles.summary()
 	e.Complete = len(e.Incomplete) == 0
-	return e.withoutNil()
+	return e
 }
 
 // present are the terms of the policies that there are after the change.

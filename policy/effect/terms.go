@@ -27,6 +27,9 @@ type terms struct {
 	ports    []namedPort
 	// denies is true of a ClusterNetworkPolicy with a rule that is no Accept, baseline of one in the Baseline tier.
 	denies, baseline bool
+	// tier and priority are a ClusterNetworkPolicy's.
+	tier     policyv1alpha2.Tier
+	priority int32
 }
 
 // selection is pods, by their namespace and labels.
@@ -146,7 +149,7 @@ func (t *terms) addNetworks(cidrs ...string) {
 
 func clusterPolicyTerms(cnp *policyv1alpha2.ClusterNetworkPolicy) *terms {
 	t := &terms{id: policy.RuleID{Kind: compile.ClusterNetworkPolicyKind, Name: cnp.Name}, spec: cnp.Spec,
-		baseline: cnp.Spec.Tier == policyv1alpha2.BaselineTier}
+		baseline: cnp.Spec.Tier == policyv1alpha2.BaselineTier, tier: cnp.Spec.Tier, priority: cnp.Spec.Priority}
 	t.subject = podsOf(t.ref("/spec/subject"), cnp.Spec.Subject.Namespaces, cnp.Spec.Subject.Pods)
 	for i, r := range cnp.Spec.Ingress {
 		field := fmt.Sprintf("/spec/ingress/%d", i)
