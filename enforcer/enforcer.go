@@ -60,9 +60,10 @@ type Revoker interface {
 	Recheck()
 }
 
-// Denials explains denied packets by a program. droplog.Log is one.
-type Denials interface {
-	// Use explains by the program from now on.
+// Listener goes by the program that is in force. droplog.Log, which explains denied
+// packets by it, and spoof.Guard, which guards its pods' interfaces, are some.
+type Listener interface {
+	// Use goes by the program from now on, and does not wait.
 	Use(p *policy.Program)
 }
 
@@ -103,8 +104,8 @@ type Enforcer struct {
 	// Revoker is told of every program but that which closes a node at its boot. With nil
 	// connections that are established stay, whatever changes.
 	Revoker Revoker
-	// Denials is told of every program that came into force; it may be nil.
-	Denials Denials
+	// Listeners are told of every program that came into force.
+	Listeners []Listener
 	// Mended is told when rules were mended that somebody else had changed; it may be nil.
 	Mended func()
 	// Boot reads the state to close the node with before the first sync. It is
@@ -299,8 +300,8 @@ func (e *Enforcer) enforce(ctx context.Context, c *policy.Change) error {
 		e.Log.Error("could not put the program in force; the last one stays", "err", err)
 		return err
 	}
-	if e.Denials != nil {
-		e.Denials.Use(e.program)
+	for _, l := range e.Listeners {
+		l.Use(e.program)
 	}
 	e.standing.enforce(e.program)
 	observeChange(c, e.since)

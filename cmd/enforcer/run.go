@@ -35,6 +35,7 @@ type options struct {
 	defaults    flags.Defaults
 	backend     string
 	logDenials  int
+	dropSpoofed bool
 	cniSocket   string
 	metricsAddr string
 	healthAddr  string
@@ -62,6 +63,7 @@ When it stops, the last program stays in force; "enforcer cleanup" removes it.`,
 	fs.StringVar(&o.backend, "backend", backend.Auto, "what to write rules with: "+strings.Join(backend.Names, ", ")+
 		"; auto follows kube-proxy and the node")
 	fs.IntVar(&o.logDenials, "log-denials", 0, "log so many denied first packets a second at most, with who was denied what by which policy; 0 logs none. What the default action Audit lets pass is logged in any case, at the same rate, or "+strconv.Itoa(standardAudits)+" a second if it is 0")
+	fs.BoolVar(&o.dropSpoofed, "drop-spoofed", true, "drop what a pod sends from an address that is not its own, where the node's routes tell which interface is one pod's own")
 	fs.StringVar(&o.cniSocket, "cni-socket", "", "where to answer the node's CNI plugin, so that new pods wait for their rules; empty answers none")
 	fs.StringVar(&o.metricsAddr, "metrics-bind-address", ":9466", "address of the metrics, HTTPS with delegated authentication; 0 serves none")
 	fs.StringVar(&o.healthAddr, "health-probe-bind-address", "127.0.0.1:9467", "address of /healthz and /readyz")
@@ -99,7 +101,7 @@ func (o *options) run(ctx context.Context) error {
 		return err
 	}
 	agent.Mended = repairEvents(mgr, o.node)
-	if err := errors.Join(addRevoker(mgr, agent, log), addDenials(mgr, agent, kernel), addCNI(mgr, agent, o.cniSocket, log)); err != nil {
+	if err := errors.Join(addRevoker(mgr, agent, log), addDenials(mgr, agent, kernel), addGuard(mgr, agent, o.dropSpoofed, chosen.Sources, log), addCNI(mgr, agent, o.cniSocket, log)); err != nil {
 		return err
 	}
 	if err := errors.Join(mgr.Add(agent.Source.(*cluster.Watcher)), mgr.Add(agent), addChecks(mgr, agent)); err != nil {
@@ -180,7 +182,7 @@ func addDenials(mgr manager.Manager, agent *enforcer.Enforcer, o backend.Options
 	}
 	d := droplog.New(droplog.Options{Group: droplog.Group, Log: o.Log, Name: agent.Source.(*cluster.Watcher).Names().Of})
 	droplog.RegisterMetrics(metrics.Registry)
-	agent.Denials = d
+	agent.Listeners = append(agent.Listeners, d)
 	return mgr.Add(manager.RunnableFunc(d.Start))
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/tierwall/tierwall/enforcer/droplog"
 	"github.com/tierwall/tierwall/enforcer/ipt"
 	"github.com/tierwall/tierwall/enforcer/nft"
+	"github.com/tierwall/tierwall/enforcer/spoof"
 	"github.com/tierwall/tierwall/policy"
 )
 
@@ -37,6 +38,8 @@ type Choice struct {
 	enforcer.Backend
 	// Predecessor may be nil: then there is nothing that could have been left.
 	Predecessor enforcer.Predecessor
+	// Sources drops what pods send from addresses of others.
+	Sources spoof.Kernel
 }
 
 // Options say what to open. Log is required.
@@ -74,7 +77,7 @@ func openNFTables(ctx context.Context, o Options) (Choice, error) {
 	if err != nil {
 		return Choice{}, err
 	}
-	c := Choice{Backend: b}
+	c := Choice{Backend: b, Sources: spoof.NFTables{Log: spoofLog(o)}}
 	if other, err := ipt.New(ctx, ipt.Options{Mode: ipt.Auto, Log: o.Log}); err == nil {
 		c.Predecessor = other
 	}
@@ -86,7 +89,7 @@ func openIPTables(ctx context.Context, o Options) (Choice, error) {
 	if err != nil {
 		return Choice{}, err
 	}
-	c := Choice{Backend: b}
+	c := Choice{Backend: b, Sources: spoof.IPTables{Mode: b.Mode().String(), Log: spoofLog(o)}}
 	if other, err := nft.New(ctx, nft.Options{Log: o.Log}); err == nil {
 		c.Predecessor = other
 	}
@@ -100,6 +103,10 @@ func denyLog(o Options) ipt.DenyLog {
 		AuditPrefix:    [2]string{droplog.AuditPrefix(policy.Ingress), droplog.AuditPrefix(policy.Egress)},
 		AuditPerSecond: o.LogAudits,
 	}
+}
+
+func spoofLog(o Options) spoof.Log {
+	return spoof.Log{Group: droplog.Group, Prefix: droplog.SpoofPrefix, PerSecond: o.LogDenials}
 }
 
 // kubeProxyUsesNFTables says whether there is the table that kube-proxy makes in
@@ -121,7 +128,7 @@ func Cleanup(ctx context.Context, log *slog.Logger) error {
 	if nftErr != nil && iptErr != nil {
 		return fmt.Errorf("neither nftables nor iptables can be used: %w", errors.Join(nftErr, iptErr))
 	}
-	var errs []error
+	errs := []error{spoof.Cleanup(ctx, nil)}
 	if nftErr == nil {
 		errs = append(errs, tables.Cleanup(ctx))
 	}

@@ -27,6 +27,8 @@ func explain(e *eval.Evaluator, p report) denial {
 	}
 	egress, ingress := denial{p, policy.Egress, d.Ingress.Endpoint, d.Egress}, denial{p, policy.Ingress, d.Egress.Endpoint, d.Ingress}
 	switch {
+	case p.way == spoofed: // who sent it is not who has the address
+		return denial{p, policy.Egress, d.Ingress.Endpoint, policy.Why{Note: "the pod that sent it does not have its source address"}}
 	case p.way == auditedEgress && d.Egress.Verdict == policy.Audit, p.way == denied && !d.Egress.Verdict.Permits():
 		return egress
 	case p.way == auditedIngress && d.Ingress.Verdict == policy.Audit, p.way == denied && !d.Ingress.Verdict.Permits():

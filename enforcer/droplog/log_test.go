@@ -191,6 +191,16 @@ func TestALineSaysWhatWasAuditedAndItIsCountedByNamespace(t *testing.T) {
 	}
 }
 
+func TestALineSaysThatASourceIsForged(t *testing.T) {
+	before := testutil.ToFloat64(spoofs)
+	want := map[string]any{"level": "INFO", "msg": "denied", "source": "10.0.0.1", "sourcePort": 40000., "destination": "10.0.0.2", "protocol": "TCP", "port": 5432.,
+		"direction": "egress", "peer": "prod/data", "note": "the pod that sent it does not have its source address"}
+	got := run(t, Options{}, shop(), spoofed, ipv4(policy.TCP, 0, 0, 0x9c, 0x40, 0x15, 0x38)) // which policy allows
+	if len(got) != 1 || fmt.Sprint(got[0]) != fmt.Sprint(want) || testutil.ToFloat64(spoofs) != before+1 {
+		t.Errorf("\n%v\nwant\n%v", got, want)
+	}
+}
+
 func TestWhatDoesNotFitIsCountedAndKeepsNothingWaiting(t *testing.T) {
 	l := New(Options{})
 	before := testutil.ToFloat64(lost.WithLabelValues("agent"))

@@ -15,6 +15,10 @@ var (
 		Name: "tierwall_enforcer_audits_total",
 		Help: "First packets that the default action Audit let pass and that were logged, by direction and by namespace of the pod that no policy decides for. The kernel hands over a limited number a second.",
 	}, []string{"direction", "namespace"})
+	spoofs = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "tierwall_enforcer_spoofed_total",
+		Help: "Packets of pods with a source address that is not the pod's own, which were dropped and logged. The kernel hands over a limited number a second.",
+	})
 	lost = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "tierwall_enforcer_denials_lost_total",
 		Help: "Times that denied or audited packets were not logged, because the kernel's buffer or the agent's queue was full.",
@@ -22,7 +26,7 @@ var (
 )
 
 // RegisterMetrics makes the package's metrics known to a registry.
-func RegisterMetrics(r prometheus.Registerer) { r.MustRegister(denials, audits, lost) }
+func RegisterMetrics(r prometheus.Registerer) { r.MustRegister(denials, audits, spoofs, lost) }
 
 // maxNames is how many policies and namespaces are counted by name; whoever may make
 // them must not be able to make as many time series.
@@ -46,8 +50,12 @@ func (n names) of(name string) string {
 // count counts a packet. What no policy denied is counted by its tier, or by none
 // if no tier was asked.
 func (n names) count(d denial) {
-	if d.way != denied {
+	switch d.way {
+	case auditedIngress, auditedEgress:
 		n.countAudit(d)
+		return
+	case spoofed:
+		spoofs.Inc()
 		return
 	}
 	if !d.explained() {

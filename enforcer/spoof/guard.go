@@ -1,0 +1,205 @@
+package spoof
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/tierwall/tierwall/policy"
+)
+
+// Kernel drops what comes by interfaces from addresses to which no route leads back by them.
+type Kernel interface {
+	// Write has these interfaces guarded and no others, at one moment.
+	Write(ctx context.Context, interfaces []string) error
+	// Read is what the kernel holds of ours, as text that is equal as long as nobody changes it.
+	Read(ctx context.Context) (string, error)
+	// Cleanup removes all that is ours.
+	Cleanup(ctx context.Context) error
+}
+
+const (
+	// gatherFor is how long changes are gathered.
+	gatherFor = 10 * time.Millisecond
+	// compareEvery is how often the kernel is compared with what was written.
+	compareEvery = 10 * time.Second
+	// retryMin and retryMax bound the wait after a failure.
+	retryMin, retryMax = time.Second, 5 * time.Minute
+)
+
+// Guard keeps the interfaces guarded that are one pod's own.
+type Guard struct {
+	kernel       Kernel
+	log          *slog.Logger
+	program      atomic.Pointer[policy.Program]
+	told         chan struct{}
+	compareEvery time.Duration
+
+	// guarded are the interfaces that were written last, and left is what the kernel held
+	// then; written says that there is such a time.
+	guarded []string
+	left    string
+	written bool
+}
+
+// New makes a guard, which does nothing before the first program.
+func New(k Kernel, log *slog.Logger) *Guard {
+	return &Guard{kernel: k, log: log, told: make(chan struct{}, 1), compareEvery: compareEvery}
+}
+
+// Use takes the pods from this program from now on. It never waits. The program must not
+// be changed afterwards.
+func (g *Guard) Use(p *policy.Program) {
+	if before := g.program.Swap(p); before != nil && samePods(before, p) {
+		return
+	}
+	select {
+	case g.told <- struct{}{}:
+	default:
+	}
+}
+
+// Start guards until ctx ends. What is guarded then stays so.
+func (g *Guard) Start(ctx context.Context) error {
+	for wait := retryMin; ; wait = min(2*wait, retryMax) {
+		began := time.Now()
+		err := g.follow(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if time.Since(began) > retryMax {
+			wait = retryMin
+		}
+		g.log.Error("could not see to it that pods send from their own addresses alone; trying again", "err", err, "in", wait)
+		g.written = false
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		}
+	}
+}
+
+// follow keeps up with routes, interfaces and programs until it fails.
+func (g *Guard) follow(ctx context.Context) error {
+	l, err := openLayout()
+	if err != nil {
+		return err
+	}
+	defer l.close()
+	compare := time.NewTicker(g.compareEvery)
+	defer compare.Stop()
+	for {
+		if err := g.settle(ctx, l); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case err := <-l.failed:
+			return fmt.Errorf("following routes and interfaces: %w", err)
+		case <-compare.C:
+			if err := g.compare(ctx); err != nil {
+				return err
+			}
+		case <-g.told:
+		case <-l.links:
+			l.gather()
+		case <-l.routes:
+			l.gather()
+		}
+	}
+}
+
+// gather waits a moment, and takes the word of all that changed meanwhile.
+func (l *layout) gather() {
+	end := time.After(gatherFor)
+	for {
+		select {
+		case <-l.links:
+		case <-l.routes:
+		case <-end:
+			return
+		}
+	}
+}
+
+// settle has those interfaces guarded that are a pod's own now.
+func (g *Guard) settle(ctx context.Context, l *layout) error {
+	p := g.program.Load()
+	if p == nil {
+		return nil // what an earlier process guarded stays so
+	}
+	links, routes, err := l.read()
+	if err != nil {
+		return err
+	}
+	want := Owned(links, routes, podsOf(p))
+	if g.written && slices.Equal(want, g.guarded) {
+		return nil
+	}
+	if err := g.kernel.Write(ctx, want); err != nil {
+		return fmt.Errorf("guarding %d interfaces: %w", len(want), err)
+	}
+	g.log.Debug("guarded", "interfaces", len(want))
+	guarded.Set(float64(len(want)))
+	g.guarded, g.written = want, true
+	g.left, err = g.kernel.Read(ctx)
+	return err
+}
+
+// compare has everything written anew if somebody changed it.
+func (g *Guard) compare(ctx context.Context) error {
+	if !g.written {
+		return nil
+	}
+	text, err := g.kernel.Read(ctx)
+	if err != nil || text == g.left {
+		return err
+	}
+	g.log.Warn("somebody changed our rules about sources; mended")
+	g.written = false
+	return nil
+}
+
+// samePods says whether a program has the pods of the one that it was made of. Most changes
+// are about none of the node's pods, and leave the list as it is.
+func samePods(a, b *policy.Program) bool {
+	same := len(a.Endpoints) == len(b.Endpoints) && (len(a.Endpoints) == 0 || &a.Endpoints[0] == &b.Endpoints[0])
+	return same && slices.Equal(a.Local, b.Local)
+}
+
+// podsOf says whether an address is a pod's of the program: one that is known, or
+// one of the node's networks for pods.
+func podsOf(p *policy.Program) func(netip.Addr) bool {
+	known, nodes := map[netip.Addr]bool{}, map[netip.Addr]bool{}
+	for _, e := range p.Endpoints {
+		for _, a := range e.Addrs {
+			known[a] = true
+		}
+	}
+	for _, h := range p.Hosts {
+		for _, a := range h.Addrs {
+			nodes[a] = true
+		}
+	}
+	return func(a netip.Addr) bool {
+		return known[a] || !nodes[a] && slices.ContainsFunc(p.Local, func(n netip.Prefix) bool { return n.Contains(a) })
+	}
+}
+
+// Cleanup removes what any of the kernels holds of ours. A tool that is missing has made nothing.
+func Cleanup(ctx context.Context, except Kernel) error {
+	var errs []error
+	for _, k := range []Kernel{NFTables{}, IPTables{Mode: "nft"}, IPTables{Mode: "legacy"}} {
+		if !same(k, except) {
+			errs = append(errs, k.Cleanup(ctx))
+		}
+	}
+	return errors.Join(errs...)
+}

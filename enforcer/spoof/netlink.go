@@ -1,0 +1,125 @@
+package spoof
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// layout is the kernel's links and routes, and word of their changes. It is of
+// the network namespace of the thread that opened it.
+type layout struct {
+	handle *netlink.Handle
+	done   chan struct{}
+	links  chan netlink.LinkUpdate
+	routes chan netlink.RouteUpdate
+	// failed gets why there will be no more word.
+	failed chan error
+}
+
+func openLayout() (*layout, error) {
+	l := &layout{done: make(chan struct{}), failed: make(chan error, 1)}
+	fail := func(err error) {
+		select {
+		case l.failed <- err:
+		default:
+		}
+	}
+	var err error
+	if l.handle, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
+		return nil, fmt.Errorf("opening netlink: %w", err)
+	}
+	links, routes := make(chan netlink.LinkUpdate, 64), make(chan netlink.RouteUpdate, 64)
+	if err := netlink.LinkSubscribeWithOptions(links, l.done, netlink.LinkSubscribeOptions{ErrorCallback: fail}); err != nil {
+		l.close()
+		return nil, fmt.Errorf("asking for changes of interfaces: %w", err)
+	}
+	l.links = links
+	if err := netlink.RouteSubscribeWithOptions(routes, l.done, netlink.RouteSubscribeOptions{ErrorCallback: fail}); err != nil {
+		l.close()
+		return nil, fmt.Errorf("asking for changes of routes: %w", err)
+	}
+	l.routes = routes
+	return l, nil
+}
+
+// close ends the word, and waits for those who bring it.
+func (l *layout) close() {
+	close(l.done)
+	l.handle.Close()
+	if l.links != nil {
+		for range l.links {
+			continue
+		}
+	}
+	if l.routes != nil {
+		for range l.routes {
+			continue
+		}
+	}
+}
+
+// read gives all links and unicast routes.
+func (l *layout) read() ([]Link, []Route, error) {
+	found, err := again(l.handle.LinkList)
+	if err != nil {
+		return nil, nil, fmt.Errorf("listing the interfaces: %w", err)
+	}
+	var links []Link
+	for _, f := range found {
+		a := f.Attrs()
+		links = append(links, Link{Index: a.Index, Name: a.Name, Kind: f.Type(), Master: a.MasterIndex})
+	}
+	var routes []Route
+	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		found, err := again(func() ([]netlink.Route, error) {
+			return l.handle.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
+		})
+		if err != nil {
+			return nil, nil, fmt.Errorf("listing the routes: %w", err)
+		}
+		for _, f := range found {
+			routes = append(routes, routesOf(f)...)
+		}
+	}
+	return links, routes, nil
+}
+
+// again repeats a listing that a change came in between of.
+func again[T any](list func() ([]T, error)) ([]T, error) {
+	const tries = 5
+	for try := 1; ; try++ {
+		out, err := list()
+		if !errors.Is(err, netlink.ErrDumpInterrupted) || try == tries {
+			return out, err
+		}
+	}
+}
+
+// routesOf is a route as far as it concerns us, for each interface that it leads to.
+func routesOf(r netlink.Route) []Route {
+	if r.Type != unix.RTN_UNICAST {
+		return nil
+	}
+	out := Route{Link: r.LinkIndex, Gateway: len(r.Gw) > 0 || r.Via != nil || r.Encap != nil,
+		Learned: r.Protocol == unix.RTPROT_RA || r.Protocol == unix.RTPROT_REDIRECT}
+	if r.Dst != nil {
+		a, _ := netip.AddrFromSlice(r.Dst.IP)
+		bits, _ := r.Dst.Mask.Size()
+		out.To = netip.PrefixFrom(a.Unmap(), bits)
+	} else {
+		out.To = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	}
+	if len(r.MultiPath) == 0 {
+		return []Route{out}
+	}
+	var all []Route
+	for _, hop := range r.MultiPath {
+		out.Link, out.Gateway = hop.LinkIndex, true
+		all = append(all, out)
+	}
+	return all
+}

@@ -1,0 +1,67 @@
+package spoof
+
+import (
+	"context"
+	"strconv"
+	"strings"
+)
+
+// nftTable is a table of our own. It is not that of the policies, whose programs do not depend on routes.
+const nftTable = "inet tierwall-sources"
+
+// NFTables guards with nftables.
+type NFTables struct {
+	// Log is the NFLOG statement for what is dropped, and empty for none.
+	Log Log
+}
+
+// Script is what nft reads to guard these interfaces: the whole table, in one transaction.
+func (n NFTables) Script(interfaces []string) []string {
+	out := []string{
+		"add table " + nftTable,
+		"delete table " + nftTable,
+		"add table " + nftTable,
+		"add set " + nftTable + " guarded { type ifname ; }",
+		"add chain " + nftTable + " foreign",
+		"add chain " + nftTable + " sources { type filter hook prerouting priority raw ; policy accept ; }",
+		"add rule " + nftTable + " sources iifname @guarded fib saddr . iif oif missing goto foreign",
+		"add rule " + nftTable + " foreign ip6 saddr fe80::/10 accept",
+		"add rule " + nftTable + " foreign ip6 saddr :: meta l4proto ipv6-icmp accept",
+	}
+	if n.Log.PerSecond > 0 {
+		out = append(out, "add rule "+nftTable+" foreign "+n.Log.nft())
+	}
+	out = append(out, "add rule "+nftTable+" foreign drop")
+	if len(interfaces) == 0 {
+		return out
+	}
+	names := make([]string, len(interfaces))
+	for i, name := range interfaces {
+		names[i] = strconv.Quote(name)
+	}
+	return append(out, "add element "+nftTable+" guarded { "+strings.Join(names, ", ")+" }")
+}
+
+// Write is Kernel's.
+func (n NFTables) Write(ctx context.Context, interfaces []string) error {
+	_, err := run(ctx, n.Script(interfaces), "nft", "-f", "-")
+	return err
+}
+
+// Read is Kernel's.
+func (NFTables) Read(ctx context.Context) (string, error) {
+	text, err := run(ctx, nil, "nft", append([]string{"--stateless", "list", "table"}, strings.Fields(nftTable)...)...)
+	if missing(err) {
+		return "", nil
+	}
+	return words(text), err
+}
+
+// Cleanup is Kernel's.
+func (NFTables) Cleanup(ctx context.Context) error {
+	_, err := run(ctx, nil, "nft", append([]string{"delete", "table"}, strings.Fields(nftTable)...)...)
+	if missing(err) {
+		return nil
+	}
+	return err
+}

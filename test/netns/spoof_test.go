@@ -1,0 +1,410 @@
+//go:build netns
+
+package netns
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tierwall/tierwall/enforcer/spoof"
+	"github.com/tierwall/tierwall/policy"
+)
+
+var guards = map[string]spoof.Kernel{
+	"nftables": spoof.NFTables{}, "iptables-nft": spoof.IPTables{Mode: "nft"}, "iptables-legacy": spoof.IPTables{Mode: "legacy"},
+}
+
+var (
+	foreign   = []netip.Addr{netip.MustParseAddr("198.51.100.9"), netip.MustParseAddr("2001:db8:5::9")}
+	attacker  = policy.Endpoint{Namespace: "test", Name: "attacker", Node: "node", Addrs: []netip.Addr{netip.MustParseAddr("10.0.1.2"), netip.MustParseAddr("fd00:2:0:1::2")}}
+	victim    = policy.Endpoint{Namespace: "test", Name: "victim", Node: "node", Addrs: []netip.Addr{netip.MustParseAddr("10.0.1.3"), netip.MustParseAddr("fd00:2:0:1::3")}}
+	late      = policy.Endpoint{Namespace: "test", Name: "late", Node: "node", Addrs: []netip.Addr{netip.MustParseAddr("10.0.1.4"), netip.MustParseAddr("fd00:2:0:1::4")}}
+	spoofNode = policy.Host{Name: "node", Addrs: []netip.Addr{netip.MustParseAddr("192.168.0.1"), netip.MustParseAddr("fd00:1::1")},
+		PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.1.0/24"), netip.MustParsePrefix("fd00:2:0:1::/64")}}
+)
+
+// spoofLab is a node with an attacker, who takes more addresses than it has, and a victim.
+func spoofLab(t *testing.T) *Lab {
+	t.Helper()
+	l := NewLab(t, []policy.Host{spoofNode})
+	l.Nodes["node"].sysctl(t, "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.default.rp_filter=0")
+	l.AddPod(t, "node", attacker.Key(), attacker.Addrs...)
+	l.AddPod(t, "node", victim.Key(), victim.Addrs...)
+	for _, a := range append(foreign, victim.Addrs...) {
+		take(t, l.Pods[attacker.Key()], a)
+	}
+	return l
+}
+
+// take gives a pod an address, as whoever is root in it can.
+func take(t *testing.T, pod *Host, a netip.Addr) {
+	t.Helper()
+	pod.Run(t, "ip", "address", "add", fmt.Sprintf("%s/%d", a, a.BitLen()), "dev", "eth0", "nodad")
+}
+
+// guard guards the node's pods until the test ends.
+func (l *Lab) guard(t *testing.T, k spoof.Kernel, p *policy.Program) *spoof.Guard {
+	t.Helper()
+	g := spoof.New(k, slog.New(slog.DiscardHandler))
+	g.Use(p)
+	ctx, cancel := context.WithCancel(t.Context())
+	var end sync.WaitGroup
+	end.Go(func() {
+		if err := l.Nodes["node"].Do(func() error { return g.Start(ctx) }); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(func() {
+		cancel()
+		end.Wait()
+	})
+	return g
+}
+
+// awaitGuarded waits until an interface is guarded, or is not.
+func (l *Lab) awaitGuarded(t *testing.T, k spoof.Kernel, link string, want bool) {
+	t.Helper()
+	var text string
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if err := l.Nodes["node"].Do(func() (err error) {
+			text, err = k.Read(t.Context())
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if guarded(text, link) == want {
+			return
+		}
+	}
+	t.Fatalf("%s is guarded: %v, want %v:\n%s", link, !want, want, text)
+}
+
+// guarded says whether an interface is among what a guard wrote.
+func guarded(text, link string) bool {
+	for _, word := range strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(" \n\",", r) }) {
+		if word == link {
+			return true
+		}
+	}
+	return false
+}
+
+// linkOf is the node's interface that leads to an address.
+func (l *Lab) linkOf(t *testing.T, a netip.Addr) string {
+	t.Helper()
+	_, rest, _ := strings.Cut(l.Nodes["node"].Run(t, "ip", "route", "get", a.String()), " dev ")
+	link, _, _ := strings.Cut(rest, " ")
+	return link
+}
+
+func spoofProgram(pods ...policy.Endpoint) *policy.Program {
+	return &policy.Program{Endpoints: pods, Hosts: []policy.Host{spoofNode}, Local: spoofNode.PodCIDRs}
+}
+
+// sendAs sends a datagram from a pod with a source address and port to the world, and says whether it came.
+func (l *Lab) sendAs(t *testing.T, pod *Host, from netip.AddrPort, patience time.Duration) bool {
+	t.Helper()
+	to := net.UDPAddrFromAddrPort(netip.AddrPortFrom(family([]netip.Addr{World4, World6}, from.Addr()), 53))
+	tag := serial.Add(1)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for ctx.Err() == nil {
+		if err := pod.Do(func() error {
+			c, err := net.DialUDP("udp", net.UDPAddrFromAddrPort(from), to)
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			_, err = c.Write(binary.BigEndian.AppendUint32(nil, tag))
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		again, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+		came := l.World.wait(again, tag)
+		cancel()
+		if came {
+			return true
+		}
+	}
+	return false
+}
+
+func TestAPodSendsFromItsOwnAddressesAlone(t *testing.T) {
+	for name, k := range guards {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := spoofLab(t)
+			bad, good := l.Pods[attacker.Key()], l.Pods[victim.Key()]
+			forged := append([]netip.Addr{}, append(foreign, victim.Addrs...)...)
+			for _, a := range forged {
+				if !l.sendAs(t, bad, netip.AddrPortFrom(a, 0), forAllowed) {
+					t.Fatalf("%s does not arrive although nothing is guarded: the test shows nothing", a)
+				}
+			}
+			// A flow of the victim's that is established, and that the attacker knows.
+			for _, a := range victim.Addrs {
+				if !l.sendAs(t, good, netip.AddrPortFrom(a, 40000), forAllowed) {
+					t.Fatal("the victim's flow does not pass")
+				}
+			}
+			l.guard(t, k, spoofProgram(attacker, victim))
+			l.awaitGuarded(t, k, l.linkOf(t, attacker.Addrs[0]), true)
+			for _, a := range forged {
+				if l.sendAs(t, bad, netip.AddrPortFrom(a, 0), forDenied) {
+					t.Errorf("from %s it passes", a)
+				}
+			}
+			for _, a := range victim.Addrs {
+				if l.sendAs(t, bad, netip.AddrPortFrom(a, 40000), forDenied) {
+					t.Errorf("with the flow of %s that is established it passes", a)
+				}
+				if !l.sendAs(t, good, netip.AddrPortFrom(a, 40000), forAllowed) {
+					t.Errorf("the flow of %s no longer passes", a)
+				}
+			}
+			l.wantOwn(t, attacker, victim)
+			l.wantNeighbours(t, bad)
+			l.wantMoreAddresses(t, bad)
+			if err := l.Nodes["node"].Do(func() error { return spoof.Cleanup(t.Context(), nil) }); err != nil {
+				t.Error(err)
+			}
+			if !l.sendAs(t, bad, netip.AddrPortFrom(foreign[0], 0), forAllowed) {
+				t.Error("it is guarded after it was cleaned up")
+			}
+		})
+	}
+}
+
+// wantOwn holds that what pods send from their own addresses passes, to each other, to the
+// node and to the world, and what others send to them.
+func (l *Lab) wantOwn(t *testing.T, a, b policy.Endpoint) {
+	t.Helper()
+	for i, world := range []netip.Addr{World4, World6} {
+		icmp := []policy.Protocol{policy.ICMP, policy.ICMPv6}[i]
+		for _, pair := range [][2]netip.Addr{{a.Addrs[i], world}, {b.Addrs[i], a.Addrs[i]}, {b.Addrs[i], spoofNode.Addrs[i]}, {spoofNode.Addrs[i], b.Addrs[i]}, {world, b.Addrs[i]}} {
+			for _, protocol := range []policy.Protocol{policy.TCP, policy.UDP, icmp, policy.SCTP} {
+				if pair[0] == b.Addrs[i] && pair[1] == a.Addrs[i] {
+					continue // the attacker has both, and answers itself
+				}
+				f := policy.Flow{Source: pair[0], Destination: pair[1], Protocol: protocol, DestinationPort: 80}
+				ctx, cancel := context.WithTimeout(t.Context(), forAllowed)
+				if ok, err := l.Probe(ctx, f); err != nil || !ok {
+					t.Errorf("%+v: passes: %v (%v)", f, ok, err)
+				}
+				cancel()
+			}
+		}
+	}
+}
+
+// wantNeighbours holds that what a pod needs before it has an address passes: a DHCP
+// request, the search for an address that is taken (RFC 4862), and its link-local address.
+func (l *Lab) wantNeighbours(t *testing.T, pod *Host) {
+	t.Helper()
+	if err := l.discover(t, pod); err != nil {
+		t.Errorf("a DHCP request: %v", err)
+	}
+	if err := pod.Do(func() error {
+		eth0, err := net.InterfaceByName("eth0")
+		if err != nil {
+			return err
+		}
+		c, err := net.DialTimeout("tcp", fmt.Sprintf("[fe80::1%%%d]:80", eth0.Index), 20*time.Second)
+		if err != nil {
+			return err
+		}
+		return c.Close()
+	}); err != nil {
+		t.Errorf("from its link-local address: %v", err)
+	}
+	pod.sysctl(t, "net.ipv6.conf.eth0.accept_dad=1")
+	pod.Run(t, "ip", "address", "add", "fe80::1/64", "dev", "eth0") // which is the node's
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		if strings.Contains(pod.Run(t, "ip", "-6", "address", "show", "dev", "eth0"), "dadfailed") {
+			break
+		}
+		if time.Now().After(end) {
+			t.Error("nobody answers the search for an address that is taken")
+			break
+		}
+	}
+	pod.Run(t, "ip", "address", "del", "fe80::1/64", "dev", "eth0")
+}
+
+// discover sends a datagram as a DHCP client does, from no address to all, and waits for it on the node.
+func (l *Lab) discover(t *testing.T, pod *Host) error {
+	t.Helper()
+	var server *net.UDPConn
+	if err := l.Nodes["node"].Do(func() (err error) {
+		server, err = net.ListenUDP("udp4", &net.UDPAddr{Port: 67})
+		return err
+	}); err != nil {
+		return err
+	}
+	defer server.Close()
+	if err := server.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		return err
+	}
+	packet := []byte{0x45, 0, 0, 29, 0, 0, 0, 0, 64, 17, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255, 0, 68, 0, 67, 0, 9, 0, 0, 'x'}
+	binary.BigEndian.PutUint16(packet[10:], checksum(packet[:20]))
+	if err := pod.Do(func() error {
+		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		eth0, err := net.InterfaceByName("eth0")
+		if err != nil {
+			return err
+		}
+		to := &unix.SockaddrLinklayer{Protocol: unix.ETH_P_IP<<8&0xff00 | unix.ETH_P_IP>>8, Ifindex: eth0.Index, Halen: 6, Addr: [8]byte{255, 255, 255, 255, 255, 255}}
+		return unix.Sendto(fd, packet, 0, to)
+	}); err != nil {
+		return err
+	}
+	_, _, err := server.ReadFrom(make([]byte, 16))
+	return err
+}
+
+// wantMoreAddresses holds that an address is the pod's own once a route leads to it, and is not without.
+func (l *Lab) wantMoreAddresses(t *testing.T, pod *Host) {
+	t.Helper()
+	link := l.linkOf(t, attacker.Addrs[0])
+	for _, a := range foreign {
+		l.Nodes["node"].Run(t, "ip", "route", "add", a.String(), "dev", link)
+		if !l.sendAs(t, pod, netip.AddrPortFrom(a, 0), forAllowed) {
+			t.Errorf("%s has a route, and nothing passes from it", a)
+		}
+		l.Nodes["node"].Run(t, "ip", "route", "del", a.String(), "dev", link)
+		if l.sendAs(t, pod, netip.AddrPortFrom(a, 0), forDenied) {
+			t.Errorf("%s has no route any more, and what comes from it passes", a)
+		}
+	}
+}
+
+func TestTheGuardFollowsInterfaces(t *testing.T) {
+	for name, k := range guards {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := spoofLab(t)
+			node := l.Nodes["node"]
+			g := l.guard(t, k, spoofProgram(attacker, victim))
+			l.awaitGuarded(t, k, l.linkOf(t, victim.Addrs[0]), true)
+
+			// A pod that comes later, whose route is there before the program knows it, or after.
+			pod := l.AddPod(t, "node", late.Key(), late.Addrs...)
+			link := l.linkOf(t, late.Addrs[0])
+			l.awaitGuarded(t, k, link, true) // its address is one of the node's for pods
+			take(t, pod, foreign[0])
+			if l.sendAs(t, pod, netip.AddrPortFrom(foreign[0], 0), forDenied) {
+				t.Error("a pod that came later sends from another's address")
+			}
+			g.Use(spoofProgram(attacker, victim, late))
+
+			// Its interface goes, and another of its name is part of a bridge.
+			node.Run(t, "ip", "link", "delete", link)
+			l.awaitGuarded(t, k, link, false)
+			node.Run(t, "ip", "link", "add", "cni0", "type", "bridge")
+			node.Run(t, "ip", "link", "set", "cni0", "up")
+			node.Run(t, "ip", "address", "add", "10.0.1.5/24", "dev", "cni0")
+			pod.links(t, node, link)
+			node.Run(t, "ip", "link", "set", link, "master", "cni0")
+			pod.Run(t, "ip", "address", "add", "10.0.1.4/24", "dev", "eth0")
+			pod.Run(t, "ip", "address", "add", "10.0.1.77/24", "dev", "eth0")
+			pod.Run(t, "ip", "route", "add", "default", "via", "10.0.1.5")
+			for _, a := range []string{"10.0.1.4", "10.0.1.77"} { // who it is cannot be known on a bridge
+				if !l.sendAs(t, pod, netip.AddrPortFrom(netip.MustParseAddr(a), 0), forAllowed) {
+					t.Errorf("from %s nothing passes over a bridge", a)
+				}
+			}
+			l.awaitGuarded(t, k, link, false)
+
+			// Its name goes to a pod of its own again.
+			node.Run(t, "ip", "link", "set", link, "nomaster")
+			node.Run(t, "ip", "link", "delete", "cni0")
+			node.Run(t, "ip", "route", "replace", "10.0.1.4", "dev", link)
+			l.awaitGuarded(t, k, link, true)
+			// And then it leads to a router.
+			node.Run(t, "ip", "route", "add", "172.31.0.0/16", "dev", link)
+			l.awaitGuarded(t, k, link, false)
+		})
+	}
+}
+
+// links connects a pod to the node again, by an interface of the name.
+func (h *Host) links(t *testing.T, node *Host, link string) {
+	t.Helper()
+	node.Run(t, "ip", "link", "add", "name", link, "type", "veth", "peer", "name", "eth0", "netns", h.Path())
+	node.Run(t, "ip", "link", "set", link, "up")
+	h.Run(t, "ip", "link", "set", "eth0", "up")
+}
+
+func TestWhatOthersDoToTheGuardIsMended(t *testing.T) {
+	flush := map[string][]string{
+		"nftables": {"nft", "flush", "ruleset"}, "iptables-nft": {"iptables-nft", "-t", "raw", "-F"}, "iptables-legacy": {"iptables-legacy", "-t", "raw", "-F", "PREROUTING"},
+	}
+	for name, k := range guards {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := spoofLab(t)
+			l.guard(t, k, spoofProgram(attacker, victim))
+			l.awaitGuarded(t, k, l.linkOf(t, attacker.Addrs[0]), true)
+			l.Nodes["node"].Run(t, flush[name][0], flush[name][1:]...)
+			end := time.Now().Add(30 * time.Second)
+			for l.sendAs(t, l.Pods[attacker.Key()], netip.AddrPortFrom(foreign[0], 0), forDenied) {
+				if time.Now().After(end) {
+					t.Fatal("it is not mended")
+				}
+			}
+		})
+	}
+}
+
+// A node may have more pods than a set of ipset has room for.
+func TestManyInterfacesAreGuarded(t *testing.T) {
+	var many []string
+	for i := range 300 {
+		many = append(many, fmt.Sprint("veth", i))
+	}
+	for name, k := range guards {
+		t.Run(name, func(t *testing.T) {
+			node := NewSpace(t)
+			for _, names := range [][]string{many, many[:3], nil, many[:65], many} { // and switches from any to any
+				var text string
+				if err := node.Do(func() (err error) {
+					if err := k.Write(t.Context(), names); err != nil {
+						return err
+					}
+					text, err = k.Read(t.Context())
+					return err
+				}); err != nil {
+					t.Fatal(err)
+				}
+				for i, link := range many {
+					if guarded(text, link) != (i < len(names)) {
+						t.Fatalf("%d interfaces: %s is guarded: %v", len(names), link, i >= len(names))
+					}
+				}
+			}
+			if err := node.Do(func() error { return spoof.Cleanup(t.Context(), nil) }); err != nil {
+				t.Fatal(err)
+			}
+			for _, args := range [][]string{{"nft", "list", "ruleset"}, {"iptables-legacy-save"}, {"ip6tables-legacy-save"}, {"ipset", "list", "-n"}} {
+				if out := node.Run(t, args[0], args[1:]...); strings.Contains(strings.ToLower(out), "tierwall") || strings.Contains(out, "tws") {
+					t.Errorf("%v after the cleanup:\n%s", args, out)
+				}
+			}
+		})
+	}
+}
