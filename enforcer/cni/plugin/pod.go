@@ -5,12 +5,12 @@ import "github.com/containernetworking/cni/pkg/types"
 // pod is whose network it is, in the kubelet's words; without a name it is no pod's.
 type pod struct{ namespace, name, uid string }
 
-// podArguments are the CNI_ARGS that container runtimes give for pods.
+// podArguments are the CNI_ARGS that container runtimes give for pods; the library finds them by the names of the fields.
 type podArguments struct {
 	types.CommonArgs
-	K8S_POD_NAMESPACE types.UnmarshallableString //nolint:revive // the library finds arguments by the name of the field
-	K8S_POD_NAME      types.UnmarshallableString //nolint:revive // likewise
-	K8S_POD_UID       types.UnmarshallableString //nolint:revive // likewise
+	K8S_POD_NAMESPACE types.UnmarshallableString
+	K8S_POD_NAME      types.UnmarshallableString
+	K8S_POD_UID       types.UnmarshallableString
 }
 
 func podOf(args string) (pod, error) {
