@@ -68,6 +68,9 @@ type merger struct {
 }
 
 func merge(p *policy.Program, f Family, u run.Run, only []netip.Prefix) merged {
+	if only != nil {
+		only = slices.DeleteFunc(slices.Clone(only), func(p netip.Prefix) bool { return !f.has(p.Addr()) })
+	}
 	m := merger{program: p, family: f, only: only, merged: merged{spans: map[run.Span][]policy.Element{}}}
 	for _, t := range u.Terms() {
 		if !mergeable(p, t) {
@@ -179,49 +182,60 @@ func (m *merger) elements(id policy.SetID) []policy.Element {
 // among are the elements whose prefixes are in a list; both are sorted.
 func among(all []policy.Element, prefixes []netip.Prefix) []policy.Element {
 	var out []policy.Element
+	walks := len(all) < 8*len(prefixes)
 	for _, p := range prefixes {
-		first, _ := slices.BinarySearchFunc(all, policy.Element{Prefix: p}, policy.Element.Compare)
+		first := 0
+		if walks {
+			for first < len(all) && comparePrefix(all[first].Prefix, p) < 0 {
+				first++
+			}
+		} else {
+			first, _ = slices.BinarySearchFunc(all, policy.Element{Prefix: p}, policy.Element.Compare)
+		}
 		for all = all[first:]; len(all) > 0 && all[0].Prefix == p; all = all[1:] {
 			out = append(out, all[0])
+		}
+		if len(all) == 0 {
+			break
 		}
 	}
 	return out
 }
 
-// differing are the prefixes that terms stand for which only one of two classes has, for the one
-// that follows the other: what their own sets have besides is the same. It is
+// differing are the prefixes that terms stand for which only one of two classes has, for one of the
+// old program that one of the next follows: what their own sets have besides is the same. It is
 // not known where a run is merged in one of them alone.
-func differing(p *policy.Program, a, b *policy.Class) (only []netip.Prefix, known bool) {
+func differing(old, next *policy.Program, a, b *policy.Class) (only []netip.Prefix, known bool) {
 	only = []netip.Prefix{}
 	for i := range a.Tiers {
 		x, y := run.Of(a.Tiers[i].Rules), run.Of(b.Tiers[i].Rules)
-		if len(x) != 1 || len(y) != 1 || merges(x[0]) != merges(y[0]) {
-			if len(x)+len(y) > 0 {
-				return nil, false
-			}
+		if len(x)+len(y) == 0 {
 			continue
 		}
-		count := map[string]int{}
-		terms := map[string]run.Term{}
-		for _, t := range x[0].Terms() {
-			count[t.Key()]++
-			terms[t.Key()] = t
+		if len(x) != 1 || len(y) != 1 || merges(x[0]) != merges(y[0]) {
+			return nil, false
 		}
-		for _, t := range y[0].Terms() {
-			count[t.Key()]--
-			terms[t.Key()] = t
-		}
-		for key, n := range count {
-			if t := terms[key]; n != 0 && t.AnyPeer && t.Rule.AnyPort {
+		for _, t := range oneSided(x[0].Terms(), y[0].Terms()) {
+			if t.AnyPeer && t.Rule.AnyPort {
 				return nil, false // with it, nothing else is looked up
 			}
-			if n != 0 {
-				only = append(only, prefixesOf(p, terms[key])...)
-			}
+			only = append(append(only, prefixesOf(old, t)...), prefixesOf(next, t)...)
 		}
 	}
 	slices.SortFunc(only, comparePrefix)
 	return slices.Compact(only), true
+}
+
+// oneSided are the terms that are not in both lists, or not as often.
+func oneSided(a, b []run.Term) []run.Term {
+	count := map[string]int{}
+	for _, t := range a {
+		count[t.Key()]++
+	}
+	for _, t := range b {
+		count[t.Key()]--
+	}
+	return slices.DeleteFunc(slices.Concat(a, b), func(t run.Term) bool { return count[t.Key()] == 0 })
 }
 
 // prefixesOf are all that a term may stand for.

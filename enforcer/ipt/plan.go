@@ -40,7 +40,7 @@ func makePlan(have reading, rules map[string][]string, want Ruleset) plan {
 	var write []Chain
 	for _, c := range want.Chains {
 		wanted[c.Name] = true
-		if old := rules[c.Name]; old == nil || !slices.Equal(old, c.Rules) {
+		if old, known := rules[c.Name]; !known || !slices.Equal(old, c.Rules) {
 			write = append(write, c)
 		}
 	}

@@ -31,9 +31,13 @@ var setTypes = map[policy.SetKind]string{
 
 // newSet is a set of elements of a family.
 func newSet(name, kind string, f Family, elements []policy.Element) Set {
-	out := Set{Name: name, Type: kind, Family: f}
+	out := Set{Name: name, Type: kind, Family: f, Elements: make([]policy.Element, 0, len(elements)+1)}
 	for _, e := range elements {
-		out.Elements = append(out.Elements, halves(e)...)
+		if e.Prefix.Bits() == 0 {
+			out.Elements = append(out.Elements, halves(e)...)
+		} else {
+			out.Elements = append(out.Elements, e)
+		}
 	}
 	slices.SortFunc(out.Elements, policy.Element.Compare)
 	out.Elements = slices.Compact(out.Elements)
@@ -51,11 +55,8 @@ func ofFamily(f Family, elements []policy.Element) []policy.Element {
 	return out
 }
 
-// halves are the two halves of the prefix of all addresses, and any other element itself.
+// halves are the two halves of an element of all addresses.
 func halves(e policy.Element) []policy.Element {
-	if e.Prefix.Bits() != 0 {
-		return []policy.Element{e}
-	}
 	low, high := e, e
 	low.Prefix = netip.PrefixFrom(e.Prefix.Addr(), 1)
 	upper := e.Prefix.Addr().AsSlice()

@@ -110,13 +110,7 @@ func (s *step) renderNew(k diff.Class, c, follows *policy.Class) (err error) {
 	var part []netip.Prefix
 	if follows != nil {
 		old := diff.Class{Direction: k.Direction, ID: follows.ID}
-		before, known := differing(s.old, follows, c)
-		after, _ := differing(s.next, follows, c)
-		if known {
-			part = slices.Concat(before, after)
-			slices.SortFunc(part, comparePrefix)
-			part = slices.Compact(part)
-		}
+		part, _ = differing(s.old, s.next, follows, c)
 		if s.was[old], err = s.before.class(old, part); err != nil {
 			return err
 		}
@@ -334,8 +328,8 @@ func (s *step) finish() error {
 func (s *step) planChains(chains []Chain, there map[string]bool) {
 	chains = slices.DeleteFunc(chains, func(c Chain) bool {
 		delete(there, c.Name)
-		old := s.state.rules[c.Name]
-		return old != nil && slices.Equal(old, c.Rules)
+		old, known := s.state.rules[c.Name]
+		return known && slices.Equal(old, c.Rules)
 	})
 	s.state.wrote(chains)
 	for name := range there {

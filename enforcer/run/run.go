@@ -1,7 +1,7 @@
 package run
 
 import (
-	"fmt"
+	"strconv"
 
 	"github.com/tierwall/tierwall/policy"
 )
@@ -51,5 +51,13 @@ func (u Run) Terms() []Term {
 
 // Key is the same for terms that match the same whoever is in which set.
 func (t Term) Key() string {
-	return fmt.Sprint(t.AnyPeer, t.Peer, t.Rule.AnyPort, t.Rule.Ports)
+	key := strconv.AppendBool([]byte(t.Peer+" "), t.AnyPeer)
+	key = strconv.AppendBool(key, t.Rule.AnyPort)
+	for _, p := range t.Rule.Ports {
+		for _, n := range []int{int(p.Protocol), int(p.First), int(p.Last)} {
+			key = strconv.AppendInt(append(key, ' '), int64(n), 10)
+		}
+		key = append(append(key, ' '), p.Named...)
+	}
+	return string(key)
 }
