@@ -5,12 +5,14 @@ package netns
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -55,8 +57,17 @@ func take(t *testing.T, pod *Host, a netip.Addr) {
 // guard guards the node's pods until the test ends.
 func (l *Lab) guard(t *testing.T, k spoof.Kernel, p *policy.Program) *spoof.Guard {
 	t.Helper()
-	g := spoof.New(k, slog.New(slog.DiscardHandler))
-	g.Use(p)
+	g, _ := l.startGuard(t, k, p)
+	return g
+}
+
+// startGuard guards the node's pods by a program, or by none, until it is told to end or the test ends.
+func (l *Lab) startGuard(t *testing.T, k spoof.Kernel, p *policy.Program) (g *spoof.Guard, stop func()) {
+	t.Helper()
+	g = spoof.New(k, slog.New(slog.DiscardHandler))
+	if p != nil {
+		g.Use(p)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var end sync.WaitGroup
 	end.Go(func() {
@@ -64,11 +75,12 @@ func (l *Lab) guard(t *testing.T, k spoof.Kernel, p *policy.Program) *spoof.Guar
 			t.Error(err)
 		}
 	})
-	t.Cleanup(func() {
+	stop = func() {
 		cancel()
 		end.Wait()
-	})
-	return g
+	}
+	t.Cleanup(stop)
+	return g, stop
 }
 
 // awaitGuarded waits until an interface is guarded, or is not.
@@ -367,6 +379,49 @@ func TestWhatOthersDoToTheGuardIsMended(t *testing.T) {
 					t.Fatal("it is not mended")
 				}
 			}
+		})
+	}
+}
+
+// flaky is a kernel that refuses the first writes.
+type flaky struct {
+	spoof.Kernel
+	refusals atomic.Int32
+}
+
+func (k *flaky) Write(ctx context.Context, interfaces []string) error {
+	if k.refusals.Add(-1) >= 0 {
+		return errors.New("refused")
+	}
+	return k.Kernel.Write(ctx, interfaces)
+}
+
+// The agent's end opens nothing, and neither does the next one's start.
+func TestWhatIsGuardedStaysGuarded(t *testing.T) {
+	for name, k := range guards {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := spoofLab(t)
+			forged := func(when string) {
+				if l.sendAs(t, l.Pods[attacker.Key()], netip.AddrPortFrom(foreign[0], 0), forDenied) {
+					t.Errorf("%s what is forged passes", when)
+				}
+			}
+			once := &flaky{Kernel: k}
+			once.refusals.Store(1)
+			_, end := l.startGuard(t, once, spoofProgram(attacker, victim))
+			l.awaitGuarded(t, k, l.linkOf(t, attacker.Addrs[0]), true)
+			forged("while it is guarded")
+			end()
+			forged("when the agent has ended")
+			_, end = l.startGuard(t, k, nil) // which knows of no program yet
+			forged("when the next one has begun")
+			end()
+			never := &flaky{Kernel: k}
+			never.refusals.Store(1 << 20)
+			_, end = l.startGuard(t, never, spoofProgram(attacker, victim))
+			forged("when nothing can be written")
+			end()
 		})
 	}
 }
