@@ -87,6 +87,7 @@ func TestNotes(t *testing.T) {
 		{"some closed in an open cluster", []string{"--set", "defaultAction=Allow", "--set", "namespaceDefaultActions.prod=Deny"}, []string{
 			"prod=Deny", "WARNING  Where the cluster's default action is Allow", "has just booted",
 		}},
+		{"with the CNI plugin", []string{"--set", "enforcer.cni.enabled=true"}, []string{"a new pod starts when its rules are in force"}},
 		{"definitions are kept", []string{"--set", "uninstall.keepCRDs=true"}, []string{"keeps TierRoles and Guardrails"}},
 	}
 	chart := chartThatRendersNotes(t)
