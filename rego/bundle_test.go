@@ -1,116 +1,21 @@
 package rego
 
 import (
-	"archive/tar"
-	"bytes"
-	"compress/gzip"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
-	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/open-policy-agent/opa/v1/bundle"
-
 	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/rego/bundletest"
 )
 
-// signer signs bundles.
-type signer struct{ private, public string }
-
-func newSigner(t *testing.T) signer {
+func keysOf(t *testing.T, s bundletest.Signer) Keys {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	private, err := x509.MarshalECPrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	public, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return signer{string(pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: private})),
-		string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public}))}
-}
-
-func (s signer) keys(t *testing.T) Keys {
-	t.Helper()
-	keys, err := NewKeys(s.public, "ES256")
+	keys, err := NewKeys(s.Public, "ES256")
 	if err != nil {
 		t.Fatal(err)
 	}
 	return keys
-}
-
-// files are those of a bundle, with a manifest of the revision.
-func bundleFiles(revision string, files map[string]string) map[string]string {
-	out := maps.Clone(files)
-	out[".manifest"] = fmt.Sprintf(`{"revision": %q}`, revision)
-	return out
-}
-
-// sign is the text of .signatures.json, as "opa sign" writes it.
-func (s signer) sign(t *testing.T, files map[string]string) string {
-	t.Helper()
-	var infos []bundle.FileInfo
-	for name, text := range files {
-		hasher, err := bundle.NewSignatureHasher(bundle.SHA256)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var value any = []byte(text)
-		if bundle.IsStructuredDoc(name) {
-			value = map[string]any{"revision": strings.Split(text, `"`)[3]}
-		}
-		hash, err := hasher.HashFile(value)
-		if err != nil {
-			t.Fatal(err)
-		}
-		infos = append(infos, bundle.NewFile(name, fmt.Sprintf("%x", hash), string(bundle.SHA256)))
-	}
-	token, err := bundle.GenerateSignedToken(infos, bundle.NewSigningConfig(s.private, "ES256", ""), "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return fmt.Sprintf(`{"signatures": [%q]}`, token)
-}
-
-// pack is files as a tar.gz file.
-func pack(t *testing.T, files map[string]string) []byte {
-	t.Helper()
-	var out bytes.Buffer
-	zipped := gzip.NewWriter(&out)
-	tarred := tar.NewWriter(zipped)
-	for _, name := range slices.Sorted(maps.Keys(files)) {
-		if err := tarred.WriteHeader(&tar.Header{Name: name, Mode: 0o600, Size: int64(len(files[name]))}); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := tarred.Write([]byte(files[name])); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := tarred.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := zipped.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return out.Bytes()
-}
-
-func (s signer) packed(t *testing.T, revision string, files map[string]string) []byte {
-	t.Helper()
-	all := bundleFiles(revision, files)
-	all[".signatures.json"] = s.sign(t, all)
-	return pack(t, all)
 }
 
 const (
@@ -119,8 +24,8 @@ const (
 )
 
 func TestAGuardrailOfABundle(t *testing.T) {
-	s := newSigner(t)
-	b, err := ReadBundle(t.Context(), s.packed(t, "7", map[string]string{"no_telnet.rego": noTelnet, "no_telnet_test.rego": noTelnetTest}), s.keys(t))
+	s := bundletest.NewSigner(t)
+	b, err := ReadBundle(t.Context(), s.Packed(t, "7", map[string]string{"no_telnet.rego": noTelnet, "no_telnet_test.rego": noTelnetTest}), keysOf(t, s))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,25 +50,25 @@ func TestAGuardrailOfABundle(t *testing.T) {
 }
 
 func TestHostileBundles(t *testing.T) {
-	s, other := newSigner(t), newSigner(t)
+	s, other := bundletest.NewSigner(t), bundletest.NewSigner(t)
 	good := map[string]string{"no_telnet.rego": noTelnet}
-	signed := s.packed(t, "7", good)
+	signed := s.Packed(t, "7", good)
 	with := func(name, text string) []byte {
-		return s.packed(t, "7", map[string]string{"no_telnet.rego": noTelnet, name: text})
+		return s.Packed(t, "7", map[string]string{"no_telnet.rego": noTelnet, name: text})
 	}
-	tampered := bundleFiles("7", good)
-	tampered[".signatures.json"] = s.sign(t, tampered)
+	tampered := bundletest.Files("7", good)
+	tampered[".signatures.json"] = s.Sign(t, tampered)
 	tampered["no_telnet.rego"] = strings.Replace(noTelnet, "deny", "warn", 1)
-	added := bundleFiles("7", good)
-	added[".signatures.json"] = s.sign(t, added)
+	added := bundletest.Files("7", good)
+	added[".signatures.json"] = s.Sign(t, added)
 	added["more.rego"] = strings.Replace(noTelnet, "no_telnet", "more", 1)
-	removed := bundleFiles("7", map[string]string{"no_telnet.rego": noTelnet, "more.rego": noTelnet})
-	removed[".signatures.json"] = s.sign(t, removed)
+	removed := bundletest.Files("7", map[string]string{"no_telnet.rego": noTelnet, "more.rego": noTelnet})
+	removed[".signatures.json"] = s.Sign(t, removed)
 	delete(removed, "more.rego")
-	renumbered := bundleFiles("7", good)
-	renumbered[".signatures.json"] = s.sign(t, renumbered)
+	renumbered := bundletest.Files("7", good)
+	renumbered[".signatures.json"] = s.Sign(t, renumbered)
 	renumbered[".manifest"] = `{"revision": "8"}`
-	unverified := bundleFiles("7", good)
+	unverified := bundletest.Files("7", good)
 	unverified[".signatures.json"] = `{"signatures": ["e30.e30."]}`
 	delta := map[string]string{"patch.json": `{"data": []}`, ".manifest": `{"revision": "7"}`}
 	for name, c := range map[string]struct {
@@ -172,17 +77,17 @@ func TestHostileBundles(t *testing.T) {
 	}{
 		"nothing":                   {nil, "no tar.gz"},
 		"no archive":                {[]byte("<html>404</html>"), "no tar.gz"},
-		"unsigned":                  {pack(t, bundleFiles("7", good)), "missing .signatures.json"},
-		"signed by somebody else":   {other.packed(t, "7", good), "failed to verify JWT signature"},
-		"signed by nobody":          {pack(t, unverified), "failed to verify JWT signature"},
-		"tampered":                  {pack(t, tampered), "no_telnet.rego: digest mismatch"},
-		"a file more":               {pack(t, added), "more.rego not included in bundle signature"},
-		"a file less":               {pack(t, removed), "not found in the target bundle"},
-		"another revision":          {pack(t, renumbered), ".manifest: digest mismatch"},
+		"unsigned":                  {bundletest.Pack(t, bundletest.Files("7", good)), "missing .signatures.json"},
+		"signed by somebody else":   {other.Packed(t, "7", good), "failed to verify JWT signature"},
+		"signed by nobody":          {bundletest.Pack(t, unverified), "failed to verify JWT signature"},
+		"tampered":                  {bundletest.Pack(t, tampered), "no_telnet.rego: digest mismatch"},
+		"a file more":               {bundletest.Pack(t, added), "more.rego not included in bundle signature"},
+		"a file less":               {bundletest.Pack(t, removed), "not found in the target bundle"},
+		"another revision":          {bundletest.Pack(t, renumbered), ".manifest: digest mismatch"},
 		"truncated":                 {signed[:len(signed)/2], "damaged"},
-		"a delta":                   {pack(t, delta), "missing .signatures.json"},
-		"no revision":               {s.packed(t, "", good), "want a whole number"},
-		"a revision that is no one": {s.packed(t, "v7", good), "want a whole number"},
+		"a delta":                   {bundletest.Pack(t, delta), "missing .signatures.json"},
+		"no revision":               {s.Packed(t, "", good), "want a whole number"},
+		"a revision that is no one": {s.Packed(t, "v7", good), "want a whole number"},
 		"too large a file":          {with("big.rego", noTelnet+strings.Repeat("# x\n", 1<<19)), "exceeded max size"},
 		"a bomb":                    {with("zeros", strings.Repeat("\x00", 40<<20)), "bytes unpacked"},
 		"no Rego":                   {with("bad.rego", "this is none"), "bad.rego:1:"},
@@ -196,15 +101,15 @@ func TestHostileBundles(t *testing.T) {
 		"fails its tests":           {with("t.rego", strings.Replace(noTelnetTest, "== 0", "== 1", 1)), "t.rego:5:1: test_it failed"},
 		"tests of nothing":          {with("t.rego", strings.ReplaceAll(noTelnetTest, "no_telnet", "other")), "tests of other, but no such guardrail"},
 	} {
-		if b, err := ReadBundle(t.Context(), c.packed, s.keys(t)); err == nil || b != nil || !strings.Contains(err.Error(), c.want) {
+		if b, err := ReadBundle(t.Context(), c.packed, keysOf(t, s)); err == nil || b != nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v; want %s", name, err, c.want)
 		}
 	}
 }
 
 func TestKeysThatAreNone(t *testing.T) {
-	s := newSigner(t)
-	for _, c := range [][2]string{{"", "ES256"}, {"secret", "HS256"}, {s.public, "HS256"}, {s.public, "none"}, {s.private, "ES256"}} {
+	s := bundletest.NewSigner(t)
+	for _, c := range [][2]string{{"", "ES256"}, {"secret", "HS256"}, {s.Public, "HS256"}, {s.Public, "none"}, {"PRIVATE KEY", "ES256"}} {
 		if _, err := NewKeys(c[0], c[1]); err == nil {
 			t.Errorf("%.30q with %s are keys", c[0], c[1])
 		}

@@ -126,6 +126,22 @@ func (e *Engine) UseBundle(b *rego.Bundle) {
 // Bundle is the one in use, or nil.
 func (e *Engine) Bundle() *rego.Bundle { return e.bundle.Load() }
 
+// NewestBundle says which revision of the bundle is the newest that was ever in
+// force, as the status of Guardrails shows.
+func NewestBundle(guardrails client.Reader) func(context.Context) (int64, error) {
+	return func(ctx context.Context) (int64, error) {
+		list := &v1alpha1.GuardrailList{}
+		if err := guardrails.List(ctx, list); err != nil {
+			return 0, fmt.Errorf("list Guardrails: %w", err)
+		}
+		var newest int64
+		for _, g := range list.Items {
+			newest = max(newest, g.Status.BundleRevision)
+		}
+		return newest, nil
+	}
+}
+
 // Load puts the guardrails in force.
 func (e *Engine) Load(ctx context.Context, guardrails []*v1alpha1.Guardrail) {
 	e.mu.Lock()

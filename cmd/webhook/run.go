@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 	"k8s.io/client-go/rest"
@@ -51,6 +52,12 @@ API server itself to ask it once it can answer.`,
 	fs.StringVar(&s.Service, "service", "tierwall-webhook", "the webhook's Service, and the Lease by which one replica is chosen")
 	fs.StringVar(&s.CertificateDir, "cert-dir", "", "directory with tls.crt, tls.key and ca.crt; empty makes the replicas issue their own certificates")
 	fs.StringVar(&s.AuthoritySecret, "ca-secret", "tierwall-webhook-ca", "the Secret that the replicas share their own authority in")
+	b := &s.Bundle
+	fs.StringVar(&b.Place, "bundle", "", "URL of a signed bundle of guardrails, or oci: and the directory of an OCI image layout")
+	fs.StringVar(&b.KeyFile, "bundle-key", "/etc/tierwall/admission/bundle.pem", "file with the public key that the bundle must be signed by")
+	fs.StringVar(&b.Algorithm, "bundle-algorithm", "RS256", "the algorithm of its signature, such as RS256, ES256 or EdDSA")
+	fs.DurationVar(&b.Interval, "bundle-interval", time.Minute, "how often to ask for the bundle")
+	fs.StringVar(&b.File, "bundle-file", "", "file to keep the last good bundle in; empty keeps none")
 	fs.StringVar(&o.webhooks, "admission-config", "/etc/tierwall/admission/webhooks.yaml", "file with what the webhook configurations are to hold")
 	fs.StringVar(&s.Validating, "validating-configuration", "tierwall", "the ValidatingWebhookConfiguration")
 	fs.StringVar(&s.Mutating, "mutating-configuration", "tierwall", "the MutatingWebhookConfiguration")
@@ -65,6 +72,9 @@ API server itself to ask it once it can answer.`,
 func (o *options) read() error {
 	if o.server.Namespace == "" {
 		return errors.New("--namespace: say where the webhook runs")
+	}
+	if o.server.Bundle.Interval < time.Second {
+		return errors.New("--bundle-interval: want a second or more")
 	}
 	var err error
 	if o.server.Log, err = flags.Logger(o.logLevel); err != nil {

@@ -67,6 +67,7 @@ func TestFlagsThatMakeNoSense(t *testing.T) {
 		{[]string{"--namespace=x", "--namespace-default-action=a"}, "namespace-default-action"},
 		{[]string{"--namespace=x", "--namespace-default-action=a=Maybe"}, "--namespace-default-action a"},
 		{[]string{"--namespace=x", "--log-level=loud"}, "--log-level"},
+		{[]string{"--namespace=x", "--bundle-interval=1ms"}, "--bundle-interval"},
 		{[]string{"--no-such-flag"}, "no-such-flag"},
 	} {
 		if o, err := parse(t, c.args...); err == nil || o != nil || !strings.Contains(err.Error(), c.want) {

@@ -10,6 +10,7 @@ import (
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/policy/compile"
 	"github.com/tierwall/tierwall/webhook"
+	"github.com/tierwall/tierwall/webhook/bundle"
 )
 
 func tierRole(name, role, account string) *v1alpha1.TierRole {
@@ -55,6 +56,24 @@ func TestGuardrailConditions(t *testing.T) {
 	} {
 		if got := active(c.state); got.Status != c.status || got.Reason != c.reason || got.ObservedGeneration != 2 {
 			t.Errorf("state %+v: condition %+v, want %s %s", c.state, got, c.status, c.reason)
+		}
+	}
+}
+
+func TestBundleConditions(t *testing.T) {
+	for _, c := range []struct {
+		state   bundle.State
+		status  metav1.ConditionStatus
+		reason  string
+		message string
+	}{
+		{bundle.State{Revision: 7, Polled: true}, metav1.ConditionTrue, "Current", "revision 7"},
+		{bundle.State{}, metav1.ConditionUnknown, "NotAsked", "not asked"},
+		{bundle.State{Revision: 7, Polled: true, Err: errors.New("unsigned")}, metav1.ConditionFalse, "LastGoodInForce", "revision 7 stays in force: unsigned"},
+		{bundle.State{Polled: true, Err: errors.New("unsigned")}, metav1.ConditionFalse, "NoBundle", "unsigned"},
+	} {
+		if got := current(c.state, 3); got.Status != c.status || got.Reason != c.reason || got.ObservedGeneration != 3 || !strings.Contains(got.Message, c.message) {
+			t.Errorf("state %+v: condition %+v", c.state, got)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/webhook"
+	"github.com/tierwall/tierwall/webhook/bundle"
 )
 
 // guardrails writes the status of every Guardrail that was loaded.
@@ -24,6 +25,11 @@ func (l *Loop) guardrails(ctx context.Context) error {
 		}
 		before := g.DeepCopy()
 		meta.SetStatusCondition(&g.Status.Conditions, active(state))
+		if g.Spec.Bundle != "" && l.Bundle != nil {
+			meta.SetStatusCondition(&g.Status.Conditions, current(l.Bundle(), g.Generation))
+		} else {
+			meta.RemoveStatusCondition(&g.Status.Conditions, bundleCurrent)
+		}
 		g.Status.ActiveGeneration, g.Status.BundleRevision = state.InForce, max(state.Bundle, g.Status.BundleRevision)
 		return l.writeStatus(ctx, before, g)
 	})
@@ -42,6 +48,26 @@ func active(s webhook.GuardrailState) metav1.Condition {
 	default:
 		c.Status, c.Reason = metav1.ConditionFalse, "Broken"
 		c.Message = fmt.Sprintf("policy changes in its namespaces are refused: %v", s.Err)
+	}
+	return c
+}
+
+// bundleCurrent is the type of the condition that says whether the bundle is as new
+// as its source has it.
+const bundleCurrent = "BundleCurrent"
+
+func current(s bundle.State, generation int64) metav1.Condition {
+	c := metav1.Condition{Type: bundleCurrent, ObservedGeneration: generation, Status: metav1.ConditionTrue,
+		Reason: "Current", Message: fmt.Sprintf("revision %d", s.Revision)}
+	switch {
+	case s.Err == nil && s.Revision != 0:
+	case s.Err == nil:
+		c.Status, c.Reason, c.Message = metav1.ConditionUnknown, "NotAsked", "the bundle was not asked for yet"
+	case s.Revision != 0:
+		c.Status, c.Reason = metav1.ConditionFalse, "LastGoodInForce"
+		c.Message = fmt.Sprintf("revision %d stays in force: %v", s.Revision, s.Err)
+	default:
+		c.Status, c.Reason, c.Message = metav1.ConditionFalse, "NoBundle", s.Err.Error()
 	}
 	return c
 }

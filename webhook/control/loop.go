@@ -20,6 +20,7 @@ import (
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/webhook"
+	"github.com/tierwall/tierwall/webhook/bundle"
 )
 
 const (
@@ -52,7 +53,9 @@ type Loop struct {
 	Recorder events.EventRecorder
 	// GuardrailsChanged receives after States changed.
 	GuardrailsChanged <-chan struct{}
-	Log               *slog.Logger
+	// Bundle says how it stands with the bundle of guardrails; nil where there is none.
+	Bundle func() bundle.State
+	Log    *slog.Logger
 
 	heard   chan struct{}       // something changed in Cache
 	hearing map[string]bool     // the kinds that are listened to

@@ -17,6 +17,7 @@ func (s *Server) addChecks() error {
 		"certificate": func(*http.Request) error { return s.hasCertificate() },
 		"cluster":     func(*http.Request) error { return s.hasCluster() },
 		"guardrails":  func(*http.Request) error { return s.hasGuardrails() },
+		"bundle":      func(*http.Request) error { return s.askedForBundle() },
 		"server":      s.serves,
 	}
 	for name, check := range checks {
@@ -42,6 +43,15 @@ func (s *Server) hasCluster() error {
 func (s *Server) hasGuardrails() error {
 	if !s.engine.Loaded() {
 		return errors.New("not loaded yet")
+	}
+	return nil
+}
+
+// askedForBundle does not wait for a source that is away: what is from the bundle
+// refuses by its name then, and nothing else suffers.
+func (s *Server) askedForBundle() error {
+	if s.poller != nil && !s.poller.State().Polled {
+		return errors.New("not asked for yet")
 	}
 	return nil
 }

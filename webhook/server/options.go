@@ -27,6 +27,8 @@ type Options struct {
 	CertificateDir string
 	// AuthoritySecret is the Secret that replicas which issue their own share their authority in.
 	AuthoritySecret string
+	// Bundle is where Guardrails that name one of a bundle take it from.
+	Bundle BundleOptions
 	// Webhooks are what the configurations with the names Validating and Mutating are to hold.
 	Webhooks             activation.Webhooks
 	Validating, Mutating string
@@ -39,6 +41,18 @@ type Options struct {
 	// server lets) and health (HTTP, for all) are answered; "0" is nowhere.
 	MetricsAddress, HealthAddress string
 	Log                           *slog.Logger
+}
+
+// BundleOptions are those of a bundle of guardrails.
+type BundleOptions struct {
+	// Place is a URL (http, https), or "oci:" and a directory; empty is no bundle.
+	Place string
+	// KeyFile has the public key (PEM) that it must be signed by, with Algorithm (RFC 7518).
+	KeyFile, Algorithm string
+	// Interval is how often it is asked for.
+	Interval time.Duration
+	// File keeps the last good one; empty keeps none.
+	File string
 }
 
 // names are the DNS names of the serving certificate.

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/go-logr/logr"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
@@ -21,9 +22,11 @@ import (
 	ctrlwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
 
 	"github.com/tierwall/tierwall/cluster"
+	"github.com/tierwall/tierwall/rego"
 	"github.com/tierwall/tierwall/webhook"
 	"github.com/tierwall/tierwall/webhook/activation"
 	"github.com/tierwall/tierwall/webhook/audit"
+	"github.com/tierwall/tierwall/webhook/bundle"
 	"github.com/tierwall/tierwall/webhook/certificate"
 	"github.com/tierwall/tierwall/webhook/control"
 )
@@ -36,6 +39,7 @@ type Server struct {
 	state   *webhook.Followed // what watcher knows
 	engine  *webhook.Engine
 	source  certificate.Source
+	poller  *bundle.Poller // nil without a bundle
 }
 
 // New makes a Server that works on the API server of the config.
@@ -53,6 +57,9 @@ func New(config *rest.Config, o Options) (*Server, error) {
 	if s.source, err = newSource(config, s.manager.GetAPIReader(), o); err != nil {
 		return nil, err
 	}
+	if s.poller, err = newPoller(o, s.engine, s.manager.GetCache()); err != nil {
+		return nil, err
+	}
 	serving.Source = s.source
 	serving.Published = func(ctx context.Context) ([]byte, error) {
 		return activation.Published(ctx, s.manager.GetCache(), o.Validating)
@@ -67,7 +74,7 @@ func New(config *rest.Config, o Options) (*Server, error) {
 // RegisterMetrics adds the webhook's metrics to those that its manager serves.
 // It is called once in a process.
 func RegisterMetrics() error {
-	return errors.Join(webhook.RegisterMetrics(), control.RegisterMetrics(), audit.RegisterMetrics())
+	return errors.Join(webhook.RegisterMetrics(), control.RegisterMetrics(), audit.RegisterMetrics(), bundle.RegisterMetrics())
 }
 
 // Run answers until ctx ends. It returns an error when the webhook cannot go on.
@@ -128,6 +135,35 @@ func newSource(config *rest.Config, reader client.Reader, o Options) (certificat
 	return certificate.NewSelfIssued(config, reader, secret, o.names(), o.Log), nil
 }
 
+// newPoller is nil where no bundle is asked for.
+func newPoller(o Options, engine *webhook.Engine, guardrails client.Reader) (*bundle.Poller, error) {
+	if o.Bundle.Place == "" {
+		return nil, nil
+	}
+	source, err := bundle.NewSource(o.Bundle.Place)
+	if err != nil {
+		return nil, fmt.Errorf("find the bundle: %w", err)
+	}
+	text, err := os.ReadFile(o.Bundle.KeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("read the key of the bundle: %w", err)
+	}
+	keys, err := rego.NewKeys(string(text), o.Bundle.Algorithm)
+	if err != nil {
+		return nil, fmt.Errorf("read the key of the bundle %s: %w", o.Bundle.KeyFile, err)
+	}
+	return &bundle.Poller{Source: source, Keys: keys, Interval: o.Bundle.Interval, Use: engine.UseBundle,
+		Floor: webhook.NewestBundle(guardrails), File: o.Bundle.File, Log: o.Log}, nil
+}
+
+// bundle says how it stands with the bundle; nil where there is none.
+func (s *Server) bundle() func() bundle.State {
+	if s.poller == nil {
+		return nil
+	}
+	return s.poller.State
+}
+
 // everyReplica is work that every replica does, chosen or not.
 type everyReplica func(context.Context) error
 
@@ -137,13 +173,13 @@ func (everyReplica) NeedLeaderElection() bool { return false }
 
 func (s *Server) addRunnables() error {
 	o := s.options
-	for _, r := range []manager.Runnable{
+	runnables := []manager.Runnable{
 		s.watcher,
 		s.state,
 		everyReplica(s.source.Start),
 		s.engine,
 		&control.Loop{
-			Snapshots: s.state, States: s.engine, GuardrailsChanged: s.engine.Changed(),
+			Snapshots: s.state, States: s.engine, GuardrailsChanged: s.engine.Changed(), Bundle: s.bundle(),
 			Cache: s.manager.GetCache(), Client: s.manager.GetClient(),
 			Recorder: s.manager.GetEventRecorder("tierwall-webhook"), Log: o.Log,
 		},
@@ -156,7 +192,11 @@ func (s *Server) addRunnables() error {
 			Cache: s.manager.GetCache(), Client: s.manager.GetClient(),
 			Source: s.source, Ready: s.reachable, Log: o.Log,
 		},
-	} {
+	}
+	if s.poller != nil {
+		runnables = append(runnables, s.poller)
+	}
+	for _, r := range runnables {
 		if err := s.manager.Add(r); err != nil {
 			return fmt.Errorf("add %T: %w", r, err)
 		}
