@@ -26,6 +26,10 @@ var variants = []variant{
 		"--set", "certificates.provider=cert-manager",
 		"--set", "certificates.issuerRef.name=corporate",
 		"--set", "certificates.issuerRef.kind=ClusterIssuer",
+		"--set", "bundle.url=oci:/etc/tierwall/bundle",
+		"--set", "bundle.publicKey=-----BEGIN PUBLIC KEY-----\nMFkwEw==\n-----END PUBLIC KEY-----",
+		"--set", "bundle.algorithm=ES256",
+		"--set", "bundle.volume.persistentVolumeClaim.claimName=guardrails",
 	}},
 	{name: "cni", args: []string{
 		"--set", "enforcer.cni.enabled=true",
