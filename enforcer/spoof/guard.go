@@ -19,6 +19,9 @@ type Kernel interface {
 	Write(ctx context.Context, interfaces []string) error
 	// Read is what the kernel holds of ours, as text that is equal as long as nobody changes it.
 	Read(ctx context.Context) (string, error)
+	// Whole says whether a text can be what Write left: whether nothing is missing. How the
+	// tools print what was written differs from one version to the other.
+	Whole(text string, interfaces []string) bool
 	// Cleanup removes all that is ours.
 	Cleanup(ctx context.Context) error
 }
@@ -146,11 +149,16 @@ func (g *Guard) settle(ctx context.Context, l *layout) error {
 	if err := g.kernel.Write(ctx, want); err != nil {
 		return fmt.Errorf("guarding %d interfaces: %w", len(want), err)
 	}
+	if g.left, err = g.kernel.Read(ctx); err != nil {
+		return err
+	}
+	if !g.kernel.Whole(g.left, want) {
+		return errors.New("somebody changes our rules about sources while they are written")
+	}
 	g.log.Debug("guarded", "interfaces", len(want))
 	guarded.Set(float64(len(want)))
 	g.guarded, g.written = want, true
-	g.left, err = g.kernel.Read(ctx)
-	return err
+	return nil
 }
 
 // compare has everything written anew if somebody changed it.

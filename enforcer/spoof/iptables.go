@@ -166,6 +166,12 @@ func (t IPTables) Read(ctx context.Context) (string, error) {
 	return strings.Join(out, "\n"), nil
 }
 
+// Whole is Kernel's.
+func (IPTables) Whole(text string, interfaces []string) bool {
+	return mentions(text, len(ipFamilies), "-j "+sourcesChain, "--invert", foreignChain+" -j DROP") &&
+		(len(interfaces) == 0 || mentions(text, len(ipFamilies), "-g "+foreignChain)) && names(text, interfaces)
+}
+
 func (t IPTables) save(ctx context.Context, f ipFamily) (string, error) {
 	return run(ctx, nil, f.command+"-"+t.Mode+"-save", "-t", "raw")
 }

@@ -20,6 +20,9 @@ type layout struct {
 	failed chan error
 }
 
+// bufferSize is room for the word of some thousand changes, in bytes.
+const bufferSize = 1 << 21
+
 func openLayout() (*layout, error) {
 	l := &layout{done: make(chan struct{}), failed: make(chan error, 1)}
 	fail := func(err error) {
@@ -33,12 +36,14 @@ func openLayout() (*layout, error) {
 		return nil, fmt.Errorf("opening netlink: %w", err)
 	}
 	links, routes := make(chan netlink.LinkUpdate, 64), make(chan netlink.RouteUpdate, 64)
-	if err := netlink.LinkSubscribeWithOptions(links, l.done, netlink.LinkSubscribeOptions{ErrorCallback: fail}); err != nil {
+	if err := netlink.LinkSubscribeWithOptions(links, l.done, netlink.LinkSubscribeOptions{
+		ErrorCallback: fail, ReceiveBufferSize: bufferSize, ReceiveBufferForceSize: true}); err != nil {
 		l.close()
 		return nil, fmt.Errorf("asking for changes of interfaces: %w", err)
 	}
 	l.links = links
-	if err := netlink.RouteSubscribeWithOptions(routes, l.done, netlink.RouteSubscribeOptions{ErrorCallback: fail}); err != nil {
+	if err := netlink.RouteSubscribeWithOptions(routes, l.done, netlink.RouteSubscribeOptions{
+		ErrorCallback: fail, ReceiveBufferSize: bufferSize, ReceiveBufferForceSize: true}); err != nil {
 		l.close()
 		return nil, fmt.Errorf("asking for changes of routes: %w", err)
 	}

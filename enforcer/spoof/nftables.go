@@ -57,6 +57,11 @@ func (NFTables) Read(ctx context.Context) (string, error) {
 	return words(text), err
 }
 
+// Whole is Kernel's.
+func (NFTables) Whole(text string, interfaces []string) bool {
+	return mentions(text, 1, "@guarded", "fib", "goto", "prerouting", "drop") && names(text, interfaces)
+}
+
 // Cleanup is Kernel's.
 func (NFTables) Cleanup(ctx context.Context) error {
 	_, err := run(ctx, nil, "nft", append([]string{"delete", "table"}, strings.Fields(nftTable)...)...)

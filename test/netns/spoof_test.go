@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -426,6 +427,35 @@ func TestWhatIsGuardedStaysGuarded(t *testing.T) {
 	}
 }
 
+// vandal is a kernel in which somebody removes the rules as soon as they are written.
+type vandal struct {
+	spoof.Kernel
+	times atomic.Int32
+}
+
+func (k *vandal) Write(ctx context.Context, interfaces []string) error {
+	if err := k.Kernel.Write(ctx, interfaces); err != nil {
+		return err
+	}
+	if k.times.Add(-1) >= 0 {
+		return k.Cleanup(ctx)
+	}
+	return nil
+}
+
+func TestWhatIsRemovedAtOnceIsWrittenAgain(t *testing.T) {
+	for name, k := range guards {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := spoofLab(t)
+			v := &vandal{Kernel: k}
+			v.times.Store(2)
+			l.guard(t, v, spoofProgram(attacker, victim))
+			l.awaitGuarded(t, k, l.linkOf(t, attacker.Addrs[0]), true)
+		})
+	}
+}
+
 // A node may have more pods than a set of ipset has room for.
 func TestManyInterfacesAreGuarded(t *testing.T) {
 	var many []string
@@ -445,6 +475,9 @@ func TestManyInterfacesAreGuarded(t *testing.T) {
 					return err
 				}); err != nil {
 					t.Fatal(err)
+				}
+				if !k.Whole(text, names) || k.Whole(text, slices.Concat(names, []string{"another"})) || k.Whole("", names) {
+					t.Fatalf("%d interfaces: what was written is not known again:\n%s", len(names), text)
 				}
 				for i, link := range many {
 					if guarded(text, link) != (i < len(names)) {
