@@ -25,13 +25,20 @@ type Attachment struct {
 	Addrs []netip.Addr
 }
 
+// attached is an attachment that is believed.
+type attached struct {
+	Attachment
+	// shown are the addresses that the API server shows, if any: those of an earlier sandbox, which
+	// it goes on showing until it learns of the new ones.
+	shown []netip.Addr
+}
+
 // attachPoll is how often it is looked whether the API server shows a pod yet.
 const attachPoll = 5 * time.Millisecond
 
-// Attach has the pod seen with the attachment's addresses until the API server shows its own. It
-// waits until the Watcher is in sync and the API server shows the pod on the node, without
-// addresses or with these very ones; what else is said of a pod is not believed. When ctx ends first,
-// the error says what was missing.
+// Attach has the pod seen with the attachment's addresses until the API server shows others than
+// it does now. It waits until the Watcher is in sync and the API server shows the pod on the node; what is said of
+// a pod of another node, or of another UID, is not believed. When ctx ends first, the error says what was missing.
 func (w *Watcher) Attach(ctx context.Context, node string, a Attachment) error {
 	if err := a.check(); err != nil {
 		return err
@@ -75,23 +82,24 @@ func (w *Watcher) attach(node string, a Attachment) error {
 	addrs := slices.SortedFunc(slices.Values(a.Addrs), netip.Addr.Compare)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	shown, ok := w.kinds.pods.objects[a.Pod]
-	_, attached := w.attachments[a.Pod]
+	seen, ok := w.kinds.pods.objects[a.Pod]
+	before, again := w.attachments[a.Pod]
 	switch {
-	case !ok, a.UID != "" && shown.UID != a.UID:
+	case !ok, a.UID != "" && seen.UID != a.UID:
 		return fmt.Errorf("the API server does not show pod %s with UID %q yet", a.Pod, a.UID)
-	case shown.Node != node:
-		return fmt.Errorf("the API server does not show pod %s on node %s, but on %q", a.Pod, node, shown.Node)
-	case shown.HostNetwork, shown.Ended:
+	case seen.Node != node:
+		return fmt.Errorf("the API server does not show pod %s on node %s, but on %q", a.Pod, node, seen.Node)
+	case seen.HostNetwork, seen.Ended:
 		return fmt.Errorf("pod %s is on the host network or has ended", a.Pod)
-	case !attached && slices.Equal(shown.Addrs, addrs):
+	case !again && slices.Equal(seen.Addrs, addrs):
 		return nil
-	case !attached && len(shown.Addrs) > 0:
-		return fmt.Errorf("the API server shows pod %s with other addresses, %v", a.Pod, shown.Addrs)
+	}
+	if !again {
+		before.shown = seen.Addrs
 	}
 	a.Addrs = addrs
-	w.attachments[a.Pod] = a
-	w.kinds.pods.put(a.Pod, withAddrs(shown, addrs))
+	w.attachments[a.Pod] = attached{a, before.shown}
+	w.kinds.pods.put(a.Pod, withAddrs(seen, addrs))
 	return nil
 }
 
@@ -105,24 +113,27 @@ func (w *Watcher) DetachAll(gone func(Attachment) bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for pod, a := range w.attachments {
-		if gone(a) {
+		if gone(a.Attachment) {
 			delete(w.attachments, pod)
-			w.kinds.pods.put(pod, withAddrs(w.kinds.pods.objects[pod], nil))
+			w.kinds.pods.put(pod, withAddrs(w.kinds.pods.objects[pod], a.shown))
 		}
 	}
 }
 
 // withAttachment is a pod that the API server shows, with the addresses that it does not show
-// yet. Once it shows some, or the end of the pod, it alone is believed. It needs the lock.
+// yet. Once it shows new ones, or the end of the pod, it alone is believed. It needs the lock.
 func (w *Watcher) withAttachment(pod types.NamespacedName, shown *compile.Pod) *compile.Pod {
 	a, ok := w.attachments[pod]
 	if !ok {
 		return shown
 	}
-	if len(shown.Addrs) > 0 || shown.Ended || a.UID != "" && a.UID != shown.UID {
+	news := len(shown.Addrs) > 0 && !slices.Equal(shown.Addrs, a.shown)
+	if news || shown.Ended || a.UID != "" && a.UID != shown.UID {
 		delete(w.attachments, pod)
 		return shown
 	}
+	a.shown = shown.Addrs
+	w.attachments[pod] = a
 	return withAddrs(shown, a.Addrs)
 }
 

@@ -110,13 +110,12 @@ func TestDetachedPodHasWhatTheAPIServerShows(t *testing.T) {
 	wantSeen(t, w, "deleted and made anew")
 }
 
-// What is said of a pod counts only where the API server shows that pod here, without addresses.
+// What is said of a pod counts only where the API server shows that pod here.
 func TestAttachmentsThatAreNotBelieved(t *testing.T) {
-	ended, elsewhere, recreated, addressed, host := starting(), starting(), starting(), starting(), starting()
+	ended, elsewhere, recreated, host := starting(), starting(), starting(), starting()
 	ended.Status.Phase = corev1.PodFailed
 	elsewhere.Spec.NodeName = "n2"
 	recreated.UID = "another"
-	addressed.Status.PodIPs = []corev1.PodIP{{IP: second.String()}}
 	host.Spec.HostNetwork = true
 	for _, c := range []struct {
 		what  string
@@ -129,7 +128,6 @@ func TestAttachmentsThatAreNotBelieved(t *testing.T) {
 		{"a pod of another node", elsewhere, at("c", first), `on "n2"`},
 		{"a pod that ended", ended, at("c", first), "has ended"},
 		{"a pod on the host network", host, at("c", first), "host network"},
-		{"a pod with other addresses", addressed, at("c", first), "other addresses"},
 		{"no address", starting(), at("c"), "no address"},
 		{"loopback", starting(), at("c", netip.MustParseAddr("127.0.0.1")), "cannot be"},
 		{"every address", starting(), at("c", netip.IPv6Unspecified()), "cannot be"},
@@ -152,25 +150,48 @@ func TestAttachmentsThatAreNotBelieved(t *testing.T) {
 	}
 }
 
-func TestAttachmentWaitsForThePodAndForItsOldAddressesToGo(t *testing.T) {
+func TestAttachmentWaitsForThePod(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := unstarted()
 		done := make(chan error, 1)
 		go func() { done <- w.Attach(t.Context(), "n1", at("c", first)) }()
 		time.Sleep(time.Second)
-		old := starting()
-		old.Status.PodIPs = []corev1.PodIP{{IP: second.String()}}
-		ok(t, w.kinds.pods.Add(old))
-		time.Sleep(time.Second)
 		select {
 		case err := <-done:
-			t.Fatalf("attached to a pod that is shown with another address: %v", err)
+			t.Fatalf("attached to a pod that is not shown: %v", err)
 		default:
 		}
-		ok(t, w.kinds.pods.Update(starting()))
+		ok(t, w.kinds.pods.Add(starting()))
 		ok(t, <-done)
 		wantSeen(t, w, "attached", first)
 	})
+}
+
+// The API server goes on showing the addresses of a sandbox that died until the next one is reported.
+func TestNewSandboxOfAPodIsBelievedOverItsOldAddresses(t *testing.T) {
+	w := unstarted()
+	shown := func(ips ...netip.Addr) *corev1.Pod {
+		p := starting()
+		for _, ip := range ips {
+			p.Status.PodIPs = append(p.Status.PodIPs, corev1.PodIP{IP: ip.String()})
+		}
+		return p
+	}
+	ok(t, w.kinds.pods.Add(shown(first)))
+	ok(t, attachNow(t, w, at("c1", second)))
+	wantSeen(t, w, "attached", second)
+	touched := shown(first)
+	touched.Labels = map[string]string{"app": "other"}
+	ok(t, w.kinds.pods.Update(touched))
+	wantSeen(t, w, "still shown with the old address", second)
+	w.Detach(webKey, "c1")
+	wantSeen(t, w, "the sandbox failed", first)
+	ok(t, attachNow(t, w, at("c2", sixth)))
+	ok(t, attachNow(t, w, at("c3", second)))
+	wantSeen(t, w, "another", second)
+	ok(t, w.kinds.pods.Update(shown(second)))
+	ok(t, w.kinds.pods.Update(shown(first)))
+	wantSeen(t, w, "the new one was reported, and then another", first)
 }
 
 func TestAttachmentThatTheAPIServerShowsAlready(t *testing.T) {

@@ -24,7 +24,7 @@ func newsOf(w *Watcher) bool {
 }
 
 func unstarted() *Watcher {
-	w := &Watcher{changed: make(chan struct{}, 1), attachments: map[types.NamespacedName]Attachment{}}
+	w := &Watcher{changed: make(chan struct{}, 1), attachments: map[types.NamespacedName]attached{}}
 	w.kinds = newKinds(w)
 	return w
 }

@@ -41,7 +41,7 @@ type Watcher struct {
 	// that Take gave last; zero where there was none.
 	news, taken time.Time
 	// attachments are those of pods whose addresses the API server does not show yet.
-	attachments map[types.NamespacedName]Attachment
+	attachments map[types.NamespacedName]attached
 }
 
 // reflector keeps a store equal to the objects of one kind.
@@ -53,7 +53,7 @@ type reflector struct {
 
 // New makes a Watcher; defaults become part of its snapshots.
 func New(config *rest.Config, defaults policy.Defaults, log *slog.Logger) (*Watcher, error) {
-	w := &Watcher{log: log, defaults: defaults, changed: make(chan struct{}, 1), attachments: map[types.NamespacedName]Attachment{}}
+	w := &Watcher{log: log, defaults: defaults, changed: make(chan struct{}, 1), attachments: map[types.NamespacedName]attached{}}
 	w.kinds = newKinds(w)
 	httpClient, err := rest.HTTPClientFor(config)
 	if err != nil {
