@@ -24,6 +24,7 @@ const machinePath = "/run/lab/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/
 // bindPaths are the directories of which every machine has its own.
 var bindPaths = []string{
 	"/etc/cni/net.d",
+	"/opt/cni/bin",
 	"/var/lib/cni",
 	"/var/lib/containerd",
 	"/var/lib/kubelet",

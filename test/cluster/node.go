@@ -56,7 +56,7 @@ func writeNodeFiles(m *Machine, at place, p pki, proxyMode string) error {
 			return err
 		}
 	}
-	return nil
+	return linkPlugins(filepath.Join(m.Dir, "root/opt/cni/bin"))
 }
 
 // registerNode creates the Node object, with its pod CIDRs, before kubelet
