@@ -114,13 +114,17 @@ func (k objects[T]) find(s *compile.Snapshot, key types.NamespacedName) *T {
 	return nil
 }
 
-// with are the objects without that of the key, and with put unless it is nil.
+// with are the objects without that of the key, and with put unless it is nil. One that is the same is kept, since
+// it was read already.
 func (k objects[T]) with(s *compile.Snapshot, key types.NamespacedName, put *T) []*T {
 	list := *k.list(s)
 	out := make([]*T, 0, len(list)+1)
 	for _, o := range list {
-		if k.key(o) != key {
+		switch {
+		case k.key(o) != key:
 			out = append(out, o)
+		case put != nil && k.same(o, put):
+			put = o
 		}
 	}
 	if put != nil {

@@ -36,6 +36,7 @@ type Court struct {
 	Log   *slog.Logger
 
 	recent recent
+	memory effect.Memory
 }
 
 // Judge answers a change: it is refused where a guardrail denies it, and where it cannot be judged.
@@ -117,7 +118,7 @@ func (h *Court) done() {
 // ask asks the guardrails about the effect of a change to the cluster.
 func (h *Court) ask(ctx context.Context, req admission.Request, c change, s *compile.Snapshot) (rego.Result, error) {
 	before, after := c.on(s)
-	result, err := h.Guardrails.Judge(ctx, guardrailInput(req, namespaceOf(req, after), effectOf(ctx, before, after)))
+	result, err := h.Guardrails.Judge(ctx, guardrailInput(req, namespaceOf(req, after), h.effectOf(ctx, before, after)))
 	if err == nil {
 		err = ctx.Err()
 	}
@@ -146,13 +147,13 @@ func (h *Court) goesWithNamespace(ctx context.Context, req admission.Request) bo
 
 // effectOf leaves the guardrails half of the time that is left: of an effect that
 // takes longer they learn that it is not complete.
-func effectOf(ctx context.Context, before, after *compile.Snapshot) effect.Effect {
+func (h *Court) effectOf(ctx context.Context, before, after *compile.Snapshot) effect.Effect {
 	if deadline, ok := ctx.Deadline(); ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/2)
 		defer cancel()
 	}
-	return effect.Of(ctx, before, after)
+	return h.memory.Of(ctx, before, after)
 }
 
 func guardrailInput(req admission.Request, namespace rego.Namespace, e effect.Effect) rego.Input {

@@ -3,7 +3,6 @@ package effect
 import (
 	"slices"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 )
 
@@ -36,7 +35,7 @@ func (u *universe) destinations(t *terms, n namedPort) []*group {
 	case directionOf[n.direction] == Ingress:
 		return u.selected(t.subject)
 	case len(n.peers) == 0:
-		return u.selected(selection{namespaces: everything, pods: everything})
+		return u.selected(newSelection(Ref{}, everything, "", everything))
 	}
 	var out []*group
 	for _, p := range n.peers {
@@ -61,21 +60,12 @@ func (u *universe) selected(s selection) []*group {
 
 // matched are the groups that a selection matches after the change.
 func (u *universe) matched(s selection) []*group {
-	pods, err := metav1.LabelSelectorAsSelector(s.pods)
-	if err != nil {
+	if s.byPods == nil {
 		return nil
-	}
-	inNamespace := func(n *namespace) bool { return n.name == s.namespace }
-	if s.namespaces != nil {
-		namespaces, err := metav1.LabelSelectorAsSelector(s.namespaces)
-		if err != nil {
-			return nil
-		}
-		inNamespace = func(n *namespace) bool { return namespaces.Matches(n.seen(is)) }
 	}
 	var out []*group
 	for _, g := range u.groups {
-		if k := g.kinds[is]; k != nil && inNamespace(g.namespace) && pods.Matches(labels.Set(k.labels)) {
+		if k := g.kinds[is]; k != nil && s.covers(g.namespace.name, g.namespace.seen(is)) && s.byPods.Matches(labels.Set(k.labels)) {
 			out = append(out, g)
 		}
 	}

@@ -12,15 +12,15 @@ import (
 )
 
 // mattering are the terms whose selectors say which pods that could exist would
-// matter: those of the policies that changed, of the policies that tell apart what
-// else changed, and of the policies that any of these can hide.
-func (u *universe) mattering(snapshots [2]*compile.Snapshot, difference []*terms, old, now map[string]*terms) []*terms {
-	out := slices.Clone(difference)
+// matter: those of the policies that changed, and of the policies that tell apart what
+// else changed; and those of the policies that any of these can hide.
+func (u *universe) mattering(snapshots [2]*compile.Snapshot, difference []*terms, old, now map[string]*terms) (out, hidden []*terms) {
+	out = slices.Clone(difference)
 	known := map[*terms]bool{}
 	for _, t := range difference {
 		known[t] = true
 	}
-	add := func(wanted func(*terms) bool) {
+	add := func(to *[]*terms, wanted func(*terms) bool) {
 		var found []*terms
 		for name, t := range now {
 			if before := old[name]; !known[t] && !known[before] && wanted(t) {
@@ -28,26 +28,25 @@ func (u *universe) mattering(snapshots [2]*compile.Snapshot, difference []*terms
 				found = append(found, t)
 			}
 		}
-		slices.SortFunc(found, func(a, b *terms) int { return compareText(a.id.Object(), b.id.Object()) })
-		out = append(out, found...)
+		slices.SortFunc(found, func(a, b *terms) int { return compareText(a.object, b.object) })
+		*to = append(*to, found...)
 	}
 	if w := u.changesBesides(snapshots); !w.none() {
-		add(w.bearOn)
+		add(&out, w.bearOn)
 	}
-	first := slices.Clone(out)
 	var reached [][]*namespace // the subjects' namespaces
-	for _, t := range first {
+	for _, t := range out {
 		reached = append(reached, u.matching(t.subject))
 	}
-	add(func(t *terms) bool {
-		for i, cover := range first {
+	add(&hidden, func(t *terms) bool {
+		for i, cover := range out {
 			if cover.hides(t) && slices.ContainsFunc(reached[i], t.subject.mayBeIn) {
 				return true
 			}
 		}
 		return false
 	})
-	return out
+	return out, hidden
 }
 
 // hides says whether a policy, while it is there, can keep another's rules from
@@ -133,11 +132,7 @@ func (w *changes) told(s selection) bool {
 
 // mayBeIn says whether the selection is about pods of a namespace, before or after the change.
 func (s selection) mayBeIn(n *namespace) bool {
-	if s.namespaces == nil {
-		return s.namespace == n.name
-	}
-	selector, err := metav1.LabelSelectorAsSelector(s.namespaces)
-	return err == nil && n.matches(selector)
+	return s.covers(n.name, n.seen(was)) || s.covers(n.name, n.seen(is))
 }
 
 func mentions(s *metav1.LabelSelector, key string) bool {

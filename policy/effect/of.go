@@ -6,6 +6,9 @@ import (
 	"net/netip"
 	"slices"
 
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/compile"
 )
@@ -21,13 +24,19 @@ import (
 //
 // When the context ends, the effect is not complete.
 func Of(ctx context.Context, before, after *compile.Snapshot) Effect {
+	m := &Memory{}
+	old, now := m.read(before), m.read(after)
+	return of(ctx, before, after, old, now, vocabularyOf(old, now))
+}
+
+// of is the effect, where the policies are read and the vocabulary is known.
+func of(ctx context.Context, before, after *compile.Snapshot, old, now map[string]*terms, v *vocabulary) Effect {
 	snapshots := [2]*compile.Snapshot{before, after}
-	old, now := termsOf(before), termsOf(after)
 	networks := networksIn(slices.Concat(before.Nodes, after.Nodes), old, now)
-	u := newUniverse(snapshots, vocabularyOf(old, now), networks)
+	u := newUniverse(snapshots, v, networks)
 	difference := changed(old, now)
-	mattering := u.mattering(snapshots, difference, old, now)
-	imagine(ctx, u, mattering)
+	mattering, hidden := u.mattering(snapshots, difference, old, now)
+	imagine(ctx, u, mattering, hidden)
 	free := newAddresses(snapshots, networks)
 	members := standIns(u.groups, free)
 	var sides [2]*side
@@ -35,12 +44,12 @@ func Of(ctx context.Context, before, after *compile.Snapshot) Effect {
 		if ctx.Err() != nil {
 			return unknown(outOfTime(ctx))
 		}
-		sides[m] = newSide(m, snapshots[m], u, members)
+		sides[m] = newSide(m, u.selecting(snapshots[m], [...]map[string]*terms{old, now}[m]), u, members)
 	}
 	policies := present(difference, now)
 	lones := alone(policies, after, u, members)
 	c := newComparison(ctx, members, sides, lones)
-	c.names, c.networks = portNames(mattering), networksOf(networks, free.taken)
+	c.names, c.networks = portNames(append(mattering, hidden...)), networksOf(networks, free.taken)
 	e := c.effect(u)
 	if e.Lint = lint(u, policies, now); c.goesOn() {
 		c.shadows(&e.Lint, lones)
@@ -48,9 +57,10 @@ func Of(ctx context.Context, before, after *compile.Snapshot) Effect {
 	return e.withoutNil()
 }
 
-func imagine(ctx context.Context, u *universe, policies []*terms) {
+// imagine adds the pods that could exist and would matter: those of the policies, and peers of those that they hid.
+func imagine(ctx context.Context, u *universe, policies, hidden []*terms) {
 	var ports []compile.NamedPort
-	for _, t := range policies {
+	for _, t := range slices.Concat(policies, hidden) {
 		for _, p := range t.ports {
 			ports = append(ports, compile.NamedPort{Name: p.name, Protocol: p.protocol, Port: anyNumber})
 		}
@@ -61,6 +71,30 @@ func imagine(ctx context.Context, u *universe, policies []*terms) {
 			u.imagine(ctx, p, ports)
 		}
 	}
+	for _, t := range hidden {
+		for _, p := range t.peers {
+			u.imagine(ctx, p, ports)
+		}
+	}
+}
+
+// selecting is the snapshot with those NetworkPolicies alone that select any group: others do nothing.
+func (u *universe) selecting(s *compile.Snapshot, known map[string]*terms) *compile.Snapshot {
+	out := *s
+	out.NetworkPolicies = make([]*networkingv1.NetworkPolicy, 0, len(s.NetworkPolicies))
+	byNamespace := map[string][]*group{}
+	for _, g := range u.groups {
+		byNamespace[g.namespace.name] = append(byNamespace[g.namespace.name], g)
+	}
+	for _, np := range s.NetworkPolicies {
+		t := known[policy.RuleID{Kind: compile.NetworkPolicyKind, Namespace: np.Namespace, Name: np.Name}.Object()]
+		if t.subject.byPods == nil || slices.ContainsFunc(byNamespace[np.Namespace], func(g *group) bool {
+			return slices.ContainsFunc(g.kinds[:], func(k *kind) bool { return k != nil && t.subject.byPods.Matches(labels.Set(k.labels)) })
+		}) {
+			out.NetworkPolicies = append(out.NetworkPolicies, np)
+		}
+	}
+	return &out
 }
 
 // networksIn are the networks that policies mention, and the nodes' addresses.

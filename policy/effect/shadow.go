@@ -17,7 +17,8 @@ const (
 
 // lone is one policy compiled without the others.
 type lone struct {
-	id policy.RuleID
+	id    policy.RuleID
+	rules int // how many it has
 	*side
 }
 
@@ -37,7 +38,7 @@ func alone(policies []*terms, after *compile.Snapshot, u *universe, members []*s
 				only.ClusterNetworkPolicies = append(only.ClusterNetworkPolicies, cnp)
 			}
 		}
-		out = append(out, lone{t.id, newSide(is, &only, u, members)})
+		out = append(out, lone{t.id, t.rules, newSide(is, &only, u, members)})
 	}
 	return out
 }
@@ -62,20 +63,20 @@ func (c *comparison) shadows(l *Lint, policies []lone) {
 	for _, p := range policies {
 		v := &verdicts{comparison: c, alone: p, alive: map[policy.RuleID]bool{}, pairs: map[[2]*policy.Class]bool{},
 			same: map[policy.RuleID]map[policy.RuleID]bool{}, other: map[policy.RuleID]map[policy.RuleID]bool{}}
-		if v.compare(p.id) {
+		if v.compare(p) {
 			v.report(l)
 		}
 	}
 }
 
 // compare is false where there is too much to compare.
-func (v *verdicts) compare(of policy.RuleID) bool {
+func (v *verdicts) compare(p lone) bool {
 	peers := v.probes()
 	for _, d := range policy.Directions {
 		for _, s := range v.members {
 			pair := [2]*policy.Class{v.alone.classes[s][d], v.sides[is].classes[s][d]}
-			if pair[0] == nil || pair[1] == nil || v.pairs[pair] {
-				continue
+			if pair[0] == nil || pair[1] == nil || len(pair[0].Tiers) == 0 || v.pairs[pair] {
+				continue // not there, without the policy, or compared already
 			}
 			v.pairs[pair] = true
 			seen := map[[2]int]bool{}
@@ -85,10 +86,13 @@ func (v *verdicts) compare(of policy.RuleID) bool {
 					continue
 				}
 				seen[marks] = true
+				if len(v.alive) == p.rules {
+					return true
+				}
 				if v.compared += len(v.spans); v.compared > maxCompared || !v.goesOn() {
 					return false
 				}
-				v.comparePeer(of, pair, a)
+				v.comparePeer(p.id, pair, a)
 			}
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
 
@@ -20,16 +21,25 @@ import (
 // what the policy does: that is for the compiler alone to say.
 type terms struct {
 	id       policy.RuleID
+	object   string // of the id
 	spec     any
 	subject  selection
 	peers    []selection
 	networks []netip.Prefix
+	blocks   []block
 	ports    []namedPort
+	rules    int // how many
 	// denies is true of a ClusterNetworkPolicy with a rule that is no Accept, baseline of one in the Baseline tier.
 	denies, baseline bool
 	// tier and priority are a ClusterNetworkPolicy's.
 	tier     policyv1alpha2.Tier
 	priority int32
+}
+
+// block is a network without some within it.
+type block struct {
+	cidr   netip.Prefix
+	except []netip.Prefix
 }
 
 // selection is pods, by their namespace and labels.
@@ -39,6 +49,28 @@ type selection struct {
 	namespaces *metav1.LabelSelector
 	namespace  string
 	pods       *metav1.LabelSelector
+	// byNamespaces and byPods are these selectors ready to be asked; nil where they cannot be read: the
+	// compiler reports them, and allows nothing for them.
+	byNamespaces, byPods labels.Selector
+}
+
+func newSelection(ref Ref, namespaces *metav1.LabelSelector, namespace string, pods *metav1.LabelSelector) selection {
+	s := selection{ref: ref, namespaces: namespaces, namespace: namespace, pods: pods}
+	if by, err := metav1.LabelSelectorAsSelector(pods); err == nil {
+		s.byPods = by
+	}
+	if by, err := metav1.LabelSelectorAsSelector(namespaces); err == nil {
+		s.byNamespaces = by
+	}
+	return s
+}
+
+// covers says whether the selection is about pods of a namespace with the labels.
+func (s selection) covers(name string, l labels.Set) bool {
+	if s.namespaces == nil {
+		return s.namespace == name
+	}
+	return s.byNamespaces != nil && s.byNamespaces.Matches(l)
 }
 
 // namedPort is a port name that a rule goes by.
@@ -53,26 +85,12 @@ type namedPort struct {
 
 var everything = &metav1.LabelSelector{}
 
-// termsOf are the terms of all policies of a snapshot, by object.
-func termsOf(s *compile.Snapshot) map[string]*terms {
-	out := make(map[string]*terms, len(s.NetworkPolicies)+len(s.ClusterNetworkPolicies))
-	for _, np := range s.NetworkPolicies {
-		t := networkPolicyTerms(np)
-		out[t.id.Object()] = t
-	}
-	for _, cnp := range s.ClusterNetworkPolicies {
-		t := clusterPolicyTerms(cnp)
-		out[t.id.Object()] = t
-	}
-	return out
-}
-
 // changed are the terms of policies that are new or have another spec, and of
 // those that go, sorted by object.
 func changed(before, after map[string]*terms) []*terms {
 	var out []*terms
 	for name, t := range after {
-		if old := before[name]; old == nil || !apiequality.Semantic.DeepEqual(old.spec, t.spec) {
+		if old := before[name]; old != t && (old == nil || !apiequality.Semantic.DeepEqual(old.spec, t.spec)) {
 			out = append(out, t)
 			if old != nil {
 				out = append(out, old)
@@ -90,8 +108,9 @@ func changed(before, after map[string]*terms) []*terms {
 
 func networkPolicyTerms(np *networkingv1.NetworkPolicy) *terms {
 	id := policy.RuleID{Kind: compile.NetworkPolicyKind, Namespace: np.Namespace, Name: np.Name}
-	t := &terms{id: id, spec: np.Spec}
-	t.subject = selection{ref: t.ref("/spec/podSelector"), namespace: np.Namespace, pods: &np.Spec.PodSelector}
+	t := &terms{id: id, object: id.Object(), spec: np.Spec}
+	t.subject = newSelection(t.ref("/spec/podSelector"), nil, np.Namespace, &np.Spec.PodSelector)
+	t.rules = len(np.Spec.Ingress) + len(np.Spec.Egress)
 	for i, r := range np.Spec.Ingress {
 		t.addRule(policy.Ingress, i, "from", r.From, r.Ports)
 	}
@@ -101,7 +120,7 @@ func networkPolicyTerms(np *networkingv1.NetworkPolicy) *terms {
 	return t
 }
 
-func (t *terms) ref(field string) Ref { return Ref{Policy: t.id.Object(), Rule: field} }
+func (t *terms) ref(field string) Ref { return Ref{Policy: t.object, Rule: field} }
 
 func (t *terms) addRule(d policy.Direction, i int, list string, peers []networkingv1.NetworkPolicyPeer, ports []networkingv1.NetworkPolicyPort) {
 	field := fmt.Sprintf("/spec/%s/%d", d, i)
@@ -110,18 +129,18 @@ func (t *terms) addRule(d policy.Direction, i int, list string, peers []networki
 		at := t.ref(fmt.Sprintf("%s/%s/%d", field, list, j))
 		switch {
 		case p.IPBlock != nil:
-			t.addNetworks(append([]string{p.IPBlock.CIDR}, p.IPBlock.Except...)...)
+			t.addBlock(p.IPBlock.CIDR, p.IPBlock.Except...)
 		case p.PodSelector != nil || p.NamespaceSelector != nil:
-			s := selection{ref: at, namespaces: p.NamespaceSelector, namespace: t.id.Namespace, pods: p.PodSelector}
-			if s.pods == nil {
-				s.pods = everything
+			pods := p.PodSelector
+			if pods == nil {
+				pods = everything
 			}
-			selections = append(selections, s)
+			selections = append(selections, newSelection(at, p.NamespaceSelector, t.id.Namespace, pods))
 		}
 	}
 	t.peers = append(t.peers, selections...)
 	if len(peers) == 0 {
-		t.peers = append(t.peers, selection{namespaces: everything, pods: everything})
+		t.peers = append(t.peers, newSelection(Ref{}, everything, "", everything))
 	}
 	for j, p := range ports {
 		if p.Port == nil || p.Port.Type != intstr.String {
@@ -138,18 +157,32 @@ func (t *terms) addRule(d policy.Direction, i int, list string, peers []networki
 	}
 }
 
-// addNetworks adds those that can be read; the compiler reports the others and allows nothing for them.
-func (t *terms) addNetworks(cidrs ...string) {
-	for _, c := range cidrs {
-		if p, err := netip.ParsePrefix(c); err == nil {
-			t.networks = append(t.networks, p.Masked())
+// addBlock adds a network, without some within it. Those that cannot be read the compiler reports, and allows
+// nothing for them.
+func (t *terms) addBlock(cidr string, except ...string) {
+	var b block
+	for i, text := range append([]string{cidr}, except...) {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			continue
 		}
+		t.networks = append(t.networks, p.Masked())
+		if i == 0 {
+			b.cidr = p.Masked()
+		} else {
+			b.except = append(b.except, p.Masked())
+		}
+	}
+	if b.cidr.IsValid() {
+		t.blocks = append(t.blocks, b)
 	}
 }
 
 func clusterPolicyTerms(cnp *policyv1alpha2.ClusterNetworkPolicy) *terms {
-	t := &terms{id: policy.RuleID{Kind: compile.ClusterNetworkPolicyKind, Name: cnp.Name}, spec: cnp.Spec,
+	id := policy.RuleID{Kind: compile.ClusterNetworkPolicyKind, Name: cnp.Name}
+	t := &terms{id: id, object: id.Object(), spec: cnp.Spec,
 		baseline: cnp.Spec.Tier == policyv1alpha2.BaselineTier, tier: cnp.Spec.Tier, priority: cnp.Spec.Priority}
+	t.rules = len(cnp.Spec.Ingress) + len(cnp.Spec.Egress)
 	t.subject = podsOf(t.ref("/spec/subject"), cnp.Spec.Subject.Namespaces, cnp.Spec.Subject.Pods)
 	for i, r := range cnp.Spec.Ingress {
 		field := fmt.Sprintf("/spec/ingress/%d", i)
@@ -169,7 +202,7 @@ func clusterPolicyTerms(cnp *policyv1alpha2.ClusterNetworkPolicy) *terms {
 				selections = append(selections, podsOf(t.ref(fmt.Sprintf("%s/to/%d", field, j)), p.Namespaces, p.Pods))
 			}
 			for _, c := range p.Networks {
-				t.addNetworks(string(c))
+				t.addBlock(string(c))
 			}
 		}
 		t.addClusterRule(policy.Egress, field, selections, r.Protocols)
@@ -180,11 +213,11 @@ func clusterPolicyTerms(cnp *policyv1alpha2.ClusterNetworkPolicy) *terms {
 func podsOf(ref Ref, namespaces *metav1.LabelSelector, pods *policyv1alpha2.NamespacedPod) selection {
 	switch {
 	case pods != nil:
-		return selection{ref: ref, namespaces: &pods.NamespaceSelector, pods: &pods.PodSelector}
+		return newSelection(ref, &pods.NamespaceSelector, "", &pods.PodSelector)
 	case namespaces != nil:
-		return selection{ref: ref, namespaces: namespaces, pods: everything}
+		return newSelection(ref, namespaces, "", everything)
 	default:
-		return selection{ref: ref, namespaces: everything, pods: everything}
+		return newSelection(ref, everything, "", everything)
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/tierwall/tierwall/policy/compile"
@@ -60,6 +59,7 @@ type namespace struct {
 	// imagined is true when its name means nothing.
 	imagined bool
 	labels   [2]map[string]string
+	shown    [2]labels.Set // as selectors see them, once asked for
 }
 
 // universe is all groups, and those of pods that could exist and would matter.
@@ -195,9 +195,8 @@ func (u *universe) imagine(ctx context.Context, s selection, ports []compile.Nam
 		u.giveUp("%s %s matches too many combinations of labels", s.ref.Policy, s.ref.Rule)
 		return
 	}
-	selector, err := metav1.LabelSelectorAsSelector(s.pods)
-	if err != nil {
-		return // the compiler reports it, and allows nothing for it
+	if s.byPods == nil {
+		return
 	}
 	for _, n := range u.matching(s) {
 		for _, role := range u.candidates(n.name) {
@@ -205,7 +204,7 @@ func (u *universe) imagine(ctx context.Context, s selection, ports []compile.Nam
 				if u.full || ctx.Err() != nil {
 					return
 				}
-				u.imaginePod(n, role, l, selector, ports)
+				u.imaginePod(n, role, l, s.byPods, ports)
 			}
 		}
 	}
@@ -260,13 +259,12 @@ func (u *universe) matching(s selection) []*namespace {
 	if s.namespaces == nil {
 		return []*namespace{u.namespaceNamed(s.namespace)}
 	}
-	selector, err := metav1.LabelSelectorAsSelector(s.namespaces)
-	if err != nil {
+	if s.byNamespaces == nil {
 		return nil
 	}
 	var out []*namespace
 	for _, n := range u.namespaces {
-		if n.matches(selector) {
+		if n.matches(s.byNamespaces) {
 			out = append(out, n)
 		}
 	}
@@ -275,7 +273,7 @@ func (u *universe) matching(s selection) []*namespace {
 		u.giveUp("%s %s matches too many combinations of namespace labels", s.ref.Policy, s.ref.Rule)
 	}
 	for _, l := range labelSets {
-		if n := u.imagineNamespace(l, selector); n != nil && !slices.Contains(out, n) {
+		if n := u.imagineNamespace(l, s.byNamespaces); n != nil && !slices.Contains(out, n) {
 			out = append(out, n)
 		}
 	}
@@ -293,9 +291,19 @@ func (n *namespace) matches(s labels.Selector) bool {
 
 // seen are the labels as selectors see them.
 func (n *namespace) seen(m moment) labels.Set {
-	out := labels.Set{}
-	maps.Copy(out, n.labels[m])
-	out[corev1.LabelMetadataName] = n.name
+	if n.shown[m] == nil {
+		n.shown[m] = seenLabels(n.name, n.labels[m])
+	}
+	return n.shown[m]
+}
+
+func seenLabels(name string, l map[string]string) labels.Set {
+	if l[corev1.LabelMetadataName] == name {
+		return l
+	}
+	out := make(labels.Set, len(l)+1)
+	maps.Copy(out, l)
+	out[corev1.LabelMetadataName] = name
 	return out
 }
 

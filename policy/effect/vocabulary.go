@@ -24,14 +24,39 @@ const unnamed = "\x00"
 func vocabularyOf(all ...map[string]*terms) *vocabulary {
 	v := &vocabulary{values: map[string]map[string]bool{}, mentions: map[string]map[string]int{}}
 	for _, ts := range all {
-		for policy, t := range ts {
-			v.addSelector(policy, t.subject.pods)
-			for _, p := range t.peers {
-				v.addSelector(policy, p.pods)
-			}
+		for _, t := range ts {
+			v.addTerms(t)
 		}
 	}
 	return v
+}
+
+// with is the vocabulary and that of more policies; it stays what it is.
+func (v *vocabulary) with(more []*terms) *vocabulary {
+	if len(more) == 0 {
+		return v
+	}
+	out, extra := &vocabulary{values: maps.Clone(v.values), mentions: maps.Clone(v.mentions)}, &vocabulary{
+		values: map[string]map[string]bool{}, mentions: map[string]map[string]int{}}
+	for _, t := range more {
+		extra.addTerms(t)
+	}
+	for key := range extra.values {
+		out.values[key], out.mentions[key] = maps.Clone(v.values[key]), maps.Clone(v.mentions[key])
+		if out.values[key] == nil {
+			out.values[key], out.mentions[key] = map[string]bool{}, map[string]int{}
+		}
+		maps.Copy(out.values[key], extra.values[key])
+		maps.Copy(out.mentions[key], extra.mentions[key])
+	}
+	return out
+}
+
+func (v *vocabulary) addTerms(t *terms) {
+	v.addSelector(t.object, t.subject.pods)
+	for _, p := range t.peers {
+		v.addSelector(t.object, p.pods)
+	}
 }
 
 func (v *vocabulary) addSelector(policy string, s *metav1.LabelSelector) {

@@ -1,0 +1,260 @@
+package effect
+
+import (
+	"context"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
+
+	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/compile"
+	"github.com/tierwall/tierwall/policy/roles"
+)
+
+// Memory remembers what was read of policies, for the effects of many changes of one
+// cluster, and computes that of a single NetworkPolicy from the part of the cluster that
+// it can concern. What Of says does not depend on what was asked before. It is safe
+// for concurrent use; objects of snapshots must not be changed.
+type Memory struct {
+	mu              sync.Mutex
+	networkPolicies map[*networkingv1.NetworkPolicy]*terms
+	clusterPolicies map[*policyv1alpha2.ClusterNetworkPolicy]*terms
+	// words is the vocabulary of these policies.
+	words   *vocabulary
+	wordsOf map[*terms]bool
+}
+
+// Of is the effect of a change, as the function Of says it: the same flows, though
+// networks that have nothing to do with the change do not cut its rows.
+func (m *Memory) Of(ctx context.Context, before, after *compile.Snapshot) Effect {
+	old, now := m.read(before), m.read(after)
+	v := m.vocabulary(old, now)
+	if b, a, ok := narrowed(before, after, old, now); ok {
+		return of(ctx, b, a, within(old, b), within(now, a), v)
+	}
+	return of(ctx, before, after, old, now, v)
+}
+
+// read are the terms of all policies of a snapshot. Those of policies that are no
+// longer there are forgotten.
+func (m *Memory) read(s *compile.Snapshot) map[string]*terms {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.networkPolicies == nil || len(m.networkPolicies) > 2*len(s.NetworkPolicies)+100 || len(m.clusterPolicies) > 2*len(s.ClusterNetworkPolicies)+100 {
+		m.networkPolicies, m.clusterPolicies = map[*networkingv1.NetworkPolicy]*terms{}, map[*policyv1alpha2.ClusterNetworkPolicy]*terms{}
+	}
+	out := make(map[string]*terms, len(s.NetworkPolicies)+len(s.ClusterNetworkPolicies))
+	for _, np := range s.NetworkPolicies {
+		t := m.networkPolicies[np]
+		if t == nil {
+			t = networkPolicyTerms(np)
+			m.networkPolicies[np] = t
+		}
+		out[t.object] = t
+	}
+	for _, cnp := range s.ClusterNetworkPolicies {
+		t := m.clusterPolicies[cnp]
+		if t == nil {
+			t = clusterPolicyTerms(cnp)
+			m.clusterPolicies[cnp] = t
+		}
+		out[t.object] = t
+	}
+	return out
+}
+
+// vocabulary is that of the policies before and after the change. That of before is remembered.
+func (m *Memory) vocabulary(old, now map[string]*terms) *vocabulary {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	known := m.words != nil && len(old) == len(m.wordsOf)
+	var more []*terms
+	for _, t := range old {
+		known = known && m.wordsOf[t]
+	}
+	if !known {
+		m.words, m.wordsOf = vocabularyOf(old), make(map[*terms]bool, len(old))
+		for _, t := range old {
+			m.wordsOf[t] = true
+		}
+	}
+	for _, t := range now {
+		if !m.wordsOf[t] {
+			more = append(more, t)
+		}
+	}
+	return m.words.with(more)
+}
+
+// within are the terms of the policies that a narrower snapshot has.
+func within(all map[string]*terms, s *compile.Snapshot) map[string]*terms {
+	namespaces := map[string]bool{"": true}
+	for _, n := range s.Namespaces {
+		namespaces[n.Name] = true
+	}
+	out := map[string]*terms{}
+	for name, t := range all {
+		if namespaces[t.id.Namespace] {
+			out[name] = t
+		}
+	}
+	return out
+}
+
+// narrowed is the part of two snapshots that a change of NetworkPolicies of one
+// namespace can concern: that namespace, the pods that the policies' peers match, what
+// the policies hide in the Baseline tier, and the policies of these pods' namespaces. It
+// is false where the change can concern others, or is of another kind.
+func narrowed(before, after *compile.Snapshot, old, now map[string]*terms) (b, a *compile.Snapshot, ok bool) {
+	if !onlyNetworkPolicies(before, after) {
+		return nil, nil, false
+	}
+	difference := changed(old, now)
+	if len(difference) == 0 {
+		return nil, nil, false
+	}
+	home := difference[0].id.Namespace
+	for _, t := range difference {
+		if t.id.Namespace != home || t.id.Kind != compile.NetworkPolicyKind {
+			return nil, nil, false
+		}
+	}
+	// Elsewhere than by Deny, the end of isolation lets everybody in.
+	if before.Defaults.For(home) != policy.Deny {
+		return nil, nil, false
+	}
+	for _, t := range now {
+		if t.baseline && !slices.Contains(difference, t) {
+			difference = append(difference, t)
+		}
+	}
+	pods := before.Nodes
+	if slices.ContainsFunc(difference, func(t *terms) bool { return t.reachesPodsBy(pods) }) {
+		return nil, nil, false
+	}
+	n := newNarrowing(home, before, difference)
+	return n.of(before), n.of(after), true
+}
+
+func onlyNetworkPolicies(before, after *compile.Snapshot) bool {
+	return sameList(before.Pods, after.Pods) && sameList(before.Namespaces, after.Namespaces) && sameList(before.Nodes, after.Nodes) &&
+		sameList(before.TierRoles, after.TierRoles) && sameList(before.ClusterNetworkPolicies, after.ClusterNetworkPolicies)
+}
+
+// sameList says whether two lists are one in memory, which is quickly said.
+func sameList[T any](a, b []T) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
+}
+
+// reachesPodsBy says whether a network of the policy may have addresses of pods in it.
+func (t *terms) reachesPodsBy(nodes []*compile.Node) bool {
+	if len(t.networks) == 0 {
+		return false
+	}
+	if len(nodes) == 0 {
+		return true // nobody knows where pods are
+	}
+	for _, n := range nodes {
+		if len(n.PodCIDRs) == 0 {
+			return true
+		}
+		for _, pods := range n.PodCIDRs {
+			overlaps := func(p netip.Prefix) bool { return p.Overlaps(pods) }
+			for _, block := range t.blocks {
+				covers := func(p netip.Prefix) bool { return p.Bits() <= pods.Bits() && p.Overlaps(pods) }
+				if overlaps(block.cidr) && !slices.ContainsFunc(block.except, covers) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// narrowing is what of a cluster a change can concern.
+type narrowing struct {
+	namespaces map[string]bool
+	pods       []*compile.Pod
+	spaces     []*compile.Namespace
+	tierRoles  []*v1alpha1.TierRole
+}
+
+func newNarrowing(home string, s *compile.Snapshot, difference []*terms) *narrowing {
+	n := &narrowing{namespaces: map[string]bool{home: true}}
+	// matched are the selections whose namespaces a namespace is one of.
+	matched := map[string][]selection{}
+	byName := map[string]labels.Set{}
+	for _, ns := range s.Namespaces {
+		byName[ns.Name] = seenLabels(ns.Name, ns.Labels)
+	}
+	for _, p := range s.Pods {
+		if byName[p.Namespace] == nil {
+			byName[p.Namespace] = seenLabels(p.Namespace, nil)
+		}
+	}
+	for _, t := range difference {
+		for _, peer := range t.peers {
+			for name, l := range byName {
+				if peer.covers(name, l) {
+					matched[name] = append(matched[name], peer)
+					n.namespaces[name] = true
+				}
+			}
+			if peer.namespaces == nil {
+				n.namespaces[peer.namespace] = true
+			}
+		}
+	}
+	for _, tr := range s.TierRoles {
+		if slices.ContainsFunc(tr.Spec.Namespaces, func(name string) bool { return n.namespaces[name] }) {
+			n.tierRoles = append(n.tierRoles, tr)
+		}
+	}
+	for _, ns := range s.Namespaces {
+		if n.namespaces[ns.Name] {
+			n.spaces = append(n.spaces, ns)
+		}
+	}
+	known := roles.New(n.tierRoles)
+	for _, p := range s.Pods {
+		if p.Namespace == home {
+			n.pods = append(n.pods, p)
+			continue
+		}
+		selections := matched[p.Namespace]
+		if len(selections) == 0 {
+			continue
+		}
+		shown := labels.Set(known.Of(p.Namespace, p.ServiceAccount, p.Labels).Apply(p.Labels))
+		if slices.ContainsFunc(selections, func(s selection) bool { return s.byPods != nil && s.byPods.Matches(shown) }) {
+			n.pods = append(n.pods, p)
+		}
+	}
+	return n
+}
+
+// of is the part of the snapshot.
+func (n *narrowing) of(s *compile.Snapshot) *compile.Snapshot {
+	out := *s
+	out.Pods, out.Namespaces, out.TierRoles, out.NetworkPolicies = n.pods, n.spaces, n.tierRoles, nil
+	for _, np := range s.NetworkPolicies {
+		if n.namespaces[np.Namespace] {
+			out.NetworkPolicies = append(out.NetworkPolicies, np)
+		}
+	}
+	// Namespaces that have policies or pods but no object are there by their name.
+	missing := maps.Clone(n.namespaces)
+	for _, ns := range n.spaces {
+		delete(missing, ns.Name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(missing)) {
+		out.Namespaces = append(slices.Clip(out.Namespaces), &compile.Namespace{Name: name})
+	}
+	return &out
+}
