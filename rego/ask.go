@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	oparego "github.com/open-policy-agent/opa/v1/rego"
@@ -69,7 +70,7 @@ func messages(rule string, set any) ([]message, error) {
 	for _, element := range elements {
 		m, ok := readMessage(element)
 		if !ok {
-			return nil, fmt.Errorf(`%s has an element that is neither a text nor an object with "msg" (and "path"): %v`, rule, element)
+			return nil, fmt.Errorf(`%s has an element that is neither a text nor an object with "msg" (and "path"): %s`, rule, abridged(fmt.Sprint(element)))
 		}
 		out = append(out, m)
 	}
@@ -79,13 +80,23 @@ func messages(rule string, set any) ([]message, error) {
 func readMessage(element any) (message, bool) {
 	switch e := element.(type) {
 	case string:
-		return message{text: e}, e != ""
+		return message{text: cut(e)}, e != ""
 	case map[string]any:
 		text, ok := e["msg"].(string)
 		path, isText := e["path"].(string)
 		_, given := e["path"]
-		return message{text: text, path: path}, ok && text != "" && (isText || !given)
+		return message{text: cut(text), path: cut(path)}, ok && text != "" && (isText || !given)
 	default:
 		return message{}, false
 	}
+}
+
+// maxText is how long a message, or a path, is at most, in bytes.
+const maxText = 4096
+
+func cut(text string) string {
+	if len(text) <= maxText {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxText], "") + "…"
 }

@@ -81,10 +81,11 @@ func (e *Engine) Judge(ctx context.Context, in Input) (Result, error) {
 	return result, nil
 }
 
-// bounded gives a context a deadline if it has none.
+// bounded gives a context a deadline, a little before its own if it has one: whoever
+// asks must have time to pass on which guardrail was too slow.
 func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
-	if _, ok := ctx.Deadline(); ok {
-		return context.WithCancel(ctx)
+	if deadline, ok := ctx.Deadline(); ok {
+		return context.WithTimeout(ctx, time.Until(deadline)*9/10)
 	}
 	return context.WithTimeout(ctx, judgeTime)
 }

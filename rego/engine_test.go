@@ -315,6 +315,37 @@ func TestARunawayIsCutAndNamedAndTheOthersAreHeard(t *testing.T) {
 	}
 }
 
+func TestTheLastGuardrailLeavesTimeToNameIt(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	r := judgeIn(ctx, t, engineOf(t, ownRego("a-sound", `deny contains "sound"`), ownRego("z-runaway", endless)))
+	if ctx.Err() != nil || !strings.Contains(said(r.Denials), "guardrail z-runaway could not judge this: it took too long") {
+		t.Errorf("%v; denied:\n%s", ctx.Err(), said(r.Denials))
+	}
+}
+
+func judgeIn(ctx context.Context, t *testing.T, e *Engine) Result {
+	t.Helper()
+	r, err := e.Judge(ctx, example)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestMessagesAreBounded(t *testing.T) {
+	for _, rules := range []string{
+		`deny contains sprintf("%0100000d", [1])`,
+		`deny contains {"msg": sprintf("%0100000d", [1]), "path": sprintf("%0100000d", [1])}`,
+		`deny contains [sprintf("%0100000d", [1])]`,
+	} {
+		r := judge(t, engineOf(t, ownRego("long", rules)), example)
+		if len(r.Denials) != 1 || len(r.Denials[0].Message) > 2*maxText || len(r.Denials[0].Path) > 2*maxText {
+			t.Errorf("%s: %d bytes, at %d bytes", rules, len(r.Denials[0].Message), len(r.Denials[0].Path))
+		}
+	}
+}
+
 func TestOutOfTimeDenies(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

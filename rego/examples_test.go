@@ -178,6 +178,9 @@ func TestTheGuardrailOfThePageWorks(t *testing.T) {
 	if g.Spec.Rego != source {
 		t.Errorf("the object's Rego is not that of no_telnet.rego:\n%s", g.Spec.Rego)
 	}
+	if g.Spec.Tests != contents(t, docs+"own/no_telnet_test.rego") {
+		t.Errorf("the object's tests are not those of no_telnet_test.rego:\n%s", g.Spec.Tests)
+	}
 	if _, rules, _ := strings.Cut(source, "package "); !strings.Contains(contents(t, docs+"README.md"), "```rego\npackage "+rules+"```") {
 		t.Error("the page does not show no_telnet.rego")
 	}

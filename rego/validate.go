@@ -2,6 +2,7 @@ package rego
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -58,7 +59,7 @@ func (p *Prepared) try(ctx context.Context) error {
 func abridged(value string) string {
 	const most = 60
 	if len(value) > most {
-		return value[:most] + "…"
+		return strings.ToValidUTF8(value[:most], "") + "…"
 	}
 	return value
 }
