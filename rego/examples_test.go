@@ -73,10 +73,13 @@ func applied(t *testing.T, file string) Input {
 	before, after := shop(), shop()
 	in := Input{Source: Admission, Request: Request{Operation: "CREATE", UserInfo: UserInfo{Username: "ann", Groups: []string{"system:authenticated"}}}}
 	for i, part := range parts {
-		in.OldObject, in.Object = in.Object, put(t, file, part, after, &in)
+		last, name := in.Object, in.Request.Name
+		in.Object = put(t, file, part, after, &in)
+		if in.Request.Name == name {
+			in.OldObject, in.Request.Operation = last, "UPDATE"
+		}
 		if i < len(parts)-1 {
 			put(t, file, part, before, &in)
-			in.Request.Operation = "UPDATE"
 		}
 	}
 	in.Effect = effect.Of(t.Context(), before, after)

@@ -71,12 +71,14 @@ func TestInputsAreAsTheSchemaSays(t *testing.T) {
 		NamespaceLabels: map[string]string{}, Labels: map[string]string{}})}
 	bare := example
 	bare.Namespace, bare.Request = Namespace{}, Request{}
+	tied := example
+	tied.Effect.Lint.PriorityTies = []effect.Ref{{Policy: "ClusterNetworkPolicy a", Rule: "/spec/priority", By: "ClusterNetworkPolicy b"}}
 	wrong := example
 	wrong.Source = "elsewhere"
 	for name, c := range map[string]struct {
 		in   Input
 		fits bool
-	}{"example": {example, true}, "nothing opened": {harmless(), true}, "network": {withNetwork, true}, "audit": {bare, true}, "wrong source": {wrong, false}} {
+	}{"example": {example, true}, "nothing opened": {harmless(), true}, "network": {withNetwork, true}, "audit": {bare, true}, "priorities": {tied, true}, "wrong source": {wrong, false}} {
 		document, err := c.in.document()
 		if err != nil {
 			t.Fatal(err)
