@@ -33,6 +33,11 @@ type usage struct {
 
 // runAgent runs an agent, in a process of its own, on an API server with the town.
 func runAgent(ctx context.Context, size town.Town) (usage, error) {
+	return runAlone(ctx, size, "-agent")
+}
+
+// runAlone runs this program in a process of its own, as what the flag says.
+func runAlone(ctx context.Context, size town.Town, as string) (usage, error) {
 	server := httptest.NewServer(apiServer{size})
 	defer server.Close()
 	defer server.CloseClientConnections()
@@ -40,7 +45,7 @@ func runAgent(ctx context.Context, size town.Town) (usage, error) {
 	if err != nil {
 		return usage{}, err
 	}
-	cmd := exec.CommandContext(ctx, self, "-agent", server.URL)
+	cmd := exec.CommandContext(ctx, self, as, server.URL, "-pods", fmt.Sprint(size.Pods), "-policies", fmt.Sprint(size.Policies))
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {

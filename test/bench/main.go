@@ -1,5 +1,5 @@
 // Command bench measures what compiling costs, by size of the cluster: all of it anew, a single
-// change, and the memory of a node agent. It prints two tables and takes some minutes.
+// change, and the memory of a node agent; and what a request to the webhook costs. It prints tables and takes some minutes.
 //
 // Times are of the program of one node that has a hundred pods: the medians of single changes, the
 // least of compilations. "All anew" is compile.Compile; "first commit" is an engine that is told of everything; the others are single
@@ -13,6 +13,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -29,10 +30,19 @@ var (
 
 func main() {
 	agent := flag.String("agent", "", "be a node agent of the API server at this address, and say what memory that takes")
-	only := flag.String("only", "", "measure only the times, or only the memory")
+	webhook := flag.String("webhook", "", "be a webhook of the API server at this address, and say what memory that takes")
+	n, m := flag.Int("pods", 0, "how many pods the API server has"), flag.Int("policies", 0, "how many policies")
+	only := flag.String("only", "", "measure only the times, the memory, or admission")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
+	if *webhook != "" {
+		if err := beWebhook(ctx, *webhook, town.Town{Pods: *n, Policies: *m}); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1) //nolint:gocritic // the signal handler need not be undone
+		}
+		return
+	}
 	if err := run(ctx, *agent, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1) //nolint:gocritic // the signal handler need not be undone
@@ -47,13 +57,29 @@ func run(ctx context.Context, agent, only string) error {
 		return times(ctx)
 	case only == "memory":
 		return memory(ctx)
+	case only == "admission":
+		return judging(ctx)
 	case only != "":
-		return fmt.Errorf("-only %s: want times or memory", only)
+		return fmt.Errorf("-only %s: want times, memory or admission", only)
 	}
-	if err := times(ctx); err != nil {
+	return errors.Join(times(ctx), memory(ctx), judging(ctx))
+}
+
+// judging measures the webhook: what a request takes, and the memory.
+func judging(ctx context.Context) error {
+	if err := admissions(ctx); err != nil {
 		return err
 	}
-	return memory(ctx)
+	t := newTable("webhook, pods", "policies", "in sync after", "live heap", "resident", "resident at most")
+	for _, size := range []town.Town{{Pods: 1000, Policies: 200}, {Pods: 10_000, Policies: 1000}} {
+		m, err := runAlone(ctx, size, "-webhook")
+		if err != nil {
+			return fmt.Errorf("a webhook of %d pods: %w", size.Pods, err)
+		}
+		t.add(size.Pods, size.Policies, m.Synced, bytes(m.Heap), bytes(m.Resident), bytes(m.Peak))
+	}
+	t.print(os.Stdout)
+	return nil
 }
 
 func times(ctx context.Context) error {
