@@ -27,8 +27,9 @@ type Kernel interface {
 }
 
 const (
-	// gatherFor is how long changes are gathered.
-	gatherFor = 10 * time.Millisecond
+	// gatherFor is how long changes are gathered. Whoever is root in a pod can make
+	// them, by its own interface, as fast as it likes.
+	gatherFor = 50 * time.Millisecond
 	// compareEvery is how often the kernel is compared with what was written.
 	compareEvery = 10 * time.Second
 	// retryMin and retryMax bound the wait after a failure.
