@@ -69,8 +69,9 @@ func (e *Engine) Judge(ctx context.Context, in Input) (Result, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	var asked []*Prepared
+	nothing := in.Effect.Nothing()
 	for _, g := range e.guardrails {
-		if Concerns(g.spec, in) {
+		if Concerns(g.spec, in) && !(nothing && g.quiet) {
 			asked = append(asked, g)
 		}
 	}

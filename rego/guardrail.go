@@ -20,6 +20,8 @@ type Prepared struct {
 	about      about
 	parameters *ast.Term
 	query      oparego.PreparedEvalQuery
+	// quiet is true of one that need not be asked about a change without effect.
+	quiet bool
 }
 
 // Prepare compiles a Guardrail object, from the bundle if it names one of its; the
@@ -53,7 +55,7 @@ func prepareObject(ctx context.Context, g *v1alpha1.Guardrail, from *Bundle) (*P
 	if err != nil {
 		return nil, err
 	}
-	return &Prepared{name: g.Name, spec: g.Spec, about: src.about, parameters: ast.NewTerm(value), query: query}, nil
+	return &Prepared{name: g.Name, spec: g.Spec, about: src.about, parameters: ast.NewTerm(value), query: query, quiet: src.quiet()}, nil
 }
 
 // Concerns says whether a guardrail of this spec is about a change. What exists
