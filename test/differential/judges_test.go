@@ -5,8 +5,6 @@ import (
 	"slices"
 
 	"github.com/tierwall/tierwall/cluster"
-	"github.com/tierwall/tierwall/enforcer/ipt"
-	"github.com/tierwall/tierwall/enforcer/ipt/interpret"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/compile"
 	"github.com/tierwall/tierwall/policy/eval"
@@ -24,7 +22,8 @@ type judges struct {
 
 type nodeJudge struct {
 	program *eval.Evaluator
-	rules   map[ipt.Family]*interpret.Table
+	// rules are those of each backend, by its name.
+	rules map[string]rules
 }
 
 // snapshot is what the agent's watcher makes of the objects.
@@ -53,47 +52,15 @@ func newJudges(c *oracle.Cluster) (*judges, error) {
 	j := &judges{objects: c, whole: eval.New(program), nodes: map[string]nodeJudge{}}
 	for _, n := range c.Nodes {
 		own, _ := compile.Compile(s, n.Name)
-		rules, err := interpreted(own)
-		if err != nil {
-			return nil, fmt.Errorf("node %s: %w", n.Name, err)
+		j.nodes[n.Name] = nodeJudge{eval.New(own), map[string]rules{}}
+		for name, render := range backends {
+			var err error
+			if j.nodes[n.Name].rules[name], err = render(own); err != nil {
+				return nil, fmt.Errorf("node %s, %s: %w", n.Name, name, err)
+			}
 		}
-		j.nodes[n.Name] = nodeJudge{eval.New(own), rules}
 	}
 	return j, nil
-}
-
-// auditing hands every packet that Audit lets pass to the listener, under its direction's
-// name, and no other packet.
-var auditing = ipt.DenyLog{AuditPrefix: [2]string{policy.Ingress.String(), policy.Egress.String()}, AuditPerSecond: 1}
-
-// reported are the directions that the rules reported a packet for.
-func reported(logs []interpret.Log) (out []policy.Direction) {
-	for _, l := range logs {
-		out = append(out, policy.Direction(slices.Index(auditing.AuditPrefix[:], l.Prefix)))
-	}
-	return out
-}
-
-// hookUp is what the agent's chains are reached by.
-const hookUp = "*filter\n-A FORWARD -j TIERWALL-FORWARD\n-A INPUT -j TIERWALL-INPUT\n-A OUTPUT -j TIERWALL-OUTPUT\nCOMMIT\n"
-
-// interpreted are the tables of both families, read back from the rendered text.
-func interpreted(p *policy.Program) (map[ipt.Family]*interpret.Table, error) {
-	out := map[ipt.Family]*interpret.Table{}
-	for _, f := range []ipt.Family{ipt.IPv4, ipt.IPv6} {
-		r, err := ipt.Render(p, f, auditing)
-		if err != nil {
-			return nil, err
-		}
-		out[f] = interpret.New()
-		if err := out[f].RestoreSets(r.SetText()); err != nil {
-			return nil, fmt.Errorf("%s sets: %w", f, err)
-		}
-		if err := out[f].Restore(r.RestoreText() + hookUp); err != nil {
-			return nil, fmt.Errorf("%s rules: %w", f, err)
-		}
-	}
-	return out, nil
 }
 
 // opinion is what all judges say of a flow.
@@ -113,30 +80,42 @@ func (j *judges) judge(f policy.Flow) (o opinion, disagreement string) {
 	if o.decision.Verdict != verdict || !sameWhy(o.decision.Egress, o.egress) || !sameWhy(o.decision.Ingress, o.ingress) {
 		return o, fmt.Sprintf("evaluator: decides %+v\nthe API text says %s: egress %+v, ingress %+v", o.decision, verdict, o.egress, o.ingress)
 	}
+	for name := range backends {
+		if disagreement := j.byRules(name, f, o, verdict); disagreement != "" {
+			return o, disagreement
+		}
+	}
+	if got, want := directionsOf(o.decision), oracle.Audited(o.egress.Verdict, o.ingress.Verdict); !slices.Equal(got, want) {
+		return o, fmt.Sprintf("audit: the evaluator says %v\nthe API text says %v: egress %+v, ingress %+v", got, want, o.egress, o.ingress)
+	}
+	return o, j.toItself(f)
+}
+
+// byRules is the disagreement about what becomes of a flow on its way by the rules of a backend.
+func (j *judges) byRules(backend string, f policy.Flow, o opinion, verdict policy.Verdict) string {
 	passes, audited := true, []policy.Direction(nil)
 	for _, h := range o.hops {
 		node := j.nodes[h.node]
 		own := node.program.Decide(f)
-		got, err := node.rules[familyOf(f)].Judge(h.hook, h.packet(f))
+		got, err := node.rules[backend].judge(h.hook, h.packet(f))
 		if err != nil {
-			return o, fmt.Sprintf("interpreter: %v", err)
+			return fmt.Sprintf("interpreter of %s: %v", backend, err)
 		}
-		if got.Accepted != (own.Verdict == policy.Allow) {
-			return o, fmt.Sprintf("rules: in %s of %s they accept: %v, by %v\nthe node's program says %+v", h.hook, h.node, got.Accepted, got.Trace, own)
+		if got.accepted != (own.Verdict == policy.Allow) {
+			return fmt.Sprintf("rules of %s: in %s of %s they accept: %v, by %v\nthe node's program says %+v", backend, h.hook, h.node, got.accepted, got.trace, own)
 		}
 		if passes { // what was dropped before never gets here
-			audited = append(audited, reported(got.Logged)...)
+			audited = append(audited, got.reported...)
 		}
-		passes = passes && got.Accepted
+		passes = passes && got.accepted
 	}
 	if passes != (verdict == policy.Allow) {
-		return o, fmt.Sprintf("nodes: on the way %v it passes: %v\nthe API text says %s: egress %+v, ingress %+v", o.hops, passes, verdict, o.egress, o.ingress)
+		return fmt.Sprintf("nodes: on the way %v it passes by %s: %v\nthe API text says %s: egress %+v, ingress %+v", o.hops, backend, passes, verdict, o.egress, o.ingress)
 	}
-	if want := oracle.Audited(o.egress.Verdict, o.ingress.Verdict); !slices.Equal(audited, want) && len(o.hops) > 0 || !slices.Equal(directionsOf(o.decision), want) {
-		return o, fmt.Sprintf("audit: on the way %v it is reported for %v, the evaluator says %v\nthe API text says %v: egress %+v, ingress %+v",
-			o.hops, audited, directionsOf(o.decision), want, o.egress, o.ingress)
+	if want := oracle.Audited(o.egress.Verdict, o.ingress.Verdict); !slices.Equal(audited, want) && len(o.hops) > 0 {
+		return fmt.Sprintf("audit: on the way %v it is reported by %s for %v\nthe API text says %v: egress %+v, ingress %+v", o.hops, backend, audited, want, o.egress, o.ingress)
 	}
-	return o, j.toItself(f)
+	return ""
 }
 
 // directionsOf are those in which the evaluator says that a flow is reported.
@@ -157,10 +136,12 @@ func (j *judges) toItself(f policy.Flow) string {
 		return ""
 	}
 	want, audited := oracle.ToItself(j.objects, f)
-	got, err := j.nodes[pod.Spec.NodeName].rules[familyOf(f)].Judge("FORWARD", hop{in: "veth0"}.packet(f))
-	if err != nil || got.Accepted != (want == policy.Allow) || !slices.Equal(reported(got.Logged), audited) {
-		return fmt.Sprintf("hairpin: by way of a Service the rules accept: %v, and report for %v, by %v (%v)\nthe API text says %s, and %v",
-			got.Accepted, reported(got.Logged), got.Trace, err, want, audited)
+	for name := range backends {
+		got, err := j.nodes[pod.Spec.NodeName].rules[name].judge("FORWARD", packet{Flow: f, in: "veth0"})
+		if err != nil || got.accepted != (want == policy.Allow) || !slices.Equal(got.reported, audited) {
+			return fmt.Sprintf("hairpin: by way of a Service the rules of %s accept: %v, and report for %v, by %v (%v)\nthe API text says %s, and %v",
+				name, got.accepted, got.reported, got.trace, err, want, audited)
+		}
 	}
 	return ""
 }
@@ -171,11 +152,4 @@ func sameWhy(w policy.Why, a oracle.Answer) bool {
 		return false
 	}
 	return a.Tier == "" || slices.Contains(a.Rules, w.Rule)
-}
-
-func familyOf(f policy.Flow) ipt.Family {
-	if f.Source.Is6() {
-		return ipt.IPv6
-	}
-	return ipt.IPv4
 }

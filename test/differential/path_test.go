@@ -3,7 +3,6 @@ package differential
 import (
 	"net/netip"
 
-	"github.com/tierwall/tierwall/enforcer/ipt/interpret"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/test/oracle"
 )
@@ -15,12 +14,14 @@ type hop struct {
 	in string
 }
 
-func (h hop) packet(f policy.Flow) interpret.Packet {
-	return interpret.Packet{
-		Source: f.Source, Destination: f.Destination, Protocol: f.Protocol,
-		DestinationPort: f.DestinationPort, ICMPType: f.ICMPType, Interface: h.in,
-	}
+// packet is one of a flow: the first, or one of the middle of the connection that it is by then.
+type packet struct {
+	policy.Flow
+	in          string
+	established bool
 }
+
+func (h hop) packet(f policy.Flow) packet { return packet{Flow: f, in: h.in} }
 
 // end is one end of a flow: where it is attached, and whether it is the node itself. Without
 // a node it is elsewhere.

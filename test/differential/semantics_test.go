@@ -8,7 +8,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/tierwall/tierwall/enforcer/ipt/interpret"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/test/oracle"
 )
@@ -656,22 +655,28 @@ func TestWhatIsRelatedToAnAllowedFlowPasses(t *testing.T) {
 			}
 			for _, h := range path(c, f) {
 				k := h.packet(f)
-				k.Established, k.Midway = true, true
-				if v := j.decideAt(t, h, k); !v.Accepted {
-					t.Errorf("%+v is dropped in %s of %s: %v", f, h.hook, h.node, v.Trace)
+				k.established = true
+				for name, v := range j.decideAt(t, h, k) {
+					if !v.accepted {
+						t.Errorf("%+v is dropped in %s of %s by %s: %v", f, h.hook, h.node, name, v.trace)
+					}
 				}
 			}
 		}
 	}
 }
 
-func (j *judges) decideAt(t *testing.T, h hop, k interpret.Packet) interpret.Verdict {
+// decideAt is what each backend's rules do with a packet.
+func (j *judges) decideAt(t *testing.T, h hop, k packet) map[string]answer {
 	t.Helper()
-	v, err := j.nodes[h.node].rules[familyOf(policy.Flow{Source: k.Source})].Judge(h.hook, k)
-	if err != nil {
-		t.Fatal(err)
+	out := map[string]answer{}
+	for name, rules := range j.nodes[h.node].rules {
+		var err error
+		if out[name], err = rules.judge(h.hook, k); err != nil {
+			t.Fatal(err)
+		}
 	}
-	return v
+	return out
 }
 
 // Deny drops silently: nothing tells the sender.
@@ -686,12 +691,14 @@ spec: {tier: Admin, priority: 1, subject: {namespaces: {}}, ingress: [{action: D
 	}
 	for _, ends := range [][2]string{{"prod/web", "prod/db"}, {"prod/api", "prod/db"}, {"prod/web", "n1"}} {
 		for _, f := range flowsOf(t, ends[0], ends[1], "TCP/80") {
-			dropped := slices.ContainsFunc(path(c, f), func(h hop) bool {
-				v := j.decideAt(t, h, h.packet(f))
-				return !v.Accepted && strings.HasSuffix(v.Trace[len(v.Trace)-1], "-j DROP")
-			})
-			if !dropped {
-				t.Errorf("%s to %s: no rule drops %+v", ends[0], ends[1], f)
+			for name, drop := range map[string]string{"iptables": "-j DROP", "nftables": "drop"} {
+				dropped := slices.ContainsFunc(path(c, f), func(h hop) bool {
+					v := j.decideAt(t, h, h.packet(f))[name]
+					return !v.accepted && strings.HasSuffix(strings.TrimSpace(v.trace[len(v.trace)-1]), drop)
+				})
+				if !dropped {
+					t.Errorf("%s to %s: no rule of %s drops %+v", ends[0], ends[1], name, f)
+				}
 			}
 		}
 	}

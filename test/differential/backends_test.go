@@ -1,0 +1,145 @@
+package differential
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"sigs.k8s.io/knftables"
+
+	"github.com/tierwall/tierwall/enforcer/ipt"
+	iptables "github.com/tierwall/tierwall/enforcer/ipt/interpret"
+	"github.com/tierwall/tierwall/enforcer/nft"
+	nftables "github.com/tierwall/tierwall/enforcer/nft/interpret"
+	"github.com/tierwall/tierwall/policy"
+)
+
+// rules are those of one backend, read back from the text that it renders.
+type rules interface {
+	judge(hook string, k packet) (answer, error)
+}
+
+// answer is what becomes of a packet by the rules.
+type answer struct {
+	accepted bool
+	// reported are the directions that Audit reported it for.
+	reported []policy.Direction
+	trace    []string
+}
+
+// backends render a program's rules, by name.
+var backends = map[string]func(*policy.Program) (rules, error){"iptables": iptablesOf, "nftables": nftablesOf}
+
+// Audit hands every packet that it lets pass to the listener, under its direction's name; no other
+// packet is handed over.
+var auditPrefix = [2]string{policy.Ingress.String(), policy.Egress.String()}
+
+func directionNamed(prefix string) policy.Direction {
+	return policy.Direction(slices.Index(auditPrefix[:], prefix))
+}
+
+type iptablesRules map[ipt.Family]*iptables.Table
+
+// hookUp is what the agent's chains are reached by.
+const hookUp = "*filter\n-A FORWARD -j TIERWALL-FORWARD\n-A INPUT -j TIERWALL-INPUT\n-A OUTPUT -j TIERWALL-OUTPUT\nCOMMIT\n"
+
+func iptablesOf(p *policy.Program) (rules, error) {
+	out := iptablesRules{}
+	for _, f := range []ipt.Family{ipt.IPv4, ipt.IPv6} {
+		r, err := ipt.Render(p, f, ipt.DenyLog{AuditPrefix: auditPrefix, AuditPerSecond: 1})
+		if err != nil {
+			return nil, err
+		}
+		out[f] = iptables.New()
+		if err := out[f].RestoreSets(r.SetText()); err != nil {
+			return nil, fmt.Errorf("%s sets: %w", f, err)
+		}
+		if err := out[f].Restore(r.RestoreText() + hookUp); err != nil {
+			return nil, fmt.Errorf("%s rules: %w", f, err)
+		}
+	}
+	return out, nil
+}
+
+func (r iptablesRules) judge(hook string, k packet) (answer, error) {
+	table := r[ipt.IPv4]
+	if k.Source.Is6() {
+		table = r[ipt.IPv6]
+	}
+	v, err := table.Judge(hook, iptables.Packet{Source: k.Source, Destination: k.Destination, Protocol: k.Protocol,
+		DestinationPort: k.DestinationPort, ICMPType: k.ICMPType, Interface: k.in, Established: k.established, Midway: k.established})
+	out := answer{accepted: v.Accepted, trace: v.Trace}
+	for _, l := range v.Logged {
+		out.reported = append(out.reported, directionNamed(l.Prefix))
+	}
+	return out, err
+}
+
+type nftablesRules struct{ table *nftables.Table }
+
+func nftablesOf(p *policy.Program) (rules, error) {
+	r, err := nft.Render(p, nft.DenyLog{AuditPrefix: auditPrefix, AuditPerSecond: 1})
+	if err != nil {
+		return nil, err
+	}
+	out := nftablesRules{nftables.New()}
+	return out, out.table.Run(script(r))
+}
+
+func (r nftablesRules) judge(hook string, k packet) (answer, error) {
+	v, err := r.table.Judge(strings.ToLower(hook), nftables.Packet{Source: k.Source, Destination: k.Destination, Protocol: k.Protocol,
+		DestinationPort: k.DestinationPort, Payload: 80, ICMPType: k.ICMPType, Interface: k.in, Established: k.established, Midway: k.established})
+	out := answer{accepted: v.Accepted, trace: v.Trace}
+	for _, l := range v.Logged {
+		out.reported = append(out.reported, directionNamed(l.Prefix))
+	}
+	return out, err
+}
+
+// script is the ruleset as nft reads it.
+func script(r nft.Ruleset) string {
+	tx := knftables.NewFake(knftables.InetFamily, "tierwall").NewTransaction()
+	tx.Add(&knftables.Table{})
+	names := slices.Sorted(maps.Keys(r.Sets))
+	for _, name := range names {
+		s := r.Sets[name]
+		var flags []knftables.SetFlag
+		if s.Interval {
+			flags = append(flags, knftables.IntervalFlag)
+		}
+		if s.Map {
+			tx.Add(&knftables.Map{Name: name, Type: s.Type + " : verdict"})
+		} else {
+			tx.Add(&knftables.Set{Name: name, Type: s.Type, Flags: flags})
+		}
+	}
+	addChains(tx, r.Chains)
+	for _, name := range names {
+		for _, key := range slices.Sorted(maps.Keys(r.Sets[name].Elements)) {
+			e := &knftables.Element{Set: name, Key: strings.Split(key, " . ")}
+			if r.Sets[name].Map {
+				e.Set, e.Map, e.Value = "", name, []string{r.Sets[name].Elements[key].Verdict}
+			}
+			tx.Add(e)
+		}
+	}
+	return tx.String()
+}
+
+func addChains(tx *knftables.Transaction, chains map[string]nft.Chain) {
+	names := slices.Sorted(maps.Keys(chains))
+	for _, name := range names {
+		c := &knftables.Chain{Name: name}
+		if hook := chains[name].Hook; hook != "" {
+			c.Type, c.Hook = knftables.PtrTo(knftables.FilterType), knftables.PtrTo(knftables.BaseChainHook(hook))
+			c.Priority, c.Policy = knftables.PtrTo(knftables.FilterPriority), knftables.PtrTo(knftables.AcceptPolicy)
+		}
+		tx.Add(c)
+	}
+	for _, name := range names {
+		for _, rule := range chains[name].Rules {
+			tx.Add(&knftables.Rule{Chain: name, Rule: rule.Text})
+		}
+	}
+}
