@@ -210,8 +210,11 @@ func signal(c chan<- struct{}) {
 	}
 }
 
-// Changed receives after guardrails were loaded. It has one reader.
+// Changed receives after guardrails were loaded, and after Tell. It has one reader.
 func (e *Engine) Changed() <-chan struct{} { return e.changed }
+
+// Tell is called where something else is to be told of guardrails.
+func (e *Engine) Tell() { signal(e.changed) }
 
 // Loaded says whether the guardrails are in force.
 func (e *Engine) Loaded() bool { return e.inForce.Load() != nil }

@@ -14,10 +14,15 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"testing"
 
 	"github.com/open-policy-agent/opa/v1/bundle"
 )
+
+// TB is what of testing.TB is needed.
+type TB interface {
+	Helper()
+	Fatal(args ...any)
+}
 
 // Signer signs bundles.
 type Signer struct {
@@ -27,7 +32,7 @@ type Signer struct {
 }
 
 // NewSigner has a new key.
-func NewSigner(t *testing.T) Signer {
+func NewSigner(t TB) Signer {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -53,7 +58,7 @@ func Files(revision string, files map[string]string) map[string]string {
 }
 
 // Sign is the text of .signatures.json, as "opa sign" writes it.
-func (s Signer) Sign(t *testing.T, files map[string]string) string {
+func (s Signer) Sign(t TB, files map[string]string) string {
 	t.Helper()
 	var infos []bundle.FileInfo
 	for name, text := range files {
@@ -79,7 +84,7 @@ func (s Signer) Sign(t *testing.T, files map[string]string) string {
 }
 
 // Pack is files as a tar.gz file.
-func Pack(t *testing.T, files map[string]string) []byte {
+func Pack(t TB, files map[string]string) []byte {
 	t.Helper()
 	var out bytes.Buffer
 	zipped := gzip.NewWriter(&out)
@@ -102,7 +107,7 @@ func Pack(t *testing.T, files map[string]string) []byte {
 }
 
 // Packed is a signed bundle of files.
-func (s Signer) Packed(t *testing.T, revision string, files map[string]string) []byte {
+func (s Signer) Packed(t TB, revision string, files map[string]string) []byte {
 	t.Helper()
 	all := Files(revision, files)
 	all[".signatures.json"] = s.Sign(t, all)

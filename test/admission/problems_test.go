@@ -43,7 +43,8 @@ func understood(ctx context.Context, p *policyv1alpha2.ClusterNetworkPolicy, sta
 	return nil
 }
 
-// eventsOn are the Events about an object as type, reason and note.
+// eventsOn are the Events about an object as type, reason and note, but for those of
+// the audit.
 func eventsOn(ctx context.Context, namespace string, uid types.UID) ([]string, error) {
 	list := &eventsv1.EventList{}
 	if err := world.admin.List(ctx, list, client.InNamespace(namespace)); err != nil {
@@ -51,7 +52,7 @@ func eventsOn(ctx context.Context, namespace string, uid types.UID) ([]string, e
 	}
 	var out []string
 	for _, e := range list.Items {
-		if e.Regarding.UID == uid {
+		if e.Regarding.UID == uid && e.Reason != "GuardrailViolated" {
 			out = append(out, e.Type+" "+e.Reason+" "+e.Note)
 		}
 	}

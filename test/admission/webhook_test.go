@@ -43,6 +43,7 @@ var world struct {
 	clients  kubernetes.Interface
 	warnings *warnings
 	webhook  *process
+	bundles  *shelf
 }
 
 func TestMain(m *testing.M) {
@@ -72,6 +73,10 @@ func run(m *testing.M) int {
 	if err := prepare(ctx); err != nil {
 		return failed("prepare the cluster", err)
 	}
+	if world.bundles, err = newShelf(dir); err != nil {
+		return failed("serve bundles", err)
+	}
+	defer world.bundles.Close()
 	if world.webhook, err = startWebhook(ctx, log, ""); err != nil {
 		return failed("start the webhook", err)
 	}
@@ -188,7 +193,7 @@ func startWebhook(ctx context.Context, log *slog.Logger, certificates string) (*
 		Namespace: systemNamespace, Service: "tierwall-webhook", DNSNames: []string{"localhost"},
 		CertificateDir: certificates, AuthoritySecret: "tierwall-webhook-ca", Webhooks: hooks, Validating: "tierwall", Mutating: "tierwall",
 		AwaitEndpoints: true, Host: "127.0.0.1", Port: ports[0], MetricsAddress: fmt.Sprintf("127.0.0.1:%d", ports[1]),
-		HealthAddress: fmt.Sprintf("127.0.0.1:%d", ports[2]), Log: log,
+		HealthAddress: fmt.Sprintf("127.0.0.1:%d", ports[2]), Bundle: world.bundles.options(), Log: log,
 	})
 	if err != nil {
 		return nil, err

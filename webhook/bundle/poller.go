@@ -36,6 +36,8 @@ type Poller struct {
 	Interval time.Duration
 	// Use puts a bundle into force.
 	Use func(*rego.Bundle)
+	// Changed is called after State changed.
+	Changed func()
 	// Floor is the newest revision that was ever in force in the cluster. Without it a
 	// replica that starts could be given an old bundle.
 	Floor func(context.Context) (int64, error)
@@ -95,9 +97,13 @@ func (p *Poller) poll(ctx context.Context) {
 		return
 	}
 	p.mu.Lock()
+	changed := fmt.Sprint(p.state.Err) != fmt.Sprint(err)
 	p.state.Err, p.state.Polled = err, true
 	state := p.state
 	p.mu.Unlock()
+	if changed {
+		p.Changed()
+	}
 	revision.Set(float64(state.Revision))
 	if err != nil {
 		failures.Inc()

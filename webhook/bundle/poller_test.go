@@ -66,8 +66,9 @@ func serve(t *testing.T) *shelf {
 // scene is a Poller and what it put into force.
 type scene struct {
 	*Poller
-	used  []string
-	floor int64
+	used    []string
+	changes int
+	floor   int64
 }
 
 func play(t *testing.T, signer bundletest.Signer, place string) *scene {
@@ -85,7 +86,8 @@ func play(t *testing.T, signer bundletest.Signer, place string) *scene {
 		Use: func(b *rego.Bundle) {
 			s.used = append(s.used, fmt.Sprintf("%d %s", b.Revision, strings.Join(b.Names(), ",")))
 		},
-		Floor: func(context.Context) (int64, error) { return s.floor, nil }}
+		Changed: func() { s.changes++ },
+		Floor:   func(context.Context) (int64, error) { return s.floor, nil }}
 	return s
 }
 
@@ -154,6 +156,11 @@ func TestTheLastGoodBundleStays(t *testing.T) {
 	p.polls(t, 7, "connection refused")
 	if want := []string{"7 a"}; !slices.Equal(p.used, want) {
 		t.Errorf("in force came %q, want %q", p.used, want)
+	}
+	before := p.changes
+	p.polls(t, 7, "connection refused")
+	if before == 0 || p.changes != before {
+		t.Errorf("%d changes, then %d", before, p.changes)
 	}
 }
 

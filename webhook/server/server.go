@@ -152,7 +152,7 @@ func newPoller(o Options, engine *webhook.Engine, guardrails client.Reader) (*bu
 	if err != nil {
 		return nil, fmt.Errorf("read the key of the bundle %s: %w", o.Bundle.KeyFile, err)
 	}
-	return &bundle.Poller{Source: source, Keys: keys, Interval: o.Bundle.Interval, Use: engine.UseBundle,
+	return &bundle.Poller{Source: source, Keys: keys, Interval: o.Bundle.Interval, Use: engine.UseBundle, Changed: engine.Tell,
 		Floor: webhook.NewestBundle(guardrails), File: o.Bundle.File, Log: o.Log}, nil
 }
 
