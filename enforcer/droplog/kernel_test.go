@@ -9,12 +9,14 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/tierwall/tierwall/enforcer/droplog"
 	"github.com/tierwall/tierwall/enforcer/ipt"
 	"github.com/tierwall/tierwall/enforcer/nft"
+	"github.com/tierwall/tierwall/enforcer/spoof"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/test/netns"
 )
@@ -244,6 +246,40 @@ func TestWhatAuditLetsPassIsLoggedAndPasses(t *testing.T) {
 							seen = got.Port == marker.DestinationPort && got.Source == c.String()
 						}
 					}
+				}
+			}
+		})
+	}
+}
+
+// What is sent from an address of another is dropped before any policy is asked, and the log says so.
+func TestForgedSourcesAreLogged(t *testing.T) {
+	log := spoof.Log{Group: group, Prefix: droplog.SpoofPrefix, PerSecond: 1000}
+	for name, k := range map[string]spoof.Kernel{
+		"nftables": spoof.NFTables{Log: log}, "iptables-nft": spoof.IPTables{Mode: "nft", Log: log}, "iptables-legacy": spoof.IPTables{Mode: "legacy", Log: log},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := lab(t, name, program(), 1000)
+			lines := listen(t, l.Nodes["node"], program())
+			untilHeard(t, l, lines)
+			_, rest, _ := strings.Cut(l.Nodes["node"].Run(t, "ip", "route", "get", client.Addrs[0].String()), " dev ")
+			link, _, _ := strings.Cut(rest, " ")
+			if err := l.Nodes["node"].Do(func() error { return k.Write(t.Context(), []string{link}) }); err != nil {
+				t.Fatal(err)
+			}
+			for i, a := range addrs("198.51.100.9", "2001:db8:5::9") {
+				to := server.Addrs[i]
+				l.Pods["test/client"].Run(t, "ip", "address", "add", netip.PrefixFrom(a, a.BitLen()).String(), "dev", "eth0", "nodad")
+				forged := policy.Flow{Source: a, Destination: to, Protocol: policy.UDP, DestinationPort: 1}
+				want := line{Msg: "denied", Direction: "egress", Peer: "test/server", Source: a.String(), Destination: to.String(), Protocol: "UDP", Port: 1,
+					Note: "the pod that sent it does not have its source address"}
+				try(t, l, policy.Flow{Source: client.Addrs[i], Destination: to, Protocol: policy.TCP, DestinationPort: 80}, true) // it knows its router
+				if err := l.Pods["test/client"].Do(func() error { return send(a, to) }); err != nil {
+					t.Fatal(err)
+				}
+				if got := await(t, lines, forged); got != want {
+					t.Errorf("logged %+v, want %+v", got, want)
 				}
 			}
 		})
