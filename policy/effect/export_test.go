@@ -5,6 +5,7 @@ import "github.com/tierwall/tierwall/policy/compile"
 // Narrowed says whether a change is computed from a part of the cluster.
 func Narrowed(before, after *compile.Snapshot) bool {
 	m := &Memory{}
-	_, _, ok := narrowed(before, after, m.read(before), m.read(after))
-	return ok
+	old, now := m.read(before), m.read(after)
+	_, _, ok := narrowed(before, after, changed(old, now), now)
+	return ok && onlyNetworkPolicies(before, after)
 }

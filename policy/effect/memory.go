@@ -34,8 +34,14 @@ type Memory struct {
 // networks that have nothing to do with the change do not cut its rows.
 func (m *Memory) Of(ctx context.Context, before, after *compile.Snapshot) Effect {
 	old, now := m.read(before), m.read(after)
+	var difference []*terms
+	if onlyNetworkPolicies(before, after) {
+		if difference = changed(old, now); len(difference) == 0 {
+			return known()
+		}
+	}
 	v := m.vocabulary(old, now)
-	if b, a, ok := narrowed(before, after, old, now); ok {
+	if b, a, ok := narrowed(before, after, difference, now); ok {
 		return of(ctx, b, a, within(old, b), within(now, a), v)
 	}
 	return of(ctx, before, after, old, now, v)
@@ -110,12 +116,8 @@ func within(all map[string]*terms, s *compile.Snapshot) map[string]*terms {
 // narrowed is the part of two snapshots that a change of NetworkPolicies of one
 // namespace can concern: that namespace, the pods that the policies' peers match, what
 // the policies hide in the Baseline tier, and the policies of these pods' namespaces. It
-// is false where the change can concern others, or is of another kind.
-func narrowed(before, after *compile.Snapshot, old, now map[string]*terms) (b, a *compile.Snapshot, ok bool) {
-	if !onlyNetworkPolicies(before, after) {
-		return nil, nil, false
-	}
-	difference := changed(old, now)
+// is false where the change can concern others, or is of another kind, which has no difference.
+func narrowed(before, after *compile.Snapshot, difference []*terms, now map[string]*terms) (b, a *compile.Snapshot, ok bool) {
 	if len(difference) == 0 {
 		return nil, nil, false
 	}

@@ -191,6 +191,13 @@ func unknown(why ...string) Effect {
 	return Effect{Incomplete: why, Roles: Roles{Added: map[string]map[string][]string{}}, Lint: emptyLint()}.withoutNil()
 }
 
+// known is the effect of a change that is known to do nothing.
+func known() Effect {
+	e := unknown()
+	e.Complete = true
+	return e
+}
+
 func emptyLint() Lint {
 	return Lint{DeadPeers: []Ref{}, NamedPortsUnresolved: []Ref{}, ShadowedBy: []Ref{}, RedundantWith: []Ref{}, PriorityTies: []Ref{}}
 }
