@@ -20,7 +20,7 @@ func TestStartUp(t *testing.T) {
 	f := boot(t, cluster.Options{ProxyMode: cluster.ProxyNFTables})
 	f.install(t, "--set", "enforcer.cni.enabled=true")
 	f.run(t, "kubectl", "apply", "-f", "testdata/starting.yaml")
-	f.run(t, "kubectl", "-n", "prod", "wait", "pod/server", "--for=condition=Ready", "--timeout=60s")
+	f.run(t, "kubectl", "-n", "prod", "wait", "pod/server", "pod/open", "--for=condition=Ready", "--timeout=60s")
 	for _, part := range []struct {
 		name string
 		test func(*testing.T, *fixture)
@@ -44,10 +44,15 @@ func TestStartUp(t *testing.T) {
 }
 
 // starter is a pod whose init container tries the server once, so shortly that a first packet
-// that is dropped is not sent again, and whose container then serves.
+// that is dropped is not sent again, and whose container then serves. One that is closed
+// tries a server that no policy selects, so that only its own rules can be in the way.
 func (f *fixture) starter(t *testing.T, namespace, name, app, node string) *corev1.Pod {
 	t.Helper()
-	server, err := f.client.CoreV1().Pods("prod").Get(t.Context(), "server", metav1.GetOptions{})
+	target := "server"
+	if app == "closed" {
+		target = "open"
+	}
+	server, err := f.client.CoreV1().Pods("prod").Get(t.Context(), target, metav1.GetOptions{})
 	must(t, err)
 	container := func(args ...string) corev1.Container {
 		return corev1.Container{Name: args[0], Image: "docker.io/tierwall-lab/probe:dev", ImagePullPolicy: corev1.PullIfNotPresent, Args: args}
