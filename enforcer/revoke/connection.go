@@ -13,14 +13,27 @@ type Connection struct {
 	// Parent is the flow of the connection that this one is related to, such as the data
 	// connection of an FTP session; it is allowed for its parent's sake. Nil if there is none.
 	Parent *policy.Flow
+	// Back is what the server sends, as a flow of its own. Of a one-way entry it is what the
+	// client of the connection sent that was cut.
+	Back policy.Flow
+	// OneWay says that this is no connection, but an entry in the place of one that was cut.
+	OneWay bool
 	// entry are the netlink attributes of its entry. They are part of a larger buffer.
 	entry []byte
+	// place is of what a one-way entry in its place is made.
+	place oneWay
 }
 
 // kept is the connection with what it takes to delete it, and nothing more.
 func (c Connection) kept() Connection {
-	c.entry = naming(c.entry)
+	c.entry, c.place = naming(c.entry), placeOf(c.entry)
 	return c
+}
+
+// returns says whether the program allows the server to send on after the connection was cut, so that
+// its client could answer.
+func (c Connection) returns(e *eval.Evaluator) bool {
+	return c.Flow.Protocol == policy.UDP && !c.OneWay && e.Decide(c.Back).Verdict == policy.Allow
 }
 
 // denied says whether the program denies the connection.

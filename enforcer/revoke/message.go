@@ -15,6 +15,7 @@ import (
 const (
 	ctaTupleOrig   = 1
 	ctaTupleReply  = 2
+	ctaTimeout     = 7
 	ctaID          = 12
 	ctaTupleMaster = 14
 	ctaZone        = 18
@@ -75,6 +76,10 @@ func decode(message []byte) (Connection, bool) {
 	c.Flow.Destination = reply.src
 	if c.Flow.Protocol.HasPorts() {
 		c.Flow.DestinationPort = reply.srcPort
+	}
+	c.Back = reply.flow()
+	if c.OneWay = original.protocol == policy.UDP && isNowhere(reply.dst); c.OneWay {
+		c.Back = policy.Flow{Source: reply.src, Destination: original.src, Protocol: original.protocol, DestinationPort: original.srcPort}
 	}
 	c.entry = message[nfgenmsg:]
 	return c, true

@@ -91,6 +91,31 @@ func TestMessages(t *testing.T) {
 	}
 }
 
+// The entry that takes the place of a connection is read as what the server sends, and leads back
+// to what its client sent.
+func TestAOneWayEntryIsTakenForNoConnection(t *testing.T) {
+	for name, addrs := range map[string][2]string{"IPv4": {"10.0.0.1", "10.0.0.2"}, "IPv6": {"fd00::1", "fd00::2"}} {
+		client, server := netip.MustParseAddr(addrs[0]), netip.MustParseAddr(addrs[1])
+		there := &tuple{client, server, policy.UDP, 40000, 53, 0}
+		back := &tuple{server, client, policy.UDP, 53, 40000, 0}
+		c, _ := decode(message(there, back, nil))
+		none := c.kept().place.replies(0)
+		if c.OneWay || c.Back != back.flow() || !isNowhere(none.dst) {
+			t.Errorf("%s: %+v, replies %+v", name, c, none)
+		}
+		got, ok := decode(message(back, &none, nil))
+		if !ok || !got.OneWay || got.Flow != back.flow() || got.Back != there.flow() {
+			t.Errorf("%s: read as %+v", name, got)
+		}
+		if made := c.kept().place.connection(none); made.Flow != got.Flow || made.Back != got.Back {
+			t.Errorf("%s: made as %+v, read as %+v", name, made, got)
+		}
+		if other := c.kept().place.replies(1); other == none {
+			t.Errorf("%s: a second one is the same", name)
+		}
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	four := &tuple{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2"), policy.TCP, 40000, 80, 0}
 	f.Add(message(four, four, four))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/tierwall/tierwall/policy"
@@ -105,6 +106,10 @@ type memory struct {
 	during func()
 	// scopes are those that were asked for.
 	scopes []Scope
+	// connections are others that there are; parted are those of which one-way entries were
+	// made, deleted the one-way entries that were deleted.
+	connections     []Connection
+	parted, deleted []Connection
 	// fails are the errors of the next readings and deletions.
 	fails []error
 }
@@ -125,6 +130,9 @@ func (m *memory) Each(_ context.Context, of Scope, f func(Connection)) error {
 			m.during()
 		}
 	}
+	for _, c := range m.connections {
+		f(c)
+	}
 	return m.fail()
 }
 
@@ -132,9 +140,17 @@ func (m *memory) Delete(c Connection) (bool, error) {
 	if err := m.fail(); err != nil {
 		return false, err
 	}
-	there := m.flows[c.Flow]
+	if c.OneWay {
+		m.deleted = append(m.deleted, c)
+	}
+	there := m.flows[c.Flow] || slices.ContainsFunc(m.connections, func(o Connection) bool { return o.Flow == c.Flow })
 	delete(m.flows, c.Flow)
 	return there, nil
+}
+
+func (m *memory) Part(c Connection) (Connection, error) {
+	m.parted = append(m.parted, c)
+	return Connection{Flow: c.Back, Back: c.Flow, OneWay: true}, nil
 }
 
 func TestTheDeniedConnectionsAreCutAndOnlyThese(t *testing.T) {

@@ -19,6 +19,9 @@ type Table interface {
 	Each(ctx context.Context, of Scope, f func(Connection)) error
 	// Delete deletes a connection and says whether it was there still.
 	Delete(Connection) (bool, error)
+	// Part keeps what the server of a deleted connection sends from becoming a connection that
+	// its client could answer, by a one-way entry, which it gives.
+	Part(Connection) (Connection, error)
 }
 
 const (
@@ -31,6 +34,8 @@ const (
 	// coming; they are taken together meanwhile, for maxRest at most.
 	share   = 5
 	maxRest = time.Second
+	// maxOneWay is how many one-way entries are remembered. Older ones the kernel forgets by itself.
+	maxOneWay = 10_000
 	// retryMin and retryMax bound the wait after a failure.
 	retryMin, retryMax = 100 * time.Millisecond, 10 * time.Second
 )
@@ -70,6 +75,9 @@ type Revoker struct {
 	// doubtful says that a commit failed, so that nobody knows what passed since.
 	doubtful bool
 	pending  Scope
+	// oneWay are one-way entries that were made, oldest first, fresh those of this round. They
+	// are Start's alone.
+	oneWay, fresh []Connection
 }
 
 // New makes a Revoker that cuts nothing before the first Commit.
@@ -167,14 +175,22 @@ func (r *Revoker) round(ctx context.Context) Report {
 		r.pending = scope // until there is a program to judge by
 	}
 	r.commit.Unlock()
-	if program == nil || scope.Empty() {
+	if program == nil {
 		return Report{}
+	}
+	if scope.Empty() {
+		return Report{Err: r.join(program)}
 	}
 	report := Report{Scope: scope, Cut: map[policy.Protocol]int{}}
 	denied, err := r.denied(ctx, eval.New(program), scope, &report)
 	if err == nil {
 		err = r.cut(ctx, denied, program, &report)
 	}
+	if len(r.fresh) > 0 {
+		sleep(ctx, settle)
+		err = cmp.Or(err, r.silence())
+	}
+	err = cmp.Or(err, r.join(program))
 	if err != nil {
 		r.commit.Lock()
 		r.pending.Add(scope)
@@ -191,6 +207,9 @@ func (r *Revoker) round(ctx context.Context) Report {
 func (r *Revoker) denied(ctx context.Context, e *eval.Evaluator, scope Scope, report *Report) ([]Connection, error) {
 	var out []Connection
 	judge := func(c Connection) {
+		if c.OneWay && scope.All {
+			r.remember(c.kept()) // it may be of an agent before this one
+		}
 		if !scope.Has(c.Flow) {
 			return
 		}
@@ -220,19 +239,69 @@ func (r *Revoker) cut(ctx context.Context, denied []Connection, judgedBy *policy
 func (r *Revoker) cutSome(denied []Connection, judgedBy *policy.Program, report *Report) error {
 	r.commit.Lock()
 	defer r.commit.Unlock()
-	var again *eval.Evaluator
-	if r.program != judgedBy {
-		again = eval.New(r.program)
-	}
+	e := eval.New(r.program)
 	var first error
 	for _, c := range denied {
-		if again != nil && !c.denied(again) {
+		if r.program != judgedBy && !c.denied(e) {
 			continue
 		}
 		there, err := r.table.Delete(c)
-		if first = cmp.Or(first, err); there {
+		if there && !c.OneWay {
 			report.Cut[c.Flow.Protocol]++
 		}
+		if there && c.returns(e) {
+			var made Connection
+			if made, err = r.table.Part(c); err == nil {
+				r.remember(made)
+				r.fresh = append(r.fresh, made)
+			}
+		}
+		first = cmp.Or(first, err)
 	}
+	return first
+}
+
+// remember keeps a one-way entry in mind.
+func (r *Revoker) remember(c Connection) {
+	r.oneWay = append(r.oneWay[max(0, len(r.oneWay)-maxOneWay+1):], c)
+}
+
+// silence deletes what packets of a server that were on their way have opened to its client while a one-way
+// entry was made: the kernel keeps the half of such a clash for a second, by which answers would pass.
+func (r *Revoker) silence() error {
+	r.commit.Lock()
+	defer r.commit.Unlock()
+	e := eval.New(r.program)
+	var first error
+	for _, c := range r.fresh {
+		if e.Decide(c.Back).Verdict != policy.Allow {
+			_, err := r.table.Delete(c.answers())
+			first = cmp.Or(first, err)
+		}
+	}
+	r.fresh = nil
+	return first
+}
+
+// join deletes the one-way entries of connections that the program allows again.
+func (r *Revoker) join(judgedBy *policy.Program) error {
+	if len(r.oneWay) == 0 {
+		return nil
+	}
+	r.commit.Lock()
+	defer r.commit.Unlock()
+	if r.program != judgedBy {
+		return nil // the next round knows better
+	}
+	e := eval.New(r.program)
+	var first error
+	r.oneWay = slices.DeleteFunc(r.oneWay, func(c Connection) bool {
+		if e.Decide(c.Back).Verdict != policy.Allow {
+			return false
+		}
+		_, err := r.table.Delete(c)
+		first = cmp.Or(first, err)
+		return err == nil
+	})
 	return first
 }

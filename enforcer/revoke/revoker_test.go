@@ -165,3 +165,30 @@ func TestOneThatCannotBeCutKeepsNoneOfTheOthers(t *testing.T) {
 		t.Errorf("%+v, left: %v", report, m.flows)
 	}
 }
+
+// A UDP client that is cut off leaves a one-way entry where its server may send to it, until it is allowed again.
+func TestAOneWayEntryLastsUntilTheConnectionIsAllowedAgain(t *testing.T) {
+	for protocol, want := range map[policy.Protocol]int{policy.UDP: 1, policy.TCP: 0} {
+		f, back := from(3), policy.Flow{Source: addr4(1), Destination: addr4(3), Protocol: protocol, DestinationPort: 40000}
+		f.Protocol = protocol
+		m := remember()
+		m.connections = []Connection{{Flow: f, Back: back}}
+		r := New(m, Options{})
+		commit(t, r, admitting(2), nil)
+		r.round(t.Context())
+		if len(r.oneWay) != want || len(m.parted) != want {
+			t.Errorf("%s: %d one-way entries, %d made", protocol, len(r.oneWay), len(m.parted))
+		}
+		m.connections, m.deleted = nil, nil
+		commit(t, r, admitting(), lost(2))
+		r.round(t.Context())
+		if len(r.oneWay) != want {
+			t.Errorf("%s: it is gone though the connection is still denied", protocol)
+		}
+		commit(t, r, admitting(2, 3), &policy.Change{})
+		r.round(t.Context())
+		if len(r.oneWay) != 0 || len(m.deleted) != want {
+			t.Errorf("%s: %d one-way entries of a connection that is allowed, %d deleted", protocol, len(r.oneWay), len(m.deleted))
+		}
+	}
+}
