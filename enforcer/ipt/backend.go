@@ -46,6 +46,8 @@ type Backend struct {
 	known bool
 	users diff.Users
 	slots diff.Slots
+	// repairs are those since everything was compared.
+	repairs int
 }
 
 // New finds the mode and reads what is in force. It changes nothing.
@@ -160,24 +162,54 @@ func (b *Backend) enough() error {
 }
 
 // Repair compares the kernel with the last program and puts right what somebody
-// else changed. It says whether there was something to put right.
+// else changed. It says whether there was something to put right. Of sets it looks at their
+// sizes, and now and then at everything.
 func (b *Backend) Repair(ctx context.Context) (changed bool, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.program == nil {
 		return false, nil
 	}
-	before, err := b.read(ctx)
+	if b.known && b.repairs%wholeEvery != 0 && b.setsFit() {
+		b.repairs++
+		return b.repairWith(ctx, b.readChains, b.mend)
+	}
+	known := b.known
+	changed, err = b.repairWith(ctx, b.read, b.converge)
+	b.repairs = 1
+	return changed && known, err
+}
+
+// wholeEvery is how many repairs come to one that reads all sets.
+const wholeEvery = 12
+
+// setsFit says whether all sets are there with as many elements as they should have.
+func (b *Backend) setsFit() bool {
+	sizes, err := countElements()
+	if err != nil {
+		return false
+	}
+	for _, t := range b.tables {
+		if !t.state.fits(sizes, t.family) {
+			return false
+		}
+	}
+	return true
+}
+
+// repairWith reads what there is, puts it right, and looks what that has changed.
+func (b *Backend) repairWith(ctx context.Context, read func(context.Context) ([]reading, error), write func(context.Context, []reading) (bool, error)) (changed bool, err error) {
+	before, err := read(ctx)
 	if err != nil {
 		b.known = false
 		return false, err
 	}
-	known, going := b.known, b.going()
-	wrote, err := b.converge(ctx, before)
+	going := b.going()
+	wrote, err := write(ctx, before)
 	if err != nil || !wrote {
 		return false, err
 	}
-	after, err := b.read(ctx)
+	after, err := read(ctx)
 	if err != nil {
 		b.known = false
 		return false, err
@@ -186,7 +218,22 @@ func (b *Backend) Repair(ctx context.Context) (changed bool, err error) {
 		changed = changed || !before[i].sameAs(after[i], going)
 		t.state.learn(before[i], after[i])
 	}
-	return changed && known, nil
+	return changed, nil
+}
+
+// mend puts chains and jumps right.
+func (b *Backend) mend(ctx context.Context, have []reading) (wrote bool, err error) {
+	b.known = false
+	plans := make([]plan, len(b.tables))
+	for i, t := range b.tables {
+		plans[i] = t.mend(have[i])
+		wrote = wrote || plans[i].changes(nil)
+	}
+	if err := b.execute(ctx, plans); err != nil {
+		return true, err
+	}
+	b.settle(ctx)
+	return wrote, nil
 }
 
 // going are the sets that are to be destroyed once nothing uses them.
@@ -335,12 +382,24 @@ func (b *Backend) read(ctx context.Context) ([]reading, error) {
 	if err != nil {
 		return nil, err
 	}
+	out, err := b.readChains(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i, t := range b.tables {
+		out[i].sets = parseSets(sets, t.family)
+	}
+	return out, nil
+}
+
+// readChains reads what the kernel has but for sets.
+func (b *Backend) readChains(ctx context.Context) ([]reading, error) {
 	out := make([]reading, len(b.tables))
 	for i, t := range b.tables {
+		var err error
 		if out[i], err = t.read(ctx); err != nil {
 			return nil, err
 		}
-		out[i].sets = parseSets(sets, t.family)
 	}
 	return out, nil
 }

@@ -154,3 +154,20 @@ func BenchmarkRestart(b *testing.B) {
 		})
 	}
 }
+
+func BenchmarkRepair(b *testing.B) {
+	for _, l := range loads {
+		p, _ := compile.Compile(l.snapshot(), "node")
+		b.Run(l.String(), func(b *testing.B) {
+			n := newNode(b, ipt.NFT)
+			backend := n.backend()
+			n.apply(backend, p)
+			n.repair(backend)
+			start := cpuTime(b)
+			for b.Loop() {
+				n.repair(backend)
+			}
+			b.ReportMetric(float64((cpuTime(b)-start).Microseconds())/1000/float64(b.N), "cpu-ms/op")
+		})
+	}
+}

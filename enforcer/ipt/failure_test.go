@@ -3,6 +3,7 @@
 package ipt_test
 
 import (
+	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -82,7 +83,7 @@ func TestFewProgramsAreStarted(t *testing.T) {
 
 		n.repair(b)
 		v4, v6 := n.command(ipt.IPv4, ""), n.command(ipt.IPv6, "")
-		if got, want := w.calls(), []string{"ipset list -n", "ipset restore", v4 + "-save -t filter", v6 + "-save -t filter"}; !slices.Equal(got, want) {
+		if got, want := w.calls(), []string{v4 + "-save -t filter", v6 + "-save -t filter"}; !slices.Equal(got, want) {
 			t.Errorf("to see that all is well: %q, want %q", got, want)
 		}
 		next := shop()
@@ -102,6 +103,49 @@ func TestFewProgramsAreStarted(t *testing.T) {
 		n.apply(b, &last)
 		if got := w.calls(); !slices.Equal(got, []string{""}) {
 			t.Errorf("for nothing: %q", got)
+		}
+	})
+}
+
+func TestAChangeOfOneFamilyOrOfAnElementStartsNoOtherProgram(t *testing.T) {
+	forBothModes(t, func(t *testing.T, n node) {
+		scripts := map[string]string{"ipset": log}
+		for _, f := range families {
+			scripts[n.command(f, "")], scripts[n.command(f, "-save")], scripts[n.command(f, "-restore")] = log, log, log
+		}
+		w := wrap(t, scripts)
+		b := n.backend()
+		four := func(policies, members int) *policy.Program {
+			p := popular(policies, members)
+			p.Endpoints[0].Addrs = p.Endpoints[0].Addrs[:1]
+			for _, d := range policy.Directions {
+				many := p.Classes[d]["many"]
+				many.ID = policy.ClassID(fmt.Sprint("many-", policies))
+				p.Classes[d] = map[policy.ClassID]*policy.Class{many.ID: many}
+				p.Endpoints[0].Class[d] = many.ID
+			}
+			return p
+		}
+		n.apply(b, four(12, 3))
+		w.calls()
+		n.apply(b, four(12, 4))
+		if got := w.calls(); !slices.Equal(got, []string{""}) {
+			t.Errorf("for a member of each set of a class that merges them: %q", got)
+		}
+		next := four(13, 4)
+		next.Classes[policy.Egress], next.Endpoints[0].Class[policy.Egress] = four(12, 4).Classes[policy.Egress], "many-12"
+		n.apply(b, next)
+		if got := w.calls(); !slices.Equal(got, []string{""}) {
+			t.Errorf("for one more policy of a pod that many select: %q", got)
+		}
+		more := *next
+		more.Endpoints = append(slices.Clone(next.Endpoints), policy.Endpoint{Namespace: "prod", Name: "second", Addrs: []netip.Addr{address("10.1.0.9")}, Class: next.Endpoints[0].Class})
+		n.apply(b, &more)
+		if got, want := w.calls(), []string{n.command(ipt.IPv4, "-restore") + " --noflush -w 10"}; !slices.Equal(got, want) {
+			t.Errorf("for a pod where there are no IPv6 pods: %q, want %q", got, want)
+		}
+		if n.repair(b) {
+			t.Error("the kernel is not as written")
 		}
 	})
 }

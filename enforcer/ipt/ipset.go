@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
@@ -179,6 +180,64 @@ func destroySets(names []string) (left []string, err error) {
 	return left, err
 }
 
+// listHeader asks for sets without their elements (IPSET_FLAG_LIST_HEADER).
+const listHeader = 1 << 2
+
+// countElements are the numbers of elements of all sets, others' too, by name. One of which the kernel
+// does not tell has -1.
+func countElements() (map[string]int, error) {
+	k, err := openSets()
+	if err != nil {
+		return nil, err
+	}
+	defer k.socket.Close()
+	r := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_IPSET<<8|nl.IPSET_CMD_LIST, unix.NLM_F_DUMP)
+	r.AddData(&nl.Nfgenmsg{NfgenFamily: unix.AF_INET, Version: nl.NFNETLINK_V0})
+	m := &message{ipsets: k, request: r}
+	m.bytes(nl.IPSET_ATTR_PROTOCOL, nl.IPSET_PROTOCOL)
+	m.uint32(nl.IPSET_ATTR_FLAGS, listHeader)
+	answers, err := m.execute()
+	if err != nil {
+		return nil, fmt.Errorf("reading the sizes of sets: %w", err)
+	}
+	out := map[string]int{}
+	for _, a := range answers {
+		if name, elements, ok := parseHeader(a); ok {
+			out[name] = elements
+		}
+	}
+	return out, nil
+}
+
+// parseHeader reads what the kernel says of a set.
+func parseHeader(answer []byte) (name string, elements int, ok bool) {
+	elements = -1
+	if len(answer) < nl.SizeofNfgenmsg {
+		return name, elements, false
+	}
+	attributes, err := nl.ParseRouteAttr(answer[nl.SizeofNfgenmsg:])
+	if err != nil {
+		return name, elements, false
+	}
+	for _, a := range attributes {
+		switch int(a.Attr.Type) &^ (netOrder | int(nl.NLA_F_NESTED)) {
+		case nl.IPSET_ATTR_SETNAME:
+			name = strings.TrimRight(string(a.Value), "\x00")
+		case nl.IPSET_ATTR_DATA:
+			data, err := nl.ParseRouteAttr(a.Value)
+			if err != nil {
+				return name, elements, false
+			}
+			for _, d := range data {
+				if int(d.Attr.Type)&^netOrder == nl.IPSET_ATTR_ELEMENTS && len(d.Value) == 4 {
+					elements = int(binary.BigEndian.Uint32(d.Value))
+				}
+			}
+		}
+	}
+	return name, elements, name != ""
+}
+
 // message is a request in the making.
 type message struct {
 	*ipsets
@@ -222,12 +281,17 @@ func (m *message) end(start int) {
 
 // send sends the request and waits for the kernel's answer.
 func (m *message) send() error {
+	_, err := m.execute()
+	return err
+}
+
+func (m *message) execute() ([][]byte, error) {
 	m.request.AddRawData(m.body)
 	m.request.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_NETFILTER: {Socket: m.socket}}
-	_, err := m.request.Execute(unix.NETLINK_NETFILTER, 0)
+	answers, err := m.request.Execute(unix.NETLINK_NETFILTER, 0)
 	var code unix.Errno
 	if errors.As(err, &code) && code > nl.IPSET_ERR_PRIVATE {
-		return nl.IPSetError(code)
+		return nil, nl.IPSetError(code)
 	}
-	return err
+	return answers, err
 }

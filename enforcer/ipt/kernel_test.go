@@ -353,6 +353,26 @@ func TestRepairMendsWhatOthersDo(t *testing.T) {
 	}
 }
 
+// A set that has as many members as it should is not looked into each time, but now and then.
+func TestAReplacedMemberIsFoundInTheEnd(t *testing.T) {
+	n := newNode(t, ipt.NFT)
+	b := n.backend()
+	n.apply(b, shop())
+	n.repair(b)
+	before := ours(n.dump())
+	n.Run(t, "ipset", "del", "tw4-front", "10.1.0.2")
+	n.Run(t, "ipset", "add", "tw4-front", "203.0.113.1")
+	found := 0
+	for range 12 {
+		if n.repair(b) {
+			found++
+		}
+	}
+	if after := ours(n.dump()); found != 1 || after != before {
+		t.Errorf("found %d times; before\n%s\nafter\n%s", found, before, after)
+	}
+}
+
 // ours are the lines about our chains and sets, and the first rule of each hook.
 func ours(dump string) string {
 	var b strings.Builder

@@ -142,6 +142,8 @@ type state struct {
 	classes  map[diff.Class]classParts
 	// users are the numbers of classes that refer to the policy's sets, by base name.
 	users map[string]int
+	// sizes are the numbers of elements of sets, by name.
+	sizes map[string]int
 }
 
 // classParts are the names of what a class has: chains, and the base names of sets.
@@ -165,7 +167,7 @@ func chainNames(chains []Chain) []string {
 
 // stateOf is that of a ruleset that was written as a whole.
 func stateOf(v rendering, n names) state {
-	s := state{names: n, rules: map[string][]string{}, prints: map[string][]string{}, classes: map[diff.Class]classParts{}, users: map[string]int{}}
+	s := state{names: n, rules: map[string][]string{}, prints: map[string][]string{}, classes: map[diff.Class]classParts{}, users: map[string]int{}, sizes: map[string]int{}}
 	s.wrote(v.frame)
 	for _, d := range policy.Directions {
 		s.wrote(v.dispatch[d])
@@ -175,7 +177,40 @@ func stateOf(v rendering, n names) state {
 		s.wrote(c.chains)
 		s.setClass(k, c)
 	}
+	for _, set := range v.sets {
+		s.sizes[set.Name] = len(set.Elements)
+	}
 	return s
+}
+
+// resized records what steps do to the sizes of sets.
+func (s *state) resized(steps []setStep) {
+	for _, step := range steps {
+		switch step.verb {
+		case create:
+			s.sizes[step.set.Name] = len(step.set.Elements)
+		case add:
+			s.sizes[step.set.Name] += len(step.set.Elements)
+		case del:
+			s.sizes[step.set.Name] -= len(step.set.Elements)
+		}
+	}
+}
+
+// fits says whether the sets of a family have the sizes that they should have, and no others are there
+// but those that are to go.
+func (s *state) fits(sizes map[string]int, f Family) bool {
+	for name, n := range s.sizes {
+		if there, ok := sizes[name]; !s.names.taken[name] && (!ok || there != n) {
+			return false
+		}
+	}
+	for name := range sizes {
+		if _, ours := s.sizes[name]; strings.HasPrefix(name, setPrefix(f)) && !ours && !s.names.taken[name] {
+			return false
+		}
+	}
+	return true
 }
 
 // wrote records that chains have other rules.

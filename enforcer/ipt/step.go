@@ -78,7 +78,10 @@ func (t *table) step(m move) (plan, error) {
 	if err := s.beside(); err != nil {
 		return plan{}, err
 	}
-	return s.plan, s.finish()
+	err := s.finish()
+	s.state.resized(s.plan.grow)
+	s.state.resized(s.plan.shrink)
+	return s.plan, err
 }
 
 // renderClasses renders the classes that come, those that go and leave their place to one that

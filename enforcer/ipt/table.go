@@ -134,11 +134,25 @@ func (t *table) commit(c *tool) error {
 func (t *table) tidy() error {
 	going := slices.Sorted(maps.Keys(t.state.names.taken))
 	left, err := destroySets(going)
-	clear(t.state.names.taken)
-	for _, name := range left {
-		t.state.names.taken[name] = true
+	for _, name := range going {
+		if !slices.Contains(left, name) {
+			delete(t.state.names.taken, name)
+			delete(t.state.sizes, name)
+		}
 	}
 	return err
+}
+
+// mend plans what makes the chains and jumps what they should be, as far as is known how they
+// print; others are written anew.
+func (t *table) mend(have reading) plan {
+	right := t.state.right(have)
+	want := Ruleset{Family: t.family}
+	for _, name := range slices.Sorted(maps.Keys(t.state.rules)) {
+		want.Chains = append(want.Chains, Chain{Name: name, Rules: t.state.rules[name]})
+	}
+	have.sets = nil
+	return makePlan(have, right, want)
 }
 
 // clean removes our jumps and chains, if there are any.
