@@ -72,6 +72,12 @@ func sites(b *testing.B) []*row {
 			rows = append(rows, &row{site: enforced(b, e.name+" "+l.String(), e.open, p), load: &l, engine: e.name})
 		}
 	}
+	for _, e := range engines {
+		l := load{pods: 54, policies: 100}
+		r := &row{site: enforced(b, e.name+" and guard", e.open, l.program()), load: &l, engine: e.name + ", sources held"}
+		r.site.guarded(b, e.guard)
+		rows = append(rows, r)
+	}
 	fmt.Fprintln(os.Stderr)
 	return rows
 }

@@ -7,10 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/tierwall/tierwall/enforcer/ipt"
 	"github.com/tierwall/tierwall/enforcer/nft"
+	"github.com/tierwall/tierwall/enforcer/spoof"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/test/netns"
 )
@@ -30,9 +32,11 @@ type backend interface {
 var engines = []struct {
 	name string
 	open func(context.Context) (backend, error)
+	// guard drops forged sources.
+	guard spoof.Kernel
 }{
-	{"nftables", func(ctx context.Context) (backend, error) { return nft.New(ctx, nft.Options{}) }},
-	{"iptables", func(ctx context.Context) (backend, error) { return ipt.New(ctx, ipt.Options{Mode: ipt.NFT}) }},
+	{"nftables", func(ctx context.Context) (backend, error) { return nft.New(ctx, nft.Options{}) }, spoof.NFTables{}},
+	{"iptables", func(ctx context.Context) (backend, error) { return ipt.New(ctx, ipt.Options{Mode: ipt.NFT}) }, spoof.IPTables{Mode: "nft"}},
 }
 
 // newSite is a node on which nothing tracks connections.
@@ -67,4 +71,17 @@ func enforced(b *testing.B, name string, open func(context.Context) (backend, er
 		b.Fatal(errors.Join(fmt.Errorf("%s: the program", name), err))
 	}
 	return s
+}
+
+// guarded has forged sources dropped at the pods' interfaces.
+func (s *site) guarded(b *testing.B, guard spoof.Kernel) {
+	var pods []string
+	for _, link := range strings.Fields(s.node.Run(b, "ip", "-brief", "link", "show", "type", "veth")) {
+		if name, _, ok := strings.Cut(link, "@"); ok && name != "eth0" {
+			pods = append(pods, name)
+		}
+	}
+	if err := s.node.Do(func() error { return guard.Write(b.Context(), pods) }); err != nil || len(pods) != 2 {
+		b.Fatalf("guarding %v: %v", pods, err)
+	}
 }
