@@ -12,13 +12,14 @@ import (
 const (
 	// maxWalk is the number of rules that a run may become before it is merged.
 	maxWalk = 4
-	// maxMerged is the number of elements that one peer of a rule may bring to the merged
-	// sets; a larger one is looked up by itself, and so is kept once for all classes.
-	maxMerged = 2048
 	// maxExpand is the number of ports up to which a range becomes an element for each;
 	// a larger one has a set of its peers.
 	maxExpand = 64
 )
+
+// maxMerged is the number of elements that one peer of a rule may bring to the merged
+// sets; a larger one is looked up by itself, and so is kept once for all classes. Tests make it small.
+var maxMerged = 2048
 
 // merges says whether the run is merged. It follows from the rules alone, not from members.
 func merges(u run.Run) bool {

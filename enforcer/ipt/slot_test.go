@@ -40,8 +40,19 @@ func (w *world) relatives(d policy.Direction) {
 
 // One or more pods get other classes, in one direction.
 func TestNoFlowIsOpenedOrCutWhileOneClassFollowsAnother(t *testing.T) {
+	for _, small := range []int{maxMerged, 3} {
+		t.Run(fmt.Sprint("up to ", small, " elements merged"), func(t *testing.T) {
+			standard := maxMerged
+			maxMerged = small
+			t.Cleanup(func() { maxMerged = standard })
+			watchFollowers(t)
+		})
+	}
+}
+
+func watchFollowers(t *testing.T) {
 	followed, watched := 0, 0
-	for seed := range uint64(300) {
+	for seed := range uint64(120) {
 		w := newWorld(seed)
 		w.tidy = true
 		for _, dir := range policy.Directions {
@@ -70,7 +81,7 @@ func TestNoFlowIsOpenedOrCutWhileOneClassFollowsAnother(t *testing.T) {
 		}
 	}
 	t.Logf("%d changes in which a class followed another, %d verdicts watched", followed, watched)
-	if followed < 200 {
+	if followed < 100 {
 		t.Error("hardly a class followed another")
 	}
 }

@@ -353,8 +353,20 @@ func (w *world) flows() []policy.Flow {
 }
 
 func TestNoFlowIsOpenedOrCutForAMoment(t *testing.T) {
+	watchWorlds(t, 150)
+}
+
+// Sets grow above and shrink below the size up to which they are merged.
+func TestNoFlowIsOpenedOrCutWhileSetsGrowTooLargeToMerge(t *testing.T) {
+	standard := maxMerged
+	maxMerged = 3
+	t.Cleanup(func() { maxMerged = standard })
+	watchWorlds(t, 100)
+}
+
+func watchWorlds(t *testing.T, worlds uint64) {
 	var inPlace, beside, watched int
-	for seed := range uint64(300) {
+	for seed := range worlds {
 		w := newWorld(seed)
 		d := w.draft()
 		k, old := newKernel(t, IPv4), w.program(d)
@@ -369,7 +381,7 @@ func TestNoFlowIsOpenedOrCutForAMoment(t *testing.T) {
 		inPlace, beside = inPlace+k.inPlace, beside+k.beside
 	}
 	t.Logf("%d changes in place, %d beside; %d verdicts watched", inPlace, beside, watched)
-	if inPlace < 300 || beside < 300 {
+	if inPlace < int(worlds) || beside < int(worlds) {
 		t.Errorf("one of the ways was hardly taken: %d in place, %d beside", inPlace, beside)
 	}
 }
