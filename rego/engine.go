@@ -71,7 +71,7 @@ func (e *Engine) Judge(ctx context.Context, in Input) (Result, error) {
 	var asked []*Prepared
 	nothing := in.Effect.Nothing()
 	for _, g := range e.guardrails {
-		if Concerns(g.spec, in) && !(nothing && g.quiet) {
+		if Concerns(g.spec, in) && (!nothing || !g.quiet) {
 			asked = append(asked, g)
 		}
 	}

@@ -50,7 +50,7 @@ var births = []birth{
 	{"an empty label", createPod(func(p *corev1.Pod) { p.Labels[v1alpha1.RoleLabel] = "" }), "frontend", ""},
 	{"another service account", createPod(func(p *corev1.Pod) { p.Spec.ServiceAccountName = "default" }), "none", "data"},
 	{"the service account of the role", createPod(func(p *corev1.Pod) { p.Spec.ServiceAccountName = "postgres" }), "data", "data"},
-	{"the older field of the service account", createPod(func(p *corev1.Pod) { //nolint:staticcheck // that it decides nothing is what is tried
+	{"the older field of the service account", createPod(func(p *corev1.Pod) {
 		p.Spec.ServiceAccountName, p.Spec.DeprecatedServiceAccount = "web", "postgres"
 	}), "frontend", "data"},
 	{"a bound label beside the service account", createPod(func(p *corev1.Pod) { p.Labels["app"] = "db" }), "frontend", "data"},

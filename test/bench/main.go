@@ -36,23 +36,18 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if *webhook != "" {
-		if err := beWebhook(ctx, *webhook, town.Town{Pods: *n, Policies: *m}); err != nil {
-			fmt.Fprintln(os.Stderr, "bench:", err)
-			os.Exit(1) //nolint:gocritic // the signal handler need not be undone
-		}
-		return
-	}
-	if err := run(ctx, *agent, *only); err != nil {
+	if err := run(ctx, *agent, *webhook, *only, town.Town{Pods: *n, Policies: *m}); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1) //nolint:gocritic // the signal handler need not be undone
 	}
 }
 
-func run(ctx context.Context, agent, only string) error {
+func run(ctx context.Context, agent, webhook, only string, size town.Town) error {
 	switch {
 	case agent != "":
 		return beAgent(ctx, agent)
+	case webhook != "":
+		return beWebhook(ctx, webhook, size)
 	case only == "times":
 		return times(ctx)
 	case only == "memory":
