@@ -88,17 +88,20 @@ func inBoth(a, b map[string]string) map[string]string {
 }
 
 func compareRows(a, b Row) int {
-	return cmp.Or(
-		compareText(string(a.Direction), string(b.Direction)),
-		comparePeers(a.To, b.To), comparePeers(a.From, b.From),
-		slices.Compare(a.Ports, b.Ports),
-		slices.CompareFunc(a.Via, b.Via, compareRefs))
+	if c := cmp.Or(compareText(string(a.Direction), string(b.Direction)), comparePeers(a.To, b.To), comparePeers(a.From, b.From)); c != 0 {
+		return c
+	}
+	return cmp.Or(slices.Compare(a.Ports, b.Ports), slices.CompareFunc(a.Via, b.Via, compareRefs))
 }
 
 func comparePeers(a, b Peer) int {
-	return cmp.Or(
+	c := cmp.Or(
 		compareText(string(a.Kind), string(b.Kind)), compareText(a.Namespace, b.Namespace),
-		compareText(a.Role, b.Role), compareText(a.Name, b.Name),
+		compareText(a.Role, b.Role), compareText(a.Name, b.Name))
+	if c != 0 {
+		return c
+	}
+	return cmp.Or(
 		compareText(canonical(a.Labels), canonical(b.Labels)),
 		compareText(canonical(a.NamespaceLabels), canonical(b.NamespaceLabels)))
 }

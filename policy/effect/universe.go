@@ -108,7 +108,14 @@ func (u *universe) addPods(snapshots [2]*compile.Snapshot) {
 		claim *compile.Pod
 	}
 	pods := map[string]*pod{}
+	unchanged := sameList(snapshots[was].Pods, snapshots[is].Pods) && sameList(snapshots[was].TierRoles, snapshots[is].TierRoles)
 	for _, m := range moments {
+		if unchanged && m == is {
+			for _, p := range pods {
+				p.kinds[is], p.keys[is] = p.kinds[was], p.keys[was]
+			}
+			break
+		}
 		for _, p := range snapshots[m].Pods {
 			if p.HostNetwork || p.Ended {
 				continue
