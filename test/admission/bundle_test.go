@@ -74,11 +74,11 @@ func forbidding(name string) map[string]string {
 	}
 }
 
-// bundle checks what the status of a Guardrail says of its bundle.
-func bundle(t *testing.T, name string, revision int64, status metav1.ConditionStatus, says string) error {
+// bundle checks what the status of the Guardrail says of its bundle.
+func bundle(t *testing.T, revision int64, status metav1.ConditionStatus, says string) error {
 	t.Helper()
 	g := &v1alpha1.Guardrail{}
-	if err := world.admin.Get(t.Context(), types.NamespacedName{Name: name}, g); err != nil {
+	if err := world.admin.Get(t.Context(), types.NamespacedName{Name: "bundled"}, g); err != nil {
 		return err
 	}
 	c := meta.FindStatusCondition(g.Status.Conditions, "BundleCurrent")
@@ -107,11 +107,11 @@ func TestGuardrailsOfABundle(t *testing.T) {
 	becomes(t, "there", func() error { return world.admin.Create(t.Context(), g.DeepCopy(), client.DryRunAll) })
 	create(t, g)
 	becomes(t, "in force", func() error { return forbidden(t, "secret") })
-	becomes(t, "reported", func() error { return bundle(t, "bundled", 7, metav1.ConditionTrue, "revision 7") })
+	becomes(t, "reported", func() error { return bundle(t, 7, metav1.ConditionTrue, "revision 7") })
 
 	s.put(bundletest.Pack(t, bundletest.Files("8", forbidding("other"))))
 	becomes(t, "refused", func() error {
-		return bundle(t, "bundled", 7, metav1.ConditionFalse, "revision 7 stays in force: read the bundle: bundle missing .signatures.json")
+		return bundle(t, 7, metav1.ConditionFalse, "revision 7 stays in force: read the bundle: bundle missing .signatures.json")
 	})
 	if err := forbidden(t, "secret"); err != nil {
 		t.Error(err)
@@ -122,14 +122,14 @@ func TestGuardrailsOfABundle(t *testing.T) {
 	becomes(t, "without the old one", func() error {
 		return world.admin.Create(t.Context(), toTier("bundled", "secret", "backend", fromTier("frontend")), client.DryRunAll)
 	})
-	becomes(t, "reported", func() error { return bundle(t, "bundled", 9, metav1.ConditionTrue, "revision 9") })
+	becomes(t, "reported", func() error { return bundle(t, 9, metav1.ConditionTrue, "revision 9") })
 
 	s.put(signer.Packed(t, "7", forbidding("secret")))
 	becomes(t, "not older", func() error {
-		return bundle(t, "bundled", 9, metav1.ConditionFalse, "revision 9 stays in force: the bundle's revision 7 is older than 9")
+		return bundle(t, 9, metav1.ConditionFalse, "revision 9 stays in force: the bundle's revision 7 is older than 9")
 	})
 	s.put(nil)
-	becomes(t, "away", func() error { return bundle(t, "bundled", 9, metav1.ConditionFalse, "404 Not Found") })
+	becomes(t, "away", func() error { return bundle(t, 9, metav1.ConditionFalse, "404 Not Found") })
 	if err := forbidden(t, "public"); err != nil {
 		t.Error(err)
 	}

@@ -36,7 +36,7 @@ func Existing(snapshots webhook.Snapshots, reader client.Reader) func(context.Co
 		}
 		var out []string
 		for _, f := range findings {
-			if name := f.Kind + " " + strings.TrimPrefix(f.Object.Namespace+"/"+f.Name, "/"); !slices.Contains(out, name) {
+			if name := f.Kind + " " + strings.TrimPrefix(f.Namespace+"/"+f.Name, "/"); !slices.Contains(out, name) {
 				out = append(out, name)
 			}
 		}

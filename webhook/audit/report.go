@@ -51,7 +51,7 @@ func (a *Auditor) report(ctx context.Context, findings []Finding) error {
 	}
 	by := map[string][]Finding{}
 	for _, f := range findings {
-		by[f.Object.Namespace] = append(by[f.Object.Namespace], f)
+		by[f.Namespace] = append(by[f.Namespace], f)
 	}
 	var errs []error
 	for namespace, some := range by {
@@ -144,8 +144,8 @@ func resultsOf(findings []Finding, at time.Time) []any {
 	var out []any
 	for _, f := range findings[:min(maxReported, len(findings))] {
 		resource := map[string]any{"apiVersion": f.APIVersion, "kind": f.Kind, "name": f.Name}
-		if f.Object.Namespace != "" {
-			resource["namespace"] = f.Object.Namespace
+		if f.Namespace != "" {
+			resource["namespace"] = f.Namespace
 		}
 		if f.UID != "" {
 			resource["uid"] = string(f.UID)

@@ -83,7 +83,7 @@ func (a *Auditor) write(ctx context.Context, old, now *v1alpha1.Guardrail) error
 func results(findings []Finding) []v1alpha1.AuditResult {
 	var out []v1alpha1.AuditResult
 	for _, f := range findings[:min(maxResults, len(findings))] {
-		out = append(out, v1alpha1.AuditResult{Kind: f.Kind, Namespace: f.Object.Namespace, Name: f.Name, Path: f.Path, Message: short(f.Message)})
+		out = append(out, v1alpha1.AuditResult{Kind: f.Kind, Namespace: f.Namespace, Name: f.Name, Path: f.Path, Message: short(f.Message)})
 	}
 	return out
 }
@@ -97,7 +97,7 @@ func short(text string) string {
 }
 
 func (f Finding) key() message {
-	return message{f.Guardrail, f.Kind + " " + f.Object.Namespace + "/" + f.Name, short(f.Message)}
+	return message{f.Guardrail, f.Kind + " " + f.Namespace + "/" + f.Name, short(f.Message)}
 }
 
 // before is what the replica that led before has told, as far as statuses show.
@@ -124,7 +124,7 @@ func (a *Auditor) tell(findings []Finding) {
 			continue
 		}
 		written++
-		regarding := &corev1.ObjectReference{APIVersion: f.APIVersion, Kind: f.Kind, Namespace: f.Object.Namespace, Name: f.Name, UID: f.UID}
+		regarding := &corev1.ObjectReference{APIVersion: f.APIVersion, Kind: f.Kind, Namespace: f.Namespace, Name: f.Name, UID: f.UID}
 		a.Recorder.Eventf(regarding, nil, corev1.EventTypeWarning, "GuardrailViolated", "Audit", "%s", short("Guardrail "+f.Guardrail+": "+f.Message))
 	}
 	a.told = now

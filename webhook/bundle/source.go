@@ -43,7 +43,7 @@ func NewSource(place string) (Source, error) {
 		return nil, fmt.Errorf("%q is no URL: %w", place, err)
 	}
 	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return nil, fmt.Errorf("%q is neither http://, https:// nor oci:", place)
+		return nil, fmt.Errorf("%q begins with none of http://, https:// and oci: as it must", place)
 	}
 	return &server{place, &http.Client{Timeout: patience}}, nil
 }
