@@ -65,6 +65,34 @@ func TestTheSchemaFindsAMisspeltField(t *testing.T) {
 	}
 }
 
+// fits says whether a document is as the schema says, and why not.
+func fits(t *testing.T, in Input) (bool, any) {
+	t.Helper()
+	document, err := in.document()
+	if err != nil {
+		t.Fatal(err)
+	}
+	results, err := oparego.New(
+		oparego.Query(`[ok, why] := json.match_schema(input.document, input.schema)`),
+		oparego.ParsedInput(ast.NewObject(
+			ast.Item(ast.StringTerm("document"), ast.NewTerm(withParameters(document, ast.ObjectTerm()))),
+			ast.Item(ast.StringTerm("schema"), ast.NewTerm(ast.MustInterfaceToValue(inputSchema(t)))))),
+	).Eval(t.Context())
+	if err != nil || len(results) != 1 {
+		t.Fatal(err, results)
+	}
+	ok, _ := results[0].Bindings["ok"].(bool)
+	return ok, results[0].Bindings["why"]
+}
+
+func TestInputsOfTheExamplesAreAsTheSchemaSays(t *testing.T) {
+	for _, entry := range Library() {
+		if ok, why := fits(t, applied(t, docs+"examples/"+entry.Name+".yaml")); !ok {
+			t.Errorf("%s: %v", entry.Name, why)
+		}
+	}
+}
+
 func TestInputsAreAsTheSchemaSays(t *testing.T) {
 	withNetwork := example
 	withNetwork.Effect.Added = []effect.Row{exampleRow(effect.Peer{Kind: effect.CIDR, Name: "0.0.0.0/0", Except: []string{"10.0.0.0/8"},
@@ -79,21 +107,8 @@ func TestInputsAreAsTheSchemaSays(t *testing.T) {
 		in   Input
 		fits bool
 	}{"example": {example, true}, "nothing opened": {harmless(), true}, "network": {withNetwork, true}, "audit": {bare, true}, "priorities": {tied, true}, "wrong source": {wrong, false}} {
-		document, err := c.in.document()
-		if err != nil {
-			t.Fatal(err)
-		}
-		results, err := oparego.New(
-			oparego.Query(`[ok, why] := json.match_schema(input.document, input.schema)`),
-			oparego.ParsedInput(ast.NewObject(
-				ast.Item(ast.StringTerm("document"), ast.NewTerm(withParameters(document, ast.ObjectTerm()))),
-				ast.Item(ast.StringTerm("schema"), ast.NewTerm(ast.MustInterfaceToValue(inputSchema(t)))))),
-		).Eval(t.Context())
-		if err != nil || len(results) != 1 {
-			t.Fatal(err, results)
-		}
-		if ok := results[0].Bindings["ok"]; ok != c.fits {
-			t.Errorf("%s: fits: %v: %v", name, ok, results[0].Bindings["why"])
+		if ok, why := fits(t, c.in); ok != c.fits {
+			t.Errorf("%s: fits: %v: %v", name, ok, why)
 		}
 	}
 }
