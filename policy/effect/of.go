@@ -8,6 +8,7 @@ import (
 
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
 
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/compile"
@@ -78,23 +79,40 @@ func imagine(ctx context.Context, u *universe, policies, hidden []*terms) {
 	}
 }
 
-// selecting is the snapshot with those NetworkPolicies alone that select any group: others do nothing.
+// selecting is the snapshot with those policies alone that select any group: others do nothing.
 func (u *universe) selecting(s *compile.Snapshot, known map[string]*terms) *compile.Snapshot {
 	out := *s
 	out.NetworkPolicies = make([]*networkingv1.NetworkPolicy, 0, len(s.NetworkPolicies))
+	out.ClusterNetworkPolicies = make([]*policyv1alpha2.ClusterNetworkPolicy, 0, len(s.ClusterNetworkPolicies))
 	byNamespace := map[string][]*group{}
 	for _, g := range u.groups {
 		byNamespace[g.namespace.name] = append(byNamespace[g.namespace.name], g)
 	}
 	for _, np := range s.NetworkPolicies {
-		t := known[policy.RuleID{Kind: compile.NetworkPolicyKind, Namespace: np.Namespace, Name: np.Name}.Object()]
-		if t.subject.byPods == nil || slices.ContainsFunc(byNamespace[np.Namespace], func(g *group) bool {
-			return slices.ContainsFunc(g.kinds[:], func(k *kind) bool { return k != nil && t.subject.byPods.Matches(labels.Set(k.labels)) })
-		}) {
+		id := policy.RuleID{Kind: compile.NetworkPolicyKind, Namespace: np.Namespace, Name: np.Name}
+		if t := known[id.Object()]; !t.understood || t.subject.selectsAny(byNamespace[np.Namespace]) {
 			out.NetworkPolicies = append(out.NetworkPolicies, np)
 		}
 	}
+	for _, cnp := range s.ClusterNetworkPolicies {
+		id := policy.RuleID{Kind: compile.ClusterNetworkPolicyKind, Name: cnp.Name}
+		if t := known[id.Object()]; !t.understood || t.subject.selectsAny(u.groups) {
+			out.ClusterNetworkPolicies = append(out.ClusterNetworkPolicies, cnp)
+		}
+	}
 	return &out
+}
+
+// selectsAny says whether the selection is of one of the groups at least, before or after the change. One that
+// cannot be read may be of any.
+func (s selection) selectsAny(groups []*group) bool {
+	if s.byPods == nil || s.namespaces != nil && s.byNamespaces == nil {
+		return true
+	}
+	return slices.ContainsFunc(groups, func(g *group) bool {
+		return s.mayBeIn(g.namespace) &&
+			slices.ContainsFunc(g.kinds[:], func(k *kind) bool { return k != nil && s.byPods.Matches(labels.Set(k.labels)) })
+	})
 }
 
 // networksIn are the networks that policies mention, and the nodes' addresses.
