@@ -21,8 +21,10 @@ import (
 const (
 	// atOnce is how many objects are judged together at first.
 	atOnce = 64
-	// patience is how long one effect, and one question, may take.
+	// patience is how long one effect may take, and thought how long the guardrails may
+	// think about one question.
 	patience = 10 * time.Second
+	thought  = 2 * time.Second
 )
 
 // World is what is audited.
@@ -99,11 +101,11 @@ func (r *run) judge(ctx context.Context, before *compile.Snapshot, some []subjec
 	start := time.Now()
 	after := with(before, some)
 	e := effectOf(ctx, before, after)
+	r.rest(ctx, time.Since(start))
 	quiet, err := r.quiet(ctx, e)
 	if err != nil {
 		return nil, err
 	}
-	r.rest(ctx, time.Since(start))
 	switch {
 	case quiet:
 		nothing := none(ctx)
@@ -179,7 +181,9 @@ func (r *run) ask(ctx context.Context, s subject, e effect.Effect) error {
 }
 
 func (r *run) put(ctx context.Context, in rego.Input) (rego.Result, error) {
-	limited, cancel := context.WithTimeout(ctx, patience)
+	start := time.Now()
+	defer func() { r.rest(ctx, time.Since(start)) }()
+	limited, cancel := context.WithTimeout(ctx, thought)
 	defer cancel()
 	result, err := r.guardrails.Judge(limited, in)
 	if err == nil {

@@ -197,14 +197,25 @@ func many(n int) World {
 }
 
 func TestOneOfManyIsFound(t *testing.T) {
-	worked := 0
-	findings, err := Judge(t.Context(), many(200), library(t, "tier-order", "environments-apart", "sensitive-ports"),
-		func(context.Context, time.Duration) { worked++ })
+	findings, err := Judge(t.Context(), many(200), library(t, "tier-order", "environments-apart", "sensitive-ports"), nil)
 	if err != nil || len(findings) != 1 || findings[0].Name != "shortcut" {
 		t.Fatalf("found %+v, %v", findings, err)
 	}
-	if worked > 40 {
-		t.Errorf("%d effects were computed for one finding among 200", worked)
+}
+
+// A runaway is violated by what it cannot judge, costs its share, and rests.
+func TestARunawayDoesNotStopTheAudit(t *testing.T) {
+	w := shop(allow("prod", "trap", "backend", "data"), allow("prod", "shortcut", "frontend", "data"))
+	trap := &v1alpha1.Guardrail{ObjectMeta: metav1.ObjectMeta{Name: "trap"}, Spec: v1alpha1.GuardrailSpec{
+		Rego: "package tierwall.guardrails.trap\n\ndeny contains \"no\" if {\n\tinput.request.name == \"trap\"\n\tsome a in numbers.range(1, 10000)\n\tsome b in numbers.range(1, 10000)\n\ta * b == -1\n}\n"}}
+	order := &v1alpha1.Guardrail{ObjectMeta: metav1.ObjectMeta{Name: "order"}, Spec: v1alpha1.GuardrailSpec{Library: "tier-order"}}
+	longest := time.Duration(0)
+	findings, err := Judge(t.Context(), w, engineOf(t, trap, order), func(_ context.Context, worked time.Duration) { longest = max(longest, worked) })
+	if err != nil || len(findings) != 2 {
+		t.Fatalf("found %+v, %v", findings, err)
+	}
+	if longest < time.Second {
+		t.Errorf("after the runaway there was no rest; the longest was for %v", longest)
 	}
 }
 
