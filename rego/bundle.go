@@ -99,10 +99,14 @@ func bounds(packed []byte) error {
 	}
 }
 
-// add takes in the modules of a bundle: guardrails first, then their tests.
+// add takes in the modules of a bundle: guardrails first, then their tests. The
+// shared package may be in it, as "opa build" needs it, but it is not used: ours is.
 func (b *Bundle) add(ctx context.Context, modules []bundle.ModuleFile) error {
 	tests := map[string]bundle.ModuleFile{}
 	for _, m := range modules {
+		if m.Parsed.Package.Path.Equal(sharedPackage) {
+			continue
+		}
 		name, ok := guardrailName(m.Parsed.Package.Path)
 		if !ok {
 			return ast.Errors{fault(m.Parsed.Package.Location, "package is %s; that of a guardrail is %s and its name",

@@ -49,6 +49,24 @@ func TestAGuardrailOfABundle(t *testing.T) {
 	}
 }
 
+func TestTheSharedPackageOfABundleIsNotUsed(t *testing.T) {
+	s := bundletest.NewSigner(t)
+	b, err := ReadBundle(t.Context(), s.Packed(t, "7", map[string]string{"no_telnet.rego": noTelnet,
+		"lib.rego": "package tierwall.lib\n\ncovers(_, _, _) := false\n\nparameter(_, _) := 0\n"}), keysOf(t, s))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &v1alpha1.Guardrail{Spec: v1alpha1.GuardrailSpec{Bundle: "no-telnet"}}
+	g.Name = "mine"
+	p, err := Prepare(t.Context(), g, b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := judge(t, EngineOf([]*Prepared{p}), example); said(r.Denials) != "mine: no" {
+		t.Errorf("denied:\n%s", said(r.Denials))
+	}
+}
+
 func TestHostileBundles(t *testing.T) {
 	s, other := bundletest.NewSigner(t), bundletest.NewSigner(t)
 	good := map[string]string{"no_telnet.rego": noTelnet}
@@ -95,7 +113,7 @@ func TestHostileBundles(t *testing.T) {
 		"loops":                     {with("bad.rego", "package tierwall.guardrails.bad\n\n"+endless), "guardrail bad: judging an example: it took too long"},
 		"wrong type":                {with("bad.rego", "package tierwall.guardrails.bad\n\ndeny contains 1"), "guardrail bad: judging an example: deny has an element"},
 		"reaches the network":       {with("bad.rego", "package tierwall.guardrails.bad\n\ndeny contains \"x\" if http.send({})"), "undefined function http.send"},
-		"shadows the library":       {with("bad.rego", "package tierwall.lib\n\nopens(_) := false"), "package is tierwall.lib; that of a guardrail"},
+		"shadows a package":         {with("bad.rego", "package tierwall.lib.more\n\nopens(_) := false"), "package is tierwall.lib.more; that of a guardrail"},
 		"another guardrail again":   {with("bad.rego", noTelnet), "second file of guardrail no-telnet"},
 		"reads another":             {with("bad.rego", "package tierwall.guardrails.bad\n\ndeny contains \"x\" if data.tierwall.guardrails.no_telnet.deny"), "is not for this guardrail"},
 		"fails its tests":           {with("t.rego", strings.Replace(noTelnetTest, "== 0", "== 1", 1)), "t.rego:5:1: test_it failed"},
