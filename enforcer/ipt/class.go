@@ -161,9 +161,10 @@ func (b *classBuilder) inOwn(place, what, kind string, elements []policy.Element
 	return "-m set --match-set " + name + " " + sides + " "
 }
 
-// otherwise says why the last rule of a tier is there.
+// otherwise says why the last rule of a tier is there. Where rules are merged it names no object,
+// because the one that would be named changes with any policy.
 func otherwise(t policy.Tier) string {
-	if t.ElseID.Name != "" {
+	if t.ElseID.Name != "" && !slices.ContainsFunc(run.Of(t.Rules), merges) {
 		return t.ElseID.String()
 	}
 	return string(t.Name) + " tier"

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	// maxWalk is the number of rules that a run may become before it is merged.
+	// maxWalk is the number of rules that one rule may become before it is merged.
 	maxWalk = 4
 	// maxExpand is the number of ports up to which a range becomes an element for each;
 	// a larger one has a set of its peers.
@@ -21,7 +21,9 @@ const (
 // sets; a larger one is looked up by itself, and so is kept once for all classes. Tests make it small.
 var maxMerged = 2048
 
-// merges says whether the run is merged. It follows from the rules alone, not from members.
+// merges says whether the run is merged: several rules are, which by lookups costs no packet more than a
+// walk does, so that a policy that comes or goes changes elements alone; and one rule of many peers and ports. It
+// follows from the rules alone, not from members.
 func merges(u run.Run) bool {
 	n := 0
 	for _, r := range u.Rules {
@@ -29,7 +31,7 @@ func merges(u run.Run) bool {
 		if r.AnyPeer {
 			peers = 1
 		}
-		if n += peers * width(r); n > maxWalk {
+		if n += peers * width(r); n > maxWalk || n > 1 && len(u.Rules) > 1 {
 			return true
 		}
 	}
