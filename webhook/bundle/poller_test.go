@@ -272,6 +272,18 @@ func TestABundleInAnOCILayout(t *testing.T) {
 	}
 }
 
+func TestNoMessageHasThePassword(t *testing.T) {
+	signer, s := bundletest.NewSigner(t), serve(t)
+	s.status = http.StatusForbidden
+	p := play(t, signer, strings.Replace(s.URL, "http://", "http://reader:secret@", 1))
+	p.polls(t, 0, "reader:xxxxx@")
+	s.Close()
+	p.polls(t, 0, "connection refused")
+	if err := p.State().Err; strings.Contains(err.Error(), "secret") {
+		t.Error(err)
+	}
+}
+
 func TestPlacesThatAreNone(t *testing.T) {
 	for _, place := range []string{"", "oci:", "/etc/bundle", "ftp://example.com/b", "http://", "https:/x", "://"} {
 		if _, err := NewSource(place); err == nil {

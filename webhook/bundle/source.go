@@ -45,12 +45,13 @@ func NewSource(place string) (Source, error) {
 	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return nil, fmt.Errorf("%q begins with none of http://, https:// and oci: as it must", place)
 	}
-	return &server{place, &http.Client{Timeout: patience}}, nil
+	return &server{place, u.Redacted(), &http.Client{Timeout: patience}}, nil
 }
 
 // server is an HTTP server. Its tags are ETags (RFC 9110).
 type server struct {
 	url    string
+	name   string // the URL without its password, for messages that anybody may read
 	client *http.Client
 }
 
@@ -58,7 +59,7 @@ type server struct {
 func (s *server) Fetch(ctx context.Context, tag string) ([]byte, string, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url, nil)
 	if err != nil {
-		return nil, "", fmt.Errorf("ask %s: %w", s.url, err)
+		return nil, "", fmt.Errorf("ask %s: %w", s.name, err)
 	}
 	if tag != "" {
 		req.Header.Set("If-None-Match", tag)
@@ -72,7 +73,7 @@ func (s *server) Fetch(ctx context.Context, tag string) ([]byte, string, error) 
 	case answer.StatusCode == http.StatusNotModified && tag != "":
 		return nil, tag, nil
 	case answer.StatusCode != http.StatusOK:
-		return nil, "", fmt.Errorf("fetch the bundle: %s answers %s", s.url, answer.Status)
+		return nil, "", fmt.Errorf("fetch the bundle: %s answers %s", s.name, answer.Status)
 	}
 	packed, err := read(answer.Body)
 	return packed, answer.Header.Get("ETag"), err
