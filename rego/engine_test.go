@@ -464,7 +464,7 @@ func BenchmarkJudge(b *testing.B) {
 	if len(errs) > 0 {
 		b.Fatal(errs)
 	}
-	for _, n := range []int{1, 10, 100, effect.MaxRows} {
+	for _, n := range []int{0, 1, 10, 100, effect.MaxRows} {
 		in := rows(n)
 		b.Run(fmt.Sprintf("rows=%d", n), func(b *testing.B) {
 			b.ReportAllocs()
