@@ -3,7 +3,6 @@ package ipt
 import (
 	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
 
 	"github.com/tierwall/tierwall/enforcer/diff"
@@ -19,18 +18,18 @@ type classRules struct {
 	own  map[string]Set
 }
 
-// classBuilder makes the rules of a class. With only, its own sets hold the elements
-// of these prefixes alone.
+// classBuilder makes the rules of a class. With only, its own sets hold that
+// part of their elements.
 type classBuilder struct {
 	*renderer
 	diff.Class
-	only []netip.Prefix
+	only *part
 	out  *classRules
 }
 
 // class makes the chains of a class: one, and another for each tier that a rule
 // before it passes to. RETURN allows, DROP denies.
-func (r *renderer) class(k diff.Class, only []netip.Prefix) (*classRules, error) {
+func (r *renderer) class(k diff.Class, only *part) (*classRules, error) {
 	c := k.Of(r.program)
 	if c == nil {
 		return nil, fmt.Errorf("rendering %s class %s: the program has no such class", k.Direction, k.ID)

@@ -65,16 +65,39 @@ type merged struct {
 type merger struct {
 	program *policy.Program
 	family  Family
-	// only are the prefixes that are looked at, sorted; all if nil.
-	only []netip.Prefix
+	// only is what is looked at; everything if nil.
+	only *part
 	merged
 }
 
-func merge(p *policy.Program, f Family, u run.Run, only []netip.Prefix) merged {
-	if only != nil {
-		only = slices.DeleteFunc(slices.Clone(only), func(p netip.Prefix) bool { return !f.has(p.Addr()) })
+// part is a part of the elements of merged sets.
+type part struct {
+	// prefixes are theirs, sorted.
+	prefixes []netip.Prefix
+	// ports are those that have a port each; all if nil.
+	ports map[run.Span]bool
+}
+
+func newPart(prefixes []netip.Prefix, ports map[run.Span]bool) *part {
+	slices.SortFunc(prefixes, comparePrefix)
+	return &part{slices.Compact(prefixes), ports}
+}
+
+// of is the part in a family.
+func (o *part) of(f Family) *part {
+	if o == nil {
+		return nil
 	}
-	m := merger{program: p, family: f, only: only, merged: merged{spans: map[run.Span][]policy.Element{}}}
+	return &part{slices.DeleteFunc(slices.Clone(o.prefixes), func(p netip.Prefix) bool { return !f.has(p.Addr()) }), o.ports}
+}
+
+// has says whether elements with the port are in the part.
+func (o *part) has(p policy.Protocol, port uint16) bool {
+	return o == nil || o.ports == nil || o.ports[run.Span{Protocol: p, First: port, Last: port}]
+}
+
+func merge(p *policy.Program, f Family, u run.Run, only *part) merged {
+	m := merger{program: p, family: f, only: only.of(f), merged: merged{spans: map[run.Span][]policy.Element{}}}
 	for _, t := range u.Terms() {
 		if !mergeable(p, t) {
 			m.rest = append(m.rest, t)
@@ -142,22 +165,28 @@ func (m *merger) add(t run.Term) {
 		m.hasPeers = true
 		m.peers = append(m.peers, m.elements(t.Peer)...)
 	default:
-		m.addSpans(m.elements(t.Peer), spans)
+		m.addSpans(t.Peer, spans)
 	}
 }
 
-func (m *merger) addSpans(peers []policy.Element, spans []run.Span) {
+func (m *merger) addSpans(peers policy.SetID, spans []run.Span) {
 	for _, s := range spans {
 		if !expands(s) {
-			m.spans[s] = append(m.spans[s], peers...)
+			m.spans[s] = append(m.spans[s], m.elements(peers)...)
 			continue
 		}
 		m.hasPorts = true
-		for _, e := range peers {
-			for port := int(s.First); port <= int(s.Last); port++ {
-				m.ports = append(m.ports, policy.Element{Prefix: e.Prefix, Protocol: s.Protocol, Port: uint16(port)})
+		for port := int(s.First); port <= int(s.Last); port++ {
+			if m.only.has(s.Protocol, uint16(port)) {
+				m.addPort(peers, s.Protocol, uint16(port))
 			}
 		}
+	}
+}
+
+func (m *merger) addPort(peers policy.SetID, p policy.Protocol, port uint16) {
+	for _, e := range m.elements(peers) {
+		m.ports = append(m.ports, policy.Element{Prefix: e.Prefix, Protocol: p, Port: port})
 	}
 }
 
@@ -179,7 +208,7 @@ func (m *merger) elements(id policy.SetID) []policy.Element {
 	if m.only == nil {
 		return ofFamily(m.family, all)
 	}
-	return ofFamily(m.family, among(all, m.only))
+	return ofFamily(m.family, among(all, m.only.prefixes))
 }
 
 // among are the elements whose prefixes are in a list; both are sorted.
@@ -205,28 +234,41 @@ func among(all []policy.Element, prefixes []netip.Prefix) []policy.Element {
 	return out
 }
 
-// differing are the prefixes that terms stand for which only one of two classes has, for one of the
+// differing is the part that terms stand for which only one of two classes has, for one of the
 // old program that one of the next follows: what their own sets have besides is the same. It is
-// not known where a run is merged in one of them alone.
-func differing(old, next *policy.Program, a, b *policy.Class) (only []netip.Prefix, known bool) {
-	only = []netip.Prefix{}
+// everything (nil) where a run is merged in one of them alone.
+func differing(old, next *policy.Program, a, b *policy.Class) *part {
+	var prefixes []netip.Prefix
+	ports := map[run.Span]bool{}
 	for i := range a.Tiers {
 		x, y := run.Of(a.Tiers[i].Rules), run.Of(b.Tiers[i].Rules)
 		if len(x)+len(y) == 0 {
 			continue
 		}
 		if len(x) != 1 || len(y) != 1 || merges(x[0]) != merges(y[0]) {
-			return nil, false
+			return nil
 		}
 		for _, t := range oneSided(x[0].Terms(), y[0].Terms()) {
 			if t.AnyPeer && t.Rule.AnyPort {
-				return nil, false // with it, nothing else is looked up
+				return nil // with it, nothing else is looked up
 			}
-			only = append(append(only, prefixesOf(old, t)...), prefixesOf(next, t)...)
+			if len(run.Named(t.Rule.Ports)) > 0 {
+				ports = nil
+			}
+			prefixes = append(append(prefixes, prefixesOf(old, t)...), prefixesOf(next, t)...)
+			addPorts(ports, run.Spans(t.Rule.Ports))
 		}
 	}
-	slices.SortFunc(only, comparePrefix)
-	return slices.Compact(only), true
+	return newPart(prefixes, ports)
+}
+
+// addPorts adds the ports of spans that are expanded, unless it is all ports already.
+func addPorts(to map[run.Span]bool, spans []run.Span) {
+	for _, s := range spans {
+		for port := int(s.First); to != nil && expands(s) && port <= int(s.Last); port++ {
+			to[run.Span{Protocol: s.Protocol, First: uint16(port), Last: uint16(port)}] = true
+		}
+	}
 }
 
 // oneSided are the terms that are not in both lists, or not as often.

@@ -110,27 +110,27 @@ func (s *step) renderClasses() error {
 // renderNew renders a class that comes, and the one that it follows, if it does: of their own
 // sets, the part that is different.
 func (s *step) renderNew(k diff.Class, c, follows *policy.Class) (err error) {
-	var part []netip.Prefix
+	var only *part
 	if follows != nil {
 		old := diff.Class{Direction: k.Direction, ID: follows.ID}
-		part, _ = differing(s.old, s.next, follows, c)
-		if s.was[old], err = s.before.class(old, part); err != nil {
+		only = differing(s.old, s.next, follows, c)
+		if s.was[old], err = s.before.class(old, only); err != nil {
 			return err
 		}
 	}
-	s.is[k], err = s.after.class(k, part)
+	s.is[k], err = s.after.class(k, only)
 	return err
 }
 
 // renderTouched renders the classes that stay and merge a set that changes: of their own sets, the
 // part that can be different.
 func (s *step) renderTouched() error {
-	var only []netip.Prefix
+	var prefixes []netip.Prefix
 	touched := map[diff.Class]bool{}
 	whole := map[diff.Class]bool{}
 	for _, m := range s.change.Members {
 		for _, e := range slices.Concat(m.Added, m.Removed) {
-			only = append(only, e.Prefix)
+			prefixes = append(prefixes, e.Prefix)
 		}
 		maps.Copy(touched, s.users[m.ID])
 		if s.next.Sets[m.ID].Kind == policy.Networks { // with which named ports may be merged
@@ -143,22 +143,21 @@ func (s *step) renderTouched() error {
 			maps.Copy(whole, s.users[set.ID])
 		}
 	}
-	slices.SortFunc(only, comparePrefix)
-	only = slices.Compact(only)
+	changed := newPart(prefixes, nil)
 	for k := range touched {
 		class := k.Of(s.next)
 		if k.Of(s.old) == nil || class == nil || !whole[k] && !mergesAny(class) {
 			continue
 		}
-		part := only
+		only := changed
 		if whole[k] || !sameTerms(class, s.old, s.next) {
-			part = nil
+			only = nil
 		}
 		var err error
-		if s.was[k], err = s.before.class(k, part); err != nil {
+		if s.was[k], err = s.before.class(k, only); err != nil {
 			return err
 		}
-		if s.is[k], err = s.after.class(k, part); err != nil {
+		if s.is[k], err = s.after.class(k, only); err != nil {
 			return err
 		}
 	}
