@@ -33,6 +33,12 @@ var modes = map[string]ipt.Mode{IPTables: ipt.Auto, "iptables-nft": ipt.NFT, "ip
 // Names are all that Open takes.
 var Names = []string{Auto, NFTables, IPTables, "iptables-nft", "iptables-legacy"}
 
+// Both take changes as well as programs.
+var (
+	_ enforcer.Updater = (*nft.Backend)(nil)
+	_ enforcer.Updater = (*ipt.Backend)(nil)
+)
+
 // Choice is the backend of a node, and the one that may have been it before.
 type Choice struct {
 	enforcer.Backend
