@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"net/netip"
+	"reflect"
 	"slices"
 	"sync"
 
@@ -18,8 +19,8 @@ import (
 )
 
 // Memory remembers what was read of policies, for the effects of many changes of one
-// cluster, and computes that of a single NetworkPolicy from the part of the cluster that
-// it can concern. What Of says does not depend on what was asked before. It is safe
+// cluster, and computes that of a single NetworkPolicy, or of the labels of a single pod, from the
+// part of the cluster that it can concern. What Of says does not depend on what was asked before. It is safe
 // for concurrent use; objects of snapshots must not be changed.
 type Memory struct {
 	mu              sync.Mutex
@@ -41,7 +42,11 @@ func (m *Memory) Of(ctx context.Context, before, after *compile.Snapshot) Effect
 		}
 	}
 	v := m.vocabulary(old, now)
-	if b, a, ok := narrowed(before, after, difference, now); ok {
+	b, a, ok := narrowed(before, after, difference, now)
+	if !ok {
+		b, a, ok = relabelled(before, after, now)
+	}
+	if ok {
 		return of(ctx, b, a, within(old, b), within(now, a), v)
 	}
 	return of(ctx, before, after, old, now, v)
@@ -136,13 +141,68 @@ func narrowed(before, after *compile.Snapshot, difference []*terms, now map[stri
 			difference = append(difference, t)
 		}
 	}
-	pods := before.Nodes
-	if slices.ContainsFunc(difference, func(t *terms) bool { return t.reachesPodsBy(pods) }) {
+	if slices.ContainsFunc(difference, func(t *terms) bool { return t.reachesPodsBy(before.Nodes) }) {
 		return nil, nil, false
 	}
-	n := newNarrowing(home, before, difference)
+	n := newNarrowing(map[string]bool{home: true}, before, difference)
 	return n.of(before), n.of(after), true
 }
+
+// relabelled is the part of two snapshots that a change of one pod's labels can concern: its
+// namespace, and those of the NetworkPolicies that tell the labels apart, with the pods that these
+// match. It is false where others may be concerned, or the change is another.
+func relabelled(before, after *compile.Snapshot, now map[string]*terms) (b, a *compile.Snapshot, ok bool) {
+	was, is := onePod(before, after)
+	if was == nil || before.Defaults.For(was.Namespace) != policy.Deny {
+		return nil, nil, false
+	}
+	known := roles.New(before.TierRoles)
+	role := known.Of(was.Namespace, was.ServiceAccount, was.Labels)
+	if role.Role != known.Of(is.Namespace, is.ServiceAccount, is.Labels).Role {
+		return nil, nil, false
+	}
+	from, to := role.Apply(was.Labels), role.Apply(is.Labels)
+	homes, concerned := map[string]bool{was.Namespace: true}, []*terms{}
+	for _, t := range now {
+		telling := tells(t.subject.pods, from, to)
+		told := telling || slices.ContainsFunc(t.peers, func(s selection) bool { return tells(s.pods, from, to) })
+		switch {
+		case told && (t.id.Kind != compile.NetworkPolicyKind || telling && t.reachesPodsBy(before.Nodes)), t.baseline && t.reachesPodsBy(before.Nodes):
+			return nil, nil, false
+		case told:
+			homes[t.id.Namespace] = true
+			concerned = append(concerned, t)
+		case t.baseline:
+			concerned = append(concerned, t)
+		}
+	}
+	n := newNarrowing(homes, before, concerned)
+	b, a = n.of(before), n.of(after)
+	a.Pods = slices.Clone(b.Pods)
+	a.Pods[slices.Index(a.Pods, was)] = is
+	return b, a, true
+}
+
+// onePod is the one pod in which two snapshots differ, by its labels alone, as it was and as it is.
+func onePod(before, after *compile.Snapshot) (was, is *compile.Pod) {
+	if len(before.Pods) != len(after.Pods) || !sameElements(before.NetworkPolicies, after.NetworkPolicies) || !sameList(before.Namespaces, after.Namespaces) ||
+		!sameList(before.Nodes, after.Nodes) || !sameList(before.TierRoles, after.TierRoles) || !sameList(before.ClusterNetworkPolicies, after.ClusterNetworkPolicies) {
+		return nil, nil
+	}
+	for i, p := range before.Pods {
+		if q := after.Pods[i]; p != q {
+			other := *q
+			other.Labels = p.Labels
+			if was != nil || !reflect.DeepEqual(&other, p) || p.HostNetwork || p.Ended {
+				return nil, nil
+			}
+			was, is = p, q
+		}
+	}
+	return was, is
+}
+
+func sameElements[T comparable](a, b []T) bool { return sameList(a, b) || slices.Equal(a, b) }
 
 func onlyNetworkPolicies(before, after *compile.Snapshot) bool {
 	return sameList(before.Pods, after.Pods) && sameList(before.Namespaces, after.Namespaces) && sameList(before.Nodes, after.Nodes) &&
@@ -187,8 +247,9 @@ type narrowing struct {
 	tierRoles  []*v1alpha1.TierRole
 }
 
-func newNarrowing(home string, s *compile.Snapshot, difference []*terms) *narrowing {
-	n := &narrowing{namespaces: map[string]bool{home: true}}
+// newNarrowing is the pods of some namespaces, and those that the peers of policies match.
+func newNarrowing(homes map[string]bool, s *compile.Snapshot, policies []*terms) *narrowing {
+	n := &narrowing{namespaces: maps.Clone(homes)}
 	// matched are the selections whose namespaces a namespace is one of.
 	matched := map[string][]selection{}
 	byName := map[string]labels.Set{}
@@ -200,7 +261,7 @@ func newNarrowing(home string, s *compile.Snapshot, difference []*terms) *narrow
 			byName[p.Namespace] = seenLabels(p.Namespace, nil)
 		}
 	}
-	for _, t := range difference {
+	for _, t := range policies {
 		for _, peer := range t.peers {
 			for name, l := range byName {
 				if peer.covers(name, l) {
@@ -225,7 +286,7 @@ func newNarrowing(home string, s *compile.Snapshot, difference []*terms) *narrow
 	}
 	known := roles.New(n.tierRoles)
 	for _, p := range s.Pods {
-		if p.Namespace == home {
+		if homes[p.Namespace] {
 			n.pods = append(n.pods, p)
 			continue
 		}

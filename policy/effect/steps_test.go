@@ -17,7 +17,7 @@ import (
 // randomClusters is how many clusters are changed, and atMost how often each is in each way.
 const randomClusters = 16
 
-var atMost = map[string]int{"pod": 1, "pod labels": 1, "namespace labels": 1, "NetworkPolicy": 3, "ClusterNetworkPolicy": 1, "TierRole": 1}
+var atMost = map[string]int{"pod": 1, "pod labels": 2, "namespace labels": 1, "NetworkPolicy": 3, "ClusterNetworkPolicy": 1, "TierRole": 1}
 
 // The rows of a change of any kind that admission is asked about are the
 // difference of what an evaluator that shares no code with the compiler says of
@@ -29,12 +29,16 @@ func TestRowsAreTheDifferenceOfWhatIsReachable(t *testing.T) {
 	forEachStep(t, func(seed uint64, what string, before, after *compile.Snapshot) {
 		before, after = tidy(before), tidy(after)
 		kind := kindOf(what)
-		if kind == "NetworkPolicy" {
-			alone := *before // nothing else changes, and the lists are the same ones
+		// Nothing else changes, and lists that do not change are the same ones.
+		alone := *before
+		switch kind {
+		case "NetworkPolicy":
 			alone.NetworkPolicies, after = after.NetworkPolicies, &alone
-			if effect.Narrowed(before, after) {
-				kind = "NetworkPolicy, narrowed"
-			}
+		case "pod labels":
+			alone.Pods, after = inOrderOf(before.Pods, after.Pods), &alone
+		}
+		if effect.Narrowed(before, after) {
+			kind += ", narrowed"
 		}
 		e := memory.Of(t.Context(), before, after)
 		if !e.Complete {
@@ -57,6 +61,21 @@ func TestRowsAreTheDifferenceOfWhatIsReachable(t *testing.T) {
 	if flows < 1000 {
 		t.Errorf("only %d flows changed: the test shows nothing", flows)
 	}
+}
+
+// inOrderOf are the pods in the order of others, those that are the same as the same ones.
+func inOrderOf(others, pods []*compile.Pod) []*compile.Pod {
+	byName := map[string]*compile.Pod{}
+	for _, p := range pods {
+		byName[p.Namespace+"/"+p.Name] = p
+	}
+	var out []*compile.Pod
+	for _, p := range others {
+		if now := byName[p.Namespace+"/"+p.Name]; now != nil {
+			out = append(out, now)
+		}
+	}
+	return out
 }
 
 // forEachStep makes random changes of the kinds that admission judges: labels of
