@@ -117,7 +117,7 @@ func start(t *testing.T, name string) *agent {
 			if err != nil {
 				return err
 			}
-			a.Backend = chosen
+			a.Backend = chosen.Backend
 			return a.Start(ctx)
 		})
 	}()

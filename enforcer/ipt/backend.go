@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/tierwall/tierwall/enforcer/diff"
 	"github.com/tierwall/tierwall/policy"
 )
@@ -277,10 +279,10 @@ func (b *Backend) move(ctx context.Context, next *policy.Program, c *policy.Chan
 	b.program, b.known = next, false
 	if known && IPv4.in(old) == IPv4.in(next) && IPv6.in(old) == IPv6.in(next) {
 		err := b.step(ctx, old, c)
-		if err == nil || ctx.Err() != nil {
+		if err == nil || !amiss(err) {
 			return err
 		}
-		b.log.Warn("a change could not be written; reading the kernel anew", "error", err)
+		b.log.Warn("the kernel is not as we left it; reading it anew", "error", err)
 	}
 	have, err := b.read(ctx)
 	if err != nil {
@@ -288,6 +290,13 @@ func (b *Backend) move(ctx context.Context, next *policy.Program, c *policy.Chan
 	}
 	_, err = b.converge(ctx, have)
 	return err
+}
+
+// amiss says whether an error is one of a kernel that is not as it was left: something is not
+// there, or is there already.
+func amiss(err error) bool {
+	var failed *toolError
+	return errors.As(err, &failed) && failed.line() > 0 || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EEXIST)
 }
 
 // step writes a change of the program that is in force.
