@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -41,6 +42,35 @@ func metricsAreGuarded(t *testing.T, f *fixture) {
 			t.Errorf("the metrics lack tierwall_enforcer_apply_seconds")
 		}
 	}
+}
+
+// scraper lets the service account prod/prometheus read metrics, by the role of the chart.
+func (f *fixture) scraper(t *testing.T) {
+	t.Helper()
+	f.run(t, "kubectl", "-n", "prod", "create", "serviceaccount", "prometheus")
+	f.run(t, "kubectl", "create", "clusterrolebinding", "e2e-metrics", "--clusterrole=tierwall-metrics-reader", "--serviceaccount=prod:prometheus")
+}
+
+// counted is the sum of a metric, written with its labels, of all enforcers.
+func (f *fixture) counted(t *testing.T, metric string) int {
+	t.Helper()
+	token := strings.TrimSpace(f.run(t, "kubectl", "-n", "prod", "create", "token", "prometheus"))
+	sum := 0.
+	for _, node := range f.lab.Nodes() {
+		status, body, err := get(t.Context(), "https://"+net.JoinHostPort(node.IPv4.String(), "9466")+"/metrics", token)
+		must(t, err)
+		if status != http.StatusOK {
+			t.Fatalf("metrics of %s: status %d: %s", node.Name, status, body)
+		}
+		for line := range strings.Lines(body) {
+			if value, ok := strings.CutPrefix(line, metric+" "); ok {
+				n, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+				must(t, err)
+				sum += n
+			}
+		}
+	}
+	return int(sum)
 }
 
 func internalIP(node *corev1.Node) string {

@@ -5,6 +5,7 @@ package e2e
 import (
 	"fmt"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -214,33 +215,20 @@ func repairIsToldOnTheNode(t *testing.T, f *fixture) {
 
 // apiServerHangs stops the API server for as long as a node may be away.
 func apiServerHangs(t *testing.T, f *fixture) {
-	signal := func(name string) {
+	signal := func(sig syscall.Signal) {
 		t.Helper()
-		out, err := f.lab.ControlPlane().Exec(t.Context(), "sh", "-c", `kill -`+name+` $(grep -lx kube-apiserver /proc/[0-9]*/comm | cut -d/ -f3)`)
-		if err != nil {
-			t.Fatalf("%v: %s", err, out)
-		}
+		must(t, f.lab.Signal(t.Context(), f.lab.ControlPlane(), "kube-apiserver", sig))
 	}
 	node := f.lab.Nodes()[1]
-	ready := func() string {
-		out, err := node.Exec(t.Context(), "bash", "-c", `exec 3<>/dev/tcp/127.0.0.1/9467; printf 'GET /readyz HTTP/1.0\r\n\r\n' >&3; head -1 <&3`)
-		must(t, err)
-		return out
-	}
-	signal("STOP")
-	defer signal("CONT")
+	signal(syscall.SIGSTOP)
+	defer signal(syscall.SIGCONT)
 	_, err := node.Exec(t.Context(), "nft", "delete", "table", "inet", "tierwall")
 	must(t, err)
 	time.Sleep(40 * time.Second)
 	f.wantEnforcedBy(t, "nft")
-	if got := ready(); !strings.Contains(got, "200 OK") {
-		t.Errorf("with its rules in force, /readyz says %q", got)
-	}
-	signal("CONT")
-	eventually(t, time.Minute, "the API server answers", func() error {
-		_, err := f.Run(t.Context(), "kubectl", "get", "--raw", "/readyz")
-		return err
-	})
+	f.wantReadyz(t, node, true)
+	signal(syscall.SIGCONT)
+	f.awaitAPI(t)
 	f.run(t, "kubectl", "wait", "node", "--all", "--for=condition=Ready", "--timeout=90s")
 	f.await(t, "daemonset/tierwall-enforcer")
 	f.wantFirstPackets(t, map[string]bool{"client": true, "stranger": false})

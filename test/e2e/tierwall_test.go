@@ -33,6 +33,7 @@ func TestTierwall(t *testing.T) {
 		{"a change is in force within a blink", latency},
 		{"a connection that a change denies is cut", revocation},
 		{"a killed enforcer leaks nothing and breaks nothing", killEnforcer},
+		{"nor do etcd and an API server that are killed, and policies are enforced after", controlPlaneKilled},
 		{"without the webhook pods start, and policies are refused", withoutWebhook},
 		{"uninstall leaves nothing", uninstall},
 	} {

@@ -11,18 +11,22 @@ import (
 	"flag"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/signal"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const usage = `probe: what the test pods run
 
   probe serve  tcp:8080 udp:53 ...             answer on ports, until told to stop
-  probe reach  [-timeout 1s] tcp:HOST:PORT ... try each once, all at once; a line of JSON each
+  probe reach  [-timeout 1s] tcp:HOST:PORT ... try each once, all at once; a line of JSON each;
+                                               with -source ADDRESS from an address that may be another's
   probe watch  [-timeout 1s] [-every 1ms] [-for 10s] tcp:HOST:PORT
                                                a new connection at every tick; a line of JSON each
   probe hold   [-every 10ms] [-for 10s] tcp:HOST:PORT
@@ -55,6 +59,7 @@ func run(ctx context.Context, args []string) error {
 	timeout := flags.Duration("timeout", time.Second, "wait at most so long for an answer")
 	every := flags.Duration("every", time.Millisecond, "time between attempts")
 	length := flags.Duration("for", 10*time.Second, "stop after so long")
+	source := flags.String("source", "", "send from this address, which may be another's; needs CAP_NET_RAW")
 	flags.Usage = func() { fmt.Fprint(os.Stderr, usage) }
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
@@ -65,13 +70,13 @@ func run(ctx context.Context, args []string) error {
 	case args[0] == "serve" && len(targets) > 0:
 		return serve(ctx, targets)
 	case args[0] == "reach" && len(targets) > 0:
-		reach(ctx, targets, *timeout)
+		reach(ctx, targets, dialer{*timeout, *source})
 		return nil
 	case args[0] == "watch" && len(targets) == 1:
-		watch(ctx, targets[0], *timeout, *every, *length)
+		watch(ctx, targets[0], dialer{*timeout, *source}, *every, *length)
 		return nil
 	case args[0] == "hold" && len(targets) == 1:
-		return hold(ctx, targets[0], *timeout, *every, *length)
+		return hold(ctx, targets[0], dialer{*timeout, *source}, *every, *length)
 	}
 	return fmt.Errorf("not understood: %q\n%s", strings.Join(args, " "), usage)
 }
@@ -155,15 +160,15 @@ func serveUDP(ctx context.Context, port string) error {
 	return nil
 }
 
-func reach(ctx context.Context, targets []string, timeout time.Duration) {
+func reach(ctx context.Context, targets []string, d dialer) {
 	var all sync.WaitGroup
 	for _, t := range targets {
-		all.Go(func() { try(ctx, t, timeout).print() })
+		all.Go(func() { try(ctx, t, d).print() })
 	}
 	all.Wait()
 }
 
-func watch(ctx context.Context, target string, timeout, every, length time.Duration) {
+func watch(ctx context.Context, target string, d dialer, every, length time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, length)
 	defer cancel()
 	tick := time.NewTicker(every)
@@ -175,19 +180,19 @@ func watch(ctx context.Context, target string, timeout, every, length time.Durat
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			all.Go(func() { try(context.WithoutCancel(ctx), target, timeout).print() })
+			all.Go(func() { try(context.WithoutCancel(ctx), target, d).print() })
 		}
 	}
 }
 
 // try asks a target once: a TCP handshake, or an echo over UDP.
-func try(ctx context.Context, target string, timeout time.Duration) attempt {
+func try(ctx context.Context, target string, d dialer) attempt {
 	a := attempt{Target: target, Sent: time.Now().UnixNano()}
-	c, err := dial(ctx, target, timeout)
+	c, err := d.dial(ctx, target)
 	if err == nil {
 		defer func() { _ = c.Close() }()
 		if strings.HasPrefix(target, "udp:") {
-			err = exchange(c, timeout)
+			err = exchange(c, d.timeout)
 		}
 	}
 	a.Reached = err == nil
@@ -197,14 +202,40 @@ func try(ctx context.Context, target string, timeout time.Duration) attempt {
 	return a
 }
 
-func dial(ctx context.Context, target string, timeout time.Duration) (net.Conn, error) {
+// dialer makes connections.
+type dialer struct {
+	timeout time.Duration
+	source  string // empty is the pod's own
+}
+
+func (d dialer) dial(ctx context.Context, target string) (net.Conn, error) {
 	network, addr, _ := strings.Cut(target, ":")
-	d := net.Dialer{Timeout: timeout}
-	c, err := d.DialContext(ctx, network, addr)
+	nd := net.Dialer{Timeout: d.timeout}
+	if d.source != "" {
+		nd.Control = transparent
+		source := netip.AddrPortFrom(netip.MustParseAddr(d.source), 0)
+		if nd.LocalAddr = net.TCPAddrFromAddrPort(source); network == "udp" {
+			nd.LocalAddr = net.UDPAddrFromAddrPort(source)
+		}
+	}
+	c, err := nd.DialContext(ctx, network, addr)
 	if t, ok := c.(*net.TCPConn); ok {
 		_ = t.SetLinger(0) // thousands of connections must not wait out their end
 	}
 	return c, err
+}
+
+// transparent lets a socket have an address that is none of the pod's, as ip(7) says of IP_TRANSPARENT.
+func transparent(network, _ string, c syscall.RawConn) error {
+	var err error
+	controlErr := c.Control(func(fd uintptr) {
+		if strings.HasSuffix(network, "6") {
+			err = unix.SetsockoptInt(int(fd), unix.SOL_IPV6, unix.IPV6_TRANSPARENT, 1)
+		} else {
+			err = unix.SetsockoptInt(int(fd), unix.SOL_IP, unix.IP_TRANSPARENT, 1)
+		}
+	})
+	return errors.Join(controlErr, err)
 }
 
 func exchange(c net.Conn, timeout time.Duration) error {
@@ -219,10 +250,10 @@ func exchange(c net.Conn, timeout time.Duration) error {
 }
 
 // hold keeps one connection and uses it at every tick, until it fails.
-func hold(ctx context.Context, target string, timeout, every, length time.Duration) error {
+func hold(ctx context.Context, target string, d dialer, every, length time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, length)
 	defer cancel()
-	c, err := dial(ctx, target, timeout)
+	c, err := d.dial(ctx, target)
 	if err != nil {
 		return err
 	}
@@ -235,7 +266,7 @@ func hold(ctx context.Context, target string, timeout, every, length time.Durati
 			return nil
 		case <-tick.C:
 			a := attempt{Target: target, Sent: time.Now().UnixNano()}
-			err := exchange(c, timeout)
+			err := exchange(c, d.timeout)
 			if a.Reached = err == nil; err != nil {
 				a.Error = err.Error()
 			}

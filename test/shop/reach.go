@@ -64,6 +64,7 @@ type Attempt struct {
 	Target  string
 	Sent    int64
 	Reached bool
+	Error   string
 }
 
 // Reachability is who reached whom: by source, by target, whether the
