@@ -19,27 +19,24 @@ type network struct {
 // networksOf are the networks as trees, everything of each IP family at the roots.
 func networksOf(prefixes []netip.Prefix, taken map[netip.Addr]bool) []*network {
 	all := append(slices.Clone(prefixes), netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0"))
-	slices.SortFunc(all, netip.Prefix.Compare)
-	all = slices.Compact(all)
-	slices.SortStableFunc(all, func(a, b netip.Prefix) int { return a.Bits() - b.Bits() })
-	var roots []*network
-	for _, p := range all {
-		insert(&roots, &network{prefix: p, name: p.String()})
+	slices.SortFunc(all, netip.Prefix.Compare) // a network comes before those within it
+	var roots, around []*network               // around are those that the last one is in, and itself
+	for _, p := range slices.Compact(all) {
+		for len(around) > 0 && !around[len(around)-1].prefix.Overlaps(p) {
+			around = around[:len(around)-1]
+		}
+		into := &roots
+		if len(around) > 0 {
+			into = &around[len(around)-1].within
+		}
+		n := &network{prefix: p, name: p.String()}
+		*into = append(*into, n)
+		around = append(around, n)
 	}
 	for _, r := range roots {
 		r.findProbe(taken)
 	}
 	return roots
-}
-
-func insert(into *[]*network, n *network) {
-	for _, parent := range *into {
-		if parent.prefix.Overlaps(n.prefix) {
-			insert(&parent.within, n)
-			return
-		}
-	}
-	*into = append(*into, n)
 }
 
 func (n *network) findProbe(taken map[netip.Addr]bool) {
