@@ -83,7 +83,7 @@ func (n *node) measure(b *testing.B, s size, backend string) result {
 		r.change(b, n, changingProbe, i%2 == 0)
 	}
 	r.each = (a.usage(b).cpu - before.cpu) / (2 * changes)
-	if at, ok := standingProbe.look(begin.Add(r.cold), false, time.Now().Add(-20*time.Millisecond)); ok {
+	if at, ok := standingProbe.look(begin.Add(r.cold), false, time.Now().Add(-patience)); ok {
 		b.Fatalf("%s: a datagram of %v that is allowed throughout was dropped", backend, at)
 	}
 	r.busy = n.churn(b, a)

@@ -13,6 +13,9 @@ import (
 	"time"
 )
 
+// patience is longer than a datagram that arrives takes until it is noted.
+const patience = 100 * time.Millisecond
+
 // probe sends a datagram every millisecond, and knows which arrived. Nobody answers, so that each is
 // judged as the first of its flow.
 type probe struct {
@@ -89,7 +92,7 @@ func (p *probe) receive(conn *net.UDPConn) {
 // first is when the first datagram after a moment was sent that met the verdict, once it is sure which did.
 func (p *probe) first(after time.Time, arrives bool) (time.Time, bool) {
 	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-		if at, ok := p.look(after, arrives, time.Now().Add(-20*time.Millisecond)); ok {
+		if at, ok := p.look(after, arrives, time.Now().Add(-patience)); ok {
 			return at, true
 		}
 	}
