@@ -137,6 +137,9 @@ func (v *view) size() int {
 
 // viewNetwork adds a network unless the one around it has the same, and says what its ports are.
 func (r *rower) viewNetwork(v *view, pair classPair, n *network, around []string) (ports []string) {
+	if !r.goesOn() {
+		return nil
+	}
 	var found *networkOpening
 	if n.probe.IsValid() {
 		if o := r.opened(r.from, r.to, pair, n.probe); !o.none() {

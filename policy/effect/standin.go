@@ -8,7 +8,6 @@ import (
 
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/compile"
-	"github.com/tierwall/tierwall/policy/eval"
 )
 
 // standIn is a group in the programs: one pod, with an address of each IP
@@ -162,7 +161,7 @@ type side struct {
 	// single are the sets of single addresses that an address is in, networks the numbers
 	// of the other sets, and member all sets that it is in as far as they were asked for.
 	single   map[netip.Addr][]byte
-	networks []int
+	networks prefixes
 	member   map[netip.Addr][]byte
 	sights   map[*policy.Class]*sight
 }
@@ -231,10 +230,8 @@ func (s *side) memberships(a netip.Addr) []byte {
 		return b
 	}
 	b := slices.Clip(s.single[a])
-	for _, i := range s.networks {
-		if eval.Contains(s.program.Sets[s.sets[i]], a) {
-			b = append(b, byte(i>>16), byte(i>>8), byte(i), 0, 0, 0)
-		}
+	for _, i := range s.networks.of(a) {
+		b = append(b, byte(i>>16), byte(i>>8), byte(i), 0, 0, 0)
 	}
 	s.member[a] = b
 	return b
@@ -245,7 +242,9 @@ func (s *side) index() {
 	for i, id := range s.sets {
 		set := s.program.Sets[id]
 		if set.Kind == policy.Networks {
-			s.networks = append(s.networks, i)
+			for _, e := range set.Elements {
+				s.networks.add(e.Prefix, i)
+			}
 			continue
 		}
 		for _, e := range set.Elements {
