@@ -1,0 +1,36 @@
+package effect
+
+import (
+	"net/netip"
+	"slices"
+)
+
+// prefixes says in which numbered sets of networks an address is.
+type prefixes struct {
+	sets map[netip.Prefix][]int
+	// lengths are those that prefixes have, of IPv4 and of IPv6.
+	lengths [2][]int
+}
+
+// add notes that a network is in a set.
+func (p *prefixes) add(n netip.Prefix, set int) {
+	if p.sets == nil {
+		p.sets = map[netip.Prefix][]int{}
+	}
+	lengths := &p.lengths[familyOf(n.Addr())]
+	if i, found := slices.BinarySearch(*lengths, n.Bits()); !found {
+		*lengths = slices.Insert(*lengths, i, n.Bits())
+	}
+	p.sets[n] = append(p.sets[n], set)
+}
+
+// of are the sets that an address is in, by number.
+func (p *prefixes) of(a netip.Addr) []int {
+	var out []int
+	for _, bits := range p.lengths[familyOf(a)] {
+		n, _ := a.Prefix(bits) // of a length that a network of the family has
+		out = append(out, p.sets[n]...)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
