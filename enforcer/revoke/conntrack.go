@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
@@ -19,7 +20,11 @@ const answerTime = 10 * time.Second
 
 // Conntrack is the connection tracking of a network namespace, by netlink
 // (nfnetlink_conntrack). It is used by one goroutine at a time.
-type Conntrack struct{ socket *nl.SocketHandle }
+type Conntrack struct {
+	socket *nl.SocketHandle
+	// routes gives the addresses of the namespace.
+	routes *netlink.Handle
+}
 
 // Open opens the connection tracking of the network namespace that the calling thread is in.
 func Open() (*Conntrack, error) {
@@ -32,20 +37,54 @@ func Open() (*Conntrack, error) {
 		s.Close()
 		return nil, fmt.Errorf("opening connection tracking: %w", err)
 	}
-	return &Conntrack{&nl.SocketHandle{Socket: s}}, nil
+	routes, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		s.Close()
+		return nil, fmt.Errorf("opening routes: %w", err)
+	}
+	return &Conntrack{&nl.SocketHandle{Socket: s}, routes}, nil
 }
 
-// Close closes the socket.
-func (t *Conntrack) Close() { t.socket.Close() }
+// Close closes the sockets.
+func (t *Conntrack) Close() {
+	t.socket.Close()
+	t.routes.Close()
+}
 
-// Each calls f with the connections of the scope, and with others.
+// Each calls f with the connections of the scope, and with others, but for those that the
+// namespace itself opened: no rule judges what a node sends, from whichever of its addresses.
+// To a pod of its own that is the one on the pod's link or bridge, which the API server does not know.
 func (t *Conntrack) Each(ctx context.Context, of Scope, f func(Connection)) error {
+	own, err := t.own()
+	if err != nil {
+		return err
+	}
+	forwarded := func(c Connection) {
+		if c.OneWay || !own[c.Flow.Source] {
+			f(c)
+		}
+	}
 	for _, q := range queries(of) {
-		if err := t.dump(ctx, q, f); err != nil {
+		if err := t.dump(ctx, q, forwarded); err != nil {
 			return fmt.Errorf("reading tracked connections: %w", err)
 		}
 	}
 	return nil
+}
+
+// own are the addresses of the namespace.
+func (t *Conntrack) own() (map[netip.Addr]bool, error) {
+	list, err := t.routes.AddrList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		return nil, fmt.Errorf("reading the node's addresses: %w", err)
+	}
+	out := make(map[netip.Addr]bool, len(list))
+	for _, a := range list {
+		if addr, ok := netip.AddrFromSlice(a.IP); ok {
+			out[addr.Unmap()] = true
+		}
+	}
+	return out, nil
 }
 
 func (t *Conntrack) dump(ctx context.Context, q query, f func(Connection)) error {

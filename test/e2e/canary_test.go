@@ -19,7 +19,8 @@ import (
 type canaries struct{ denied, allowed []*flow }
 
 // startCanaries starts, over both IP families, connections that policy denies, connections that it
-// allows, and one long connection with echoes, between pods of the shop.
+// allows, and one long connection with echoes, between pods of the shop; and such a connection of a node
+// to its own pod, which comes from an address that is no node's for the API server.
 func (f *fixture) startCanaries(t *testing.T, source, closed, open string) *canaries {
 	t.Helper()
 	from, denied, allowed := f.pod(t, source), f.pod(t, closed), f.pod(t, open)
@@ -27,7 +28,8 @@ func (f *fixture) startCanaries(t *testing.T, source, closed, open string) *cana
 	for i := range denied.Targets() {
 		c.denied = append(c.denied, f.startCanary(t, "denied", from, "watch", "900ms", denied.Targets()[i]))
 		c.allowed = append(c.allowed, f.startCanary(t, "allowed", from, "watch", "900ms", allowed.Targets()[i]),
-			f.startCanary(t, "held", from, "hold", "5s", allowed.Targets()[i]))
+			f.startCanary(t, "held", from, "hold", "5s", allowed.Targets()[i]),
+			f.startFrom(t, "held by the node", f.nodeNetwork(t, allowed), "hold", "5s", allowed.Targets()[i]))
 	}
 	return c
 }
@@ -37,7 +39,12 @@ func (f *fixture) startCanaries(t *testing.T, source, closed, open string) *cana
 // answers an echo is a pod that gets little of a busy processor, so that there patience is needed.
 func (f *fixture) startCanary(t *testing.T, name string, from shop.Workload, verb, timeout, target string) *flow {
 	t.Helper()
-	fl := &flow{name: name, cmd: f.inPod(t, from, "nice", "-n", "-10", f.probe.Program, verb, "-every", "5ms", "-timeout", timeout, "-for", "10m", target)}
+	return f.startFrom(t, name, f.podNetwork(t, from), verb, timeout, target)
+}
+
+func (f *fixture) startFrom(t *testing.T, name, network, verb, timeout, target string) *flow {
+	t.Helper()
+	fl := &flow{name: name, cmd: inNetwork(t, network, "nice", "-n", "-10", f.probe.Program, verb, "-every", "5ms", "-timeout", timeout, "-for", "10m", target)}
 	fl.cmd.Stdout = &fl.out
 	must(t, fl.cmd.Start())
 	t.Cleanup(func() { _ = fl.cmd.Process.Kill() })
@@ -47,6 +54,17 @@ func (f *fixture) startCanary(t *testing.T, name string, from shop.Workload, ver
 // inPod is a command of the host that will run in the network of a pod.
 func (f *fixture) inPod(t *testing.T, pod shop.Workload, args ...string) *exec.Cmd {
 	t.Helper()
+	return inNetwork(t, f.podNetwork(t, pod), args...)
+}
+
+func inNetwork(t *testing.T, network string, args ...string) *exec.Cmd {
+	t.Helper()
+	return exec.CommandContext(t.Context(), "nsenter", append([]string{"--net=" + network, "--"}, args...)...)
+}
+
+// podNetwork is the network namespace of a pod, and nodeNetwork that of its node, seen from the host.
+func (f *fixture) podNetwork(t *testing.T, pod shop.Workload) string {
+	t.Helper()
 	node := f.nodeOf(t, pod)
 	network, err := node.Exec(t.Context(), "sh", "-c", `for n in /run/netns/*; do
 		[ -z "$(nsenter --net=$n ip -o -4 address show to $1)" ] || echo $n; done`, "sh", pod.Addrs[0])
@@ -54,8 +72,12 @@ func (f *fixture) inPod(t *testing.T, pod shop.Workload, args ...string) *exec.C
 	if strings.Count(network, "\n") != 1 {
 		t.Fatalf("want the one network of %s on %s, got %q", pod, node.Name, network)
 	}
-	return exec.CommandContext(t.Context(), "nsenter",
-		append([]string{fmt.Sprintf("--net=/proc/%d/root%s", node.Init.PID, strings.TrimSpace(network)), "--"}, args...)...)
+	return fmt.Sprintf("/proc/%d/root%s", node.Init.PID, strings.TrimSpace(network))
+}
+
+func (f *fixture) nodeNetwork(t *testing.T, pod shop.Workload) string {
+	t.Helper()
+	return fmt.Sprintf("/proc/%d/ns/net", f.nodeOf(t, pod).Init.PID)
 }
 
 // nodeOf is the node that a pod is on, by its address.
