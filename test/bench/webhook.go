@@ -36,27 +36,39 @@ import (
 	"github.com/tierwall/tierwall/webhook"
 )
 
-// rounds is how many requests of each kind are timed; they take turns, so that all see the same machine.
-const rounds = 100
+// rounds is how many requests of each kind are timed.
+const rounds = 200
 
 // admissions prints what a request to the webhook costs above one that does nothing, by the same client and
 // in the same run, in time and in the processor's, with every guardrail of the library in force. Between two requests a pod of the cluster changes.
 func admissions(ctx context.Context) error {
 	ctrllog.SetLogger(logr.Discard())
 	guardrails := library()
-	cases := []*request{{name: "no-op", handler: admission.HandlerFunc(func(context.Context, admission.Request) admission.Response {
-		return admission.Allowed("")
-	}), reviews: reviews(town.Town{Pods: 1, Policies: 1}, annotated)}}
-	add := func(name string, size town.Town, change func(*networkingv1.NetworkPolicy) (before, after *networkingv1.NetworkPolicy)) {
-		cases = append(cases, &request{name: name, pods: size.Pods, policies: size.Policies,
-			handler: handler(ctx, &restless{states: states(size)}, guardrails), reviews: reviews(size, change)})
+	t := newTable(fmt.Sprint(len(guardrails), " guardrails"), "pods", "policies", "p50", "above no-op", "p99", "processor", "above no-op")
+	small := town.Town{Pods: 1, Policies: 1}
+	if err := inTurn(t, newRequest(ctx, "text only", small, annotated, guardrails)); err != nil {
+		return err
 	}
-	add("text only", town.Town{Pods: 1, Policies: 1}, annotated)
+	var cases []*request
 	for _, size := range []town.Town{{Pods: 1000, Policies: 200}, {Pods: 10_000, Policies: 1000}} {
-		add("policy within its namespace", size, inside)
-		add("policy to half of the namespaces", size, across)
-		add("policy deleted", size, deleted)
+		cases = append(cases,
+			newRequest(ctx, "policy within its namespace", size, inside, guardrails),
+			newRequest(ctx, "policy to half of the namespaces", size, across, guardrails),
+			newRequest(ctx, "policy deleted", size, deleted, guardrails))
 	}
+	if err := inTurn(t, cases...); err != nil {
+		return err
+	}
+	t.print(os.Stdout)
+	return nil
+}
+
+// inTurn times requests, which take turns with one that does nothing so that all see the same machine, and adds
+// them to the table.
+func inTurn(t *table, cases ...*request) error {
+	floor := &request{name: "no-op", reviews: reviews(town.Town{Pods: 1, Policies: 1}, annotated),
+		handler: admission.HandlerFunc(func(context.Context, admission.Request) admission.Response { return admission.Allowed("") })}
+	cases = append([]*request{floor}, cases...)
 	for range rounds {
 		for _, c := range cases {
 			if err := c.time(); err != nil {
@@ -64,13 +76,11 @@ func admissions(ctx context.Context) error {
 			}
 		}
 	}
-	t := newTable(fmt.Sprint(len(guardrails), " guardrails"), "pods", "policies", "p50", "above no-op", "p99", "processor", "above no-op")
-	floor, least := median(cases[0].took), cases[0].busy/rounds
+	least, idle := median(floor.took), floor.busy/rounds
 	for _, c := range cases {
 		middle, busy := median(c.took), c.busy/rounds
-		t.add(c.name, c.pods, c.policies, middle, middle-floor, c.took[len(c.took)*99/100], busy, busy-least)
+		t.add(c.name, c.pods, c.policies, middle, middle-least, c.took[len(c.took)*99/100], busy, busy-idle)
 	}
-	t.print(os.Stdout)
 	return nil
 }
 
@@ -109,6 +119,11 @@ func (r *request) time() error {
 		return fmt.Errorf("not judged: %s", body)
 	}
 	return nil
+}
+
+func newRequest(ctx context.Context, name string, size town.Town, change func(*networkingv1.NetworkPolicy) (before, after *networkingv1.NetworkPolicy), guardrails []*v1alpha1.Guardrail) *request {
+	return &request{name: name, pods: size.Pods, policies: size.Policies,
+		handler: handler(ctx, &restless{states: states(size)}, guardrails), reviews: reviews(size, change)}
 }
 
 // processor is the time of the processor that this process has had: what else the machine does matters less to it.
