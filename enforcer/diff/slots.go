@@ -106,8 +106,7 @@ func alike(a, b *policy.Class) bool {
 		return false
 	}
 	for _, c := range []*policy.Class{a, b} {
-		rules := func(t policy.Tier) bool { return len(t.Rules) > 0 }
-		if !slices.ContainsFunc(c.Tiers, rules) || slices.ContainsFunc(c.Tiers, denies) {
+		if _, ok := Trivial(c); ok || slices.ContainsFunc(c.Tiers, denies) {
 			return false
 		}
 	}
@@ -117,4 +116,17 @@ func alike(a, b *policy.Class) bool {
 // denies says whether a rule of the tier denies or passes.
 func denies(t policy.Tier) bool {
 	return slices.ContainsFunc(t.Rules, func(r policy.Rule) bool { return r.Verdict != policy.Allow })
+}
+
+// Trivial is the verdict of a class that asks nothing about a packet.
+func Trivial(c *policy.Class) (policy.Verdict, bool) {
+	for _, t := range c.Tiers {
+		if len(t.Rules) > 0 {
+			return policy.Deny, false
+		}
+		if t.Else != policy.Pass {
+			return t.Else, true
+		}
+	}
+	return policy.Deny, true
 }

@@ -11,6 +11,7 @@ import (
 
 	"sigs.k8s.io/knftables"
 
+	"github.com/tierwall/tierwall/enforcer/diff"
 	"github.com/tierwall/tierwall/policy"
 )
 
@@ -77,7 +78,7 @@ func (b *Backend) Apply(ctx context.Context, p *policy.Program) error {
 	defer b.mu.Unlock()
 	var c *policy.Change
 	if b.known {
-		c = between(b.program, p)
+		c = diff.Between(b.program, p)
 	}
 	if err := b.move(ctx, p, c); err != nil {
 		return fmt.Errorf("applying a program of %d endpoints: %w", len(p.Endpoints), err)

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
+	"github.com/tierwall/tierwall/enforcer/diff"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/compile"
 )
@@ -90,7 +91,7 @@ func BenchmarkUpdate(b *testing.B) {
 		before, _ := compile.Compile(l.snapshot(), "node")
 		for name, s := range loadChanges(l) {
 			after, _ := compile.Compile(s, "node")
-			there, back := between(before, after), between(after, before)
+			there, back := diff.Between(before, after), diff.Between(after, before)
 			b.Run(l.String()+"/"+name, func(b *testing.B) {
 				n := newNode(b)
 				backend := n.backend()

@@ -22,6 +22,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/tierwall/tierwall/enforcer/diff"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/eval"
 	"github.com/tierwall/tierwall/test/netns"
@@ -310,8 +311,8 @@ func TestNoCanaryPassesOrBreaksWhileProgramsChange(t *testing.T) {
 	ways := map[way]int{}
 	for i := range count {
 		next := all[r.IntN(len(all))].program()
-		change := between(last, next)
-		ways[wayOf(last, next, change)]++
+		change := diff.Between(last, next)
+		ways[wayOf(last, next, change, usersOf(last, change))]++
 		switch {
 		case i%50 == 49: // the agent starts anew
 			b = n.backend()

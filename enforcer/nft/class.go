@@ -3,6 +3,7 @@ package nft
 import (
 	"fmt"
 
+	"github.com/tierwall/tierwall/enforcer/diff"
 	"github.com/tierwall/tierwall/policy"
 )
 
@@ -34,19 +35,6 @@ func (b *classBuilder) build(c *policy.Class) error {
 	return nil
 }
 
-// trivial is the verdict of a class that asks nothing about a packet.
-func trivial(c *policy.Class) (policy.Verdict, bool) {
-	for _, t := range c.Tiers {
-		if len(t.Rules) > 0 {
-			return policy.Deny, false
-		}
-		if t.Else != policy.Pass {
-			return t.Else, true
-		}
-	}
-	return policy.Deny, true
-}
-
 // passes says whether a rule of the tier leaves the decision to the next one.
 func passes(t policy.Tier) bool {
 	for _, rule := range t.Rules {
@@ -64,7 +52,7 @@ func (b *classBuilder) verdict(v policy.Verdict, pass string) string {
 	case policy.Pass:
 		return pass
 	case policy.Audit:
-		return b.log.audit(b.direction)
+		return b.log.audit(b.Direction)
 	default:
 		return b.log.verdict()
 	}
@@ -81,7 +69,7 @@ func otherwise(t policy.Tier) string {
 // classBuilder collects the rules of a class, chain by chain.
 type classBuilder struct {
 	*renderer
-	classKey
+	diff.Class
 	family family
 	// parts is the number of chains that are done, runs that of merged runs.
 	parts, runs int
@@ -89,7 +77,7 @@ type classBuilder struct {
 }
 
 func (b *classBuilder) chainName(part int) string {
-	return classChain(b.family, b.direction, b.slots.of(b.classKey), part)
+	return classChain(b.family, b.Direction, b.slots.Of(b.Class), part)
 }
 
 func (b *classBuilder) rule(match, verdict, why string) {
@@ -131,7 +119,7 @@ func (b *classBuilder) walk(terms []term, verdict string) error {
 			if err != nil {
 				return err
 			}
-			peer = b.family.peer(b.direction) + " @" + name + " "
+			peer = b.family.peer(b.Direction) + " @" + name + " "
 		}
 		why := t.rule.ID.String()
 		if t.rule.AnyPort {
@@ -146,7 +134,7 @@ func (b *classBuilder) walk(terms []term, verdict string) error {
 			if err != nil {
 				return err
 			}
-			b.rule(fmt.Sprintf("meta l4proto %d %s%s . meta l4proto . th dport @%s ", port.Protocol, peer, b.family.peer(b.direction), name), verdict, why)
+			b.rule(fmt.Sprintf("meta l4proto %d %s%s . meta l4proto . th dport @%s ", port.Protocol, peer, b.family.peer(b.Direction), name), verdict, why)
 		}
 	}
 	return nil
@@ -162,7 +150,7 @@ func (b *classBuilder) merged(t policy.Tier, u run, verdict string) error {
 	}
 	prefix := fmt.Sprintf("%s-run%d-", b.chainName(0), b.runs)
 	b.runs++
-	peer, address := b.family.peer(b.direction), b.family.addressType()
+	peer, address := b.family.peer(b.Direction), b.family.addressType()
 	const ports, portTypes = " . meta l4proto . th dport", " . inet_proto . inet_service"
 	if singles, ranges := splitRanges(m.anyPeer); len(ranges) <= maxWalk {
 		for _, match := range spanMatches(m.anyPeer) {

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/tierwall/tierwall/enforcer/diff"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/compile"
 	"github.com/tierwall/tierwall/test/generate"
@@ -45,7 +46,7 @@ func TestTheBackendFollowsTheIncrementalCompiler(t *testing.T) {
 			if changed, err := b.Repair(t.Context()); changed || err != nil {
 				t.Fatalf("seed %d: after %q the kernel is not as written (%v)", seed, step.What, err)
 			}
-			if got, want := k.contents(b.state.slots), fresh.contents(slots{}); got != want {
+			if got, want := k.contents(b.state.slots), fresh.contents(diff.Slots{}); got != want {
 				t.Fatalf("seed %d: after %q: got\n%s\nwant\n%s", seed, step.What, got, want)
 			}
 		}

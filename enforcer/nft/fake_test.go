@@ -11,6 +11,7 @@ import (
 
 	"sigs.k8s.io/knftables"
 
+	"github.com/tierwall/tierwall/enforcer/diff"
 	"github.com/tierwall/tierwall/enforcer/nft/interpret"
 	"github.com/tierwall/tierwall/policy"
 )
@@ -153,11 +154,11 @@ var generationInName = regexp.MustCompile(`((?:set[46]|in[46]|eg[46]|ingress-map
 var classInName = regexp.MustCompile(`\b(in|eg)([46])-([-\w]+?)((?:-run\d+-\w+|-part\d+)?(?:\.\d+)?)(?:\s|$)`)
 
 // undo gives the chains and sets of classes the names that they have by themselves.
-func (s slots) undo(text string) string {
+func undo(s diff.Slots, text string) string {
 	names := map[string]string{}
 	for k, slot := range s {
 		for _, f := range []family{ipv4, ipv6} {
-			names[classChain(f, k.direction, slot, 0)] = classChain(f, k.direction, k.id, 0)
+			names[classChain(f, k.Direction, slot, 0)] = classChain(f, k.Direction, k.ID, 0)
 		}
 	}
 	return classInName.ReplaceAllStringFunc(text, func(word string) string {
@@ -171,9 +172,9 @@ func (s slots) undo(text string) string {
 }
 
 // contents is what the kernel holds, without generations and in one order.
-func (k *fakeKernel) contents(s slots) string {
+func (k *fakeKernel) contents(s diff.Slots) string {
 	var lines []string
-	for line := range strings.Lines(s.undo(k.Dump())) {
+	for line := range strings.Lines(undo(s, k.Dump())) {
 		lines = append(lines, generationInName.ReplaceAllString(line, "$1"))
 	}
 	return canonicalLines(lines)
@@ -190,4 +191,15 @@ func canonicalLines(lines []string) string {
 	}
 	slices.Sort(lines)
 	return strings.Join(lines, "")
+}
+
+// usersOf are those of sets before and after a change.
+func usersOf(old *policy.Program, c *policy.Change) diff.Users {
+	out := diff.UsersOf(old)
+	for _, d := range policy.Directions {
+		for _, class := range c.Classes[d] {
+			out.Add(d, class)
+		}
+	}
+	return out
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tierwall/tierwall/enforcer/diff"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/compile"
 	"github.com/tierwall/tierwall/test/generate"
@@ -95,7 +96,7 @@ func (n node) contents(of ...*Backend) string {
 		n.t.Fatal(err)
 	}
 	for _, b := range of {
-		out = b.state.slots.undo(out)
+		out = undo(b.state.slots, out)
 	}
 	return canonicalTable(out)
 }
@@ -163,7 +164,7 @@ func TestTheKernelDependsOnTheLastProgramAlone(t *testing.T) {
 	var last *policy.Program
 	for i, p := range programs(12) {
 		if last != nil && i%2 == 0 && slices.Equal(familiesOf(last), familiesOf(p)) && i < 12 {
-			n.update(b, between(last, p))
+			n.update(b, diff.Between(last, p))
 		} else {
 			n.apply(b, p)
 		}

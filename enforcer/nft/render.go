@@ -5,13 +5,14 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/tierwall/tierwall/enforcer/diff"
 	"github.com/tierwall/tierwall/policy"
 )
 
 // Render is the ruleset that enforces a program. It is pure, and a function of the
 // program and of what to log alone. A program whose rules refer to sets that it does not have is an error.
 func Render(p *policy.Program, log DenyLog) (Ruleset, error) {
-	r := newRenderer(p, names{}, slots{}, log)
+	r := newRenderer(p, names{}, diff.Slots{}, log)
 	err := r.all()
 	return r.out, err
 }
@@ -21,7 +22,7 @@ type renderer struct {
 	program  *policy.Program
 	families []family
 	names    names
-	slots    slots
+	slots    diff.Slots
 	log      DenyLog
 	out      Ruleset
 	// refs are the policy's sets that chains refer to, by base name, with the classes
@@ -33,16 +34,10 @@ type renderer struct {
 type reference struct {
 	family  family
 	id      policy.SetID
-	classes map[classKey]bool
+	classes map[diff.Class]bool
 }
 
-// classKey is a class of a direction.
-type classKey struct {
-	direction policy.Direction
-	id        policy.ClassID
-}
-
-func newRenderer(p *policy.Program, n names, s slots, log DenyLog) *renderer {
+func newRenderer(p *policy.Program, n names, s diff.Slots, log DenyLog) *renderer {
 	return &renderer{program: p, families: familiesOf(p), names: n, slots: s, log: log, out: newRuleset(), refs: map[string]*reference{}}
 }
 
@@ -55,7 +50,7 @@ func (r *renderer) all() error {
 	}
 	for _, d := range policy.Directions {
 		for id := range r.program.Classes[d] {
-			if err := r.class(classKey{d, id}); err != nil {
+			if err := r.class(diff.Class{Direction: d, ID: id}); err != nil {
 				return err
 			}
 		}
@@ -67,18 +62,18 @@ func (r *renderer) all() error {
 }
 
 // class makes the chains of a class in all families, and the sets that only they refer to.
-func (r *renderer) class(k classKey) error {
-	c := r.program.Classes[k.direction][k.id]
+func (r *renderer) class(k diff.Class) error {
+	c := r.program.Classes[k.Direction][k.ID]
 	if c == nil {
 		return nil // no endpoint leads here
 	}
-	if _, ok := trivial(c); ok {
+	if _, ok := diff.Trivial(c); ok {
 		return nil
 	}
 	for _, f := range r.families {
-		b := &classBuilder{renderer: r, family: f, classKey: k}
+		b := &classBuilder{renderer: r, family: f, Class: k}
 		if err := b.build(c); err != nil {
-			return fmt.Errorf("rendering %s class %s: %w", k.direction, k.id, err)
+			return fmt.Errorf("rendering %s class %s: %w", k.Direction, k.ID, err)
 		}
 	}
 	return nil
@@ -91,9 +86,9 @@ func (b *classBuilder) shared(id policy.SetID) (string, error) {
 	}
 	base := setName(b.family, id)
 	if b.refs[base] == nil {
-		b.refs[base] = &reference{b.family, id, map[classKey]bool{}}
+		b.refs[base] = &reference{b.family, id, map[diff.Class]bool{}}
 	}
-	b.refs[base].classes[b.classKey] = true
+	b.refs[base].classes[b.Class] = true
 	return b.names.of(base), nil
 }
 
@@ -208,11 +203,11 @@ func (r *renderer) entry(f family, d policy.Direction, e policy.Endpoint) string
 	if c == nil {
 		return "goto " + denyChain
 	}
-	v, ok := trivial(c)
+	v, ok := diff.Trivial(c)
 	audits := v == policy.Audit && r.log.AuditPerSecond > 0
 	switch {
 	case !ok:
-		return "goto " + classChain(f, d, r.slots.of(classKey{d, e.Class[d]}), 0)
+		return "goto " + classChain(f, d, r.slots.Of(diff.Class{Direction: d, ID: e.Class[d]}), 0)
 	case audits && r.open(e):
 		return r.log.audit(d)
 	case audits:

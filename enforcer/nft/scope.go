@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/tierwall/tierwall/enforcer/diff"
 	"github.com/tierwall/tierwall/policy"
 )
 
@@ -16,27 +17,27 @@ type scope struct {
 	maps  map[string]bool
 	addrs map[netip.Addr]bool
 	// classes are those whose chains and own sets may change.
-	classes map[classKey]bool
+	classes map[diff.Class]bool
 	// sets are the policy's sets in full, by base name, members some members of others.
 	sets    map[string]bool
 	members map[policy.SetID][]policy.Element
 }
 
 // scopeOf is what a change touches. uses says which classes merge a set's members.
-func scopeOf(old, next *policy.Program, c *policy.Change, uses map[policy.SetID]map[classKey]bool) *scope {
-	s := &scope{frame: c.Frame != nil, maps: map[string]bool{}, addrs: map[netip.Addr]bool{}, classes: map[classKey]bool{},
+func scopeOf(old, next *policy.Program, c *policy.Change, uses diff.Users) *scope {
+	s := &scope{frame: c.Frame != nil, maps: map[string]bool{}, addrs: map[netip.Addr]bool{}, classes: map[diff.Class]bool{},
 		sets: map[string]bool{}, members: map[policy.SetID][]policy.Element{}}
 	for _, p := range []*policy.Program{old, next} {
-		for a := range changedEndpoints(p, c) {
+		for a := range diff.ClassesOf(p, c) {
 			s.addrs[a] = true
 		}
 	}
 	for _, d := range policy.Directions {
 		for _, class := range c.Classes[d] {
-			s.classes[classKey{d, class.ID}] = true
+			s.classes[diff.Class{Direction: d, ID: class.ID}] = true
 		}
 		for _, id := range c.ClassesGone[d] {
-			s.classes[classKey{d, id}] = true
+			s.classes[diff.Class{Direction: d, ID: id}] = true
 		}
 	}
 	for _, m := range c.Members {
@@ -112,14 +113,14 @@ func has(s *policy.Set, elements []policy.Element) []policy.Element {
 type references map[string]*reference
 
 // with are the references after some classes were rendered anew.
-func (r references) with(classes map[classKey]bool, rendered map[string]*reference) references {
+func (r references) with(classes map[diff.Class]bool, rendered map[string]*reference) references {
 	out := maps.Clone(r)
 	for base, ref := range r {
-		if !slices.ContainsFunc(slices.Collect(maps.Keys(classes)), func(k classKey) bool { return ref.classes[k] }) {
+		if !slices.ContainsFunc(slices.Collect(maps.Keys(classes)), func(k diff.Class) bool { return ref.classes[k] }) {
 			continue
 		}
 		next := &reference{ref.family, ref.id, maps.Clone(ref.classes)}
-		maps.DeleteFunc(next.classes, func(k classKey, _ bool) bool { return classes[k] })
+		maps.DeleteFunc(next.classes, func(k diff.Class, _ bool) bool { return classes[k] })
 		out[base] = next
 		if len(next.classes) == 0 {
 			delete(out, base)

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/tierwall/tierwall/enforcer/diff"
 	"github.com/tierwall/tierwall/policy"
 )
 
@@ -60,8 +61,8 @@ func TestNoFlowIsOpenedOrCutWhileOneClassFollowsAnother(t *testing.T) {
 				}
 			}
 			next := w.program(d)
-			c := between(old, next)
-			if _, follows := b.state.slots.next(old, next, c, endpointChanges(old, next, c)); follows {
+			c := diff.Between(old, next)
+			if _, follows := b.state.slots.Next(old, next, c, diff.EndpointsOf(old, next, c)); follows {
 				followed++
 			}
 			watched += watch(t, k, old, next, w.flows(), func() error { return b.Update(t.Context(), c) })
@@ -74,7 +75,7 @@ func TestNoFlowIsOpenedOrCutWhileOneClassFollowsAnother(t *testing.T) {
 		if err := backendOn(t, fresh).Apply(t.Context(), old); err != nil {
 			t.Fatal(err)
 		}
-		if got, want := k.contents(b.state.slots), fresh.contents(slots{}); got != want {
+		if got, want := k.contents(b.state.slots), fresh.contents(diff.Slots{}); got != want {
 			t.Fatalf("seed %d: got\n%s\nwant\n%s", seed, got, want)
 		}
 	}

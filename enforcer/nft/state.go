@@ -4,17 +4,20 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/tierwall/tierwall/enforcer/diff"
 	"github.com/tierwall/tierwall/policy"
 )
 
 // state is what the kernel holds, as far as is known without reading it.
 type state struct {
 	names names
-	slots slots
+	slots diff.Slots
 	log   DenyLog
 	refs  references
 	// uses are the classes that merge a set's members.
-	uses map[policy.SetID]map[classKey]bool
+	uses diff.Users
+	// users are the classes that refer to a set.
+	users diff.Users
 	// chains are as they were written, prints their rules as nft prints them, where that is known.
 	chains  map[string]Chain
 	prints  map[string][]string
@@ -23,41 +26,42 @@ type state struct {
 
 // newState is that of a program which was rendered as a whole.
 func newState(p *policy.Program, r *renderer) state {
-	return state{names: r.names, slots: r.slots, log: r.log, refs: r.refs, uses: indexUses(p), chains: r.out.Chains, prints: map[string][]string{}}
+	return state{names: r.names, slots: r.slots, log: r.log, refs: r.refs, uses: indexUses(p), users: diff.UsersOf(p), chains: r.out.Chains, prints: map[string][]string{}}
 }
 
 // indexUses are the classes of a program that merge members of sets, by set.
-func indexUses(p *policy.Program) map[policy.SetID]map[classKey]bool {
-	out := map[policy.SetID]map[classKey]bool{}
+func indexUses(p *policy.Program) diff.Users {
+	out := diff.Users{}
 	for _, d := range policy.Directions {
 		for id, c := range p.Classes[d] {
-			addUses(out, classKey{d, id}, c)
+			addUses(out, diff.Class{Direction: d, ID: id}, c)
 		}
 	}
 	return out
 }
 
-func addUses(out map[policy.SetID]map[classKey]bool, k classKey, c *policy.Class) {
+func addUses(out diff.Users, k diff.Class, c *policy.Class) {
 	for _, id := range mergedSets(c) {
 		if out[id] == nil {
-			out[id] = map[classKey]bool{}
+			out[id] = map[diff.Class]bool{}
 		}
 		out[id][k] = true
 	}
 }
 
-// change brings the index from a program to the next.
+// changeUses brings the indices from a program to the next.
 func (s *state) changeUses(c *policy.Change, old *policy.Program) {
 	for _, d := range policy.Directions {
 		for _, id := range c.ClassesGone[d] {
 			if gone := old.Classes[d][id]; gone != nil {
+				s.users.Remove(d, gone)
 				for _, set := range mergedSets(gone) {
-					delete(s.uses[set], classKey{d, id})
+					delete(s.uses[set], diff.Class{Direction: d, ID: id})
 				}
 			}
 		}
 		for _, class := range c.Classes[d] {
-			addUses(s.uses, classKey{d, class.ID}, class)
+			addUses(s.uses, diff.Class{Direction: d, ID: class.ID}, class)
 		}
 	}
 }

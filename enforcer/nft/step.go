@@ -4,6 +4,7 @@ import (
 	"maps"
 	"strings"
 
+	"github.com/tierwall/tierwall/enforcer/diff"
 	"github.com/tierwall/tierwall/policy"
 )
 
@@ -12,16 +13,21 @@ type step struct {
 	plan
 	way   way
 	names names
-	slots slots
+	slots diff.Slots
 	refs  references
 }
 
 // stepTo plans the change from a program that is in force to the next one, which has the
 // same families.
 func (s *state) stepTo(old, next *policy.Program, c *policy.Change) (step, error) {
-	out := step{way: wayOf(old, next, c), names: maps.Clone(s.names)}
+	for _, d := range policy.Directions {
+		for _, class := range c.Classes[d] {
+			s.users.Add(d, class)
+		}
+	}
+	out := step{way: wayOf(old, next, c, s.users), names: maps.Clone(s.names)}
 	var follows bool
-	if out.slots, follows = s.slots.next(old, next, c, endpointChanges(old, next, c)); follows {
+	if out.slots, follows = s.slots.Next(old, next, c, diff.EndpointsOf(old, next, c)); follows {
 		out.way = inTurn
 	}
 	part := scopeOf(old, next, c, s.uses)

@@ -1,6 +1,9 @@
 package nft
 
-import "github.com/tierwall/tierwall/policy"
+import (
+	"github.com/tierwall/tierwall/enforcer/diff"
+	"github.com/tierwall/tierwall/policy"
+)
 
 // Strays are packets of a connection that connection tracking does not know, and
 // that do not open one (RFC 9293, section 3.5; RFC 9260, section 5.1). Tracking would
@@ -49,7 +52,7 @@ func (r *renderer) open(e policy.Endpoint) bool {
 		if c == nil {
 			return false
 		}
-		if v, ok := trivial(c); !ok || !v.Permits() {
+		if v, ok := diff.Trivial(c); !ok || !v.Permits() {
 			return false
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"sigs.k8s.io/knftables"
 
+	"github.com/tierwall/tierwall/enforcer/diff"
 	"github.com/tierwall/tierwall/policy"
 )
 
@@ -43,7 +44,7 @@ func Available(ctx context.Context) error {
 // probe has one of everything that a ruleset may have.
 func probe(tx *knftables.Transaction, log DenyLog) *knftables.Transaction {
 	p := &policy.Program{Classes: [2]map[policy.ClassID]*policy.Class{{}, {}}}
-	r := newRenderer(p, names{}, slots{}, log)
+	r := newRenderer(p, names{}, diff.Slots{}, log)
 	r.families = []family{ipv4, ipv6}
 	r.frame()
 	for _, f := range r.families {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tierwall/tierwall/enforcer/diff"
 	"github.com/tierwall/tierwall/enforcer/nft/interpret"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/eval"
@@ -202,8 +203,8 @@ func TestNoFlowIsOpenedOrCutForAMoment(t *testing.T) {
 		for i := range 8 {
 			d = w.changes(d)
 			next := w.program(d)
-			c := between(old, next)
-			ways[wayOf(old, next, c)]++
+			c := diff.Between(old, next)
+			ways[wayOf(old, next, c, usersOf(old, c))]++
 			watched += watch(t, k, old, next, w.flows(), func() error {
 				if i%2 == 0 {
 					return b.Update(t.Context(), c)
@@ -290,7 +291,7 @@ func TestUpdateEqualsApply(t *testing.T) {
 		for range 6 {
 			d = w.changes(d)
 			next := w.program(d)
-			if err := b.Update(t.Context(), between(old, next)); err != nil {
+			if err := b.Update(t.Context(), diff.Between(old, next)); err != nil {
 				t.Fatal(err)
 			}
 			old = next
@@ -301,7 +302,7 @@ func TestUpdateEqualsApply(t *testing.T) {
 			if err := backendOn(t, fresh).Apply(t.Context(), next); err != nil {
 				t.Fatal(err)
 			}
-			if got, want := k.contents(b.state.slots), fresh.contents(slots{}); got != want {
+			if got, want := k.contents(b.state.slots), fresh.contents(diff.Slots{}); got != want {
 				t.Fatalf("seed %d: got\n%s\nwant\n%s", seed, got, want)
 			}
 		}
