@@ -48,7 +48,7 @@ func (m *Members) usedBy(c *policy.Class, changed map[policy.SetID]bool) {
 	uses := 0
 	for _, t := range c.Tiers {
 		for _, r := range t.Rules {
-			if slices.ContainsFunc(setsOfRule(r), func(id policy.SetID) bool { return changed[id] }) {
+			if slices.ContainsFunc(SetsOf(r), func(id policy.SetID) bool { return changed[id] }) {
 				uses++
 				m.Negative = m.Negative || r.Verdict != policy.Allow
 			}

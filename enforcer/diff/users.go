@@ -50,7 +50,7 @@ func setsOf(c *policy.Class) map[policy.SetID]bool {
 	out := map[policy.SetID]bool{}
 	for _, t := range c.Tiers {
 		for _, r := range t.Rules {
-			for _, id := range setsOfRule(r) {
+			for _, id := range SetsOf(r) {
 				out[id] = true
 			}
 		}
@@ -58,8 +58,8 @@ func setsOf(c *policy.Class) map[policy.SetID]bool {
 	return out
 }
 
-// setsOfRule are the sets that a rule refers to.
-func setsOfRule(r policy.Rule) []policy.SetID {
+// SetsOf are the sets that a rule refers to.
+func SetsOf(r policy.Rule) []policy.SetID {
 	out := append([]policy.SetID(nil), r.Peers...)
 	for _, port := range r.Ports {
 		if port.Named != "" {

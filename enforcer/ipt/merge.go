@@ -43,7 +43,7 @@ func width(r policy.Rule) int {
 	if r.AnyPort {
 		return 1
 	}
-	return len(spanMatches(run.Spans(r.Ports))) + len(run.Named(r.Ports))
+	return len(spanMatches(spans(r.Ports))) + len(run.Named(r.Ports))
 }
 
 // merged is a run of many rules as a few lookups, in a family.
@@ -131,7 +131,7 @@ func mergeable(p *policy.Program, t run.Term) bool {
 	if t.Rule.AnyPort {
 		each = 1
 	}
-	for _, span := range run.Spans(t.Rule.Ports) {
+	for _, span := range spans(t.Rule.Ports) {
 		if each++; expands(span) {
 			each += span.Size() - 1
 		}
@@ -155,17 +155,17 @@ func sameTerms(c *policy.Class, a, b *policy.Program) bool {
 
 func (m *merger) add(t run.Term) {
 	m.named(t)
-	spans := run.Spans(t.Rule.Ports)
+	ports := spans(t.Rule.Ports)
 	switch {
 	case t.AnyPeer && t.Rule.AnyPort:
 		m.always = true
 	case t.AnyPeer:
-		m.anyPeer = append(m.anyPeer, spans...)
+		m.anyPeer = append(m.anyPeer, ports...)
 	case t.Rule.AnyPort:
 		m.hasPeers = true
 		m.peers = append(m.peers, m.elements(t.Peer)...)
 	default:
-		m.addSpans(t.Peer, spans)
+		m.addSpans(t.Peer, ports)
 	}
 }
 
@@ -256,7 +256,7 @@ func differing(old, next *policy.Program, a, b *policy.Class) *part {
 				ports = nil
 			}
 			prefixes = append(append(prefixes, prefixesOf(old, t)...), prefixesOf(next, t)...)
-			addPorts(ports, run.Spans(t.Rule.Ports))
+			addPorts(ports, spans(t.Rule.Ports))
 		}
 	}
 	return newPart(prefixes, ports)

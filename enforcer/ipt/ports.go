@@ -1,6 +1,7 @@
 package ipt
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -41,6 +42,12 @@ func (b *classBuilder) ports(rule policy.Rule) ([]portMatch, error) {
 		out = append(out, portRanges(protocol, ranges[protocol])...)
 	}
 	return out, nil
+}
+
+// spans are the ports of a rule that do not go by name, but for those of protocol 0, which to
+// iptables and ipset would mean all of them.
+func spans(ports []policy.Port) []run.Span {
+	return slices.DeleteFunc(run.Spans(ports), func(s run.Span) bool { return s.Protocol == 0 })
 }
 
 // spanMatches are the matches of ports.

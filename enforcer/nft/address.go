@@ -3,6 +3,8 @@ package nft
 import (
 	"net/netip"
 	"slices"
+
+	"github.com/tierwall/tierwall/enforcer/run"
 )
 
 // block is a range of addresses of one family.
@@ -55,7 +57,7 @@ func union(in []block) []block {
 // area is a block of addresses with ports.
 type area struct {
 	block
-	ports []span
+	ports []run.Span
 }
 
 // disjointAreas cover the same flows as the areas and do not overlap, which is what
@@ -86,11 +88,11 @@ func disjointAreas(in []area) []area {
 		if len(open) == 0 {
 			continue
 		}
-		var ports []span
+		var ports []run.Span
 		for n := range open {
 			ports = append(ports, in[n].ports...)
 		}
-		a := area{block{edge, lastBefore(edges, i)}, disjoint(ports)}
+		a := area{block{edge, lastBefore(edges, i)}, run.Disjoint(ports)}
 		if n := len(out) - 1; n >= 0 && out[n].last.Next() == a.first && slices.Equal(out[n].ports, a.ports) {
 			out[n].last = a.last
 			continue

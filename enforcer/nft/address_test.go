@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/tierwall/tierwall/enforcer/run"
 	"github.com/tierwall/tierwall/policy"
 )
 
@@ -40,7 +41,7 @@ func TestAreasAreMadeDisjoint(t *testing.T) {
 			a := area{block: block{at(first), at(first + r.IntN(16-first))}}
 			for range r.IntN(3) {
 				low := uint16(r.IntN(8))
-				a.ports = append(a.ports, span{policy.Protocol(6 + 11*r.IntN(2)), low, low + uint16(r.IntN(4))})
+				a.ports = append(a.ports, run.Span{Protocol: policy.Protocol(6 + 11*r.IntN(2)), First: low, Last: low + uint16(r.IntN(4))})
 			}
 			in = append(in, a)
 		}
@@ -62,7 +63,7 @@ func covering(areas []area, a netip.Addr, protocol policy.Protocol, port uint16)
 	n := 0
 	for _, area := range areas {
 		for _, s := range area.ports {
-			if area.first.Compare(a) <= 0 && a.Compare(area.last) <= 0 && s.protocol == protocol && s.first <= port && port <= s.last {
+			if area.first.Compare(a) <= 0 && a.Compare(area.last) <= 0 && s.Protocol == protocol && s.First <= port && port <= s.Last {
 				n++
 			}
 		}
@@ -73,16 +74,16 @@ func covering(areas []area, a netip.Addr, protocol policy.Protocol, port uint16)
 func TestPortsOfProtocolsWithoutPorts(t *testing.T) {
 	for name, c := range map[string]struct {
 		in   policy.Port
-		want []span
+		want []run.Span
 	}{
-		"one port":                      {policy.Port{Protocol: policy.TCP, First: 80, Last: 80}, []span{{policy.TCP, 80, 80}}},
-		"all of a protocol":             {policy.AllPorts(47), []span{{47, 0, policy.MaxPort}}},
-		"port 0 stands for all":         {policy.Port{Protocol: policy.ICMP}, []span{{policy.ICMP, 0, policy.MaxPort}}},
+		"one port":                      {policy.Port{Protocol: policy.TCP, First: 80, Last: 80}, []run.Span{{Protocol: policy.TCP, First: 80, Last: 80}}},
+		"all of a protocol":             {policy.AllPorts(47), []run.Span{{Protocol: 47, Last: policy.MaxPort}}},
+		"port 0 stands for all":         {policy.Port{Protocol: policy.ICMP}, []run.Span{{Protocol: policy.ICMP, Last: policy.MaxPort}}},
 		"another port is none":          {policy.Port{Protocol: policy.ICMP, First: 8, Last: 8}, nil},
 		"backwards is none":             {policy.Port{Protocol: policy.TCP, First: 9, Last: 8}, nil},
 		"what goes by name is no range": {policy.Port{Protocol: policy.TCP, Named: "x"}, nil},
 	} {
-		if got := spans([]policy.Port{c.in}); !slices.Equal(got, c.want) {
+		if got := run.Spans([]policy.Port{c.in}); !slices.Equal(got, c.want) {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/tierwall/tierwall/enforcer/diff"
+	"github.com/tierwall/tierwall/enforcer/run"
 	"github.com/tierwall/tierwall/policy"
 )
 
@@ -96,14 +97,14 @@ func (b *classBuilder) done() {
 }
 
 func (b *classBuilder) tier(t policy.Tier, pass string) error {
-	for _, u := range runsOf(t.Rules) {
-		if !u.merges() {
-			if err := b.walk(u.terms(), b.verdict(u.verdict, pass)); err != nil {
+	for _, u := range run.Of(t.Rules) {
+		if !merges(u) {
+			if err := b.walk(u.Terms(), b.verdict(u.Verdict, pass)); err != nil {
 				return err
 			}
 			continue
 		}
-		if err := b.merged(t, u, b.verdict(u.verdict, pass)); err != nil {
+		if err := b.merged(t, u, b.verdict(u.Verdict, pass)); err != nil {
 			return err
 		}
 	}
@@ -111,25 +112,25 @@ func (b *classBuilder) tier(t policy.Tier, pass string) error {
 }
 
 // walk makes rules of terms one by one.
-func (b *classBuilder) walk(terms []term, verdict string) error {
+func (b *classBuilder) walk(terms []run.Term, verdict string) error {
 	for _, t := range terms {
 		peer := ""
-		if !t.anyPeer {
-			name, err := b.shared(t.peer)
+		if !t.AnyPeer {
+			name, err := b.shared(t.Peer)
 			if err != nil {
 				return err
 			}
 			peer = b.family.peer(b.Direction) + " @" + name + " "
 		}
-		why := t.rule.ID.String()
-		if t.rule.AnyPort {
+		why := t.Rule.ID.String()
+		if t.Rule.AnyPort {
 			b.rule(peer, verdict, why)
 			continue
 		}
-		for _, ports := range spanMatches(spans(t.rule.Ports)) {
+		for _, ports := range spanMatches(run.Spans(t.Rule.Ports)) {
 			b.rule(ports+peer, verdict, why)
 		}
-		for _, port := range named(t.rule.Ports) {
+		for _, port := range run.Named(t.Rule.Ports) {
 			name, err := b.shared(port.Named)
 			if err != nil {
 				return err
@@ -141,9 +142,9 @@ func (b *classBuilder) walk(terms []term, verdict string) error {
 }
 
 // merged makes rules of a run that is merged: lookups in sets of its own.
-func (b *classBuilder) merged(t policy.Tier, u run, verdict string) error {
+func (b *classBuilder) merged(t policy.Tier, u run.Run, verdict string) error {
 	m := merge(b.program, b.family, u)
-	why := fmt.Sprintf("%s tier, %d rules", t.Name, len(u.rules))
+	why := fmt.Sprintf("%s tier, %d rules", t.Name, len(u.Rules))
 	if m.always {
 		b.rule("", verdict, why)
 		return nil
@@ -179,9 +180,9 @@ func (b *classBuilder) merged(t policy.Tier, u run, verdict string) error {
 }
 
 // splitRanges are the spans that spanMatches matches together, and those that it does not.
-func splitRanges(in []span) (together, ranges []span) {
+func splitRanges(in []run.Span) (together, ranges []run.Span) {
 	for _, s := range in {
-		if s.single() || s.all() {
+		if single(s) || s.All() {
 			together = append(together, s)
 		} else {
 			ranges = append(ranges, s)

@@ -3,6 +3,7 @@ package nft
 import (
 	"fmt"
 
+	"github.com/tierwall/tierwall/enforcer/run"
 	"github.com/tierwall/tierwall/policy"
 )
 
@@ -23,10 +24,10 @@ func policyElements(in map[policy.Element]bool) map[string]Element {
 	return out
 }
 
-func spanElements(in []span) map[string]Element {
+func spanElements(in []run.Span) map[string]Element {
 	out := make(map[string]Element, len(in))
 	for _, s := range in {
-		out[s.text()] = Element{}
+		out[spanText(s)] = Element{}
 	}
 	return out
 }
@@ -43,7 +44,7 @@ func areaElements(in []area) map[string]Element {
 	out := make(map[string]Element, len(in))
 	for _, a := range in {
 		for _, s := range a.ports {
-			out[a.text()+" . "+s.text()] = Element{}
+			out[a.text()+" . "+spanText(s)] = Element{}
 		}
 	}
 	return out

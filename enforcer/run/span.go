@@ -25,12 +25,12 @@ func (s Span) Port() policy.Port {
 }
 
 // Spans are the ports of a rule that do not go by name, disjoint and sorted. A protocol
-// without ports has port 0 in a flow: what matches that matches all of it. Protocol 0 is none.
+// without ports has port 0 in a flow: what matches that matches all of it.
 func Spans(ports []policy.Port) []Span {
 	var out []Span
 	for _, p := range ports {
 		switch {
-		case p.Named != "" || p.First > p.Last || p.Protocol == 0:
+		case p.Named != "" || p.First > p.Last:
 		case p.Protocol.HasPorts():
 			out = append(out, Span{p.Protocol, p.First, p.Last})
 		case p.First == 0:

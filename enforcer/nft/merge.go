@@ -1,8 +1,8 @@
 package nft
 
 import (
-	"slices"
-
+	"github.com/tierwall/tierwall/enforcer/diff"
+	"github.com/tierwall/tierwall/enforcer/run"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/eval"
 )
@@ -18,63 +18,23 @@ const (
 	maxAreas = 4096
 )
 
-// run is consecutive rules of a tier with one verdict: their order means nothing.
-type run struct {
-	verdict policy.Verdict
-	rules   []policy.Rule
-}
-
-func runsOf(rules []policy.Rule) []run {
-	var out []run
-	for i, r := range rules {
-		if i == 0 || r.Verdict != rules[i-1].Verdict {
-			out = append(out, run{verdict: r.Verdict})
-		}
-		out[len(out)-1].rules = append(out[len(out)-1].rules, r)
-	}
-	return out
-}
-
-// term is a rule with one of its peers: any of a rule's terms matches what the rule matches.
-type term struct {
-	rule *policy.Rule
-	// anyPeer, or the set that the peer is in.
-	anyPeer bool
-	peer    policy.SetID
-}
-
-func (u run) terms() []term {
-	var out []term
-	for i := range u.rules {
-		r := &u.rules[i]
-		if r.AnyPeer {
-			out = append(out, term{rule: r, anyPeer: true})
-			continue
-		}
-		for _, id := range r.Peers {
-			out = append(out, term{rule: r, peer: id})
-		}
-	}
-	return out
-}
-
-// merges says whether the run is merged. It follows from the rules alone, not from members.
-func (u run) merges() bool {
+// merges says whether a run is merged. It follows from the rules alone, not from members.
+func merges(u run.Run) bool {
 	n := 0
-	for _, t := range u.terms() {
-		if n += t.width(); n > maxWalk {
+	for _, t := range u.Terms() {
+		if n += width(t); n > maxWalk {
 			return true
 		}
 	}
 	return false
 }
 
-// width is the number of rules that the term becomes by itself.
-func (t term) width() int {
-	if t.rule.AnyPort {
+// width is the number of rules that a term becomes by itself.
+func width(t run.Term) int {
+	if t.Rule.AnyPort {
 		return 1
 	}
-	return len(spanMatches(spans(t.rule.Ports))) + len(named(t.rule.Ports))
+	return len(spanMatches(run.Spans(t.Rule.Ports))) + len(run.Named(t.Rule.Ports))
 }
 
 // merged is a run of many rules as a few lookups, in the family f.
@@ -82,7 +42,7 @@ type merged struct {
 	// always says that a rule matches everything.
 	always bool
 	// anyPeer are the ports that are open to all, and namedAny the named ones.
-	anyPeer []span
+	anyPeer []run.Span
 	// peers have all ports, peerPorts one port at a time.
 	peers     map[policy.Element]bool
 	peerPorts map[policy.Element]bool
@@ -92,72 +52,72 @@ type merged struct {
 	// has says which lookups there are, whatever their members at the moment.
 	hasPeers, hasPeerPorts bool
 	// rest are the terms that are not merged.
-	rest []term
+	rest []run.Term
 }
 
 // merge merges a run.
-func merge(p *policy.Program, f family, u run) merged {
+func merge(p *policy.Program, f family, u run.Run) merged {
 	m := merged{peers: map[policy.Element]bool{}, peerPorts: map[policy.Element]bool{}}
-	for _, t := range u.terms() {
+	for _, t := range u.Terms() {
 		if !m.add(p, f, t) {
 			m.rest = append(m.rest, t)
 		}
 	}
-	m.anyPeer, m.networks, m.areas = disjoint(m.anyPeer), union(m.networks), disjointAreas(m.areas)
+	m.anyPeer, m.networks, m.areas = run.Disjoint(m.anyPeer), union(m.networks), disjointAreas(m.areas)
 	return m
 }
 
 // add merges a term, and says whether it could. What goes by a name is looked up by itself
 // unless it is one port of a few pods.
-func (m *merged) add(p *policy.Program, f family, t term) bool {
-	if t.anyPeer && t.rule.AnyPort {
+func (m *merged) add(p *policy.Program, f family, t run.Term) bool {
+	if t.AnyPeer && t.Rule.AnyPort {
 		m.always = true
 		return true
 	}
-	if t.anyPeer {
-		if len(named(t.rule.Ports)) > 0 {
+	if t.AnyPeer {
+		if len(run.Named(t.Rule.Ports)) > 0 {
 			return m.addNamed(p, f, t, nil)
 		}
-		m.anyPeer = append(m.anyPeer, spans(t.rule.Ports)...)
+		m.anyPeer = append(m.anyPeer, run.Spans(t.Rule.Ports)...)
 		return true
 	}
-	s := p.Sets[t.peer]
-	if s == nil || s.Kind == policy.AddressPorts || len(s.Elements)*max(1, len(t.rule.Ports)) > maxMerged {
+	s := p.Sets[t.Peer]
+	if s == nil || s.Kind == policy.AddressPorts || len(s.Elements)*max(1, len(t.Rule.Ports)) > maxMerged {
 		return false
 	}
-	if len(named(t.rule.Ports)) > 0 {
+	if len(run.Named(t.Rule.Ports)) > 0 {
 		return m.addNamed(p, f, t, s)
 	}
-	return m.addPeers(f, t, s, spans(t.rule.Ports))
+	return m.addPeers(f, t, s, run.Spans(t.Rule.Ports))
 }
 
-func (m *merged) addPeers(f family, t term, s *policy.Set, ports []span) bool {
-	if s.Kind == policy.Networks && !t.rule.AnyPort && len(m.areas)+len(s.Elements) > maxAreas {
+func (m *merged) addPeers(f family, t run.Term, s *policy.Set, ports []run.Span) bool {
+	if s.Kind == policy.Networks && !t.Rule.AnyPort && len(m.areas)+len(s.Elements) > maxAreas {
 		return false
 	}
 	if s.Kind != policy.Networks {
-		var ranges []span
+		var ranges []run.Span
 		for _, port := range ports {
-			if !port.single() {
+			if !single(port) {
 				ranges = append(ranges, port)
 			}
 		}
 		if len(ranges) > 0 && len(m.areas)+len(s.Elements) > maxAreas {
 			return false
 		}
-		m.hasPeers = m.hasPeers || t.rule.AnyPort
+		m.hasPeers = m.hasPeers || t.Rule.AnyPort
 		m.hasPeerPorts = m.hasPeerPorts || len(ports) > len(ranges)
 	}
 	for _, e := range s.Elements {
 		if f.has(e.Prefix.Addr()) {
-			m.addPeer(s.Kind, t.rule.AnyPort, e, ports)
+			m.addPeer(s.Kind, t.Rule.AnyPort, e, ports)
 		}
 	}
 	return true
 }
 
 // addPeer adds a member of a set of peers with a rule's ports.
-func (m *merged) addPeer(kind policy.SetKind, anyPort bool, e policy.Element, ports []span) {
+func (m *merged) addPeer(kind policy.SetKind, anyPort bool, e policy.Element, ports []run.Span) {
 	switch {
 	case kind == policy.Networks && anyPort:
 		m.networks = append(m.networks, blockOf(e.Prefix))
@@ -171,13 +131,13 @@ func (m *merged) addPeer(kind policy.SetKind, anyPort bool, e policy.Element, po
 		m.peers[e] = true
 		return
 	}
-	var ranges []span
+	var ranges []run.Span
 	for _, s := range ports {
-		if !s.single() {
+		if !single(s) {
 			ranges = append(ranges, s)
 			continue
 		}
-		e.Protocol, e.Port = s.protocol, s.first
+		e.Protocol, e.Port = s.Protocol, s.First
 		m.peerPorts[e] = true
 	}
 	if len(ranges) > 0 {
@@ -187,9 +147,9 @@ func (m *merged) addPeer(kind policy.SetKind, anyPort bool, e policy.Element, po
 
 // addNamed adds the named ports of a term whose peer is anybody or in a set. Its
 // other ports are added as well, or, when it is not merged, left with it.
-func (m *merged) addNamed(p *policy.Program, f family, t term, peers *policy.Set) bool {
+func (m *merged) addNamed(p *policy.Program, f family, t run.Term, peers *policy.Set) bool {
 	size := 0
-	for _, port := range named(t.rule.Ports) {
+	for _, port := range run.Named(t.Rule.Ports) {
 		s := p.Sets[port.Named]
 		if s == nil || s.Kind != policy.AddressPorts {
 			return false
@@ -199,14 +159,14 @@ func (m *merged) addNamed(p *policy.Program, f family, t term, peers *policy.Set
 	if size > maxMerged {
 		return false
 	}
-	others := spans(t.rule.Ports)
+	others := run.Spans(t.Rule.Ports)
 	if peers == nil {
 		m.anyPeer = append(m.anyPeer, others...)
 	} else if len(others) > 0 && !m.addPeers(f, t, peers, others) {
 		return false
 	}
 	m.hasPeerPorts = true
-	for _, port := range named(t.rule.Ports) {
+	for _, port := range run.Named(t.Rule.Ports) {
 		for _, e := range p.Sets[port.Named].Elements {
 			if f.has(e.Prefix.Addr()) && e.Protocol == port.Protocol && (peers == nil || eval.Contains(peers, e.Prefix.Addr())) {
 				m.peerPorts[policy.Element{Prefix: e.Prefix, Protocol: e.Protocol, Port: e.Port}] = true
@@ -220,23 +180,14 @@ func (m *merged) addNamed(p *policy.Program, f family, t term, peers *policy.Set
 func mergedSets(c *policy.Class) []policy.SetID {
 	var out []policy.SetID
 	for _, t := range c.Tiers {
-		for _, u := range runsOf(t.Rules) {
-			if !u.merges() {
+		for _, u := range run.Of(t.Rules) {
+			if !merges(u) {
 				continue
 			}
-			for _, r := range u.rules {
-				out = append(out, setsOf(r)...)
+			for _, r := range u.Rules {
+				out = append(out, diff.SetsOf(r)...)
 			}
 		}
-	}
-	return out
-}
-
-// setsOf are the sets that a rule refers to.
-func setsOf(r policy.Rule) []policy.SetID {
-	out := slices.Clone(r.Peers)
-	for _, port := range named(r.Ports) {
-		out = append(out, port.Named)
 	}
 	return out
 }
