@@ -33,7 +33,7 @@ func newCheck() *cobra.Command {
   helm template shop charts/shop | tierwall check --cluster -f -
   # for code scanning
   tierwall check -f manifests/ -o sarif > tierwall.sarif`,
-		Args: cobra.NoArgs,
+		Args: byFlag("-f"),
 		RunE: func(c *cobra.Command, _ []string) error {
 			ctx, cancel := context.WithTimeout(c.Context(), f.timeout)
 			defer cancel()

@@ -94,7 +94,7 @@ func TestTheExitStatusTellsViolationsFromMistakes(t *testing.T) {
 		"no such command":          {"", []string{"chekc"}, cli.Unusable, "chekc"},
 		"no such flag":             {"", []string{"check", "--file", "x"}, cli.Unusable, "--file"},
 		"no manifests":             {"", []string{"check"}, cli.Unusable, "no manifests"},
-		"an argument too many":     {"", []string{"check", shop}, cli.Unusable, "unknown command"},
+		"an argument too many":     {"", []string{"check", shop}, cli.Unusable, `"tierwall check -f ` + shop + `"`},
 		"no such file":             {"", []string{"check", "-f", "testdata/nowhere"}, cli.Unusable, "testdata/nowhere: cannot be read"},
 		"no such format":           {"", []string{"check", "-f", shop, "-o", "yaml"}, cli.Unusable, "want one of human, json, sarif, junit"},
 		"no such default action":   {"", []string{"check", "-f", shop, "--default-action", "Maybe"}, cli.Unusable, "--default-action"},

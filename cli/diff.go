@@ -34,7 +34,7 @@ cluster with --cluster, else to an empty one. With --from and --to it is that of
 one folder to another, what is gone from it included.`,
 		Example: `  tierwall diff --cluster -f manifests/
   git worktree add /tmp/main main && tierwall diff --from /tmp/main/manifests --to manifests`,
-		Args: cobra.NoArgs,
+		Args: byFlag("-f"),
 		RunE: func(c *cobra.Command, _ []string) error {
 			ctx, cancel := context.WithTimeout(c.Context(), f.timeout)
 			defer cancel()

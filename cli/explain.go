@@ -33,7 +33,7 @@ or an address. Without a folder it is the live cluster that is asked about.
 Exit status: 0 allowed, 1 denied, 2 the question or the input is wrong.`,
 		Example: `  tierwall explain --cluster --from shop/web-0 --to shop/db-0 --port 5432/TCP
   tierwall explain -f manifests/ --from shop/deploy/web --to 192.0.2.7 --port 443`,
-		Args: cobra.NoArgs,
+		Args: byFlag("--from"),
 		RunE: func(c *cobra.Command, _ []string) error {
 			ctx, cancel := context.WithTimeout(c.Context(), f.timeout)
 			defer cancel()

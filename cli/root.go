@@ -94,6 +94,16 @@ func newVersion() *cobra.Command {
 	}
 }
 
+// byFlag refuses arguments, and says by which flag they are given.
+func byFlag(flag string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		return fmt.Errorf("%q is not understood: it needs a flag, as in %q", args[0], c.CommandPath()+" "+flag+" "+args[0])
+	}
+}
+
 // knownFormat is an error unless --output is one of those.
 func knownFormat(value string, allowed ...string) error {
 	for _, a := range allowed {
