@@ -49,6 +49,10 @@ func (fl *flow) wait(t *testing.T) []shop.Attempt {
 	return out
 }
 
+// fewest is how many attempts a probe must have made to say anything: a small part of what it does on a
+// machine that is busy with other things.
+const fewest = 100
+
 // waitPast is wait for a probe that has to have been at work throughout, and for
 // a second more after the moment.
 func (fl *flow) waitPast(t *testing.T, moment time.Time) []shop.Attempt {
@@ -58,8 +62,8 @@ func (fl *flow) waitPast(t *testing.T, moment time.Time) []shop.Attempt {
 	for _, a := range attempts {
 		last = max(last, a.Sent)
 	}
-	if beyond := time.Unix(0, last).Sub(moment); len(attempts) < 1000 || beyond < time.Second {
-		t.Errorf("%s: %d attempts, the last %v after the last fault was over; want 1,000, and 1 s", fl.name, len(attempts), beyond)
+	if beyond := time.Unix(0, last).Sub(moment); len(attempts) < fewest || beyond < time.Second {
+		t.Errorf("%s: %d attempts, the last %v after the last fault was over; want %d, and 1 s", fl.name, len(attempts), beyond, fewest)
 	}
 	return attempts
 }
