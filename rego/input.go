@@ -1,10 +1,7 @@
 package rego
 
 import (
-	"bytes"
 	"encoding/json"
-
-	"github.com/open-policy-agent/opa/v1/ast"
 
 	"github.com/tierwall/tierwall/policy/effect"
 )
@@ -66,31 +63,4 @@ type UserInfo struct {
 type Namespace struct {
 	Name   string            `json:"name"`
 	Labels map[string]string `json:"labels"`
-}
-
-// document is the input as OPA's values, without parameters. Lists and objects are never null.
-func (in Input) document() (ast.Object, error) {
-	if in.Namespace.Labels == nil {
-		in.Namespace.Labels = map[string]string{}
-	}
-	if in.Request.UserInfo.Groups == nil {
-		in.Request.UserInfo.Groups = []string{}
-	}
-	text, err := json.Marshal(struct {
-		Schema string `json:"schema"`
-		Input
-	}{InputSchema, in})
-	if err != nil {
-		return nil, err
-	}
-	value, err := valueOf(text)
-	if err != nil {
-		return nil, err
-	}
-	return value.(ast.Object), nil
-}
-
-// valueOf reads JSON as a value of OPA's, numbers with all their digits.
-func valueOf(text json.RawMessage) (ast.Value, error) {
-	return ast.ValueFromReader(bytes.NewReader(text))
 }

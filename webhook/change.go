@@ -87,11 +87,15 @@ func (k objects[T]) change(old, now *T) change {
 		of = old
 	}
 	key := k.key(of)
+	unchanged := old != nil && now != nil && k.same(old, now)
 	return change{
 		object: k.kind + " " + key.String(),
 		on: func(s *compile.Snapshot) (*compile.Snapshot, *compile.Snapshot) {
 			before, after := *s, *s
-			*k.list(&before), *k.list(&after) = k.with(s, key, old), k.with(s, key, now)
+			*k.list(&before) = k.with(s, key, old)
+			if *k.list(&after) = *k.list(&before); !unchanged {
+				*k.list(&after) = k.with(s, key, now)
+			}
 			return &before, &after
 		},
 		shown: func(s *compile.Snapshot) bool {
