@@ -12,22 +12,19 @@ import (
 )
 
 // addGuard has dropped what pods send from addresses of others, where that is asked for.
-// What another backend, or an agent that was asked for it, left is removed.
+// What another backend left is removed once this one guards, and what an agent that was asked for it left at once.
 func addGuard(mgr manager.Manager, agent *enforcer.Enforcer, wanted bool, k spoof.Kernel, log *slog.Logger) error {
-	g := spoof.New(k, log)
-	if wanted {
-		spoof.RegisterMetrics(metrics.Registry)
-		agent.Listeners = append(agent.Listeners, g)
-	} else {
-		k = nil
-	}
-	return mgr.Add(manager.RunnableFunc(func(ctx context.Context) error {
-		if err := spoof.Cleanup(ctx, k); err != nil {
-			log.Warn("could not remove all rules about sources that an earlier agent left", "err", err)
-		}
-		if !wanted {
+	if !wanted {
+		return mgr.Add(manager.RunnableFunc(func(ctx context.Context) error {
+			if err := spoof.Cleanup(ctx); err != nil {
+				log.Warn("could not remove all rules about sources that an earlier agent left", "err", err)
+			}
 			return nil
-		}
-		return g.Start(ctx)
-	}))
+		}))
+	}
+	g := spoof.New(k, log)
+	g.Predecessors = spoof.Others(k)
+	spoof.RegisterMetrics(metrics.Registry)
+	agent.Listeners = append(agent.Listeners, g)
+	return mgr.Add(g)
 }

@@ -95,11 +95,21 @@ func openIPTables(ctx context.Context, o Options) (Choice, error) {
 	if err != nil {
 		return Choice{}, err
 	}
-	c := Choice{Backend: b, Sources: spoof.IPTables{Mode: b.Mode().String(), Log: spoofLog(o)}}
+	c := Choice{Backend: b, Sources: sources(ctx, o, b.Mode())}
 	if other, err := nft.New(ctx, nft.Options{Log: o.Log}); err == nil {
 		c.Predecessor = other
 	}
 	return c, nil
+}
+
+// sources is what guards beside iptables: nftables where that can, because it alone judges fragments one by one.
+func sources(ctx context.Context, o Options, m ipt.Mode) spoof.Kernel {
+	tables := spoof.NFTables{Log: spoofLog(o)}
+	if err := tables.Available(ctx); err != nil {
+		o.Log.Info("sources are guarded by iptables", "because", err)
+		return spoof.IPTables{Mode: m.String(), Log: spoofLog(o)}
+	}
+	return tables
 }
 
 // denyLog is what rules hand to droplog, and under which names.
@@ -134,7 +144,7 @@ func Cleanup(ctx context.Context, log *slog.Logger) error {
 	if nftErr != nil && iptErr != nil {
 		return fmt.Errorf("neither nftables nor iptables can be used: %w", errors.Join(nftErr, iptErr))
 	}
-	errs := []error{spoof.Cleanup(ctx, nil)}
+	errs := []error{spoof.Cleanup(ctx)}
 	if nftErr == nil {
 		errs = append(errs, tables.Cleanup(ctx))
 	}

@@ -38,6 +38,9 @@ const (
 
 // Guard keeps the interfaces guarded that are one pod's own.
 type Guard struct {
+	// Predecessors may guard from an earlier process. What they hold is removed after the first write.
+	Predecessors []Kernel
+
 	kernel       Kernel
 	log          *slog.Logger
 	program      atomic.Pointer[policy.Program]
@@ -159,7 +162,17 @@ func (g *Guard) settle(ctx context.Context, l *layout) error {
 	g.log.Debug("guarded", "interfaces", len(want))
 	guarded.Set(float64(len(want)))
 	g.guarded, g.written = want, true
+	g.succeed(ctx)
 	return nil
+}
+
+// succeed removes what the predecessors hold, now that it is not needed any more.
+func (g *Guard) succeed(ctx context.Context) {
+	if err := cleanup(ctx, g.Predecessors); err != nil {
+		g.log.Warn("could not remove all rules about sources that an earlier agent left", "err", err)
+		return
+	}
+	g.Predecessors = nil
 }
 
 // compare has everything written anew if somebody changed it.
@@ -202,13 +215,21 @@ func podsOf(p *policy.Program) func(netip.Addr) bool {
 	}
 }
 
-// Cleanup removes what any of the kernels holds of ours. A tool that is missing has made nothing.
-func Cleanup(ctx context.Context, except Kernel) error {
+// kernels are all that there are. A tool that is missing has made nothing.
+var kernels = []Kernel{NFTables{}, IPTables{Mode: "nft"}, IPTables{Mode: "legacy"}}
+
+// Others are all kernels but this one.
+func Others(k Kernel) []Kernel {
+	return slices.DeleteFunc(slices.Clone(kernels), func(other Kernel) bool { return same(other, k) })
+}
+
+// Cleanup removes what any kernel holds of ours.
+func Cleanup(ctx context.Context) error { return cleanup(ctx, kernels) }
+
+func cleanup(ctx context.Context, kernels []Kernel) error {
 	var errs []error
-	for _, k := range []Kernel{NFTables{}, IPTables{Mode: "nft"}, IPTables{Mode: "legacy"}} {
-		if !same(k, except) {
-			errs = append(errs, k.Cleanup(ctx))
-		}
+	for _, k := range kernels {
+		errs = append(errs, k.Cleanup(ctx))
 	}
 	return errors.Join(errs...)
 }

@@ -2,6 +2,7 @@ package spoof
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"strings"
 )
@@ -9,13 +10,18 @@ import (
 // nftTable is a table of our own. It is not that of the policies, whose programs do not depend on routes.
 const nftTable = "inet tierwall-sources"
 
+// beforeFragments is the priority before that at which fragments are put together (NF_IP_PRI_RAW_BEFORE_DEFRAG in
+// linux/netfilter_ipv4.h, and the same for IPv6). After that, a packet comes by the interface of its last fragment alone.
+const beforeFragments = "-450"
+
 // NFTables guards with nftables.
 type NFTables struct {
 	// Log is the NFLOG statement for what is dropped, and empty for none.
 	Log Log
 }
 
-// Script is what nft reads to guard these interfaces: the whole table, in one transaction.
+// Script is what nft reads to guard these interfaces: the whole table, in one transaction. The
+// routes are asked first, because hardly any packet is foreign to them; only those look up the interface.
 func (n NFTables) Script(interfaces []string) []string {
 	out := []string{
 		"add table " + nftTable,
@@ -23,8 +29,9 @@ func (n NFTables) Script(interfaces []string) []string {
 		"add table " + nftTable,
 		"add set " + nftTable + " guarded { type ifname ; }",
 		"add chain " + nftTable + " foreign",
-		"add chain " + nftTable + " sources { type filter hook prerouting priority raw ; policy accept ; }",
-		"add rule " + nftTable + " sources iifname @guarded fib saddr . iif oif missing goto foreign",
+		"add chain " + nftTable + " sources { type filter hook prerouting priority " + beforeFragments + " ; policy accept ; }",
+		"add rule " + nftTable + " sources fib saddr . iif oif missing goto foreign",
+		"add rule " + nftTable + " foreign iifname != @guarded accept",
 		"add rule " + nftTable + " foreign ip6 saddr fe80::/10 accept",
 		"add rule " + nftTable + " foreign ip6 saddr :: meta l4proto ipv6-icmp accept",
 	}
@@ -40,6 +47,14 @@ func (n NFTables) Script(interfaces []string) []string {
 		names[i] = strconv.Quote(name)
 	}
 	return append(out, "add element "+nftTable+" guarded { "+strings.Join(names, ", ")+" }")
+}
+
+// Available says whether nftables can guard here, and if not, why. It changes nothing.
+func (n NFTables) Available(ctx context.Context) error {
+	if _, err := run(ctx, n.Script([]string{"lo"}), "nft", "--check", "-f", "-"); err != nil {
+		return fmt.Errorf("this nft or this kernel has not what guarding needs: %w", err)
+	}
+	return nil
 }
 
 // Write is Kernel's.

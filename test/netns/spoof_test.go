@@ -65,7 +65,14 @@ func (l *Lab) guard(t *testing.T, k spoof.Kernel, p *policy.Program) *spoof.Guar
 // startGuard guards the node's pods by a program, or by none, until it is told to end or the test ends.
 func (l *Lab) startGuard(t *testing.T, k spoof.Kernel, p *policy.Program) (g *spoof.Guard, stop func()) {
 	t.Helper()
+	return l.startGuardAfter(t, k, p, nil)
+}
+
+// startGuardAfter is startGuard where others may have guarded before.
+func (l *Lab) startGuardAfter(t *testing.T, k spoof.Kernel, p *policy.Program, predecessors []spoof.Kernel) (g *spoof.Guard, stop func()) {
+	t.Helper()
 	g = spoof.New(k, slog.New(slog.DiscardHandler))
+	g.Predecessors = predecessors
 	if p != nil {
 		g.Use(p)
 	}
@@ -189,13 +196,205 @@ func TestAPodSendsFromItsOwnAddressesAlone(t *testing.T) {
 			l.wantOwn(t, attacker, victim)
 			l.wantNeighbours(t, bad)
 			l.wantMoreAddresses(t, bad)
-			if err := l.Nodes["node"].Do(func() error { return spoof.Cleanup(t.Context(), nil) }); err != nil {
+			if err := l.Nodes["node"].Do(func() error { return spoof.Cleanup(t.Context()) }); err != nil {
 				t.Error(err)
 			}
 			if !l.sendAs(t, bad, netip.AddrPortFrom(foreign[0], 0), forAllowed) {
 				t.Error("it is guarded after it was cleaned up")
 			}
 		})
+	}
+}
+
+// shapes are packets that the attacker has no right to send, by what is forged about them.
+func shapes() map[string][]byte {
+	var (
+		world4, world6 = World4.AsSlice(), World6.AsSlice()
+		node4, node6   = spoofNode.Addrs[0].AsSlice(), spoofNode.Addrs[1].AsSlice()
+		other4, other6 = victim.Addrs[0].AsSlice(), victim.Addrs[1].AsSlice()
+		udp            = []byte{0x9c, 0x40, 0, 53, 0, 12, 0, 0, 'd', 'a', 't', 'a'}
+		reset          = []byte{0x9c, 0x40, 0, 80, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 4, 0, 0, 0, 0, 0, 0}
+		echoed         = []byte{0, 0, 0xff, 0xff, 0, 0, 0, 0}
+		fragmented     = append([]byte{unix.IPPROTO_UDP, 0, 0, 0, 0, 0, 0, 9}, udp...) // whole, RFC 6946
+		padded         = append([]byte{unix.IPPROTO_UDP, 0, 1, 4, 0, 0, 0, 0}, udp...)
+		options        = []byte{7, 7, 4, 0, 0, 0, 0, 0} // record route
+	)
+	return map[string][]byte{
+		"a datagram of another pod's":            packet4(unix.IPPROTO_UDP, other4, world4, nil, udp),
+		"one to the node":                        packet4(unix.IPPROTO_UDP, other4, node4, nil, udp),
+		"one with options":                       packet4(unix.IPPROTO_UDP, other4, world4, options, udp),
+		"one to all":                             packet4(unix.IPPROTO_UDP, other4, []byte{255, 255, 255, 255}, nil, udp),
+		"one to a group":                         packet4(unix.IPPROTO_UDP, other4, []byte{224, 0, 0, 251}, nil, udp),
+		"one from nowhere":                       packet4(unix.IPPROTO_UDP, []byte{0, 0, 0, 0}, world4, nil, udp),
+		"one of the node's":                      packet4(unix.IPPROTO_UDP, node4, world4, nil, udp),
+		"one of the loopback interface":          packet4(unix.IPPROTO_UDP, []byte{127, 0, 0, 1}, node4, nil, udp),
+		"one from a group":                       packet4(unix.IPPROTO_UDP, []byte{224, 0, 0, 5}, world4, nil, udp),
+		"one from all":                           packet4(unix.IPPROTO_UDP, []byte{255, 255, 255, 255}, world4, nil, udp),
+		"the link's own address":                 packet4(unix.IPPROTO_UDP, []byte{169, 254, 1, 1}, world4, nil, udp),
+		"a reset":                                packet4(unix.IPPROTO_TCP, other4, world4, nil, reset),
+		"an answer to an echo":                   packet4(unix.IPPROTO_ICMP, other4, world4, nil, echoed),
+		"a protocol that nobody speaks":          packet4(253, other4, world4, nil, udp),
+		"a datagram of another pod's by IPv6":    packet6(unix.IPPROTO_UDP, other6, world6, udp),
+		"one to the node by IPv6":                packet6(unix.IPPROTO_UDP, other6, node6, udp),
+		"one of the node's by IPv6":              packet6(unix.IPPROTO_UDP, node6, world6, udp),
+		fromNowhere:                              packet6(unix.IPPROTO_UDP, make([]byte, 16), node6, udp),
+		"one of an IPv4 address in IPv6":         packet6(unix.IPPROTO_UDP, slices.Concat(make([]byte, 10), []byte{0xff, 0xff}, other4), world6, udp),
+		"a reset by IPv6":                        packet6(unix.IPPROTO_TCP, other6, world6, reset),
+		"a fragment that is the whole":           packet6(unix.IPPROTO_FRAGMENT, other6, world6, fragmented),
+		"one behind options for each router":     packet6(unix.IPPROTO_HOPOPTS, other6, world6, padded),
+		"one behind options for the destination": packet6(unix.IPPROTO_DSTOPTS, other6, world6, padded),
+	}
+}
+
+// fromNowhere passes with iptables (docs/design/spoofing.md): no router forwards it.
+const fromNowhere = "one from nowhere by IPv6"
+
+// shapeID and shapeLabel tell these packets from all others.
+const (
+	shapeID    = 0x7777
+	shapeLabel = 0x77777
+)
+
+func packet4(protocol byte, from, to, options, payload []byte) []byte {
+	p := []byte{byte(0x45 + len(options)/4), 0, 0, 0, shapeID >> 8, shapeID & 0xff, 0, 0, 64, protocol, 0, 0}
+	p = slices.Concat(p, from, to, options, payload)
+	binary.BigEndian.PutUint16(p[2:], uint16(len(p)))
+	binary.BigEndian.PutUint16(p[10:], checksum(p[:20+len(options)]))
+	return p
+}
+
+func packet6(next byte, from, to, payload []byte) []byte {
+	p := binary.BigEndian.AppendUint32(nil, 6<<28|shapeLabel)
+	p = append(binary.BigEndian.AppendUint16(p, uint16(len(payload))), next, 64)
+	return slices.Concat(p, from, to, payload)
+}
+
+// countShapes has the node count which of these packets come by a link as far as behind the guard.
+func (l *Lab) countShapes(t *testing.T, link string) (count func() int) {
+	t.Helper()
+	node := l.Nodes["node"]
+	node.Run(t, "nft", fmt.Sprintf(`add table inet seen; add counter inet seen shapes; add chain inet seen prerouting { type filter hook prerouting priority -10; };
+		add rule inet seen prerouting iifname %q ip id %d counter name shapes; add rule inet seen prerouting iifname %q ip6 flowlabel %d counter name shapes`,
+		link, shapeID, link, shapeLabel))
+	return func() (n int) {
+		text := node.Run(t, "nft", "reset", "counter", "inet", "seen", "shapes")
+		_, rest, _ := strings.Cut(text, "packets ")
+		if _, err := fmt.Sscan(rest, &n); err != nil {
+			t.Fatalf("counting: %v in %s", err, text)
+		}
+		return n
+	}
+}
+
+// emit sends a packet from a pod to its node as it is, header and all.
+func (l *Lab) emit(t *testing.T, pod *Host, link string, packet []byte) {
+	t.Helper()
+	_, rest, _ := strings.Cut(l.Nodes["node"].Run(t, "ip", "-oneline", "link", "show", "dev", link), "link/ether ")
+	mac, err := net.ParseMAC(strings.Fields(rest)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := pod.Do(func() error { return transmit(packet, mac) }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// transmit sends a packet by eth0 to a neighbour.
+func transmit(packet []byte, to net.HardwareAddr) error {
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	eth0, err := net.InterfaceByName("eth0")
+	if err != nil {
+		return err
+	}
+	kind := uint16(unix.ETH_P_IP)
+	if packet[0]>>4 == 6 {
+		kind = unix.ETH_P_IPV6
+	}
+	a := &unix.SockaddrLinklayer{Protocol: kind<<8 | kind>>8, Ifindex: eth0.Index, Halen: uint8(len(to))}
+	copy(a.Addr[:], to)
+	return unix.Sendto(fd, packet, 0, a)
+}
+
+// Whatever a forged packet looks like, it does not get as far as to connection tracking.
+func TestForgedPacketsOfAllShapesAreDropped(t *testing.T) {
+	for name, k := range guards {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := spoofLab(t)
+			pod, link := l.Pods[attacker.Key()], l.linkOf(t, attacker.Addrs[0])
+			count := l.countShapes(t, link)
+			for shape, packet := range shapes() {
+				l.emit(t, pod, link, packet)
+				if !within(20*time.Second, func() bool { return count() > 0 }) {
+					t.Errorf("%s does not come although nothing is guarded: the test shows nothing", shape)
+				}
+			}
+			l.guard(t, k, spoofProgram(attacker, victim))
+			l.awaitGuarded(t, k, link, true)
+			own := packet4(unix.IPPROTO_UDP, attacker.Addrs[0].AsSlice(), World4.AsSlice(), nil, []byte{0x9c, 0x40, 0, 53, 0, 8, 0, 0})
+			for shape, packet := range shapes() {
+				count()
+				l.emit(t, pod, link, packet)
+				l.emit(t, pod, link, own) // by which is seen that the one before was judged
+				n := 0
+				if !within(20*time.Second, func() bool { n += count(); return n > 0 }) {
+					t.Fatal("its own packets do not come")
+				}
+				if n += count(); n > 1 && (name == "nftables" || shape != fromNowhere) {
+					t.Errorf("%s passes", shape)
+				}
+			}
+		})
+	}
+}
+
+// within says whether something comes true in a time.
+func within(patience time.Duration, holds func() bool) bool {
+	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		if holds() {
+			return true
+		}
+		if time.Now().After(end) {
+			return false
+		}
+	}
+}
+
+// Fragments are judged one by one: what another pod sends is not put together with what is forged.
+// With iptables, whose rules come after that (docs/design/spoofing.md), it is.
+func TestForgedFragmentsAreNotPutTogetherWithOthers(t *testing.T) {
+	k := guards["nftables"]
+	l := spoofLab(t)
+	bad, good := l.linkOf(t, attacker.Addrs[0]), l.linkOf(t, victim.Addrs[0])
+	source, world := victim.Addrs[0].AsSlice(), World4.AsSlice()
+	// meets says whether a forged head comes to the world with the other pod's end.
+	meets := func(patience time.Duration) bool {
+		tag := serial.Add(1)
+		head := packet4(unix.IPPROTO_UDP, source, world, nil, []byte{0x9c, 0x40, 0, 53, 0, 12, 0, 0})
+		end := packet4(unix.IPPROTO_UDP, source, world, nil, binary.BigEndian.AppendUint32(nil, tag))
+		for p, offset := range map[*[]byte]uint16{&head: 0x2000, &end: 1} { // more fragments; eight bytes
+			binary.BigEndian.PutUint16((*p)[4:], uint16(tag))
+			binary.BigEndian.PutUint16((*p)[6:], offset)
+			binary.BigEndian.PutUint16((*p)[10:], 0)
+			binary.BigEndian.PutUint16((*p)[10:], checksum((*p)[:20]))
+		}
+		l.emit(t, l.Pods[attacker.Key()], bad, head)
+		l.emit(t, l.Pods[victim.Key()], good, end)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		return l.World.wait(ctx, tag)
+	}
+	if !within(forAllowed, func() bool { return meets(time.Second) }) {
+		t.Fatal("fragments are not put together although nothing is guarded: the test shows nothing")
+	}
+	l.guard(t, k, spoofProgram(attacker, victim))
+	l.awaitGuarded(t, k, bad, true)
+	if meets(forDenied) {
+		t.Error("a forged head is put together with the end that another pod sent")
 	}
 }
 
@@ -271,19 +470,7 @@ func (l *Lab) discover(t *testing.T, pod *Host) error {
 	}
 	packet := []byte{0x45, 0, 0, 29, 0, 0, 0, 0, 64, 17, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255, 0, 68, 0, 67, 0, 9, 0, 0, 'x'}
 	binary.BigEndian.PutUint16(packet[10:], checksum(packet[:20]))
-	if err := pod.Do(func() error {
-		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-		if err != nil {
-			return err
-		}
-		defer unix.Close(fd)
-		eth0, err := net.InterfaceByName("eth0")
-		if err != nil {
-			return err
-		}
-		to := &unix.SockaddrLinklayer{Protocol: unix.ETH_P_IP<<8&0xff00 | unix.ETH_P_IP>>8, Ifindex: eth0.Index, Halen: 6, Addr: [8]byte{255, 255, 255, 255, 255, 255}}
-		return unix.Sendto(fd, packet, 0, to)
-	}); err != nil {
+	if err := pod.Do(func() error { return transmit(packet, net.HardwareAddr{255, 255, 255, 255, 255, 255}) }); err != nil {
 		return err
 	}
 	_, _, err := server.ReadFrom(make([]byte, 16))
@@ -427,6 +614,41 @@ func TestWhatIsGuardedStaysGuarded(t *testing.T) {
 	}
 }
 
+// An agent that guards by another kernel than the one before guards before it removes what that one left.
+func TestAChangeOfKernelOpensNothing(t *testing.T) {
+	for name, k := range guards {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := spoofLab(t)
+			node, link := l.Nodes["node"], l.linkOf(t, attacker.Addrs[0])
+			others := spoof.Others(k)
+			if len(others) != len(guards)-1 {
+				t.Fatalf("%d others of %d", len(others), len(guards))
+			}
+			for _, other := range others {
+				if err := node.Do(func() error { return other.Write(t.Context(), []string{link}) }); err != nil {
+					t.Fatal(err)
+				}
+			}
+			never := &flaky{Kernel: k}
+			never.refusals.Store(1 << 20)
+			_, end := l.startGuardAfter(t, never, spoofProgram(attacker, victim), others)
+			if l.sendAs(t, l.Pods[attacker.Key()], netip.AddrPortFrom(foreign[0], 0), forDenied) {
+				t.Error("while the one cannot guard yet, the other does not any more")
+			}
+			end()
+			l.startGuardAfter(t, k, spoofProgram(attacker, victim), others)
+			for _, other := range others {
+				l.awaitGuarded(t, other, link, false)
+			}
+			l.awaitGuarded(t, k, link, true)
+			if l.sendAs(t, l.Pods[attacker.Key()], netip.AddrPortFrom(foreign[0], 0), forDenied) {
+				t.Error("after the change it is not guarded")
+			}
+		})
+	}
+}
+
 // vandal is a kernel in which somebody removes the rules as soon as they are written.
 type vandal struct {
 	spoof.Kernel
@@ -485,7 +707,7 @@ func TestManyInterfacesAreGuarded(t *testing.T) {
 					}
 				}
 			}
-			if err := node.Do(func() error { return spoof.Cleanup(t.Context(), nil) }); err != nil {
+			if err := node.Do(func() error { return spoof.Cleanup(t.Context()) }); err != nil {
 				t.Fatal(err)
 			}
 			for _, args := range [][]string{{"nft", "list", "ruleset"}, {"iptables-legacy-save"}, {"ip6tables-legacy-save"}, {"ipset", "list", "-n"}} {

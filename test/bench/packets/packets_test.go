@@ -75,7 +75,7 @@ func sites(b *testing.B) []*row {
 	for _, e := range engines {
 		l := load{pods: 54, policies: 100}
 		r := &row{site: enforced(b, e.name+" and guard", e.open, l.program()), load: &l, engine: e.name + ", sources held"}
-		r.site.guarded(b, e.guard)
+		r.site.guarded(b)
 		rows = append(rows, r)
 	}
 	fmt.Fprintln(os.Stderr)
