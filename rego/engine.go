@@ -77,7 +77,7 @@ func (e *Engine) Judge(ctx context.Context, in Input) (Result, error) {
 	}
 	var result Result
 	for i, g := range asked {
-		result.add(g, g.ask(ctx, document, len(asked)-i))
+		result.add(g, EnforcementOf(g.spec, in), g.ask(ctx, document, len(asked)-i))
 	}
 	return result, nil
 }

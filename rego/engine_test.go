@@ -159,7 +159,7 @@ func TestKindsAndOperationsLimitAGuardrail(t *testing.T) {
 	deletion, existing, label := example, example, example
 	deletion.Request.Operation = "DELETE"
 	existing.Source = Audit
-	label.Request.Kind.Kind = "Pod"
+	label.Request.Kind.Kind, label.Request.Operation = "Pod", "UPDATE"
 	bound := example
 	bound.Request.Kind.Kind = "Binding"
 	for _, c := range []struct {
@@ -181,6 +181,38 @@ func TestKindsAndOperationsLimitAGuardrail(t *testing.T) {
 	} {
 		if r := judge(t, engineOf(t, ownRego("g", `deny contains "asked"`, c.option)), c.in); (len(r.Denials) > 0) != c.asked {
 			t.Errorf("%s: asked: %v", c.name, !c.asked)
+		}
+	}
+}
+
+// Whoever makes a pod has not opened what it can reach: a guardrail refuses it only where it says that it is about pods.
+func TestANewPodIsRefusedOnlyByAGuardrailThatNamesPods(t *testing.T) {
+	newPod := example
+	newPod.Request.Kind.Kind = "Pod"
+	label, existing := newPod, newPod
+	label.Request.Operation, existing.Source = "UPDATE", Audit
+	of := func(e v1alpha1.Enforcement, kinds ...v1alpha1.Kind) option {
+		return func(g *v1alpha1.Guardrail) { g.Spec.Enforcement, g.Spec.Kinds = e, kinds }
+	}
+	for _, c := range []struct {
+		name                    string
+		option                  option
+		in                      Input
+		denied, warned, audited int
+	}{
+		{"every kind", of(v1alpha1.EnforceDeny), newPod, 0, 1, 0},
+		{"no enforcement", of(""), newPod, 0, 1, 0},
+		{"pods", of(v1alpha1.EnforceDeny, "Pod"), newPod, 1, 0, 0},
+		{"pods and others", of(v1alpha1.EnforceDeny, "NetworkPolicy", "Pod"), newPod, 1, 0, 0},
+		{"others", of(v1alpha1.EnforceDeny, "NetworkPolicy"), newPod, 0, 0, 0},
+		{"pods, warns", of(v1alpha1.EnforceWarn, "Pod"), newPod, 0, 1, 0},
+		{"audits", of(v1alpha1.EnforceAudit), newPod, 0, 0, 1},
+		{"a pod's labels", of(v1alpha1.EnforceDeny), label, 1, 0, 0},
+		{"what exists", of(v1alpha1.EnforceDeny), existing, 1, 0, 0},
+	} {
+		r := judge(t, engineOf(t, ownRego("g", `deny contains "no"`, c.option)), c.in)
+		if len(r.Denials) != c.denied || len(r.Warnings) != c.warned || len(r.Audited) != c.audited {
+			t.Errorf("%s: %d denials, %d warnings, %d audited", c.name, len(r.Denials), len(r.Warnings), len(r.Audited))
 		}
 	}
 }

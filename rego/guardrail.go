@@ -76,6 +76,16 @@ func Concerns(spec v1alpha1.GuardrailSpec, in Input) bool {
 		(len(spec.Kinds) == 0 || slices.Contains(spec.Kinds, kind))
 }
 
+// EnforcementOf is what a violation does. Of a new pod it only warns, unless the guardrail names the kind Pod:
+// whoever scales an application or drains a node must not be stopped by what somebody else's policy offers.
+func EnforcementOf(spec v1alpha1.GuardrailSpec, in Input) v1alpha1.Enforcement {
+	newPod := in.Source == Admission && in.Request.Kind.Kind == "Pod" && in.Request.Operation == "CREATE"
+	if newPod && spec.Enforcement != v1alpha1.EnforceAudit && !slices.Contains(spec.Kinds, "Pod") {
+		return v1alpha1.EnforceWarn
+	}
+	return spec.Enforcement
+}
+
 func sourceOf(g *v1alpha1.Guardrail, from *Bundle) (*source, error) {
 	named := 0
 	for _, name := range []string{g.Spec.Library, g.Spec.Bundle, g.Spec.Rego} {

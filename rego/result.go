@@ -32,11 +32,11 @@ type Violation struct {
 
 // add takes in what a guardrail answered. One that failed is violated, since
 // nobody knows what it would have said.
-func (r *Result) add(p *Prepared, a answer) {
+func (r *Result) add(p *Prepared, e v1alpha1.Enforcement, a answer) {
 	if a.failure != nil {
 		a = answer{denials: []message{{text: fmt.Sprintf("guardrail %s could not judge this: %v. Ask your administrator.", p.name, a.failure)}}}
 	}
-	r.Put(p.spec.Enforcement, p.violations(a.denials), p.violations(a.warnings))
+	r.Put(e, p.violations(a.denials), p.violations(a.warnings))
 }
 
 // Put adds what a guardrail of an enforcement denies and warns of: one that warns

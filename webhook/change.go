@@ -148,6 +148,17 @@ func podLabelChange(pod *compile.Pod, labels map[string]string) change {
 	return c
 }
 
+// newPod is a pod that comes, as if one without labels got its labels: what is open to pods of its namespace and
+// service account whatever their labels was judged when it was opened. So was what is open to a pod like it.
+func newPod(pod *compile.Pod) change {
+	bare := *pod
+	bare.Labels = nil
+	c := podLabelChange(&bare, pod.Labels)
+	labelsMatter := c.matters
+	c.matters = func(s *compile.Snapshot) bool { return labelsMatter(s) && !effect.HasLike(s, pod) }
+	return c
+}
+
 func namespaceLabelChange(old, now *corev1.Namespace) change {
 	c := namespaces.change(cluster.Namespace(old), cluster.Namespace(now))
 	c.matters = func(s *compile.Snapshot) bool { return effect.NamespaceLabelsMatter(s, old.Labels, now.Labels) }

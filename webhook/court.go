@@ -123,7 +123,7 @@ func (h *Court) ask(ctx context.Context, req admission.Request, c change, s *com
 		err = ctx.Err()
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		return rego.Result{}, fmt.Errorf("the guardrails did not answer within %v: %w", h.Limit, err)
+		return rego.Result{}, fmt.Errorf("the guardrails did not answer in time: %w", err)
 	}
 	if err != nil {
 		return rego.Result{}, fmt.Errorf("ask the guardrails: %w", err)

@@ -250,7 +250,7 @@ func (e *Engine) Judge(ctx context.Context, in rego.Input) (rego.Result, error) 
 	}
 	for _, b := range g.broken {
 		if rego.Concerns(b.Spec, in) {
-			result.Put(b.Spec.Enforcement, []rego.Violation{{Guardrail: b.Name, Message: fmt.Sprintf(
+			result.Put(rego.EnforcementOf(b.Spec, in), []rego.Violation{{Guardrail: b.Name, Message: fmt.Sprintf(
 				"cannot be asked, because it does not compile: %v; repair it or delete it", g.states[b.UID].Err)}}, nil)
 		}
 	}

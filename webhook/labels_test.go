@@ -2,7 +2,9 @@ package webhook
 
 import (
 	"context"
+	"errors"
 	"slices"
+	"strconv"
 	"testing"
 
 	admissionv1 "k8s.io/api/admission/v1"
@@ -12,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/policy/compile"
 	"github.com/tierwall/tierwall/policy/effect"
 	"github.com/tierwall/tierwall/rego"
 )
@@ -92,6 +95,65 @@ func TestLabelsAreJudgedByWhatTheyOpen(t *testing.T) {
 				t.Errorf("the guardrails were asked %d times, want %d: %+v", j.asked, c.asked, j.last.Effect)
 			}
 		})
+	}
+}
+
+// A new pod is judged as one that gets its labels; one like those that are there is not even looked at.
+func TestNewPodsAreJudgedByWhatTheyOpen(t *testing.T) {
+	made := func(account string, l labels) *corev1.Pod {
+		p := pod(account, l)
+		p.Name = "new"
+		return p
+	}
+	host, ported := made("default", labels{"app": "client"}), made("default", labels{"app": "server"})
+	host.Spec.HostNetwork = true
+	ported.Spec.Containers = []corev1.Container{{Ports: []corev1.ContainerPort{{Name: "admin", ContainerPort: 81}}}}
+	for _, c := range []struct {
+		name    string
+		pod     *corev1.Pod
+		allowed bool
+		asked   int
+	}{
+		{"opens", made("default", labels{"app": "client"}), false, 1},
+		{"opens, with a true role", made("web", labels{"app": "client", role: "frontend"}), false, 1},
+		{"opens by the role that a label gives", made("default", labels{"app": "db", role: "data"}), false, 1},
+		{"like one there is", made("default", labels{"app": "server", "version": "2"}), true, 0},
+		{"like one there is, but of another account", made("web", labels{"app": "server", role: "frontend"}), false, 1},
+		{"like one there is, but with a port of its own", ported, false, 1},
+		{"no labels", made("default", nil), true, 0},
+		{"no selector mentions it", made("default", labels{"version": "2"}), true, 0},
+		{"no selector mentions the value", made("default", labels{"app": "other"}), true, 0},
+		{"on the host network", host, true, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w, j := shop(), &counting{}
+			w.snapshot.Pods = append(w.snapshot.Pods, &compile.Pod{Namespace: "shop", Name: "old", ServiceAccount: "default", Labels: labels{"app": "server"}})
+			for i, l := range []labels{{"app": "client"}, {"app": "server"}, {role: "data"}} {
+				np := admitting(nil, l)
+				np.Name += strconv.Itoa(i)
+				w.snapshot.NetworkPolicies = append(w.snapshot.NetworkPolicies, np)
+			}
+			h := &PodLabels{Court: court(w, j), Decoder: decoder}
+			answers(t, h.Handle(t.Context(), request("CREATE", "Pod", "shop", nil, c.pod)), c.allowed, "")
+			if j.asked != c.asked {
+				t.Errorf("the guardrails were asked %d times, want %d: %+v", j.asked, c.asked, j.last.Effect)
+			}
+		})
+	}
+}
+
+// What cannot be judged must not stop pods.
+func TestANewPodThatCannotBeJudgedIsLetIn(t *testing.T) {
+	w := shop()
+	w.snapshot.NetworkPolicies = []*networkingv1.NetworkPolicy{admitting(nil, labels{"app": "client"})}
+	broken := judgeFunc(func(context.Context, rego.Input) (rego.Result, error) {
+		return rego.Result{}, errors.New("no evaluator")
+	})
+	got := (&PodLabels{Court: court(w, broken), Decoder: decoder}).Handle(t.Context(),
+		request("CREATE", "Pod", "shop", nil, pod("default", labels{"app": "client"})))
+	answers(t, got, true, "")
+	if len(got.Warnings) != 1 || !contains(got.Warnings[0], "was not judged: ask the guardrails: no evaluator") {
+		t.Errorf("warnings %q", got.Warnings)
 	}
 }
 

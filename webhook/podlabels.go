@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -21,6 +22,9 @@ import (
 
 // patience is how long a replica waits for news that another may have had.
 const patience = time.Second
+
+// newPodLimit is how long a new pod waits for its judgement; then it is let in.
+const newPodLimit = 2 * time.Second
 
 // PodLabels refuses role labels that are not true, and changes of those labels
 // from which a pod's role follows: the role of a running pod stays what it was.
@@ -60,15 +64,23 @@ func isCreation(req admission.Request) bool {
 }
 
 // creation refuses a role label that another webhook forged after RoleLabel
-// ran. A label that is missing is harmless and comes later.
+// ran, and judges what the pod opens. A label that is missing is harmless and
+// comes later.
 func (h *PodLabels) creation(ctx context.Context, req admission.Request) admission.Response {
 	pod := &corev1.Pod{}
 	if err := h.Decoder.Decode(req, pod); err != nil {
 		return malformed(fmt.Errorf("read the pod: %w", err))
 	}
-	if _, has := pod.Labels[v1alpha1.RoleLabel]; !has {
-		return admission.Allowed("")
+	if _, has := pod.Labels[v1alpha1.RoleLabel]; has {
+		if r := h.staysUntrue(ctx, req, pod); r != nil {
+			return refused(*r)
+		}
 	}
+	return h.newcomer(ctx, req, pod)
+}
+
+// staysUntrue is why the role label of a new pod is not true, or nil once it is.
+func (h *PodLabels) staysUntrue(ctx context.Context, req admission.Request, pod *corev1.Pod) *reason {
 	// The replica that wrote the label may have heard of a TierRole before this one.
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -77,14 +89,30 @@ func (h *PodLabels) creation(ctx context.Context, req admission.Request) admissi
 		match := rolesIn(req.Namespace, h.Snapshots.Snapshot()).Of(req.Namespace, pod.Spec.ServiceAccountName, pod.Labels)
 		r := untrue(pod.Labels, match)
 		if r == nil {
-			return admission.Allowed("")
+			return nil
 		}
 		select {
 		case <-next:
 		case <-ctx.Done():
-			return refused(*r)
+			return r
 		}
 	}
+}
+
+// newcomer judges what a new pod opens. One that cannot be judged is let in: the audit finds what it opens, and
+// an outage must not stop pods. It is not remembered for changes that come together with it, which count the
+// pods that could exist in any case.
+func (h *PodLabels) newcomer(ctx context.Context, req admission.Request, pod *corev1.Pod) admission.Response {
+	object := cluster.Pod(pod)
+	object.Namespace = req.Namespace
+	ctx, cancel := context.WithTimeout(ctx, newPodLimit)
+	defer cancel()
+	now := h.Snapshots.Snapshot()
+	answer := h.judged(ctx, req, newPod(object), now, now)
+	if !answer.Allowed && answer.Result.Code != http.StatusForbidden {
+		return admission.Allowed("").WithWarnings("what this pod opens was not judged: " + answer.Result.Message)
+	}
+	return answer
 }
 
 func (h *PodLabels) update(ctx context.Context, req admission.Request, j roleJudge) admission.Response {

@@ -99,7 +99,8 @@ type GuardrailSpec struct {
 	// +kubebuilder:validation:MaxItems=1000
 	Namespaces []string `json:"namespaces,omitempty"`
 
-	// Kinds limits the guardrail to objects of these kinds. Empty means every kind.
+	// Kinds limits the guardrail to objects of these kinds. Empty means every kind. New
+	// pods are refused only where Pod is named, and warned of otherwise.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=5

@@ -484,3 +484,84 @@ func TestJSONHasNoNull(t *testing.T) {
 		}
 	}
 }
+
+// A pod that is like another one to every policy opens nothing that is not open already.
+func TestHasLike(t *testing.T) {
+	s := shop()
+	s.NetworkPolicies = []*networkingv1.NetworkPolicy{{ObjectMeta: metav1.ObjectMeta{Namespace: "prod", Name: "app"}, Spec: networkingv1.NetworkPolicySpec{
+		PodSelector: metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "app", Operator: "Exists"}, {Key: "old", Operator: "DoesNotExist"}}}}}}
+	port := compile.NamedPort{Name: "pg", Protocol: policy.TCP, Port: 5432}
+	relabelled := func(p *compile.Pod, key, value string) *compile.Pod {
+		p.Labels[key] = value
+		return p
+	}
+	s.Pods[0].HostNetwork, s.Pods[1].Ended = true, true // the front ends of prod
+	for _, c := range []struct {
+		name string
+		pod  *compile.Pod
+		like bool
+	}{
+		{"a replica", pod("prod", "api-9", "api", "10.244.0.99"), true},
+		{"with its port", pod("prod", "db-9", "db", "10.244.0.99", port), true},
+		{"without its port", pod("prod", "db-9", "db", "10.244.0.99"), false},
+		{"of an account that has no pod", pod("prod", "x", "other", "10.244.0.99"), false},
+		{"of a namespace that has none", pod("kube-system", "api-9", "api", "10.244.0.99"), false},
+		{"with a value that no selector names", relabelled(pod("prod", "api-9", "api", "10.244.0.99"), "app", "x"), false},
+		{"with a label that a selector denies", relabelled(pod("prod", "api-9", "api", "10.244.0.99"), "old", ""), false},
+		{"with a label that no selector names", relabelled(pod("prod", "api-9", "api", "10.244.0.99"), "version", "2"), true},
+		{"like one on the host network, and one that has ended", pod("prod", "web-9", "web", "10.244.0.99"), false},
+		{"like one of another namespace alone", pod("test", "web-9", "web", "10.244.0.99"), true},
+	} {
+		if got := effect.HasLike(s, c.pod); got != c.like {
+			t.Errorf("%s: %v, want %v", c.name, got, c.like)
+		}
+	}
+}
+
+// With two labels a pod gets through where a pod with either of them does not. That is what it opens.
+func TestAPodWithTwoLabelsOpensWhatNeitherDoes(t *testing.T) {
+	s := shop()
+	s.NetworkPolicies = []*networkingv1.NetworkPolicy{parsed[networkingv1.NetworkPolicy](t, `
+metadata: {namespace: prod, name: db}
+spec:
+  podSelector: {matchLabels: {app: db}}
+  ingress: [{from: [{podSelector: {matchLabels: {client: "yes"}}}]}]`)}
+	s.ClusterNetworkPolicies = []*policyv1alpha2.ClusterNetworkPolicy{parsed[policyv1alpha2.ClusterNetworkPolicy](t, `
+metadata: {name: trusted-only}
+spec:
+  tier: Admin
+  priority: 1
+  subject: {pods: {namespaceSelector: {}, podSelector: {matchLabels: {app: db}}}}
+  ingress:
+    - {action: Deny, from: [{pods: {namespaceSelector: {}, podSelector: {matchExpressions: [{key: trusted, operator: DoesNotExist}]}}}]}`)}
+	for _, c := range []struct {
+		labels map[string]string
+		opens  bool
+	}{
+		{map[string]string{"client": "yes"}, false},
+		{map[string]string{"trusted": "yes"}, false},
+		{map[string]string{"client": "yes", "trusted": "yes"}, true},
+	} {
+		bare := pod("prod", "new", "other", "10.244.0.99")
+		bare.Labels = nil
+		now := *bare
+		now.Labels = c.labels
+		before, after := *s, *s
+		before.Pods, after.Pods = append(slices.Clip(s.Pods), bare), append(slices.Clip(s.Pods), &now)
+		e := effect.Of(t.Context(), &before, &after)
+		opens := slices.ContainsFunc(e.Added, func(r effect.Row) bool { return r.Direction == effect.Ingress && r.To.Role == "data" })
+		if opens != c.opens || !e.Complete {
+			t.Errorf("%v: opens: %v, want %v; %+v", c.labels, opens, c.opens, e)
+		}
+	}
+}
+
+// parsed is an object of its YAML text.
+func parsed[T any](t *testing.T, text string) *T {
+	t.Helper()
+	out := new(T)
+	if err := yaml.UnmarshalStrict([]byte(text), out); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}

@@ -149,6 +149,42 @@ func PodLabelsMatter(s *compile.Snapshot, before, after map[string]string) bool 
 		anySelector(s, tell, func(*metav1.LabelSelector) bool { return false })
 }
 
+// HasLike says whether a pod is there that is the same to every policy and every TierRole as this one: what is
+// open to it is open to the other one already.
+func HasLike(s *compile.Snapshot, pod *compile.Pod) bool {
+	keys := map[string]bool{}
+	note := func(l *metav1.LabelSelector) bool {
+		if l != nil {
+			for key := range l.MatchLabels {
+				keys[key] = true
+			}
+			for _, e := range l.MatchExpressions {
+				keys[e.Key] = true
+			}
+		}
+		return false
+	}
+	anySelector(s, note, func(*metav1.LabelSelector) bool { return false })
+	for _, tr := range s.TierRoles {
+		note(tr.Spec.PodSelector)
+	}
+	delete(keys, roleLabel) // it is computed, from what is compared
+	alike := func(a, b map[string]string) bool {
+		for key := range keys {
+			x, inA := a[key]
+			y, inB := b[key]
+			if x != y || inA != inB {
+				return false
+			}
+		}
+		return true
+	}
+	return slices.ContainsFunc(s.Pods, func(p *compile.Pod) bool {
+		return p.Namespace == pod.Namespace && p.ServiceAccount == pod.ServiceAccount && !p.HostNetwork && !p.Ended &&
+			slices.Equal(p.Ports, pod.Ports) && alike(p.Labels, pod.Labels)
+	})
+}
+
 // NamespaceLabelsMatter says whether any selector of namespaces may tell two sets of labels apart.
 func NamespaceLabelsMatter(s *compile.Snapshot, before, after map[string]string) bool {
 	return anySelector(s, func(*metav1.LabelSelector) bool { return false },

@@ -5,6 +5,7 @@ package admission
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -130,6 +131,40 @@ func TestALabelOfAPodIsJudgedByWhatItOpens(t *testing.T) {
 			})
 			remove(t, p)
 		})
+	}
+}
+
+// A new pod that reaches what a policy from before a guardrail offers is told of, and refused where the guardrail
+// says that it is about pods.
+func TestANewPodIsJudgedByWhatItOpens(t *testing.T) {
+	opens, harmless := pod("stranger", "newcomer", "default", "partner=yes"), pod("stranger", "newcomer", "default", "a=b")
+	try := func(p *corev1.Pod) (string, error) {
+		world.warnings.take()
+		err := world.admin.Create(t.Context(), p.DeepCopy(), client.DryRunAll)
+		return world.warnings.take(), err
+	}
+	if told, err := try(opens); err != nil || !strings.Contains(told, "Guardrail data-tier-closed") || !strings.Contains(told, "Pod stranger/newcomer would") {
+		t.Errorf("told %q, error %v; want a warning", told, err)
+	}
+	if told, err := try(harmless); err != nil || told != "" {
+		t.Errorf("told %q, error %v, of a pod that opens nothing", told, err)
+	}
+	create(t, &v1alpha1.Guardrail{ObjectMeta: metav1.ObjectMeta{Name: "pods-stay-out"}, Spec: v1alpha1.GuardrailSpec{
+		Kinds: []v1alpha1.Kind{"Pod"}, Operations: []v1alpha1.Operation{"CREATE"}, Rego: `package tierwall.guardrails.pods_stay_out
+
+deny contains "stay out" if {
+	some row in input.effect.added
+	row.to.role == "data"
+}
+`}})
+	becomes(t, "refused", func() error {
+		if _, err := try(opens); !contains(err, "Guardrail pods-stay-out: stay out") {
+			return errors.Join(errors.New("want a refusal"), err)
+		}
+		return nil
+	})
+	if _, err := try(harmless); err != nil {
+		t.Errorf("a pod that opens nothing: %v", err)
 	}
 }
 
