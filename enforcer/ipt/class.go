@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/tierwall/tierwall/enforcer/diff"
 	"github.com/tierwall/tierwall/enforcer/run"
@@ -25,6 +27,8 @@ type classBuilder struct {
 	diff.Class
 	only *part
 	out  *classRules
+	// why are the rules of the last chain there, one by one.
+	why []string
 }
 
 // class makes the chains of a class: one, and another for each tier that a rule
@@ -35,31 +39,39 @@ func (r *renderer) class(k diff.Class, only *part) (*classRules, error) {
 		return nil, fmt.Errorf("rendering %s class %s: the program has no such class", k.Direction, k.ID)
 	}
 	b := &classBuilder{renderer: r, Class: k, only: only, out: &classRules{refs: map[string]policy.SetID{}, own: map[string]Set{}}}
+	if err := b.build(c); err != nil {
+		return nil, fmt.Errorf("rendering %s class %s: %w", k.Direction, k.ID, err)
+	}
+	return b.out, nil
+}
+
+func (b *classBuilder) build(c *policy.Class) error {
 	b.next()
-	b.rule(strayTCP, toStray)
-	b.rule(straySCTP, toStray)
+	b.rule(strayTCP, "", toStray)
+	b.rule(straySCTP, "", toStray)
 	for i, tier := range c.Tiers {
-		pass, opens := r.deny, false
+		pass, opens := b.deny, false
 		if i+1 < len(c.Tiers) && passes(tier) {
 			pass, opens = "-g "+b.chainName(len(b.out.chains)), true
 		}
 		if err := b.tier(i, tier, pass); err != nil {
-			return nil, fmt.Errorf("rendering %s class %s: %w", k.Direction, k.ID, err)
+			return err
 		}
 		falls := tier.Else == policy.Pass && !opens && i+1 < len(c.Tiers)
 		if !falls {
-			b.rule(comment(otherwise(tier)), b.target(k.Direction, tier.Else, pass))
+			b.rule("", otherwise(tier), b.target(b.Direction, tier.Else, pass))
+			b.explain()
 		}
 		if opens {
 			b.next()
 		} else if !falls {
-			return b.out, nil
+			return nil
 		}
 	}
 	if len(c.Tiers) == 0 {
-		b.rule("", r.deny)
+		b.rule("", "", b.deny)
 	}
-	return b.out, nil
+	return nil
 }
 
 // passes says whether a rule of the tier leaves the decision to the next one.
@@ -81,9 +93,37 @@ func (b *classBuilder) next() {
 	b.out.chains = append(b.out.chains, Chain{Name: b.chainName(len(b.out.chains))})
 }
 
-func (b *classBuilder) rule(matches, target string) {
+// rule appends a rule, and remembers why it is there.
+func (b *classBuilder) rule(matches, why, target string) {
 	part := &b.out.chains[len(b.out.chains)-1]
 	part.Rules = append(part.Rules, matches+target)
+	b.why = append(b.why, why)
+}
+
+// explain ends a chain with comments, by the numbers of the rules that they are about. No packet comes
+// there, behind a rule that decides about all: with iptables over nf_tables a comment is a match
+// like any other, and to each packet that passes costs as much as ten that compare an address.
+func (b *classBuilder) explain() {
+	part := &b.out.chains[len(b.out.chains)-1]
+	for first := 0; first < len(b.why); {
+		last := first
+		for last+1 < len(b.why) && b.why[last+1] == b.why[first] {
+			last++
+		}
+		if why := b.why[first]; why != "" {
+			part.Rules = append(part.Rules, strings.TrimSpace(comment(numbers(first+1, last+1)+": "+why)))
+		}
+		first = last + 1
+	}
+	b.why = nil
+}
+
+// numbers are those of the rules from one to another, as iptables -L --line-numbers counts them.
+func numbers(first, last int) string {
+	if first == last {
+		return strconv.Itoa(first)
+	}
+	return fmt.Sprintf("%d-%d", first, last)
 }
 
 func (b *classBuilder) tier(tier int, t policy.Tier, pass string) error {
@@ -108,7 +148,7 @@ func (b *classBuilder) tier(tier int, t policy.Tier, pass string) error {
 func (b *classBuilder) walk(r policy.Rule, target string) error {
 	matches, err := b.matches(r)
 	for _, m := range matches {
-		b.rule(m+comment(r.ID.String()), target)
+		b.rule(m, r.ID.String(), target)
 	}
 	return err
 }
@@ -117,27 +157,27 @@ func (b *classBuilder) walk(r policy.Rule, target string) error {
 // by its place.
 func (b *classBuilder) merged(t policy.Tier, u run.Run, place, target string) error {
 	m := merge(b.program, b.family, u, b.only)
-	why := comment(string(t.Name) + " tier, merged rules")
+	why := string(t.Name) + " tier, merged rules"
 	if len(u.Rules) == 1 {
-		why = comment(u.Rules[0].ID.String())
+		why = u.Rules[0].ID.String()
 	}
 	if m.always {
-		b.rule(why, target)
+		b.rule("", why, target)
 		return nil
 	}
 	for _, match := range spanMatches(m.anyPeer) {
-		b.rule(match.protocol+match.ports+why, target)
+		b.rule(match.protocol+match.ports, why, target)
 	}
 	if m.hasPorts {
-		b.rule(b.inOwn(place, "ports", "hash:net,port", m.ports, side(b.Direction)+",dst")+why, target)
+		b.rule(b.inOwn(place, "ports", "hash:net,port", m.ports, side(b.Direction)+",dst"), why, target)
 	}
 	if m.hasPeers {
-		b.rule(b.inOwn(place, "peers", "hash:net", m.peers, side(b.Direction))+why, target)
+		b.rule(b.inOwn(place, "peers", "hash:net", m.peers, side(b.Direction)), why, target)
 	}
 	for _, s := range slices.SortedFunc(maps.Keys(m.spans), run.Span.Compare) {
 		in := b.inOwn(place, s.String(), "hash:net", m.spans[s], side(b.Direction))
 		for _, match := range spanMatches([]run.Span{s}) {
-			b.rule(match.protocol+in+match.ports+why, target)
+			b.rule(match.protocol+match.ports+in, why, target)
 		}
 	}
 	for _, term := range m.rest {
@@ -183,7 +223,8 @@ func (r *renderer) target(d policy.Direction, v policy.Verdict, pass string) str
 }
 
 // matches are the matches of a rule, each with a space at its end; a flow that
-// any of them matches is matched. iptables has no "or" but several rules.
+// any of them matches is matched. iptables has no "or" but several rules. Ports come before
+// peers, because numbers are compared faster than sets are looked into.
 func (b *classBuilder) matches(rule policy.Rule) ([]string, error) {
 	peers, err := b.peers(rule)
 	if err != nil {
@@ -196,7 +237,7 @@ func (b *classBuilder) matches(rule policy.Rule) ([]string, error) {
 	var out []string
 	for _, peer := range peers {
 		for _, port := range ports {
-			out = append(out, port.protocol+peer+port.ports)
+			out = append(out, port.protocol+port.ports+peer)
 		}
 	}
 	return out, nil

@@ -99,6 +99,9 @@ func TestRenderedRulesDecideAsTheProgram(t *testing.T) {
 			if got.Accepted != (want.Verdict == policy.Allow) {
 				t.Fatalf("seed %d node %s: %+v\nthe program says %+v\nthe rules accept: %v, %v\n%s", seed, node, f, want, got.Accepted, got.Trace, p)
 			}
+			if slices.ContainsFunc(got.Trace, isComment) {
+				t.Fatalf("seed %d node %s: %+v passes a rule that is but a comment: %v", seed, node, f, got.Trace)
+			}
 			if logged := logsOf(log, want); !slices.Equal(got.Logged, logged) {
 				t.Fatalf("seed %d node %s: %+v: logged: %v, want %v, by %v", seed, node, f, got.Logged, logged, got.Trace)
 			}

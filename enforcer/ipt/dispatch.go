@@ -37,7 +37,7 @@ func (r *renderer) entries(d policy.Direction) ([]entry, error) {
 			if r.program.Classes[d][e.Class[d]] == nil {
 				return nil, fmt.Errorf("the program has no %s class %q, which endpoint %s is of", d, e.Class[d], e.Key())
 			}
-			byAddr[a] = comment(e.Key()) + r.toClass(e, d)
+			byAddr[a] = r.toClass(e, d)
 		}
 	}
 	var out []entry

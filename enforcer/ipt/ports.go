@@ -12,8 +12,8 @@ import (
 // maxMultiport is the number of ports of one multiport match; a range counts twice.
 const maxMultiport = 15
 
-// portMatch is the match of a protocol and that of ports, around that of the
-// peer: a rule prints as the kernel's tools print it.
+// portMatch is the match of a protocol and that of ports: a rule prints as the kernel's
+// tools print it.
 type portMatch struct{ protocol, ports string }
 
 // ports are the matches of a rule's ports.

@@ -2,6 +2,7 @@ package ipt_test
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -123,12 +124,62 @@ func TestPacketsThroughTheShop(t *testing.T) {
 			if err != nil || got.Accepted != c.passes {
 				t.Errorf("accepted: %v (%v), by %s", got.Accepted, err, strings.Join(got.Trace, "\n"))
 			}
+			if i := slices.IndexFunc(got.Trace, isComment); i >= 0 {
+				t.Errorf("a packet passes a rule that is but a comment: %s", got.Trace[i])
+			}
 			packet.Established = true
 			if got, _ := table.Judge(c.hook, packet); !got.Accepted {
 				t.Errorf("an established flow was judged: %v", got.Trace)
 			}
 		})
 	}
+}
+
+// isComment says whether a rule, as a trace has it, does nothing.
+func isComment(rule string) bool {
+	return !strings.Contains(rule, " -j ") && !strings.Contains(rule, " -g ")
+}
+
+// The comments of a class chain tell by number what its rules are there for.
+func TestCommentsAreAboutTheRulesOfTheirNumber(t *testing.T) {
+	r, err := ipt.Render(shop(), ipt.IPv4, ipt.DenyLog{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for chain, want := range map[string]map[int]string{
+		"TIERWALL-I-front": {3: "NetworkPolicy prod/frontend /spec/ingress/0", 4: "NetworkPolicy prod/frontend /spec/ingress/0", 5: "NetworkPolicy prod/frontend /spec/ingress"},
+		"TIERWALL-I-data":  {3: "ClusterNetworkPolicy audit /spec/ingress/0", 4: "ClusterNetworkPolicy audit /spec/ingress/1", 5: "Admin tier"},
+		"TIERWALL-I-dataB": {1: "NetworkPolicy prod/data /spec/ingress/0", 2: "NetworkPolicy prod/data /spec/ingress/0", 3: "NetworkPolicy prod/data /spec/ingress"},
+		"TIERWALL-E-any":   {3: "Default tier"},
+	} {
+		i := slices.IndexFunc(r.Chains, func(c ipt.Chain) bool { return c.Name == chain })
+		if got := explained(t, r.Chains[i].Rules); !maps.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", chain, got, want)
+		}
+	}
+}
+
+// explained are the comments of a chain by the numbers of the rules that they are about.
+func explained(t *testing.T, rules []string) map[int]string {
+	t.Helper()
+	out := map[int]string{}
+	for _, rule := range rules {
+		if !isComment(rule) {
+			continue
+		}
+		var first, last int
+		numbers, why, _ := strings.Cut(strings.Split(rule, `"`)[1], ": ")
+		if n, _ := fmt.Sscanf(numbers, "%d-%d", &first, &last); n == 1 {
+			last = first
+		}
+		if first < 1 || last > len(rules) || isComment(rules[last-1]) {
+			t.Errorf("%s: there are not so many rules", rule)
+		}
+		for i := first; i <= last; i++ {
+			out[i] = why
+		}
+	}
+	return out
 }
 
 func TestNeighbourDiscoveryAlwaysPasses(t *testing.T) {

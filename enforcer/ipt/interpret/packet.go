@@ -72,6 +72,8 @@ func (t *Table) walk(chain string, k Packet, v *Verdict, depth int) (end, error)
 		}
 		v.Trace = append(v.Trace, chain+": "+r.text)
 		switch r.target {
+		case "":
+			continue
 		case "NFLOG":
 			v.Logged = append(v.Logged, r.log)
 			continue

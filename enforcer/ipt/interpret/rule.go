@@ -16,7 +16,7 @@ type rule struct {
 	matches []match
 	// sets are the names of the sets that it refers to.
 	sets []string
-	// target is a chain or a verdict; jump says that RETURN in it comes back here.
+	// target is a chain or a verdict, or empty where there is but a comment; jump says that RETURN in it comes back here.
 	target string
 	jump   bool
 	// log is what NFLOG does.
@@ -51,7 +51,7 @@ func parseRule(words []string) (rule, error) {
 			return rule{}, fmt.Errorf("%s: %w", option, err)
 		}
 	}
-	if p.rule.target == "" {
+	if p.rule.target == "" && !p.loaded["comment"] {
 		return rule{}, fmt.Errorf("no target")
 	}
 	return p.rule, nil

@@ -132,7 +132,7 @@ func (t *Table) edit(command, chain string, words []string) error {
 func (t *Table) check() error {
 	for name, rules := range t.chains {
 		for _, r := range rules {
-			if _, ok := t.chains[r.target]; !ok && !slices.Contains([]string{"ACCEPT", "DROP", "NFLOG", "REJECT", "RETURN"}, r.target) {
+			if _, ok := t.chains[r.target]; !ok && !slices.Contains([]string{"", "ACCEPT", "DROP", "NFLOG", "REJECT", "RETURN"}, r.target) {
 				return fmt.Errorf("chain %s leads to %s, which is not there", name, r.target)
 			}
 			for _, s := range r.sets {
