@@ -137,7 +137,8 @@ func TestPacketsThroughTheShop(t *testing.T) {
 
 // isComment says whether a rule, as a trace has it, does nothing.
 func isComment(rule string) bool {
-	return !strings.Contains(rule, " -j ") && !strings.Contains(rule, " -g ")
+	words := strings.Fields(rule)
+	return !slices.Contains(words, "-j") && !slices.Contains(words, "-g")
 }
 
 // The comments of a class chain tell by number what its rules are there for.
