@@ -17,28 +17,8 @@ import (
 // The order of objects in the snapshot means nothing. The semantics are those of the API text
 // of networking.k8s.io/v1 and policy.networking.k8s.io/v1alpha2.
 func Compile(s *Snapshot, node string) (*policy.Program, []policy.Problem) {
-	c := newCluster(s)
 	ps, problems := parsePolicies(s)
-	p := &policy.Program{
-		Sets:    map[policy.SetID]*policy.Set{},
-		Hosts:   hosts(c.nodes),
-		Local:   local(c.nodes, node),
-		Unknown: unknown(s.Defaults),
-	}
-	classes := newClassifier(s.Defaults)
-	for _, pod := range c.pods {
-		if node != "" && pod.Node != node {
-			continue
-		}
-		e := policy.Endpoint{Namespace: pod.Namespace, Name: pod.Name, Node: pod.Node, Addrs: pod.addrs}
-		e.Class = classes.of(subject{pod.Namespace, pod.Ports}, ps.selecting(pod, c.namespaces[pod.Namespace]))
-		p.Endpoints = append(p.Endpoints, e)
-	}
-	p.Classes = classes.built
-	for id, def := range classes.sets {
-		p.Sets[id] = def.set(c)
-	}
-	return p, problems
+	return newCompiled(s, node).program(ps), problems
 }
 
 // classifier builds the classes of a snapshot, each of them once.

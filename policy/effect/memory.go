@@ -24,6 +24,7 @@ import (
 // for concurrent use; objects of snapshots must not be changed.
 type Memory struct {
 	mu              sync.Mutex
+	compiler        *compile.Reader // replaced together with what follows
 	networkPolicies map[*networkingv1.NetworkPolicy]*terms
 	clusterPolicies map[*policyv1alpha2.ClusterNetworkPolicy]*terms
 	// words is the vocabulary of these policies.
@@ -34,6 +35,9 @@ type Memory struct {
 // Of is the effect of a change, as the function Of says it: the same flows, though
 // networks that have nothing to do with the change do not cut its rows.
 func (m *Memory) Of(ctx context.Context, before, after *compile.Snapshot) Effect {
+	if onlyNetworkPolicies(before, after) && sameList(before.NetworkPolicies, after.NetworkPolicies) {
+		return known()
+	}
 	old, now := m.read(before), m.read(after)
 	var difference []*terms
 	if onlyNetworkPolicies(before, after) {
@@ -41,15 +45,15 @@ func (m *Memory) Of(ctx context.Context, before, after *compile.Snapshot) Effect
 			return known()
 		}
 	}
-	v := m.vocabulary(old, now)
+	v, reader := m.vocabulary(old, now), m.reader()
 	b, a, ok := narrowed(before, after, difference, now)
 	if !ok {
 		b, a, ok = relabelled(before, after, now)
 	}
 	if ok {
-		return of(ctx, b, a, within(old, b), within(now, a), v)
+		return of(ctx, reader, b, a, within(old, b), within(now, a), v)
 	}
-	return of(ctx, before, after, old, now, v)
+	return of(ctx, reader, before, after, old, now, v)
 }
 
 // read are the terms of all policies of a snapshot. Those of policies that are no
@@ -58,6 +62,7 @@ func (m *Memory) read(s *compile.Snapshot) map[string]*terms {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.networkPolicies == nil || len(m.networkPolicies) > 2*len(s.NetworkPolicies)+100 || len(m.clusterPolicies) > 2*len(s.ClusterNetworkPolicies)+100 {
+		m.compiler = compile.NewReader()
 		m.networkPolicies, m.clusterPolicies = map[*networkingv1.NetworkPolicy]*terms{}, map[*policyv1alpha2.ClusterNetworkPolicy]*terms{}
 	}
 	out := make(map[string]*terms, len(s.NetworkPolicies)+len(s.ClusterNetworkPolicies))
@@ -78,6 +83,12 @@ func (m *Memory) read(s *compile.Snapshot) map[string]*terms {
 		out[t.object] = t
 	}
 	return out
+}
+
+func (m *Memory) reader() *compile.Reader {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.compiler
 }
 
 // vocabulary is that of the policies before and after the change. That of before is remembered.
@@ -205,8 +216,12 @@ func onePod(before, after *compile.Snapshot) (was, is *compile.Pod) {
 func sameElements[T comparable](a, b []T) bool { return sameList(a, b) || slices.Equal(a, b) }
 
 func onlyNetworkPolicies(before, after *compile.Snapshot) bool {
+	return onlyPolicies(before, after) && sameList(before.ClusterNetworkPolicies, after.ClusterNetworkPolicies)
+}
+
+func onlyPolicies(before, after *compile.Snapshot) bool {
 	return sameList(before.Pods, after.Pods) && sameList(before.Namespaces, after.Namespaces) && sameList(before.Nodes, after.Nodes) &&
-		sameList(before.TierRoles, after.TierRoles) && sameList(before.ClusterNetworkPolicies, after.ClusterNetworkPolicies)
+		sameList(before.TierRoles, after.TierRoles) && reflect.DeepEqual(before.Defaults, after.Defaults)
 }
 
 // sameList says whether two lists are one in memory, which is quickly said.
@@ -284,6 +299,7 @@ func newNarrowing(homes map[string]bool, s *compile.Snapshot, policies []*terms)
 			n.spaces = append(n.spaces, ns)
 		}
 	}
+	n.addMissing()
 	known := roles.New(n.tierRoles)
 	for _, p := range s.Pods {
 		if homes[p.Namespace] {
@@ -311,13 +327,16 @@ func (n *narrowing) of(s *compile.Snapshot) *compile.Snapshot {
 			out.NetworkPolicies = append(out.NetworkPolicies, np)
 		}
 	}
-	// Namespaces that have policies or pods but no object are there by their name.
+	return &out
+}
+
+// addMissing adds the namespaces that have policies or pods but no object: they are there by their name.
+func (n *narrowing) addMissing() {
 	missing := maps.Clone(n.namespaces)
 	for _, ns := range n.spaces {
 		delete(missing, ns.Name)
 	}
 	for _, name := range slices.Sorted(maps.Keys(missing)) {
-		out.Namespaces = append(slices.Clip(out.Namespaces), &compile.Namespace{Name: name})
+		n.spaces = append(n.spaces, &compile.Namespace{Name: name})
 	}
-	return &out
 }

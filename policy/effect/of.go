@@ -6,10 +6,6 @@ import (
 	"net/netip"
 	"slices"
 
-	networkingv1 "k8s.io/api/networking/v1"
-	"k8s.io/apimachinery/pkg/labels"
-	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
-
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/compile"
 )
@@ -27,11 +23,11 @@ import (
 func Of(ctx context.Context, before, after *compile.Snapshot) Effect {
 	m := &Memory{}
 	old, now := m.read(before), m.read(after)
-	return of(ctx, before, after, old, now, vocabularyOf(old, now))
+	return of(ctx, m.reader(), before, after, old, now, vocabularyOf(old, now))
 }
 
 // of is the effect, where the policies are read and the vocabulary is known.
-func of(ctx context.Context, before, after *compile.Snapshot, old, now map[string]*terms, v *vocabulary) Effect {
+func of(ctx context.Context, reader *compile.Reader, before, after *compile.Snapshot, old, now map[string]*terms, v *vocabulary) Effect {
 	snapshots := [2]*compile.Snapshot{before, after}
 	networks := networksIn(slices.Concat(before.Nodes, after.Nodes), old, now)
 	u := newUniverse(snapshots, v, networks)
@@ -40,15 +36,17 @@ func of(ctx context.Context, before, after *compile.Snapshot, old, now map[strin
 	imagine(ctx, u, mattering, hidden)
 	free := newAddresses(snapshots, networks)
 	members := standIns(u.groups, free)
-	var sides [2]*side
-	for _, m := range moments {
-		if ctx.Err() != nil {
-			return unknown(outOfTime(ctx))
-		}
-		sides[m] = newSide(m, u.selecting(snapshots[m], [...]map[string]*terms{old, now}[m]), u, members)
+	if ctx.Err() != nil {
+		return unknown(outOfTime(ctx))
 	}
+	compilers := newCompilers(reader, snapshots, u, members)
+	sides := [2]*side{compilers[was].side(before)}
+	if ctx.Err() != nil {
+		return unknown(outOfTime(ctx))
+	}
+	sides[is] = compilers[is].side(after)
 	policies := present(difference, now)
-	lones := alone(policies, after, u, members)
+	lones := alone(policies, after, compilers[is])
 	c := newComparison(ctx, members, sides, lones)
 	c.names, c.networks = portNames(append(mattering, hidden...)), networksOf(networks, free.taken)
 	e := c.effect(u)
@@ -77,42 +75,6 @@ func imagine(ctx context.Context, u *universe, policies, hidden []*terms) {
 			u.imagine(ctx, p, ports)
 		}
 	}
-}
-
-// selecting is the snapshot with those policies alone that select any group: others do nothing.
-func (u *universe) selecting(s *compile.Snapshot, known map[string]*terms) *compile.Snapshot {
-	out := *s
-	out.NetworkPolicies = make([]*networkingv1.NetworkPolicy, 0, len(s.NetworkPolicies))
-	out.ClusterNetworkPolicies = make([]*policyv1alpha2.ClusterNetworkPolicy, 0, len(s.ClusterNetworkPolicies))
-	byNamespace := map[string][]*group{}
-	for _, g := range u.groups {
-		byNamespace[g.namespace.name] = append(byNamespace[g.namespace.name], g)
-	}
-	for _, np := range s.NetworkPolicies {
-		id := policy.RuleID{Kind: compile.NetworkPolicyKind, Namespace: np.Namespace, Name: np.Name}
-		if t := known[id.Object()]; !t.understood || t.subject.selectsAny(byNamespace[np.Namespace]) {
-			out.NetworkPolicies = append(out.NetworkPolicies, np)
-		}
-	}
-	for _, cnp := range s.ClusterNetworkPolicies {
-		id := policy.RuleID{Kind: compile.ClusterNetworkPolicyKind, Name: cnp.Name}
-		if t := known[id.Object()]; !t.understood || t.subject.selectsAny(u.groups) {
-			out.ClusterNetworkPolicies = append(out.ClusterNetworkPolicies, cnp)
-		}
-	}
-	return &out
-}
-
-// selectsAny says whether the selection is of one of the groups at least, before or after the change. One that
-// cannot be read may be of any.
-func (s selection) selectsAny(groups []*group) bool {
-	if s.byPods == nil || s.namespaces != nil && s.byNamespaces == nil {
-		return true
-	}
-	return slices.ContainsFunc(groups, func(g *group) bool {
-		return s.mayBeIn(g.namespace) &&
-			slices.ContainsFunc(g.kinds[:], func(k *kind) bool { return k != nil && s.byPods.Matches(labels.Set(k.labels)) })
-	})
 }
 
 // networksIn are the networks that policies mention, and the nodes' addresses.

@@ -80,40 +80,55 @@ func forEachPort(program *policy.Program, do func(policy.Protocol, uint16, uint1
 	}
 }
 
-// answer is what a class says of a peer, span by span.
+// answer is what a class says of a peer, span by span, as far as it was asked.
 type answer struct {
-	allows []bool
-	why    []int32 // numbers of reasons
+	program *policy.Program
+	class   *policy.Class // as the peer meets it
+	peer    netip.Addr
+	why     []int32 // numbers of reasons, from 1 on; 0 where it was not asked yet
 }
 
-func newAnswer(spans int) answer { return answer{make([]bool, spans), make([]int32, spans)} }
-
-// evaluate asks a class; one that is nil allows nothing.
-func (c *comparison) evaluate(program *policy.Program, class *policy.Class, peer netip.Addr) answer {
-	a := newAnswer(len(c.spans))
-	if class == nil {
-		return a
-	}
-	for i, s := range c.spans {
-		protocol := s.protocol
-		if protocol == policy.ICMP && peer.Is6() {
-			protocol = policy.ICMPv6
-		}
-		why := eval.Class(program, class, peer, protocol, s.first)
-		a.why[i], a.allows[i] = int32(c.whys.of(why)), why.Verdict.Permits()
-	}
-	return a
+// answer is one that is asked nothing yet.
+func (c *comparison) answer(program *policy.Program, class *policy.Class, peer netip.Addr) *answer {
+	return &answer{program, eval.ClassFor(program, class, peer), peer, make([]int32, len(c.spans))}
 }
+
+// why says who decides about a span; a class that is nil decides to allow nothing.
+func (c *comparison) why(a *answer, span int) policy.Why {
+	if c.stopped != "" {
+		return policy.Why{}
+	}
+	if n := a.why[span]; n > 0 {
+		return c.whys.values[n-1]
+	}
+	if c.asked++; c.asked > maxAsked {
+		c.stopped = fmt.Sprintf("policies would have to be asked about more than %d pairs of peers and ports", maxAsked)
+		return policy.Why{}
+	}
+	protocol := c.spans[span].protocol
+	if protocol == policy.ICMP && a.peer.Is6() {
+		protocol = policy.ICMPv6
+	}
+	why := eval.Class(a.program, a.class, a.peer, protocol, c.spans[span].first)
+	if span > 0 && a.why[span-1] > 0 && c.whys.values[a.why[span-1]-1] == why {
+		a.why[span] = a.why[span-1] // as most often
+	} else {
+		a.why[span] = int32(c.whys.of(why)) + 1
+	}
+	return why
+}
+
+func (c *comparison) allows(a *answer, span int) bool { return c.why(a, span).Verdict.Permits() }
 
 // all says whether every port of every protocol is allowed.
-func (a answer) all(spans []span) bool {
-	return !slices.ContainsFunc(protocols, func(p policy.Protocol) bool { return !a.allOf(p, spans) })
+func (c *comparison) all(a *answer) bool {
+	return !slices.ContainsFunc(protocols, func(p policy.Protocol) bool { return !c.allOf(a, p) })
 }
 
 // allOf says whether every port of a protocol is allowed.
-func (a answer) allOf(p policy.Protocol, spans []span) bool {
-	for i, s := range spans {
-		if s.protocol == p && !a.allows[i] {
+func (c *comparison) allOf(a *answer, p policy.Protocol) bool {
+	for i, s := range c.spans {
+		if s.protocol == p && !c.allows(a, i) {
 			return false
 		}
 	}
@@ -138,18 +153,18 @@ type opening struct {
 func (o *opening) none() bool { return o == nil || len(o.spans) == 0 }
 
 // open compares two answers.
-func (c *comparison) open(before, after answer) *opening {
+func (c *comparison) open(before, after *answer) *opening {
 	var o *opening
 	for i, s := range c.spans {
-		if !after.allows[i] || before.allows[i] {
+		why := c.why(after, i)
+		if !why.Verdict.Permits() || c.allows(before, i) {
 			continue
 		}
 		if o == nil {
 			o = &opening{unknown: map[policy.Protocol]policy.RuleID{}}
 		}
 		o.spans = append(o.spans, i)
-		why := c.whys.values[after.why[i]]
-		if s.first == anyNumber && !after.allOf(s.protocol, c.spans) {
+		if s.first == anyNumber && !c.allOf(after, s.protocol) {
 			o.unknown[s.protocol] = why.Rule
 		}
 		o.decidedBy(why)
@@ -158,7 +173,7 @@ func (c *comparison) open(before, after answer) *opening {
 		return nil
 	}
 	ported := slices.ContainsFunc(o.spans, func(i int) bool { return c.spans[i].protocol != policy.ICMP })
-	o.any = ported && after.all(c.spans)
+	o.any = ported && c.all(after)
 	return o
 }
 

@@ -168,7 +168,7 @@ func (r *rower) viewNetwork(v *view, pair classPair, n *network, around []string
 }
 
 func compareRefs(a, b Ref) int {
-	return cmp.Or(compareText(a.Policy, b.Policy), compareText(a.Rule, b.Rule))
+	return cmp.Or(compareText(a.Policy, b.Policy), compareText(a.Rule, b.Rule), compareText(a.By, b.By))
 }
 
 // refOf is what decided, in words where it was no policy.

@@ -23,7 +23,7 @@ type lone struct {
 }
 
 // alone are the policies, each compiled as if it were the only one.
-func alone(policies []*terms, after *compile.Snapshot, u *universe, members []*standIn) []lone {
+func alone(policies []*terms, after *compile.Snapshot, compiler *compiler) []lone {
 	var out []lone
 	for _, t := range policies[:min(len(policies), maxAlone)] {
 		only := *after
@@ -38,7 +38,7 @@ func alone(policies []*terms, after *compile.Snapshot, u *universe, members []*s
 				only.ClusterNetworkPolicies = append(only.ClusterNetworkPolicies, cnp)
 			}
 		}
-		out = append(out, lone{t.id, t.rules, newSide(is, &only, u, members)})
+		out = append(out, lone{t.id, t.rules, compiler.side(&only)})
 	}
 	return out
 }
@@ -96,7 +96,7 @@ func (v *verdicts) compare(p lone) bool {
 			}
 		}
 	}
-	return true
+	return v.goesOn()
 }
 
 // probes are an address of each member, and of each network.
@@ -123,12 +123,13 @@ func (v *verdicts) probes() []netip.Addr {
 }
 
 func (v *verdicts) comparePeer(of policy.RuleID, pair [2]*policy.Class, peer netip.Addr) {
-	alone, all := v.evaluate(v.alone.program, pair[0], peer), v.ask(is, pair[1], peer)
+	alone, all := v.answer(v.alone.program, pair[0], peer), v.ask(is, pair[1], peer)
 	for i := range v.spans {
-		own, decider := v.whys.values[alone.why[i]], v.whys.values[all.why[i]]
-		if own.Rule.Object() != of.Object() || !ruled(own) {
+		own := v.why(alone, i)
+		if own.Rule.Kind != of.Kind || own.Rule.Namespace != of.Namespace || own.Rule.Name != of.Name || !ruled(own) {
 			continue
 		}
+		decider := v.why(all, i)
 		switch {
 		case own.Rule == decider.Rule:
 			v.alive[own.Rule] = true

@@ -2,9 +2,9 @@ package effect
 
 import (
 	"cmp"
-	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/compile"
@@ -166,23 +166,38 @@ type side struct {
 	sights   map[*policy.Class]*sight
 }
 
-// newSide compiles the policies of a snapshot for the stand-ins.
-func newSide(m moment, s *compile.Snapshot, u *universe, members []*standIn) *side {
+// compiler compiles policies for the stand-ins of one moment.
+type compiler struct {
+	*compile.Cluster
+	members []*standIn
+}
+
+// newCompilers are those of both moments; they are one where the change is of policies alone.
+func newCompilers(r *compile.Reader, snapshots [2]*compile.Snapshot, u *universe, members []*standIn) [2]*compiler {
+	first := newCompiler(r, was, snapshots[was], u, members)
+	if onlyPolicies(snapshots[was], snapshots[is]) {
+		return [2]*compiler{first, first}
+	}
+	return [2]*compiler{first, newCompiler(r, is, snapshots[is], u, members)}
+}
+
+func newCompiler(r *compile.Reader, m moment, s *compile.Snapshot, u *universe, members []*standIn) *compiler {
 	of := *s
 	of.Pods, of.Namespaces = nil, nil
 	for _, n := range u.byName {
 		of.Namespaces = append(of.Namespaces, &compile.Namespace{Name: n.name, Labels: n.labels[m]})
 	}
-	index := map[string]*standIn{}
 	for i, member := range members {
-		if member.kinds[m] == nil {
-			continue
+		if member.kinds[m] != nil {
+			of.Pods = append(of.Pods, member.pod(m, strconv.Itoa(i)))
 		}
-		name := fmt.Sprintf("%06d", i)
-		index[member.namespace.name+"/"+name] = member
-		of.Pods = append(of.Pods, member.pod(m, name))
 	}
-	program, _ := compile.Compile(&of, "")
+	return &compiler{r.Cluster(&of), members}
+}
+
+// side is what policies of a snapshot mean for the stand-ins.
+func (c *compiler) side(s *compile.Snapshot) *side {
+	program := c.Compile(s.NetworkPolicies, s.ClusterNetworkPolicies)
 	out := &side{program: program, classes: map[*standIn][2]*policy.Class{}, marks: map[netip.Addr]int{}, known: newNumbers[string](),
 		single: map[netip.Addr][]byte{}, member: map[netip.Addr][]byte{}, sights: map[*policy.Class]*sight{}}
 	for id := range program.Sets {
@@ -191,9 +206,8 @@ func newSide(m moment, s *compile.Snapshot, u *universe, members []*standIn) *si
 	slices.Sort(out.sets)
 	out.index()
 	for _, e := range program.Endpoints {
-		if member := index[e.Key()]; member != nil {
-			out.classes[member] = [2]*policy.Class{program.Classes[0][e.Class[0]], program.Classes[1][e.Class[1]]}
-		}
+		i, _ := strconv.Atoi(e.Name) // as the compiler named it
+		out.classes[c.members[i]] = [2]*policy.Class{program.Classes[0][e.Class[0]], program.Classes[1][e.Class[1]]}
 	}
 	return out
 }

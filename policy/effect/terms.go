@@ -31,9 +31,6 @@ type terms struct {
 	rules    int // how many
 	// denies is true of a ClusterNetworkPolicy with a rule that is no Accept, baseline of one in the Baseline tier.
 	denies, baseline bool
-	// understood is true where the compiler finds no fault: any other policy may be for other pods than its
-	// subject says.
-	understood bool
 	// tier and priority are a ClusterNetworkPolicy's.
 	tier     policyv1alpha2.Tier
 	priority int32
@@ -114,7 +111,6 @@ func networkPolicyTerms(np *networkingv1.NetworkPolicy) *terms {
 	t := &terms{id: id, object: id.Object(), spec: np.Spec}
 	t.subject = newSelection(t.ref("/spec/podSelector"), nil, np.Namespace, &np.Spec.PodSelector)
 	t.rules = len(np.Spec.Ingress) + len(np.Spec.Egress)
-	t.understood = len(compile.ValidateNetworkPolicy(np)) == 0
 	for i, r := range np.Spec.Ingress {
 		t.addRule(policy.Ingress, i, "from", r.From, r.Ports)
 	}
@@ -187,7 +183,6 @@ func clusterPolicyTerms(cnp *policyv1alpha2.ClusterNetworkPolicy) *terms {
 	t := &terms{id: id, object: id.Object(), spec: cnp.Spec,
 		baseline: cnp.Spec.Tier == policyv1alpha2.BaselineTier, tier: cnp.Spec.Tier, priority: cnp.Spec.Priority}
 	t.rules = len(cnp.Spec.Ingress) + len(cnp.Spec.Egress)
-	t.understood = len(compile.ValidateClusterNetworkPolicy(cnp)) == 0
 	t.subject = podsOf(t.ref("/spec/subject"), cnp.Spec.Subject.Namespaces, cnp.Spec.Subject.Pods)
 	for i, r := range cnp.Spec.Ingress {
 		field := fmt.Sprintf("/spec/ingress/%d", i)
