@@ -8,9 +8,9 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
@@ -70,11 +70,21 @@ func newKinds(w *Watcher) kinds {
 	return k
 }
 
+// object is an object of any kind.
+type object interface {
+	metav1.Object
+	runtime.Object
+}
+
 func keyOf[O any, P interface {
 	*O
-	client.Object
+	object
 }](o P) types.NamespacedName {
-	return client.ObjectKeyFromObject(o)
+	return nameOf(o)
+}
+
+func nameOf(o metav1.Object) types.NamespacedName {
+	return types.NamespacedName{Namespace: o.GetNamespace(), Name: o.GetName()}
 }
 
 // packNetworkPolicy is what policy depends on of the object, as protobuf.
@@ -99,7 +109,7 @@ func unpackNetworkPolicy(packed string) *networkingv1.NetworkPolicy {
 type reflected interface {
 	toolscache.TransformingStore
 	// example is an object of the kind.
-	example() client.Object
+	example() object
 	// seen says whether all that existed at the start is known.
 	seen() bool
 }
@@ -134,7 +144,7 @@ func equal[V any](a, b *V) bool { return reflect.DeepEqual(a, b) }
 // bare is an object without what only its authors need.
 func bare[O any, P interface {
 	*O
-	client.Object
+	object
 }](o P) P {
 	o.SetManagedFields(nil)
 	o.SetAnnotations(nil)

@@ -5,9 +5,9 @@ import (
 	"maps"
 	"sync/atomic"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/tierwall/tierwall/policy/compile"
 )
@@ -69,13 +69,13 @@ func (s *store[O, V]) Update(obj any) error {
 
 // Delete forgets an object.
 func (s *store[O, V]) Delete(obj any) error {
-	o, ok := obj.(client.Object)
+	o, ok := obj.(metav1.Object)
 	if !ok {
 		return fmt.Errorf("%T where %T is expected", obj, new(O))
 	}
 	s.watcher.mu.Lock()
 	defer s.watcher.mu.Unlock()
-	s.remove(client.ObjectKeyFromObject(o))
+	s.remove(nameOf(o))
 	return nil
 }
 
@@ -121,7 +121,7 @@ func (s *store[O, V]) replace(now compile.Objects[V]) {
 // Resync has nothing to do: readers ask for the state when they want it.
 func (s *store[O, V]) Resync() error { return nil }
 
-func (s *store[O, V]) example() client.Object { return any(new(O)).(client.Object) }
+func (s *store[O, V]) example() object { return any(new(O)).(object) }
 
 func (s *store[O, V]) seen() bool { return s.synced.Load() }
 

@@ -12,12 +12,10 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
-	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/compile"
@@ -55,20 +53,10 @@ type reflector struct {
 func New(config *rest.Config, defaults policy.Defaults, log *slog.Logger) (*Watcher, error) {
 	w := &Watcher{log: log, defaults: defaults, changed: make(chan struct{}, 1), attachments: map[types.NamespacedName]attached{}}
 	w.kinds = newKinds(w)
-	httpClient, err := rest.HTTPClientFor(config)
-	if err != nil {
-		return nil, fmt.Errorf("make an API client: %w", err)
-	}
-	scheme := Scheme()
-	codecs := serializer.NewCodecFactory(scheme)
 	for resource, into := range w.kinds.byResource() {
-		gvk, err := apiutil.GVKForObject(into.example(), scheme)
+		api, err := ClientFor(config, into.example())
 		if err != nil {
-			return nil, fmt.Errorf("find the kind of %s: %w", resource, err)
-		}
-		api, err := apiutil.RESTClientForGVK(gvk, false, false, config, codecs, httpClient)
-		if err != nil {
-			return nil, fmt.Errorf("make an API client for %s: %w", resource, err)
+			return nil, err
 		}
 		list := toolscache.NewListWatchFromClient(api, resource, corev1.NamespaceAll, fields.Everything())
 		options := toolscache.ReflectorOptions{Name: resource}
@@ -191,5 +179,6 @@ func (w *Watcher) Since() time.Time {
 	return w.taken
 }
 
-// NeedLeaderElection is false: every replica watches (controller-runtime, manager.LeaderElectionRunnable).
+// NeedLeaderElection is false: every replica of a controller-runtime manager watches
+// (manager.LeaderElectionRunnable).
 func (w *Watcher) NeedLeaderElection() bool { return false }

@@ -41,7 +41,7 @@ func Tierwall(ctx context.Context, log io.Writer, version string) ([]string, err
 }
 
 // commands are the programs of an image, by their directories in cmd.
-var commands = map[string][]string{"webhook": {"webhook"}, "enforcer": {"enforcer", "cni"}}
+var commands = map[string][]string{"webhook": {"webhook"}, "enforcer": {"enforcer", "cni", "hooks"}}
 
 // Pack builds the programs of one of tierwall's images and packs it as dir/NAME.tar,
 // whose path it returns.
@@ -79,7 +79,7 @@ func tierwallImage(ctx context.Context, name, dir, version string) (Image, error
 			return Image{}, err
 		}
 		userland, err := EnforcerUserland(ctx, cache)
-		return Enforcer(filepath.Join(dir, "enforcer"), filepath.Join(dir, "cni"), version, userland), err
+		return Enforcer(dir, version, userland), err
 	}
 	return Image{}, fmt.Errorf("no image is called %q: there are %v", name, TierwallNames())
 }
@@ -104,11 +104,14 @@ func Webhook(program, version string) Image {
 }
 
 // Enforcer is the image of the node agent: a static program on the userland
-// that programs the kernel, see [EnforcerUserland]; and the CNI plugin, which installs itself.
-func Enforcer(program, plugin, version string, userland Layer) Image {
+// that programs the kernel, see [EnforcerUserland]; the CNI plugin, which installs itself; and what
+// the chart's hooks run. The programs are in dir.
+func Enforcer(dir, version string, userland Layer) Image {
+	program := func(name string) File { return Program(filepath.Join(dir, name)) }
 	return Image{
-		Ref:        EnforcerRepository + ":" + version,
-		Layers:     []Layer{userland, accounts, {"/enforcer": Program(program), "/tierwall-cni": Program(plugin)}},
+		Ref: EnforcerRepository + ":" + version,
+		Layers: []Layer{userland, accounts, {
+			"/enforcer": program("enforcer"), "/tierwall-cni": program("cni"), "/tierwall-hooks": program("hooks")}},
 		Entrypoint: []string{"/enforcer"},
 		Env:        []string{"PATH=/usr/sbin:/usr/bin"},
 	}

@@ -58,11 +58,5 @@ func serveClean(ctx context.Context, addr string) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/healthz", ok)
 	mux.HandleFunc("/readyz", ok)
-	server := &http.Server{Addr: addr, Handler: mux} //nolint:gosec // loopback, for the kubelet's probes
-	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
-	defer stop()
-	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve the probes: %w", err)
-	}
-	return nil
+	return serve(ctx, addr, mux, nil)
 }

@@ -3,8 +3,7 @@ package main
 import (
 	"log/slog"
 
-	"sigs.k8s.io/controller-runtime/pkg/manager"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tierwall/tierwall/cluster"
 	"github.com/tierwall/tierwall/enforcer"
@@ -12,10 +11,11 @@ import (
 )
 
 // addCNI has the node's CNI plugin answered, where it is installed: new pods wait for their rules.
-func addCNI(mgr manager.Manager, e *enforcer.Enforcer, socket string, log *slog.Logger) error {
+func addCNI(work *tasks, registry *prometheus.Registry, e *enforcer.Enforcer, socket string, log *slog.Logger) {
 	if socket == "" {
-		return nil
+		return
 	}
-	agent.RegisterMetrics(metrics.Registry)
-	return mgr.Add(&agent.Server{Socket: socket, Node: e.Node, Cluster: e.Source.(*cluster.Watcher), Loop: e, Log: log})
+	agent.RegisterMetrics(registry)
+	server := &agent.Server{Socket: socket, Node: e.Node, Cluster: e.Source.(*cluster.Watcher), Loop: e, Log: log}
+	work.add(server.Start)
 }

@@ -1,20 +1,56 @@
 package main
 
 import (
+	"context"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/record"
+
+	"github.com/tierwall/tierwall/cluster"
 )
 
-// repairEvents has each repair of the rules shown as an Event of the Node. Repairs that follow one another
-// become one Event that is counted.
-func repairEvents(mgr manager.Manager, node string) func() {
-	recorder := mgr.GetEventRecorder("tierwall-enforcer")
-	// The kubelet, too, gives the node's name for its UID in Events.
-	of := &corev1.Node{}
-	of.APIVersion, of.Kind, of.Name, of.UID = "v1", "Node", node, types.UID(node)
-	return func() {
-		recorder.Eventf(of, nil, corev1.EventTypeWarning, "RulesRepaired", "Repair",
-			"Somebody changed the packet filter's rules of tierwall on this node; they were mended")
+// repairEvents has each repair of the rules shown as an Event of the Node, until ctx ends. Repairs that follow
+// one another become one Event that is counted.
+func repairEvents(ctx context.Context, config *rest.Config, node string) (func(), error) {
+	client, err := cluster.ClientFor(config, &corev1.Event{})
+	if err != nil {
+		return nil, err
 	}
+	broadcaster := record.NewBroadcaster(record.WithContext(ctx))
+	broadcaster.StartRecordingToSink(&eventSink{ctx, client})
+	recorder := broadcaster.NewRecorder(cluster.Scheme(), corev1.EventSource{Component: "tierwall-enforcer", Host: node})
+	// The kubelet, too, gives the node's name for its UID in Events.
+	of := &corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: node, UID: types.UID(node)}
+	return func() {
+		recorder.Event(of, corev1.EventTypeWarning, "RulesRepaired",
+			"Somebody changed the packet filter's rules of tierwall on this node; they were mended")
+	}, nil
+}
+
+// eventSink has Events written to the API server.
+type eventSink struct {
+	ctx    context.Context //nolint:containedctx // record.EventSink gives none
+	client rest.Interface
+}
+
+// Create makes an Event.
+func (s *eventSink) Create(e *corev1.Event) (*corev1.Event, error) {
+	return written(s.ctx, s.client.Post().Namespace(e.Namespace).Body(e))
+}
+
+// Update replaces an Event.
+func (s *eventSink) Update(e *corev1.Event) (*corev1.Event, error) {
+	return written(s.ctx, s.client.Put().Namespace(e.Namespace).Name(e.Name).Body(e))
+}
+
+// Patch changes an Event.
+func (s *eventSink) Patch(e *corev1.Event, patch []byte) (*corev1.Event, error) {
+	return written(s.ctx, s.client.Patch(types.StrategicMergePatchType).Namespace(e.Namespace).Name(e.Name).Body(patch))
+}
+
+func written(ctx context.Context, r *rest.Request) (*corev1.Event, error) {
+	out := &corev1.Event{}
+	return out, r.Resource("events").Do(ctx).Into(out)
 }

@@ -4,8 +4,7 @@ import (
 	"context"
 	"log/slog"
 
-	"sigs.k8s.io/controller-runtime/pkg/manager"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tierwall/tierwall/enforcer"
 	"github.com/tierwall/tierwall/enforcer/spoof"
@@ -13,18 +12,19 @@ import (
 
 // addGuard has dropped what pods send from addresses of others, where that is asked for.
 // What another backend left is removed once this one guards, and what an agent that was asked for it left at once.
-func addGuard(mgr manager.Manager, agent *enforcer.Enforcer, wanted bool, k spoof.Kernel, log *slog.Logger) error {
+func addGuard(work *tasks, registry *prometheus.Registry, agent *enforcer.Enforcer, wanted bool, k spoof.Kernel, log *slog.Logger) {
 	if !wanted {
-		return mgr.Add(manager.RunnableFunc(func(ctx context.Context) error {
+		work.add(func(ctx context.Context) error {
 			if err := spoof.Cleanup(ctx); err != nil {
 				log.Warn("could not remove all rules about sources that an earlier agent left", "err", err)
 			}
 			return nil
-		}))
+		})
+		return
 	}
 	g := spoof.New(k, log)
 	g.Predecessors = spoof.Others(k)
-	spoof.RegisterMetrics(metrics.Registry)
+	spoof.RegisterMetrics(registry)
 	agent.Listeners = append(agent.Listeners, g)
-	return mgr.Add(g)
+	work.add(g.Start)
 }

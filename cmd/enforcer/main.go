@@ -3,10 +3,11 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
-
-	ctrl "sigs.k8s.io/controller-runtime"
+	"os/signal"
+	"syscall"
 
 	"github.com/tierwall/tierwall/internal/version"
 )
@@ -14,8 +15,10 @@ import (
 func main() {
 	root := newRunCommand()
 	root.Version = version.Version
-	root.AddCommand(newCleanupCommand(), newUninstallCommand(), newSelftestCommand())
-	if err := root.ExecuteContext(ctrl.SetupSignalHandler()); err != nil {
+	root.AddCommand(newCleanupCommand())
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "enforcer:", err)
 		os.Exit(1)
 	}

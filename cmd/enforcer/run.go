@@ -5,25 +5,21 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"strconv"
 	"strings"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/cobra"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/manager"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
-	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
-	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/tierwall/tierwall/cluster"
 	"github.com/tierwall/tierwall/enforcer"
 	"github.com/tierwall/tierwall/enforcer/backend"
 	"github.com/tierwall/tierwall/enforcer/droplog"
 	"github.com/tierwall/tierwall/enforcer/revoke"
+	"github.com/tierwall/tierwall/internal/delegated"
 	"github.com/tierwall/tierwall/internal/flags"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/compile"
@@ -88,74 +84,83 @@ func (o *options) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	config, err := ctrl.GetConfig()
-	if err != nil {
-		return fmt.Errorf("find the API server: %w", err)
-	}
-	mgr, err := newManager(config, o)
+	config, err := apiConfig()
 	if err != nil {
 		return err
 	}
-	agent, err := newAgent(config, o.node, defaults, chosen, log)
+	agent, work, err := o.newAgent(ctx, config, defaults, chosen, log)
 	if err != nil {
 		return err
 	}
-	agent.Mended = repairEvents(mgr, o.node)
-	if err := errors.Join(addRevoker(mgr, agent, log), addDenials(mgr, agent, kernel), addGuard(mgr, agent, o.dropSpoofed, chosen.Sources, log), addCNI(mgr, agent, o.cniSocket, log)); err != nil {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	enforcer.RegisterMetrics(registry, agent)
+	addRevoker(work, agent, log)
+	addDenials(work, registry, agent, kernel)
+	addGuard(work, registry, agent, o.dropSpoofed, chosen.Sources, log)
+	addCNI(work, registry, agent, o.cniSocket, log)
+	work.add(func(ctx context.Context) error { return serveHealth(ctx, o.healthAddr, agent) })
+	if err := addMetrics(work, registry, config, o.metricsAddr, log); err != nil {
 		return err
 	}
-	if err := errors.Join(mgr.Add(agent.Source.(*cluster.Watcher)), mgr.Add(agent), addChecks(mgr, agent)); err != nil {
-		return fmt.Errorf("set up the manager: %w", err)
-	}
-	enforcer.RegisterMetrics(metrics.Registry, agent)
-	return mgr.Start(ctx)
+	return work.run(ctx)
 }
 
-func newManager(config *rest.Config, o *options) (manager.Manager, error) {
-	mgr, err := ctrl.NewManager(config, ctrl.Options{
-		Scheme: cluster.Scheme(),
-		Metrics: metricsserver.Options{
-			BindAddress: o.metricsAddr, SecureServing: true,
-			FilterProvider: filters.WithAuthenticationAndAuthorization,
-		},
-		HealthProbeBindAddress: o.healthAddr,
-	})
+// apiConfig is how the API server is reached: by the file of KUBECONFIG, from inside of a cluster, or by the user's file.
+func apiConfig() (*rest.Config, error) {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{}).ClientConfig()
 	if err != nil {
-		return nil, fmt.Errorf("set up the manager: %w", err)
+		return nil, fmt.Errorf("find the API server: %w", err)
 	}
-	return mgr, nil
+	config.QPS = -1 // the API server's own fairness is enough
+	return config, nil
 }
 
-func newAgent(config *rest.Config, node string, defaults policy.Defaults, chosen backend.Choice, log *slog.Logger) (*enforcer.Enforcer, error) {
+// newAgent makes the agent, and has it work.
+func (o *options) newAgent(ctx context.Context, config *rest.Config, defaults policy.Defaults, chosen backend.Choice, log *slog.Logger) (*enforcer.Enforcer, *tasks, error) {
 	watcher, err := cluster.New(config, defaults, log)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	client, err := kubernetes.NewForConfig(config)
+	mended, err := repairEvents(ctx, config, o.node)
 	if err != nil {
-		return nil, fmt.Errorf("make an API client: %w", err)
+		return nil, nil, err
 	}
-	agent := &enforcer.Enforcer{Node: node, Defaults: defaults, Source: watcher,
-		Backend: chosen.Backend, Predecessor: chosen.Predecessor, Log: log}
+	agent := &enforcer.Enforcer{Node: o.node, Defaults: defaults, Source: watcher,
+		Backend: chosen.Backend, Predecessor: chosen.Predecessor, Mended: mended, Log: log}
 	if defaults.Action == policy.Deny {
-		agent.Boot = func(ctx context.Context) (*compile.Snapshot, error) { return bootState(ctx, client, node, defaults) }
+		agent.Boot = func(ctx context.Context) (*compile.Snapshot, error) { return bootState(ctx, config, o.node, defaults) }
 	}
-	return agent, nil
+	return agent, &tasks{watcher.Start, agent.Start}, nil
+}
+
+// addMetrics serves the metrics, unless that is not wanted.
+func addMetrics(work *tasks, registry *prometheus.Registry, config *rest.Config, addr string, log *slog.Logger) error {
+	if addr == "0" {
+		return nil
+	}
+	guard, err := delegated.New(config, log)
+	if err != nil {
+		return err
+	}
+	work.add(func(ctx context.Context) error { return serveMetrics(ctx, addr, registry, guard.Handler) })
+	return nil
 }
 
 // addRevoker has connections cut that a program denies, where the kernel lets it.
-func addRevoker(mgr manager.Manager, agent *enforcer.Enforcer, log *slog.Logger) error {
+func addRevoker(work *tasks, agent *enforcer.Enforcer, log *slog.Logger) {
 	table, err := revoke.Open()
 	if err != nil {
 		log.Warn("connections that are established stay when a change denies them", "err", err)
-		return nil
+		return
 	}
 	r := revoke.New(table, revoke.Options{Log: log, Report: func(report revoke.Report) { enforcer.ObserveRevoked(report.Cut) }})
 	agent.Revoker = r
-	return mgr.Add(manager.RunnableFunc(func(ctx context.Context) error {
+	work.add(func(ctx context.Context) error {
 		defer table.Close()
 		return r.Start(ctx)
-	}))
+	})
 }
 
 // standardAudits is how many packets that Audit lets pass are logged a second, of each
@@ -176,40 +181,22 @@ func audits(d policy.Defaults, logDenials int) int {
 }
 
 // addDenials logs packets that are denied or audited, where rules hand any over.
-func addDenials(mgr manager.Manager, agent *enforcer.Enforcer, o backend.Options) error {
+func addDenials(work *tasks, registry *prometheus.Registry, agent *enforcer.Enforcer, o backend.Options) {
 	if o.LogDenials <= 0 && o.LogAudits <= 0 {
-		return nil
+		return
 	}
 	d := droplog.New(droplog.Options{Group: droplog.Group, Log: o.Log, Name: agent.Source.(*cluster.Watcher).Names().Of})
-	droplog.RegisterMetrics(metrics.Registry)
+	droplog.RegisterMetrics(registry)
 	agent.Listeners = append(agent.Listeners, d)
-	return mgr.Add(manager.RunnableFunc(d.Start))
+	work.add(d.Start)
 }
 
 // bootState is the node alone, without a pod or a policy: everything at its pod
 // addresses is unknown, and so denied.
-func bootState(ctx context.Context, client kubernetes.Interface, node string, defaults policy.Defaults) (*compile.Snapshot, error) {
-	n, err := client.CoreV1().Nodes().Get(ctx, node, metav1.GetOptions{})
+func bootState(ctx context.Context, config *rest.Config, node string, defaults policy.Defaults) (*compile.Snapshot, error) {
+	n, err := cluster.ReadNode(ctx, config, node)
 	if err != nil {
-		return nil, fmt.Errorf("read node %s: %w", node, err)
+		return nil, err
 	}
-	return &compile.Snapshot{Nodes: []*compile.Node{cluster.Node(n)}, Defaults: defaults}, nil
-}
-
-// addChecks serves /healthz, which says that the agent's loop goes round, and /readyz,
-// which says that what the cluster asks for is in force in the kernel.
-func addChecks(mgr manager.Manager, agent *enforcer.Enforcer) error {
-	inForce := func(*http.Request) error {
-		if !agent.InForce() {
-			return errors.New("the policies of the cluster are not in force on this node yet")
-		}
-		return nil
-	}
-	alive := func(*http.Request) error {
-		if still := agent.Stuck(); still > 0 {
-			return fmt.Errorf("the agent's loop has stood still for %v", still)
-		}
-		return nil
-	}
-	return errors.Join(mgr.AddHealthzCheck("alive", alive), mgr.AddReadyzCheck("in-force", inForce))
+	return &compile.Snapshot{Nodes: []*compile.Node{n}, Defaults: defaults}, nil
 }

@@ -1,63 +1,87 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/watch"
+	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
 
+	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/test/bench/town"
 )
 
-// apiServer shows a town as an API server does: lists come as a stream (KEP-3157), objects are
-// whole, and nothing happens afterwards. It makes each object when it sends it.
+// apiServer shows a town as an API server does: lists come as a stream (KEP-3157), as protobuf where
+// that is asked for, objects are whole, and nothing happens afterwards. It makes each object when it sends it.
 type apiServer struct{ town.Town }
 
 func (s apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	path := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
+	kind := metav1.TypeMeta{APIVersion: strings.Join(path[1:len(path)-1], "/")}
+	resource := path[len(path)-1]
+	if i := slices.Index(path, "nodes"); i == len(path)-2 {
+		node := s.NodeObject(0)
+		node.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Node"}
+		_ = newStream(w, r).write(node)
+		return
+	}
 	if r.URL.Query().Get("sendInitialEvents") != "true" {
 		http.Error(w, "lists are streams here", http.StatusBadRequest)
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
-	path := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
-	encoder := json.NewEncoder(w)
-	send := func(n int, object func(int) any) {
+	stream := newStream(w, r)
+	send := func(n int, object func(int) runtime.Object) {
 		for i := range n {
-			if err := encoder.Encode(map[string]any{"type": "ADDED", "object": object(i)}); err != nil {
+			if stream.event(watch.Added, object(i)) != nil {
 				return // the agent went away
 			}
 		}
 	}
-	kind := metav1.TypeMeta{APIVersion: strings.Join(path[1:len(path)-1], "/")}
-	switch path[len(path)-1] {
+	var last runtime.Object
+	switch resource {
 	case "pods":
 		kind.Kind = "Pod"
-		send(s.Pods, func(i int) any { return whole(s.Pod(i), kind) })
+		send(s.Pods, func(i int) runtime.Object { return whole(s.Pod(i), kind) })
+		last = &corev1.Pod{TypeMeta: kind, ObjectMeta: end()}
 	case "namespaces":
 		kind.Kind = "Namespace"
-		send(s.Namespaces(), func(i int) any { n := s.Namespace(i); n.TypeMeta = kind; return n })
+		send(s.Namespaces(), func(i int) runtime.Object { n := s.Namespace(i); n.TypeMeta = kind; return n })
+		last = &corev1.Namespace{TypeMeta: kind, ObjectMeta: end()}
 	case "nodes":
 		kind.Kind = "Node"
-		send(s.Nodes(), func(i int) any { n := s.NodeObject(i); n.TypeMeta = kind; return n })
+		send(s.Nodes(), func(i int) runtime.Object { n := s.NodeObject(i); n.TypeMeta = kind; return n })
+		last = &corev1.Node{TypeMeta: kind, ObjectMeta: end()}
 	case "networkpolicies":
 		kind.Kind = "NetworkPolicy"
-		send(s.Policies, func(i int) any { p := s.Policy(i); p.TypeMeta = kind; return p })
+		send(s.Policies, func(i int) runtime.Object { p := s.Policy(i); p.TypeMeta = kind; return p })
+		last = &networkingv1.NetworkPolicy{TypeMeta: kind, ObjectMeta: end()}
 	case "clusternetworkpolicies":
 		kind.Kind = "ClusterNetworkPolicy"
-		send(s.ClusterPolicies(), func(i int) any { p := s.ClusterPolicy(i); p.TypeMeta = kind; return p })
+		send(s.ClusterPolicies(), func(i int) runtime.Object { p := s.ClusterPolicy(i); p.TypeMeta = kind; return p })
+		last = &policyv1alpha2.ClusterNetworkPolicy{TypeMeta: kind, ObjectMeta: end()}
 	case "tierroles":
 		kind.Kind = "TierRole"
-		send(s.TierRoles(), func(i int) any { tr := s.TierRole(i); tr.TypeMeta = kind; return tr })
+		send(s.TierRoles(), func(i int) runtime.Object { tr := s.TierRole(i); tr.TypeMeta = kind; return tr })
+		last = &v1alpha1.TierRole{TypeMeta: kind, ObjectMeta: end()}
 	}
-	end := metav1.ObjectMeta{ResourceVersion: "1", Annotations: map[string]string{metav1.InitialEventsAnnotationKey: "true"}}
-	_ = encoder.Encode(map[string]any{"type": "BOOKMARK", "object": map[string]any{"kind": kind.Kind, "apiVersion": kind.APIVersion, "metadata": end}})
+	if last == nil || stream.event(watch.Bookmark, last) != nil {
+		return
+	}
 	w.(http.Flusher).Flush()
 	<-r.Context().Done()
+}
+
+// end is of the bookmark that ends the list.
+func end() metav1.ObjectMeta {
+	return metav1.ObjectMeta{ResourceVersion: "1", Annotations: map[string]string{metav1.InitialEventsAnnotationKey: "true"}}
 }
 
 // whole is the pod with what a real one has besides: probes, volumes, environment, conditions and

@@ -13,7 +13,7 @@ import (
 // TestProgramsKnowTheirArguments runs every container's program with the
 // arguments that the chart gives it, and --help, which does nothing but parse.
 func TestProgramsKnowTheirArguments(t *testing.T) {
-	for _, name := range []string{"enforcer", "webhook", "cni"} {
+	for _, name := range []string{"enforcer", "webhook", "cni", "hooks"} {
 		if err := build(repository, name, "./cmd/"+name); err != nil {
 			t.Fatal(err)
 		}

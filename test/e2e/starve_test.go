@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -53,20 +54,51 @@ func starve(t *testing.T, node *cluster.Node, pid string) {
 	was, err := os.ReadFile(group.limit)
 	must(t, err)
 	defer func() { _ = os.WriteFile(group.limit, was, 0) }() // where it lives on
-	metrics := net.JoinHostPort(node.IPv4.String(), "9466")
-	dialer := &net.Dialer{Timeout: 2 * time.Second}
+	w := &work{metrics: net.JoinHostPort(node.IPv4.String(), "9466")}
+	defer w.end()
 	eventually(t, time.Minute, "the kernel kills the enforcer on "+node.Name, func() error {
 		_ = group.squeeze() // refused when there is nothing left to take
-		for range 20 {
-			if c, err := tls.DialWithDialer(dialer, "tcp", metrics, &tls.Config{InsecureSkipVerify: true}); err == nil { //nolint:gosec // self-signed, in the lab
-				defer c.Close()
-			}
-		}
+		w.more()
 		if alive(node, pid) {
 			return fmt.Errorf("process %s lives", pid)
 		}
 		return nil
 	})
+}
+
+// work is requests that an enforcer has in memory for as long as they have not come to their end.
+type work struct {
+	metrics  string
+	mu       sync.Mutex
+	requests []net.Conn
+}
+
+// more begins some requests.
+func (w *work) more() {
+	var begun sync.WaitGroup
+	for range 20 {
+		begun.Go(w.begin)
+	}
+	begun.Wait()
+}
+
+func (w *work) begin() {
+	dialer := &net.Dialer{Timeout: 2 * time.Second}
+	c, err := tls.DialWithDialer(dialer, "tcp", w.metrics, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // self-signed, in the lab
+	if err != nil {
+		return // it has no more memory
+	}
+	_ = c.SetDeadline(time.Now().Add(dialer.Timeout))
+	_, _ = fmt.Fprintf(c, "GET /metrics HTTP/1.1\r\nX: %s", strings.Repeat("x", 60_000))
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.requests = append(w.requests, c)
+}
+
+func (w *work) end() {
+	for _, c := range w.requests {
+		c.Close()
+	}
 }
 
 // squeeze takes what memory the group can do without.

@@ -56,9 +56,6 @@ const (
 	maxCalls = 256
 )
 
-// NeedLeaderElection is false: every node has an agent (controller-runtime, manager.LeaderElectionRunnable).
-func (s *Server) NeedLeaderElection() bool { return false }
-
 // Start answers until ctx ends. Where it cannot listen it tries again: the rules of the pods that
 // run are worth more than those that wait.
 func (s *Server) Start(ctx context.Context) error {

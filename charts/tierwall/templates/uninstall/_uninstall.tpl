@@ -76,6 +76,7 @@ spec:
         - name: uninstall
           image: {{ include "tierwall.image" (dict "context" $ "image" $.Values.enforcer.image) }}
           imagePullPolicy: {{ $.Values.enforcer.image.pullPolicy | default "IfNotPresent" }}
+          command: [/tierwall-hooks]
           args:
             - uninstall
             - {{ .step }}
