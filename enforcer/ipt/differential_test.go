@@ -33,15 +33,13 @@ func renderLogging(t testing.TB, p *policy.Program, log ipt.DenyLog) rendered {
 		if err := table.RestoreSets(r.SetText()); err != nil {
 			t.Fatalf("%s sets: %v\n%s", f, err, r.SetText())
 		}
-		if err := table.Restore(r.RestoreText() + hookUp); err != nil {
+		if err := table.Restore(r.RestoreText() + ipt.Jumps()); err != nil {
 			t.Fatalf("%s: %v\n%s", f, err, r.RestoreText())
 		}
 		out[f] = table
 	}
 	return out
 }
-
-const hookUp = "*filter\n-A FORWARD -j TIERWALL-FORWARD\n-A INPUT -j TIERWALL-INPUT\n-A OUTPUT -j TIERWALL-OUTPUT\nCOMMIT\n"
 
 // judge sends the first packet of a flow through the hook that it meets on the node.
 func (r rendered) judge(t testing.TB, node policy.Host, f policy.Flow) interpret.Verdict {

@@ -168,7 +168,7 @@ func TestIPv6IsFilteredOnceItCanBe(t *testing.T) {
 	forBothModes(t, func(t *testing.T, n node) {
 		w := wrap(t, map[string]string{n.command(ipt.IPv6, "-save"): whileBroken})
 		n.apply(n.backend(), shop())
-		n.iptables(ipt.IPv6, "-D", "FORWARD", "-j", "TIERWALL-FORWARD")
+		n.iptables(ipt.IPv6, "-D", "FORWARD", "1")
 		w.breakIt()
 		b := n.backend()
 		if b.Programmed() {
@@ -184,7 +184,7 @@ func TestIPv6IsFilteredOnceItCanBe(t *testing.T) {
 		}
 		w.mend()
 		n.apply(b, closed)
-		if got := n.iptables(ipt.IPv6, "-S"); !strings.Contains(got, "-A TIERWALL-INGRESS -d fd00:1::/64") || !strings.Contains(got, "-A FORWARD -j TIERWALL-FORWARD") {
+		if got := n.iptables(ipt.IPv6, "-S"); !strings.Contains(got, "-A TIERWALL-INGRESS -d fd00:1::/64") || !strings.Contains(got, "-A FORWARD -m conntrack ! --ctstate RELATED,ESTABLISHED -j TIERWALL-FORWARD") {
 			t.Errorf("IPv6 is not closed:\n%s", got)
 		}
 		if n.repair(b) {

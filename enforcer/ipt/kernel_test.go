@@ -287,6 +287,30 @@ func TestARestartAdoptsWhatIsThere(t *testing.T) {
 	})
 }
 
+// A jump of everything would have established connections judged: what is found at the start goes, too.
+func TestAJumpOfEverythingIsReplaced(t *testing.T) {
+	forBothModes(t, func(t *testing.T, n node) {
+		for _, f := range families {
+			n.iptables(f, "-N", "TIERWALL-FORWARD")
+			n.iptables(f, "-A", "TIERWALL-FORWARD", "-j", "RETURN")
+			n.iptables(f, "-A", "FORWARD", "-j", "TIERWALL-FORWARD")
+			n.iptables(f, "-A", "FORWARD", "-j", "TIERWALL-FORWARD")
+		}
+		n.apply(n.backend(), shop())
+		for _, f := range families {
+			jumps := 0
+			for line := range strings.Lines(n.iptables(f, "-S", "FORWARD")) {
+				if strings.HasSuffix(strings.TrimSpace(line), "-j TIERWALL-FORWARD") {
+					jumps++
+				}
+			}
+			if jumps != 1 {
+				t.Errorf("%d jumps in\n%s", jumps, n.iptables(f, "-S", "FORWARD"))
+			}
+		}
+	})
+}
+
 func TestCleanupLeavesNothingOfOurs(t *testing.T) {
 	forBothModes(t, func(t *testing.T, n node) {
 		before := n.dump()
@@ -311,7 +335,8 @@ func TestRepairMendsWhatOthersDo(t *testing.T) {
 	one := shop()
 	for name, damage := range map[string]func(n node, f ipt.Family){
 		"all rules flushed":        func(n node, f ipt.Family) { n.iptables(f, "-F") },
-		"a jump deleted":           func(n node, f ipt.Family) { n.iptables(f, "-D", "INPUT", "-j", "TIERWALL-INPUT") },
+		"a jump deleted":           func(n node, f ipt.Family) { n.iptables(f, "-D", "INPUT", "1") },
+		"a jump of everything":     func(n node, f ipt.Family) { n.iptables(f, "-A", "FORWARD", "-j", "TIERWALL-FORWARD") },
 		"a rule before the jump":   func(n node, f ipt.Family) { n.iptables(f, "-I", "FORWARD", "-j", "ACCEPT") },
 		"a rule in our chain":      func(n node, f ipt.Family) { n.iptables(f, "-I", "TIERWALL-I-data", "-j", "RETURN") },
 		"a rule deleted":           func(n node, f ipt.Family) { n.iptables(f, "-D", "TIERWALL-I-data", "1") },
@@ -457,7 +482,7 @@ func TestWhatWeLeftInTheOtherModeGoesOnceWeAreInForce(t *testing.T) {
 		if strings.Contains(n.Run(t, n.command(ipt.IPv4, "-save")), "TIERWALL") {
 			t.Error("the old chains are still there")
 		}
-		if !strings.Contains(n.Run(t, other.command(ipt.IPv4, "-save")), "-A FORWARD -j TIERWALL-FORWARD") {
+		if !strings.Contains(n.Run(t, other.command(ipt.IPv4, "-save")), "-A FORWARD -m conntrack ! --ctstate RELATED,ESTABLISHED -j TIERWALL-FORWARD") {
 			t.Error("the new chains are not there")
 		}
 	})
@@ -531,7 +556,7 @@ func TestWithoutIPv6ToolsTheRestIsFiltered(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "endpoint prod/backend has the IPv6 address fd00:1::3") {
 		t.Errorf("an endpoint that cannot be filtered is not reported: %v", err)
 	}
-	if !strings.Contains(n.iptables(ipt.IPv4, "-S"), "-A FORWARD -j TIERWALL-FORWARD") {
+	if !strings.Contains(n.iptables(ipt.IPv4, "-S"), "-A FORWARD -m conntrack ! --ctstate RELATED,ESTABLISHED -j TIERWALL-FORWARD") {
 		t.Error("IPv4 is not filtered")
 	}
 }

@@ -50,19 +50,29 @@ func makePlan(have reading, rules map[string][]string, want Ruleset) plan {
 			gone = append(gone, name)
 		}
 	}
-	var jumps []string
+	p.chains = chainLines(write, have.moves(wanted), gone)
+	return p
+}
+
+// moves are the lines that have each hook begin with the jump to its base chain, and lead there by no other.
+func (s reading) moves(wanted map[string]bool) []string {
+	var lines []string
 	for _, hook := range slices.Sorted(maps.Keys(hooks)) {
 		base := hooks[hook]
-		if have.jumps[hook] == first || !wanted[base] {
+		if !wanted[base] {
 			continue
 		}
-		if have.jumps[hook] == misplaced {
-			jumps = append(jumps, "-D "+hook+" -j "+base)
+		for range s.ofAll[hook] {
+			lines = append(lines, "-D "+hook+" "+jumpOfAll(base))
 		}
-		jumps = append(jumps, "-I "+hook+" 1 -j "+base)
+		if s.jumps[hook] == misplaced {
+			lines = append(lines, "-D "+hook+" "+jumpTo(base))
+		}
+		if s.jumps[hook] != first {
+			lines = append(lines, "-I "+hook+" 1 "+jumpTo(base))
+		}
 	}
-	p.chains = chainLines(write, jumps, gone)
-	return p
+	return lines
 }
 
 // change has a set's elements change in place.

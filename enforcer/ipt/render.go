@@ -90,11 +90,11 @@ func newRenderer(p *policy.Program, f Family, n names, s diff.Slots, log DenyLog
 	return r
 }
 
-// base makes the chains that the hooks jump to. Established flows and neighbour
-// discovery (RFC 4861) are not judged. In INPUT only what a pod sends is; what
-// comes by the loopback interface was sent by the node itself.
+// base makes the chains that the hooks jump to. Neighbour discovery (RFC 4861) is not
+// judged, nor is what is established, of which nothing comes here. In INPUT only what a pod
+// sends is; what comes by the loopback interface was sent by the node itself.
 func (r *renderer) base() {
-	common := []string{"-m conntrack --ctstate RELATED,ESTABLISHED -j RETURN"}
+	var common []string
 	if r.family == IPv6 {
 		for kind := 133; kind <= 137; kind++ {
 			common = append(common, fmt.Sprintf("-p ipv6-icmp -m icmp6 --icmpv6-type %d -j RETURN", kind))

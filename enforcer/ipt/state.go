@@ -14,12 +14,31 @@ import (
 // strays alone: a node reaches its own pods, and what it sends elsewhere is not a pod's.
 var hooks = map[string]string{"FORWARD": forwardChain, "INPUT": inputChain, "OUTPUT": outputChain}
 
+// jumpTo is a hook's rule that leads to a base chain. What is established, or related to that, is not judged, and
+// meets no other rule.
+func jumpTo(base string) string { return "-m conntrack ! --ctstate RELATED,ESTABLISHED -j " + base }
+
+// jumpOfAll is a rule that leads everything there, which would be judged then. It is nobody's to have.
+func jumpOfAll(base string) string { return "-j " + base }
+
+// Jumps are what iptables-restore reads to have the hooks, which are empty, lead to the base chains.
+func Jumps() string {
+	var b strings.Builder
+	b.WriteString("*filter\n")
+	for _, hook := range slices.Sorted(maps.Keys(hooks)) {
+		b.WriteString("-A " + hook + " " + jumpTo(hooks[hook]) + "\n")
+	}
+	b.WriteString("COMMIT\n")
+	return b.String()
+}
+
 // reading is what the kernel has of ours for one IP family.
 type reading struct {
 	// prints are the rules of our chains as the kernel's tools print them.
 	prints map[string][]string
-	// jumps says how each hook stands to our base chain.
+	// jumps says how each hook stands to our base chain, and ofAll how many jumps of everything it has.
 	jumps map[string]jump
+	ofAll map[string]int
 	// sets are ours by name. One that cannot be understood has no type.
 	sets map[string]Set
 }
@@ -35,7 +54,7 @@ const (
 
 // parseSave reads the filter table as iptables-save prints it.
 func parseSave(text string) reading {
-	s := reading{prints: map[string][]string{}, jumps: map[string]jump{}, sets: map[string]Set{}}
+	s := reading{prints: map[string][]string{}, jumps: map[string]jump{}, ofAll: map[string]int{}, sets: map[string]Set{}}
 	seen := map[string]bool{}
 	for line := range strings.Lines(text) {
 		line = strings.TrimSpace(line)
@@ -51,15 +70,25 @@ func parseSave(text string) reading {
 		if _, ours := s.prints[chain]; ours {
 			s.prints[chain] = append(s.prints[chain], rule)
 		}
-		if base, ok := hooks[chain]; ok && rule == "-j "+base && s.jumps[chain] == missing {
-			s.jumps[chain] = misplaced
-			if !seen[chain] {
-				s.jumps[chain] = first
-			}
+		if base, ok := hooks[chain]; ok {
+			s.hook(chain, base, rule, !seen[chain])
 		}
 		seen[chain] = true
 	}
 	return s
+}
+
+// hook reads a rule of a hook.
+func (s *reading) hook(hook, base, rule string, begins bool) {
+	switch {
+	case rule == jumpOfAll(base):
+		s.ofAll[hook]++
+	case rule != jumpTo(base) || s.jumps[hook] != missing:
+	case begins:
+		s.jumps[hook] = first
+	default:
+		s.jumps[hook] = misplaced
+	}
 }
 
 // parseSets reads our sets of a family from what ipset save prints.
@@ -110,7 +139,7 @@ func createdSet(fields []string, f Family) Set {
 
 // sameAs says whether two readings found the same, but for sets that are to go.
 func (s reading) sameAs(o reading, going map[string]bool) bool {
-	return maps.EqualFunc(s.prints, o.prints, slices.Equal) && maps.Equal(s.jumps, o.jumps) &&
+	return maps.EqualFunc(s.prints, o.prints, slices.Equal) && maps.Equal(s.jumps, o.jumps) && maps.Equal(s.ofAll, o.ofAll) &&
 		maps.EqualFunc(without(s.sets, going), without(o.sets, going), Set.sameAs)
 }
 
@@ -123,12 +152,15 @@ func without(sets map[string]Set, going map[string]bool) map[string]Set {
 // programmed says whether all jumps are there and lead somewhere.
 func (s reading) programmed() bool {
 	for hook, base := range hooks {
-		if s.jumps[hook] == missing || len(s.prints[base]) == 0 {
+		if !s.leads(hook) || len(s.prints[base]) == 0 {
 			return false
 		}
 	}
 	return true
 }
+
+// leads says whether a hook leads to our base chain.
+func (s reading) leads(hook string) bool { return s.jumps[hook] != missing || s.ofAll[hook] > 0 }
 
 // state is what the kernel holds of ours for one IP family, as far as is known without
 // reading it.

@@ -165,8 +165,13 @@ func (t *table) clean(ctx context.Context) error {
 		return err
 	}
 	for hook, base := range hooks {
-		for have.jumps[hook] != missing {
-			if _, err := runTool(ctx, t.tool, "-w", lockWait, "-D", hook, "-j", base); err != nil {
+		for have.leads(hook) {
+			rule := jumpTo(base)
+			if have.ofAll[hook] > 0 {
+				rule = jumpOfAll(base)
+			}
+			args := append([]string{"-w", lockWait, "-D", hook}, strings.Fields(rule)...)
+			if _, err := runTool(ctx, t.tool, args...); err != nil {
 				return fmt.Errorf("deleting the %s jump from %s: %w", t.family, hook, err)
 			}
 			if have, err = t.read(ctx); err != nil {

@@ -29,7 +29,7 @@ type kernel struct {
 
 func newKernel(t testing.TB, f Family) *kernel {
 	k := &kernel{table: &table{family: f}, held: interpret.New(), steps: func() {}}
-	if err := k.held.Restore("*filter\n:TIERWALL-FORWARD - [0:0]\n-A FORWARD -j TIERWALL-FORWARD\nCOMMIT\n"); err != nil {
+	if err := k.held.Restore("*filter\n" + declare(forwardChain) + "\n-A FORWARD " + jumpTo(forwardChain) + "\nCOMMIT\n"); err != nil {
 		t.Fatal(err)
 	}
 	return k

@@ -41,9 +41,6 @@ func directionNamed(prefix string) policy.Direction {
 
 type iptablesRules map[ipt.Family]*iptables.Table
 
-// hookUp is what the agent's chains are reached by.
-const hookUp = "*filter\n-A FORWARD -j TIERWALL-FORWARD\n-A INPUT -j TIERWALL-INPUT\n-A OUTPUT -j TIERWALL-OUTPUT\nCOMMIT\n"
-
 func iptablesOf(p *policy.Program) (rules, error) {
 	out := iptablesRules{}
 	for _, f := range []ipt.Family{ipt.IPv4, ipt.IPv6} {
@@ -55,7 +52,7 @@ func iptablesOf(p *policy.Program) (rules, error) {
 		if err := out[f].RestoreSets(r.SetText()); err != nil {
 			return nil, fmt.Errorf("%s sets: %w", f, err)
 		}
-		if err := out[f].Restore(r.RestoreText() + hookUp); err != nil {
+		if err := out[f].Restore(r.RestoreText() + ipt.Jumps()); err != nil {
 			return nil, fmt.Errorf("%s rules: %w", f, err)
 		}
 	}

@@ -85,7 +85,7 @@ func (p *parser) option(option string) error {
 	case "--comment":
 		return p.needs("comment")
 	case "--ctstate":
-		return p.state(value)
+		return p.state(value, true)
 	case "--reject-with":
 		return p.rejectWith(value)
 	case "--limit", "--limit-burst":
@@ -152,7 +152,7 @@ var states = map[string]func(Packet) bool{
 	"UNTRACKED":   func(k Packet) bool { return k.Untracked },
 }
 
-func (p *parser) state(value string) error {
+func (p *parser) state(value string, want bool) error {
 	var any []func(Packet) bool
 	for _, name := range strings.Split(value, ",") {
 		if states[name] == nil {
@@ -161,13 +161,20 @@ func (p *parser) state(value string) error {
 		any = append(any, states[name])
 	}
 	p.match(func(_ *Table, k Packet) bool {
-		return slices.ContainsFunc(any, func(is func(Packet) bool) bool { return is(k) })
+		return want == slices.ContainsFunc(any, func(is func(Packet) bool) bool { return is(k) })
 	})
 	return p.needs("conntrack")
 }
 
-// not reads the two negations that there are: of the packets that open a connection.
+// not reads the negations that there are: of states, and of the packets that open a connection.
 func (p *parser) not(option string) error {
+	if option == "--ctstate" {
+		value, err := p.next()
+		if err != nil {
+			return err
+		}
+		return p.state(value, false)
+	}
 	var words [2]string
 	for i := range words {
 		var err error
