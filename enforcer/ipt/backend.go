@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tierwall/tierwall/enforcer/diff"
+	"github.com/tierwall/tierwall/enforcer/tool"
 	"github.com/tierwall/tierwall/policy"
 )
 
@@ -295,8 +296,8 @@ func (b *Backend) move(ctx context.Context, next *policy.Program, c *policy.Chan
 // amiss says whether an error is one of a kernel that is not as it was left: something is not
 // there, or is there already.
 func amiss(err error) bool {
-	var failed *toolError
-	return errors.As(err, &failed) && failed.line() > 0 || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EEXIST)
+	var failed *tool.Error
+	return errors.As(err, &failed) && failed.Line() > 0 || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EEXIST)
 }
 
 // step writes a change of the program that is in force.
@@ -371,7 +372,7 @@ func (b *Backend) execute(ctx context.Context, plans []plan) error {
 	if err := writeSets(ctx, grow); err != nil {
 		return err
 	}
-	commits := make([]*tool, len(plans))
+	commits := make([]*tool.Running, len(plans))
 	for i, t := range b.tables {
 		commits[i] = t.startCommit(ctx, plans[i].chains)
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+
+	"github.com/tierwall/tierwall/enforcer/tool"
 )
 
 // Mode is the part of the kernel that iptables programs.
@@ -68,11 +70,11 @@ func detect(ctx context.Context) (Mode, error) {
 
 // saved is everything that a mode has in the kernel. IPv6 may be absent.
 func saved(ctx context.Context, m Mode) (string, error) {
-	v4, err := runTool(ctx, "iptables-"+m.String()+"-save")
+	v4, err := tool.Run(ctx, nil, "iptables-"+m.String()+"-save")
 	if err != nil {
 		return "", err
 	}
-	v6, err := runTool(ctx, "ip6tables-"+m.String()+"-save")
+	v6, err := tool.Run(ctx, nil, "ip6tables-"+m.String()+"-save")
 	if err != nil {
 		return v4, nil
 	}

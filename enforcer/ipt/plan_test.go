@@ -213,18 +213,6 @@ func TestAMissingJumpComesWithTheChainsAndGoesWithoutThem(t *testing.T) {
 	}
 }
 
-func TestTheErrorOfAToolNamesTheLine(t *testing.T) {
-	for _, says := range []string{"iptables-restore: line 2 failed", "ipset v7.17: Error in line 2: Set cannot be destroyed", "iptables-nft-restore: line 2: CHAIN_DEL failed"} {
-		e := &toolError{Tool: "x", Says: says, Lines: []string{"one", "two"}}
-		if e.line() != 2 || !strings.Contains(e.Error(), "(line 2: two)") {
-			t.Errorf("%s: %v", says, e)
-		}
-	}
-	if e := (&toolError{Says: "line 7 failed", Lines: []string{"one"}}); e.line() != 0 {
-		t.Error("a line that was not sent")
-	}
-}
-
 func TestAPrintIsLearnedOnceItStaysTheSame(t *testing.T) {
 	now := state{rules: map[string][]string{"TIERWALL-EMPTY": {}, forwardChain: {"-j DROP"}}, prints: map[string][]string{}}
 	now.learn(parseSave(strings.Replace(savedTable, "-A TIERWALL-FORWARD -j DROP", "-A TIERWALL-FORWARD -j ACCEPT", 1)), parseSave(savedTable))

@@ -11,6 +11,7 @@ import (
 	"github.com/coreos/go-iptables/iptables"
 
 	"github.com/tierwall/tierwall/enforcer/diff"
+	"github.com/tierwall/tierwall/enforcer/tool"
 	"github.com/tierwall/tierwall/policy"
 )
 
@@ -44,7 +45,7 @@ func openTable(f Family, m Mode) (*table, error) {
 // holdsOurs says whether chains of ours are in the table. Unlike read it
 // does not make the kernel set up a table that nobody uses.
 func (t *table) holdsOurs(ctx context.Context) (bool, error) {
-	text, err := runTool(ctx, t.save)
+	text, err := tool.Run(ctx, nil, t.save)
 	if err != nil {
 		return false, fmt.Errorf("reading the %s tables: %w", t.family, err)
 	}
@@ -53,7 +54,7 @@ func (t *table) holdsOurs(ctx context.Context) (bool, error) {
 
 // read reads our chains and the jumps to them from the kernel.
 func (t *table) read(ctx context.Context) (reading, error) {
-	text, err := runTool(ctx, t.save, "-t", "filter")
+	text, err := tool.Run(ctx, nil, t.save, "-t", "filter")
 	if err != nil {
 		return reading{}, fmt.Errorf("reading the %s filter table: %w", t.family, err)
 	}
@@ -112,18 +113,18 @@ func (t *table) rename(n names, want, there map[string]Set, inForce map[string]s
 
 // startCommit begins to write chains and jumps, all at one moment. Where there is nothing to
 // write no tool is run, and nil given.
-func (t *table) startCommit(ctx context.Context, lines []string) *tool {
+func (t *table) startCommit(ctx context.Context, lines []string) *tool.Running {
 	if len(lines) == 0 {
 		return nil
 	}
-	return start(ctx, toolTime, lines, t.restore, "--noflush", "-w", lockWait)
+	return tool.Start(ctx, lines, t.restore, "--noflush", "-w", tool.LockWait)
 }
 
-func (t *table) commit(c *tool) error {
+func (t *table) commit(c *tool.Running) error {
 	if c == nil {
 		return nil
 	}
-	if _, err := c.wait(); err != nil {
+	if _, err := c.Wait(); err != nil {
 		return fmt.Errorf("writing the %s chains: %w", t.family, err)
 	}
 	return nil
@@ -170,8 +171,8 @@ func (t *table) clean(ctx context.Context) error {
 			if have.ofAll[hook] > 0 {
 				rule = jumpOfAll(base)
 			}
-			args := append([]string{"-w", lockWait, "-D", hook}, strings.Fields(rule)...)
-			if _, err := runTool(ctx, t.tool, args...); err != nil {
+			args := append([]string{"-w", tool.LockWait, "-D", hook}, strings.Fields(rule)...)
+			if _, err := tool.Run(ctx, nil, t.tool, args...); err != nil {
 				return fmt.Errorf("deleting the %s jump from %s: %w", t.family, hook, err)
 			}
 			if have, err = t.read(ctx); err != nil {

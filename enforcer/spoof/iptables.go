@@ -7,6 +7,8 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+
+	"github.com/tierwall/tierwall/enforcer/tool"
 )
 
 // IPTables guards with iptables and ipset, in the table raw, which comes before connection tracking.
@@ -22,7 +24,6 @@ const (
 	foreignChain = "TIERWALL-FOREIGN"
 	// hookRule is the only rule that other packets meet.
 	hookRule = "PREROUTING -m rpfilter --invert -j " + sourcesChain
-	lockWait = "10"
 	// maxInterfaces is how many interfaces a set can have with one network (ipset(8), hash:net,iface).
 	maxInterfaces = 64
 )
@@ -93,12 +94,12 @@ func (t IPTables) Write(ctx context.Context, interfaces []string) error {
 			generation = "b"
 		}
 		if lines := f.setLines(generation, interfaces); len(lines) > 0 {
-			if _, err := run(ctx, lines, "ipset", "restore", "-exist"); err != nil {
+			if _, err := tool.Run(ctx, lines, "ipset", "restore", "-exist"); err != nil {
 				return err
 			}
 		}
 		lines := f.chainLines(generation, len(interfaces), t.Log, t.hooked(ctx, f))
-		if _, err := run(ctx, lines, f.command+"-"+t.Mode+"-restore", "--noflush", "-w", lockWait); err != nil {
+		if _, err := tool.Run(ctx, lines, f.command+"-"+t.Mode+"-restore", "--noflush", "-w", tool.LockWait); err != nil {
 			return err
 		}
 	}
@@ -107,14 +108,14 @@ func (t IPTables) Write(ctx context.Context, interfaces []string) error {
 
 // hooked says whether the rule is there that leads to our chains.
 func (t IPTables) hooked(ctx context.Context, f ipFamily) bool {
-	args := append([]string{"-w", lockWait, "-t", "raw", "-C"}, strings.Fields(hookRule)...)
-	_, err := run(ctx, nil, f.command+"-"+t.Mode, args...)
+	args := append([]string{"-w", tool.LockWait, "-t", "raw", "-C"}, strings.Fields(hookRule)...)
+	_, err := tool.Run(ctx, nil, f.command+"-"+t.Mode, args...)
 	return err == nil
 }
 
 // ours are the names of our sets that there are.
 func (f ipFamily) ours(ctx context.Context) ([]string, error) {
-	text, err := run(ctx, nil, "ipset", "list", "-n")
+	text, err := tool.Run(ctx, nil, "ipset", "list", "-n")
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +129,7 @@ func (f ipFamily) destroySets(ctx context.Context) (kept []string, err error) {
 		return nil, err
 	}
 	for _, name := range names {
-		if _, err := run(ctx, nil, "ipset", "destroy", name); err != nil && !missing(err) {
+		if _, err := tool.Run(ctx, nil, "ipset", "destroy", name); err != nil && !missing(err) {
 			kept = append(kept, name)
 		}
 	}
@@ -156,7 +157,7 @@ func (t IPTables) Read(ctx context.Context) (string, error) {
 			if !strings.Contains(text, name) {
 				continue // of the generation before
 			}
-			members, err := run(ctx, nil, "ipset", "save", name)
+			members, err := tool.Run(ctx, nil, "ipset", "save", name)
 			if err != nil && !missing(err) {
 				return "", err
 			}
@@ -173,7 +174,7 @@ func (IPTables) Whole(text string, interfaces []string) bool {
 }
 
 func (t IPTables) save(ctx context.Context, f ipFamily) (string, error) {
-	return run(ctx, nil, f.command+"-"+t.Mode+"-save", "-t", "raw")
+	return tool.Run(ctx, nil, f.command+"-"+t.Mode+"-save", "-t", "raw")
 }
 
 // Cleanup is Kernel's.
@@ -187,7 +188,7 @@ func (t IPTables) Cleanup(ctx context.Context) error {
 
 func (t IPTables) clean(ctx context.Context, f ipFamily) error {
 	// All tables are read, because reading one that nobody uses makes it.
-	text, err := run(ctx, nil, f.command+"-"+t.Mode+"-save")
+	text, err := tool.Run(ctx, nil, f.command+"-"+t.Mode+"-save")
 	if errors.Is(err, exec.ErrNotFound) {
 		return nil
 	}
@@ -208,7 +209,7 @@ func (t IPTables) clean(ctx context.Context, f ipFamily) error {
 	}
 	if len(rules) > 0 {
 		lines := slices.Concat([]string{"*raw"}, rules, []string{"COMMIT"})
-		if _, err := run(ctx, lines, f.command+"-"+t.Mode+"-restore", "--noflush", "-w", lockWait); err != nil {
+		if _, err := tool.Run(ctx, lines, f.command+"-"+t.Mode+"-restore", "--noflush", "-w", tool.LockWait); err != nil {
 			return err
 		}
 	}

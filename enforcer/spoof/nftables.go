@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/tierwall/tierwall/enforcer/tool"
 )
 
 // nftTable is a table of our own. It is not that of the policies, whose programs do not depend on routes.
@@ -51,7 +53,7 @@ func (n NFTables) Script(interfaces []string) []string {
 
 // Available says whether nftables can guard here, and if not, why. It changes nothing.
 func (n NFTables) Available(ctx context.Context) error {
-	if _, err := run(ctx, n.Script([]string{"lo"}), "nft", "--check", "-f", "-"); err != nil {
+	if _, err := tool.Run(ctx, n.Script([]string{"lo"}), "nft", "--check", "-f", "-"); err != nil {
 		return fmt.Errorf("this nft or this kernel has not what guarding needs: %w", err)
 	}
 	return nil
@@ -59,13 +61,13 @@ func (n NFTables) Available(ctx context.Context) error {
 
 // Write is Kernel's.
 func (n NFTables) Write(ctx context.Context, interfaces []string) error {
-	_, err := run(ctx, n.Script(interfaces), "nft", "-f", "-")
+	_, err := tool.Run(ctx, n.Script(interfaces), "nft", "-f", "-")
 	return err
 }
 
 // Read is Kernel's.
 func (NFTables) Read(ctx context.Context) (string, error) {
-	text, err := run(ctx, nil, "nft", append([]string{"--stateless", "list", "table"}, strings.Fields(nftTable)...)...)
+	text, err := tool.Run(ctx, nil, "nft", append([]string{"--stateless", "list", "table"}, strings.Fields(nftTable)...)...)
 	if missing(err) {
 		return "", nil
 	}
@@ -79,7 +81,7 @@ func (NFTables) Whole(text string, interfaces []string) bool {
 
 // Cleanup is Kernel's.
 func (NFTables) Cleanup(ctx context.Context) error {
-	_, err := run(ctx, nil, "nft", append([]string{"delete", "table"}, strings.Fields(nftTable)...)...)
+	_, err := tool.Run(ctx, nil, "nft", append([]string{"delete", "table"}, strings.Fields(nftTable)...)...)
 	if missing(err) {
 		return nil
 	}
