@@ -20,7 +20,7 @@ func audited() *policy.Program {
 	p.Classes[policy.Egress]["watched"], p.Classes[policy.Ingress]["watched"] = watched, watched
 	p.Endpoints = append(p.Endpoints, policy.Endpoint{Namespace: "prod", Name: "new", Class: [2]policy.ClassID{"watched", "watched"}})
 	p.Endpoints[3].Addrs = append(p.Endpoints[3].Addrs, address("10.1.0.5"))
-	return p
+	return identified(p)
 }
 
 func TestWhatAuditLetsPassIsReportedAndNothingElse(t *testing.T) {

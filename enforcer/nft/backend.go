@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"sigs.k8s.io/knftables"
 
@@ -41,6 +42,10 @@ type Backend struct {
 	// nobody else changed any table between ours.
 	generation uint32
 	alone      bool
+	// last is when our last transaction was carried out.
+	last time.Time
+	// direct says that the kernel may be asked without nft.
+	direct bool
 }
 
 // New reads what is in force. It changes nothing. Where nftables cannot be used the error says why.
@@ -128,9 +133,9 @@ func (b *Backend) Cleanup(ctx context.Context) error {
 	if err != nil || !l.there {
 		return err
 	}
-	tx := b.kernel.NewTransaction()
-	tx.Delete(&knftables.Table{})
-	if err := b.kernel.Run(ctx, tx); err != nil {
+	t := &transaction{}
+	t.do(ofTable{remove})
+	if _, _, err := b.kernel.Run(ctx, t, 0); err != nil {
 		return fmt.Errorf("removing our table: %w", err)
 	}
 	return nil
@@ -150,7 +155,7 @@ func (b *Backend) move(ctx context.Context, next *policy.Program, c *policy.Chan
 		return err
 	}
 	err = b.carryOut(ctx, s.plan, s.way == inTurn)
-	if knftables.IsNotFound(err) || knftables.IsAlreadyExists(err) {
+	if unforeseen(err) {
 		b.log.Warn("the kernel is not as we left it; reading it anew", "error", err)
 		_, err = b.converge(ctx)
 		return err
@@ -165,6 +170,13 @@ func (b *Backend) move(ctx context.Context, next *policy.Program, c *policy.Chan
 	return nil
 }
 
+// unforeseen says whether an error is about the kernel's not being as it is thought to be, or about
+// a transaction that nft may say another way.
+func unforeseen(err error) bool {
+	var r *refused
+	return errors.As(err, &r) || knftables.IsNotFound(err) || knftables.IsAlreadyExists(err)
+}
+
 // carryOut writes a plan: sets ahead, then everything at one moment, or, in turn, all
 // that is added before what is removed.
 func (b *Backend) carryOut(ctx context.Context, p plan, inTurn bool) error {
@@ -177,18 +189,18 @@ func (b *Backend) carryOut(ctx context.Context, p plan, inTurn bool) error {
 	for name := range p.chains {
 		delete(b.state.garbage.chains, name)
 	}
-	w := b.begin()
-	p.write(w, b.state.garbage)
+	t := b.begin()
+	p.write(t, b.state.garbage)
 	if !inTurn {
-		p.shrink(w)
+		p.shrink(t)
 	}
-	if err := b.run(ctx, w); err != nil {
+	if err := b.run(ctx, t); err != nil {
 		return fmt.Errorf("writing chains and sets: %w", err)
 	}
-	if inTurn && len(p.removed) > 0 {
-		w := b.begin()
-		p.shrink(w)
-		if err := b.run(ctx, w); err != nil {
+	if inTurn {
+		t := b.begin()
+		p.shrink(t)
+		if err := b.run(ctx, t); err != nil {
 			return fmt.Errorf("removing from sets: %w", err)
 		}
 	}
@@ -197,42 +209,48 @@ func (b *Backend) carryOut(ctx context.Context, p plan, inTurn bool) error {
 
 // ahead makes sets that no rule refers to yet, in transactions of a bounded size.
 func (b *Backend) ahead(ctx context.Context, sets map[string]Set) error {
-	w := b.begin()
+	t := b.begin()
 	for _, name := range slices.Sorted(maps.Keys(sets)) {
-		w.createSet(name, sets[name])
-		for _, k := range slices.Sorted(maps.Keys(sets[name].Elements)) {
-			w.Add(element(name, false, k, sets[name].Elements[k]))
-			if w.NumOperations() >= transactionSize {
-				if err := b.run(ctx, w); err != nil {
+		set := sets[name]
+		t.createSet(name, set)
+		for some := range slices.Chunk(slices.Sorted(maps.Keys(set.Elements)), transactionSize) {
+			if t.elements > 0 && t.elements+len(some) > transactionSize {
+				if err := b.run(ctx, t); err != nil {
 					return err
 				}
-				w = b.begin()
+				t = b.begin()
 			}
+			t.some(ofElements{add, name, set, some, set.Elements, len(some) == len(set.Elements)})
 		}
 	}
 	if len(sets) == 0 {
 		return nil
 	}
-	return b.run(ctx, w)
+	return b.run(ctx, t)
 }
 
-func (b *Backend) begin() writer {
-	w := writer{b.kernel.NewTransaction()}
-	w.Add(&knftables.Table{})
-	return w
+func (b *Backend) begin() *transaction {
+	return &transaction{direct: b.direct}
 }
+
+// apart is how far two transactions are apart without any doubt that packets which came before the first
+// have left. One that meets both sees rules of either (nf_tables has two generations of them).
+const apart = 5 * time.Millisecond
 
 // run runs a transaction and keeps account of the kernel's generation.
-func (b *Backend) run(ctx context.Context, w writer) error {
-	before, err := b.kernel.Generation()
-	b.alone = b.alone && err == nil && before == b.generation
-	if err := b.kernel.Run(ctx, w.Transaction); err != nil {
-		return err
+func (b *Backend) run(ctx context.Context, t *transaction) error {
+	if len(t.commands) == 0 {
+		return nil
 	}
-	after, err := b.kernel.Generation()
-	b.alone = b.alone && err == nil && after-before <= 1
-	b.generation = after
-	return nil
+	if time.Since(b.last) < apart {
+		if err := b.kernel.Settle(ctx); err != nil {
+			return err
+		}
+	}
+	generation, alone, err := b.kernel.Run(ctx, t, b.generation)
+	b.generation, b.alone = generation, b.alone && alone && err == nil
+	b.last = time.Now()
+	return err
 }
 
 // undisturbed says whether nobody else changed any table since the kernel was known.
@@ -244,10 +262,10 @@ func (b *Backend) undisturbed() bool {
 // tidy deletes garbage, and learns how chains print that were written last.
 func (b *Backend) tidy(ctx context.Context) error {
 	if !b.state.garbage.empty() {
-		w := b.begin()
-		b.state.garbage.collect(w)
+		t := b.begin()
+		b.state.garbage.collect(t)
 		b.known = false
-		if err := b.run(ctx, w); err != nil {
+		if err := b.run(ctx, t); err != nil {
 			return fmt.Errorf("deleting what is not in use: %w", err)
 		}
 		b.state.garbage, b.known = garbage{}, true

@@ -106,6 +106,9 @@ func BenchmarkUpdate(b *testing.B) {
 						if err := backend.Update(b.Context(), c); err != nil {
 							return err
 						}
+						b.StopTimer()
+						time.Sleep(apart) // as the agent does
+						b.StartTimer()
 					}
 					return nil
 				})

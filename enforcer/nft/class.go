@@ -2,6 +2,7 @@ package nft
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/tierwall/tierwall/enforcer/diff"
 	"github.com/tierwall/tierwall/enforcer/run"
@@ -16,14 +17,14 @@ func (b *classBuilder) build(c *policy.Class) error {
 		last := i+1 == len(c.Tiers)
 		pass, opens := b.log.verdict(), false
 		if !last && passes(tier) {
-			pass, opens = "goto "+b.chainName(b.parts+1), true
+			pass, opens = goTo(b.chainName(b.parts+1)), true
 		}
 		if err := b.tier(tier, pass); err != nil {
 			return err
 		}
 		falls := tier.Else == policy.Pass && !opens && !last
 		if !falls {
-			b.rule("", b.verdict(tier.Else, pass), otherwise(tier))
+			b.rule(otherwise(tier), b.verdict(tier.Else, pass))
 		}
 		if !opens && !falls {
 			break
@@ -46,7 +47,7 @@ func passes(t policy.Tier) bool {
 	return false
 }
 
-func (b *classBuilder) verdict(v policy.Verdict, pass string) string {
+func (b *classBuilder) verdict(v policy.Verdict, pass verdict) verdict {
 	switch v {
 	case policy.Allow:
 		return "return"
@@ -81,8 +82,8 @@ func (b *classBuilder) chainName(part int) string {
 	return classChain(b.family, b.Direction, b.slots.Of(b.Class), part)
 }
 
-func (b *classBuilder) rule(match, verdict, why string) {
-	b.rules = append(b.rules, Rule{match + verdict, comment(why)})
+func (b *classBuilder) rule(why string, v verdict, match ...term) {
+	b.rules = append(b.rules, newRule(why, append(slices.Clip(match), v)...))
 }
 
 // next ends a chain and begins the next one.
@@ -96,7 +97,7 @@ func (b *classBuilder) done() {
 	b.rules = nil
 }
 
-func (b *classBuilder) tier(t policy.Tier, pass string) error {
+func (b *classBuilder) tier(t policy.Tier, pass verdict) error {
 	for _, u := range run.Of(t.Rules) {
 		if !merges(u) {
 			if err := b.walk(u.Terms(), b.verdict(u.Verdict, pass)); err != nil {
@@ -112,71 +113,79 @@ func (b *classBuilder) tier(t policy.Tier, pass string) error {
 }
 
 // walk makes rules of terms one by one.
-func (b *classBuilder) walk(terms []run.Term, verdict string) error {
+func (b *classBuilder) walk(terms []run.Term, v verdict) error {
 	for _, t := range terms {
-		peer := ""
+		var peer []term
 		if !t.AnyPeer {
 			name, err := b.shared(t.Peer)
 			if err != nil {
 				return err
 			}
-			peer = b.family.peer(b.Direction) + " @" + name + " "
+			peer = []term{in{fields: fields{b.family.peer(b.Direction)}, set: name}}
 		}
 		why := t.Rule.ID.String()
 		if t.Rule.AnyPort {
-			b.rule(peer, verdict, why)
+			b.rule(why, v, peer...)
 			continue
 		}
 		for _, ports := range spanMatches(run.Spans(t.Rule.Ports)) {
-			b.rule(ports+peer, verdict, why)
+			b.rule(why, v, append(ports, peer...)...)
 		}
 		for _, port := range run.Named(t.Rule.Ports) {
 			name, err := b.shared(port.Named)
 			if err != nil {
 				return err
 			}
-			b.rule(fmt.Sprintf("meta l4proto %d %s%s . meta l4proto . th dport @%s ", port.Protocol, peer, b.family.peer(b.Direction), name), verdict, why)
+			named := in{fields: b.peerPort(), set: name}
+			b.rule(why, v, slices.Concat([]term{of(port.Protocol)}, peer, []term{named})...)
 		}
 	}
 	return nil
 }
 
+// peerPort are the fields of a port at an address of the other side.
+func (b *classBuilder) peerPort() fields {
+	return append(fields{b.family.peer(b.Direction)}, portFields...)
+}
+
 // merged makes rules of a run that is merged: lookups in sets of its own.
-func (b *classBuilder) merged(t policy.Tier, u run.Run, verdict string) error {
+func (b *classBuilder) merged(t policy.Tier, u run.Run, v verdict) error {
 	m := merge(b.program, b.family, u)
 	why := fmt.Sprintf("%s tier, %d rules", t.Name, len(u.Rules))
 	if m.always {
-		b.rule("", verdict, why)
+		b.rule(why, v)
 		return nil
 	}
 	prefix := fmt.Sprintf("%s-run%d-", b.chainName(0), b.runs)
 	b.runs++
-	peer, address := b.family.peer(b.Direction), b.family.addressType()
-	const ports, portTypes = " . meta l4proto . th dport", " . inet_proto . inet_service"
-	if singles, ranges := splitRanges(m.anyPeer); len(ranges) <= maxWalk {
-		for _, match := range spanMatches(m.anyPeer) {
-			b.rule(match, verdict, why)
-		}
-	} else {
-		for _, match := range spanMatches(singles) {
-			b.rule(match, verdict, why)
-		}
-		name := b.own(prefix+"anyone", Set{Type: "inet_proto . inet_service", Interval: true, Elements: spanElements(ranges)})
-		b.rule("meta l4proto . th dport @"+name+" ", verdict, why)
+	lookup := func(name string, f fields, ranges bool, elements map[string]Element) {
+		set := b.own(prefix+name, Set{Type: f.setType(), Interval: ranges, Elements: elements})
+		b.rule(why, v, in{f, set, ranges})
+	}
+	peer := fields{b.family.peer(b.Direction)}
+	walked, ranges := m.anyPeer, []run.Span(nil)
+	if together, apart := splitRanges(m.anyPeer); len(apart) > maxWalk {
+		walked, ranges = together, apart
+	}
+	for _, match := range spanMatches(walked) {
+		b.rule(why, v, match...)
+	}
+	if len(ranges) > 0 {
+		lookup("anyone", portFields, true, spanElements(ranges))
 	}
 	if m.hasPeers {
-		b.rule(peer+" @"+b.own(prefix+"peers", Set{Type: address, Elements: policyElements(m.peers)})+" ", verdict, why)
+		lookup("peers", peer, false, policyElements(m.peers))
 	}
 	if m.hasPeerPorts {
-		b.rule(peer+ports+" @"+b.own(prefix+"ports", Set{Type: address + portTypes, Elements: policyElements(m.peerPorts)})+" ", verdict, why)
+		lookup("ports", b.peerPort(), false, policyElements(m.peerPorts))
 	}
 	if len(m.networks) > 0 {
-		b.rule(peer+" @"+b.own(prefix+"networks", Set{Type: address, Interval: true, Elements: blockElements(m.networks)})+" ", verdict, why)
+		lookup("networks", peer, true, blockElements(m.networks))
 	}
 	if len(m.areas) > 0 {
-		b.rule(peer+ports+" @"+b.own(prefix+"ranges", Set{Type: address + portTypes, Interval: true, Elements: areaElements(m.areas)})+" ", verdict, why)
+		lookup("ranges", b.peerPort(), true, areaElements(m.areas))
 	}
-	return b.walk(m.rest, verdict)
+	return b.walk(m.rest, v)
 }
 
 // splitRanges are the spans that spanMatches matches together, and those that it does not.

@@ -4,15 +4,14 @@ import (
 	"context"
 	"fmt"
 	"slices"
-
-	"sigs.k8s.io/knftables"
 )
 
 // converge reads the kernel and brings it to the program, whatever is there. It
 // says whether anything was not as it was left.
 func (b *Backend) converge(ctx context.Context) (amiss bool, err error) {
 	earlier, known := b.state, b.known
-	b.known = false
+	b.known, b.direct = false, false
+	defer func() { b.direct = b.known }()
 	generation, generationErr := b.kernel.Generation()
 	l, err := b.kernel.List(ctx, true)
 	if err != nil {
@@ -62,11 +61,11 @@ func (b *Backend) converge(ctx context.Context) (amiss bool, err error) {
 func (b *Backend) rebuild(ctx context.Context, r *renderer) error {
 	p := makePlan(newRuleset(), r.out).together()
 	b.state = newState(b.program, r)
-	w := b.begin()
-	w.Delete(&knftables.Table{})
-	w.Add(&knftables.Table{})
-	p.write(w, garbage{})
-	if err := b.run(ctx, w); err != nil {
+	t := b.begin()
+	t.do(ofTable{remove})
+	t.do(ofTable{add})
+	p.write(t, garbage{})
+	if err := b.run(ctx, t); err != nil {
 		return fmt.Errorf("making our table anew: %w", err)
 	}
 	b.known = true
@@ -84,7 +83,7 @@ func (s state) found(l listing, want Ruleset) (Ruleset, bool) {
 			have.Chains[name] = written
 			continue
 		}
-		have.Chains[name] = Chain{Rules: []Rule{{Text: "unknown"}}}
+		have.Chains[name] = Chain{Rules: []Rule{plain("unknown")}}
 		differs = differs || ours && (learned || !slices.Equal(c.comments, comments(written)))
 	}
 	for name := range want.Chains {

@@ -1,8 +1,6 @@
 package nft
 
 import (
-	"fmt"
-
 	"github.com/tierwall/tierwall/policy"
 )
 
@@ -29,39 +27,39 @@ const deniedChain = "denied"
 func auditedChain(d policy.Direction) string { return "audited-" + d.String() }
 
 // verdict is what is done with a denied packet.
-func (l DenyLog) verdict() string {
+func (l DenyLog) verdict() verdict {
 	if l.PerSecond <= 0 {
 		return "drop"
 	}
-	return "goto " + deniedChain
+	return goTo(deniedChain)
 }
 
 // audit is what is done with a packet that Audit lets pass.
-func (l DenyLog) audit(d policy.Direction) string {
+func (l DenyLog) audit(d policy.Direction) verdict {
 	if l.AuditPerSecond <= 0 {
 		return "return"
 	}
-	return "goto " + auditedChain(d)
+	return goTo(auditedChain(d))
 }
 
 // logged makes the chains of what is denied, and of what Audit lets pass, where they
 // are logged. Strays are not logged: they are about the past.
 func (r *renderer) logged() {
 	if r.log.PerSecond > 0 {
-		r.chain(deniedChain, "", handOver(r.log.Group, r.log.Prefix, r.log.PerSecond), Rule{Text: "drop"})
+		r.chain(deniedChain, "", handOver(r.log.Group, r.log.Prefix, r.log.PerSecond), plain("drop"))
 	}
 	if r.log.AuditPerSecond <= 0 {
 		return
 	}
 	for _, d := range policy.Directions {
-		r.chain(auditedChain(d), "", Rule{Text: strayTCP + "return"}, Rule{Text: straySCTP + "return"},
+		r.chain(auditedChain(d), "", newRule("", strayTCP, verdict("return")), newRule("", straySCTP, verdict("return")),
 			handOver(r.log.Group, r.log.AuditPrefix[d], r.log.AuditPerSecond))
-		r.chain(auditChain(d), "", append(strayRules(), Rule{Text: r.log.audit(d)})...)
+		r.chain(auditChain(d), "", append(strayRules(), newRule("", r.log.audit(d)))...)
 	}
 }
 
 // handOver hands packets to the group, so many a second.
 func handOver(group uint16, prefix string, perSecond int) Rule {
-	return Rule{Text: fmt.Sprintf(`limit rate %d/second burst %d packets log prefix "%s" group %d`,
-		perSecond, 2*perSecond, sanitize(prefix, "-_"), group)}
+	return plain(`limit rate %d/second burst %d packets log prefix "%s" group %d`,
+		perSecond, 2*perSecond, sanitize(prefix, "-_"), group)
 }

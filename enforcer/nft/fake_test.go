@@ -28,17 +28,34 @@ type fakeKernel struct {
 	watch func(before, after *interpret.Table, script string)
 	// fail is what the next transaction fails with.
 	fail error
+	// settled is how often packets were waited for.
+	settled int
+	// byTool is how many transactions could not be given to the kernel itself.
+	byTool int
 }
 
 func newFakeKernel() *fakeKernel {
 	return &fakeKernel{Fake: knftables.NewFake(knftables.InetFamily, tableName), held: interpret.New()}
 }
 
-func (k *fakeKernel) Run(ctx context.Context, tx *knftables.Transaction) error {
+func (k *fakeKernel) Run(ctx context.Context, t *transaction, known uint32) (uint32, bool, error) {
+	alone := known == k.generation
+	if err := k.run(ctx, t); err != nil {
+		return 0, false, err
+	}
+	k.generation++
+	return k.generation, alone, nil
+}
+
+func (k *fakeKernel) run(ctx context.Context, t *transaction) error {
 	if err := k.fail; err != nil {
 		k.fail = nil
 		return err
 	}
+	if _, ok := t.batch(); t.direct && !ok {
+		k.byTool++
+	}
+	tx := t.write(k.NewTransaction())
 	if err := k.Fake.Run(ctx, tx); err != nil {
 		return err
 	}
@@ -46,11 +63,15 @@ func (k *fakeKernel) Run(ctx context.Context, tx *knftables.Transaction) error {
 	if err := k.held.Run(tx.String()); err != nil {
 		return fmt.Errorf("%w in\n%s", err, tx.String())
 	}
-	k.generation++
 	k.scripts = append(k.scripts, tx.String())
 	if k.watch != nil {
 		k.watch(before, k.held, tx.String())
 	}
+	return nil
+}
+
+func (k *fakeKernel) Settle(context.Context) error {
+	k.settled++
 	return nil
 }
 
@@ -100,10 +121,9 @@ func deref(s *string) string {
 
 // script is the transaction that makes a ruleset from nothing.
 func script(r Ruleset) string {
-	w := writer{knftables.NewFake(knftables.InetFamily, tableName).NewTransaction()}
-	w.Add(&knftables.Table{})
-	makePlan(newRuleset(), r).together().write(w, garbage{})
-	return w.String()
+	t := &transaction{}
+	makePlan(newRuleset(), r).together().write(t, garbage{})
+	return t.write(knftables.NewFake(knftables.InetFamily, tableName).NewTransaction()).String()
 }
 
 // render is a program's ruleset, read back from its text.

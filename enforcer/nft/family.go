@@ -34,20 +34,10 @@ func (f family) addressType() string {
 	return "ipv4_addr"
 }
 
-// own is the expression of the address that a direction is judged for, peer that of the other side.
-func (f family) own(d policy.Direction) string {
-	if d == policy.Egress {
-		return f.header() + " saddr"
-	}
-	return f.header() + " daddr"
-}
+// own is the address that a direction is judged for, peer that of the other side.
+func (f family) own(d policy.Direction) field { return addressField(f, d == policy.Egress) }
 
-func (f family) peer(d policy.Direction) string {
-	if d == policy.Egress {
-		return f.header() + " daddr"
-	}
-	return f.header() + " saddr"
-}
+func (f family) peer(d policy.Direction) field { return addressField(f, d == policy.Ingress) }
 
 // familiesOf are the families that a program has endpoints or local networks of.
 func familiesOf(p *policy.Program) []family {
@@ -62,9 +52,9 @@ func familiesOf(p *policy.Program) []family {
 }
 
 // protocol matches packets of the family.
-func (f family) protocol() string {
+func (f family) protocol() words {
 	if f == ipv6 {
-		return "meta nfproto ipv6 "
+		return "meta nfproto ipv6"
 	}
-	return "meta nfproto ipv4 "
+	return "meta nfproto ipv4"
 }

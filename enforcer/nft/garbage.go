@@ -3,8 +3,6 @@ package nft
 import (
 	"maps"
 	"slices"
-
-	"sigs.k8s.io/knftables"
 )
 
 // garbage are chains and sets that no rule in force refers to any more. A packet that
@@ -19,15 +17,15 @@ func (g garbage) empty() bool { return len(g.chains)+len(g.sets) == 0 }
 
 // collect deletes the garbage. It may refer to itself, so chains are emptied first, and
 // maps, which lead to chains, go before these.
-func (g garbage) collect(w writer) {
+func (g garbage) collect(t *transaction) {
 	chains, sets := slices.Sorted(maps.Keys(g.chains)), slices.Sorted(maps.Keys(g.sets))
 	for _, name := range chains {
-		w.Flush(&knftables.Chain{Name: name})
+		t.do(ofChain{empty, name, ""})
 	}
 	for _, name := range sets {
-		w.deleteSet(name, g.sets[name])
+		t.deleteSet(name, g.sets[name])
 	}
 	for _, name := range chains {
-		w.Delete(&knftables.Chain{Name: name})
+		t.do(ofChain{remove, name, ""})
 	}
 }

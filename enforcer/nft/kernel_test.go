@@ -49,9 +49,13 @@ func (n node) dump() string { n.t.Helper(); return n.Run(n.t, "nft", "list", "ru
 // backend is a new Backend on the node, as after a restart.
 func (n node) backend() *Backend {
 	n.t.Helper()
-	var b *Backend
+	return n.logging(DenyLog{})
+}
+
+func (n node) logging(log DenyLog) (b *Backend) {
+	n.t.Helper()
 	n.do(func() (err error) {
-		b, err = New(n.t.Context(), Options{Log: slog.New(quiet{n.t})})
+		b, err = New(n.t.Context(), Options{DenyLog: log, Log: slog.New(quiet{n.t})})
 		return err
 	})
 	return b
@@ -332,7 +336,8 @@ func TestOthersThatWriteAreNoDamage(t *testing.T) {
 func TestAnUpdateThatFindsNothingMakesItAnew(t *testing.T) {
 	for name, damage := range map[string]string{
 		"the table": "delete table inet tierwall", "the ruleset": "flush ruleset",
-		"the member that goes": "delete element inet tierwall set4-back { 10.2.0.3 }",
+		"the member that goes":               "delete element inet tierwall set4-back { 10.2.0.3 }",
+		"a pod's entry, which was not there": "add element inet tierwall ingress-map-4 { 10.1.0.9 : accept }",
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := newNode(t)
@@ -343,6 +348,9 @@ func TestAnUpdateThatFindsNothingMakesItAnew(t *testing.T) {
 			n.nft(damage)
 			gone := policy.AddressElement(address("10.2.0.3"))
 			c := &policy.Change{Members: []policy.SetChange{{ID: "back", Removed: []policy.Element{gone}}}}
+			if name == "a pod's entry, which was not there" {
+				c = &policy.Change{Endpoints: []policy.Endpoint{{Namespace: "prod", Name: "new", Addrs: []netip.Addr{address("10.1.0.9")}}}}
+			}
 			n.update(b, c)
 			fresh := newNode(t)
 			fresh.apply(fresh.backend(), p.With(c))

@@ -4,7 +4,11 @@ import (
 	"encoding/binary"
 	"maps"
 	"slices"
+	"syscall"
 	"testing"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
 )
 
 const printed = `{"nftables": [{"metainfo": {"version": "1.0.6", "json_schema_version": 1}},
@@ -56,17 +60,22 @@ func TestTheGenerationIsReadFromTheKernelsAnswer(t *testing.T) {
 		out := binary.NativeEndian.AppendUint16(nil, uint16(4+len(value)))
 		return append(binary.NativeEndian.AppendUint16(out, kind), value...)
 	}
-	answer := make([]byte, netlinkHeader+netfilterHeader)
-	binary.NativeEndian.PutUint16(answer[4:], generationIs)
-	full := append(append(slices.Clone(answer), attribute(2, 0, 0, 0, 9)...), attribute(generationID, 0, 0, 1, 2)...)
-	if n, err := parseGeneration(full); n != 258 || err != nil {
+	answer := make([]byte, nl.SizeofNfgenmsg)
+	message := func(data []byte) syscall.NetlinkMessage {
+		return syscall.NetlinkMessage{Header: syscall.NlMsghdr{Type: generationIs}, Data: data}
+	}
+	full := append(append(slices.Clone(answer), attribute(2, 0, 0, 0, 9)...), attribute(unix.NFTA_GEN_ID, 0, 0, 1, 2)...)
+	if n, err := parseGeneration(message(full)); n != 258 || err != nil {
 		t.Errorf("%d, %v", n, err)
 	}
+	if _, err := parseGeneration(syscall.NetlinkMessage{Data: full}); err == nil {
+		t.Error("another message: no error")
+	}
 	for name, wrong := range map[string][]byte{
-		"nothing": nil, "no attribute": answer, "another message": make([]byte, 40),
+		"nothing": nil, "no attribute": answer,
 		"an attribute that is cut": append(slices.Clone(answer), 200, 0, 1, 0), "an attribute of no length": append(slices.Clone(answer), 0, 0, 1, 0),
 	} {
-		if _, err := parseGeneration(wrong); err == nil {
+		if _, err := parseGeneration(message(wrong)); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}

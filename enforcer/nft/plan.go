@@ -3,9 +3,6 @@ package nft
 import (
 	"maps"
 	"slices"
-	"strings"
-
-	"sigs.k8s.io/knftables"
 )
 
 // plan is the way from what the kernel has to a ruleset, in transactions. Whatever a
@@ -17,8 +14,8 @@ type plan struct {
 	// sets are made and elements added and removed together with the chains.
 	sets           map[string]Set
 	added, removed map[string]map[string]Element
-	// maps are those of the changed that are maps.
-	maps map[string]bool
+	// kinds are the sets that change, without their elements.
+	kinds map[string]Set
 	// chains are filled anew.
 	chains map[string]Chain
 	// gone is not wanted any more.
@@ -29,7 +26,7 @@ type plan struct {
 // must be as wanted.
 func makePlan(have, want Ruleset) plan {
 	p := plan{ahead: map[string]Set{}, sets: map[string]Set{}, chains: map[string]Chain{}, gone: garbage{map[string]bool{}, map[string]Set{}},
-		added: map[string]map[string]Element{}, removed: map[string]map[string]Element{}, maps: map[string]bool{}}
+		added: map[string]map[string]Element{}, removed: map[string]map[string]Element{}, kinds: map[string]Set{}}
 	for name, s := range want.Sets {
 		old, ok := have.Sets[name]
 		switch {
@@ -42,7 +39,7 @@ func makePlan(have, want Ruleset) plan {
 		}
 	}
 	for name, c := range want.Chains {
-		if old, ok := have.Chains[name]; !ok || old.Hook != c.Hook || !slices.Equal(old.Rules, c.Rules) {
+		if old, ok := have.Chains[name]; !ok || old.Hook != c.Hook || !slices.EqualFunc(old.Rules, c.Rules, Rule.reads) {
 			p.chains[name] = c
 		}
 	}
@@ -72,7 +69,7 @@ func (p *plan) change(name string, old, s Set) {
 			removed[k] = e
 		}
 	}
-	p.maps[name] = s.Map
+	p.kinds[name] = Set{Type: s.Type, Interval: s.Interval, Map: s.Map}
 	if len(added) > 0 {
 		p.added[name] = added
 	}
@@ -100,106 +97,50 @@ const (
 	transactionSize = 10_000
 )
 
-// writer writes to a transaction.
-type writer struct{ *knftables.Transaction }
-
-func (w writer) createSet(name string, s Set) {
-	var flags []knftables.SetFlag
-	if s.Interval {
-		flags = append(flags, knftables.IntervalFlag)
-	}
-	if s.Map {
-		w.Add(&knftables.Map{Name: name, Type: s.Type + " : verdict"})
-		return
-	}
-	w.Add(&knftables.Set{Name: name, Type: s.Type, Flags: flags})
-}
-
-func (w writer) deleteSet(name string, s Set) {
-	if s.Map {
-		w.Delete(&knftables.Map{Name: name})
-		return
-	}
-	w.Delete(&knftables.Set{Name: name})
-}
-
-func (w writer) elements(name string, isMap bool, in map[string]Element) {
-	for _, k := range slices.Sorted(maps.Keys(in)) {
-		w.Add(element(name, isMap, k, in[k]))
-	}
-}
-
-func element(name string, isMap bool, k string, e Element) *knftables.Element {
-	out := &knftables.Element{Set: name, Key: strings.Split(k, " . ")}
-	if isMap {
-		out.Set, out.Map, out.Value = "", name, []string{e.Verdict}
-	}
-	if e.Comment != "" {
-		out.Comment = &e.Comment
-	}
-	return out
-}
-
-func (w writer) declareChain(name string, c Chain) {
-	chain := &knftables.Chain{Name: name}
-	if c.Hook != "" {
-		chain.Type = knftables.PtrTo(knftables.FilterType)
-		chain.Hook = knftables.PtrTo(knftables.BaseChainHook(c.Hook))
-		chain.Priority = knftables.PtrTo(knftables.FilterPriority)
-		chain.Policy = knftables.PtrTo(knftables.AcceptPolicy)
-	}
-	w.Add(chain)
-}
-
-func (w writer) fillChain(name string, c Chain) {
-	for _, r := range c.Rules {
-		rule := &knftables.Rule{Chain: name, Rule: r.Text}
-		if r.Comment != "" {
-			rule.Comment = &r.Comment
-		}
-		w.Add(rule)
-	}
-}
-
 // write puts the switching step of the plan into the transaction, after it deleted
 // what the last one left.
-func (p plan) write(w writer, left garbage) {
+func (p plan) write(t *transaction, left garbage) {
 	chains := slices.Sorted(maps.Keys(p.chains))
 	for _, name := range chains {
-		w.declareChain(name, p.chains[name])
-		w.Flush(&knftables.Chain{Name: name})
+		t.do(ofChain{add, name, p.chains[name].Hook})
+		t.do(ofChain{empty, name, ""})
 	}
-	left.collect(w)
+	left.collect(t)
 	for _, name := range slices.Sorted(maps.Keys(p.sets)) {
-		w.createSet(name, p.sets[name])
+		t.createSet(name, p.sets[name])
 	}
 	for _, name := range chains {
-		w.fillChain(name, p.chains[name])
+		t.fillChain(name, p.chains[name])
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.sets)) {
-		w.elements(name, p.sets[name].Map, p.sets[name].Elements)
+		t.fill(name, p.sets[name])
 	}
-	p.grow(w)
+	p.grow(t)
 }
 
 // grow and shrink change sets and maps element by element.
-func (p plan) grow(w writer) {
+func (p plan) grow(t *transaction) {
 	for _, name := range slices.Sorted(maps.Keys(p.added)) {
-		for _, k := range slices.Sorted(maps.Keys(p.added[name])) {
-			if _, replaced := p.removed[name][k]; replaced {
-				w.Delete(element(name, p.maps[name], k, p.removed[name][k]))
-			}
-		}
-		w.elements(name, p.maps[name], p.added[name])
+		added, removed := p.added[name], p.removed[name]
+		t.some(ofElements{remove, name, p.kinds[name], keys(removed, added, true), removed, false})
+		t.some(ofElements{add, name, p.kinds[name], slices.Sorted(maps.Keys(added)), added, false})
 	}
 }
 
-func (p plan) shrink(w writer) {
+func (p plan) shrink(t *transaction) {
 	for _, name := range slices.Sorted(maps.Keys(p.removed)) {
-		for _, k := range slices.Sorted(maps.Keys(p.removed[name])) {
-			if _, replaced := p.added[name][k]; !replaced {
-				w.Delete(element(name, p.maps[name], k, p.removed[name][k]))
-			}
+		removed := p.removed[name]
+		t.some(ofElements{remove, name, p.kinds[name], keys(removed, p.added[name], false), removed, false})
+	}
+}
+
+// keys are those of elements that are, or are not, among others too.
+func keys(elements, others map[string]Element, too bool) []string {
+	var out []string
+	for _, k := range slices.Sorted(maps.Keys(elements)) {
+		if _, is := others[k]; is == too {
+			out = append(out, k)
 		}
 	}
+	return out
 }

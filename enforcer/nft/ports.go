@@ -3,9 +3,9 @@ package nft
 import (
 	"fmt"
 	"strconv"
-	"strings"
 
 	"github.com/tierwall/tierwall/enforcer/run"
+	"github.com/tierwall/tierwall/policy"
 )
 
 // single says whether a span is one port.
@@ -21,37 +21,32 @@ func portText(s run.Span) string {
 	return fmt.Sprintf("%d-%d", s.First, s.Last)
 }
 
-// spanMatches are matches of ports, each with a space at its end, one of which must
-// match: one for whole protocols, one for single ports, and one for each range.
+// spanMatches are terms for ports, one list of which must match: one for whole
+// protocols, one for single ports, and one for each range.
 // There is no anonymous set of ranges, because kernels may let it come into force
 // later than the rule that it belongs to.
-func spanMatches(in []run.Span) []string {
-	var protocols, singles, ranges []string
+func spanMatches(in []run.Span) [][]term {
+	var protocol policy.Protocol
+	var protocols, singles []string
+	var out, ranges [][]term
 	for _, s := range in {
 		switch {
 		case s.All():
-			protocols = append(protocols, strconv.Itoa(int(s.Protocol)))
+			protocol, protocols = s.Protocol, append(protocols, strconv.Itoa(int(s.Protocol)))
 		case single(s):
 			singles = append(singles, spanText(s))
 		default:
-			ranges = append(ranges, fmt.Sprintf("meta l4proto %d th dport %s ", s.Protocol, portText(s)))
+			ranges = append(ranges, []term{of(s.Protocol), portWithin(s)})
 		}
 	}
-	var out []string
-	if len(protocols) > 0 {
-		out = append(out, "meta l4proto "+oneOf(protocols))
+	switch {
+	case len(protocols) == 1:
+		out = append(out, []term{of(protocol)})
+	case len(protocols) > 1:
+		out = append(out, []term{among{fields{protocolField}, protocols}})
 	}
 	if len(singles) > 0 {
-		out = append(out, "meta l4proto . th dport "+anonymous(singles))
+		out = append(out, []term{among{portFields, singles}})
 	}
 	return append(out, ranges...)
 }
-
-func oneOf(values []string) string {
-	if len(values) == 1 {
-		return values[0] + " "
-	}
-	return anonymous(values)
-}
-
-func anonymous(values []string) string { return "{ " + strings.Join(values, ", ") + " } " }

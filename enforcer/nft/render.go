@@ -123,7 +123,7 @@ const neighbourDiscovery = "icmpv6 type 133-137 accept"
 // what comes by the loopback interface was sent by the node itself. A base chain's
 // accept lets other tables decide, a drop is final.
 func (r *renderer) frame() {
-	forward, input := []Rule{{Text: established}}, []Rule{{Text: established}, {Text: `iifname "lo" accept`}}
+	forward, input := []Rule{plain(established)}, []Rule{plain(established), plain(`iifname "lo" accept`)}
 	for _, f := range []family{ipv6, ipv4} {
 		if !slices.Contains(r.families, f) {
 			continue
@@ -131,14 +131,14 @@ func (r *renderer) frame() {
 		egress, ingress := dispatchChain(f, policy.Egress), dispatchChain(f, policy.Ingress)
 		protocol := f.protocol()
 		if f == ipv6 {
-			forward = append(forward, Rule{Text: protocol + "goto forward-6"})
-			input = append(input, Rule{Text: protocol + "goto input-6"})
-			r.chain("forward-6", "", Rule{Text: neighbourDiscovery}, Rule{Text: "jump " + egress}, Rule{Text: "goto " + ingress})
-			r.chain("input-6", "", Rule{Text: neighbourDiscovery}, Rule{Text: "goto " + egress})
+			forward = append(forward, newRule("", protocol, goTo("forward-6")))
+			input = append(input, newRule("", protocol, goTo("input-6")))
+			r.chain("forward-6", "", plain(neighbourDiscovery), newRule("", jumpTo(egress)), newRule("", goTo(ingress)))
+			r.chain("input-6", "", plain(neighbourDiscovery), newRule("", goTo(egress)))
 			continue
 		}
-		forward = append(forward, Rule{Text: protocol + "jump " + egress}, Rule{Text: protocol + "goto " + ingress})
-		input = append(input, Rule{Text: protocol + "goto " + egress})
+		forward = append(forward, newRule("", protocol, jumpTo(egress)), newRule("", protocol, goTo(ingress)))
+		input = append(input, newRule("", protocol, goTo(egress)))
 	}
 	r.chain("forward", "forward", forward...)
 	r.chain("input", "input", input...)
@@ -158,7 +158,7 @@ func (r *renderer) chain(name, hook string, rules ...Rule) {
 // lookup are the rules that lead from an address to its class, and deny addresses that
 // are within the node's pod networks and no endpoint's.
 func (r *renderer) lookup(f family, d policy.Direction) []Rule {
-	rules := []Rule{{Text: fmt.Sprintf("%s vmap @%s", f.own(d), r.names.of(dispatchMap(f, d)))}}
+	rules := []Rule{newRule("", by{fields{f.own(d)}, r.names.of(dispatchMap(f, d))})}
 	if r.program.Unknown == policy.Allow {
 		return rules
 	}
@@ -169,7 +169,7 @@ func (r *renderer) lookup(f family, d policy.Direction) []Rule {
 		}
 	}
 	for _, b := range union(local) {
-		rules = append(rules, Rule{fmt.Sprintf("%s %s %s", f.own(d), b.text(), r.log.verdict()), "no pod known at this address"})
+		rules = append(rules, newRule("no pod known at this address", inBlock{f.own(d), b}, r.log.verdict()))
 	}
 	return rules
 }
@@ -190,7 +190,7 @@ func (r *renderer) dispatch(f family, d policy.Direction, only map[netip.Addr]bo
 	for _, e := range r.program.Endpoints {
 		for _, a := range e.Addrs {
 			if wanted(a) {
-				s.Elements[a.String()] = Element{r.entry(f, d, e), comment(e.Key())}
+				s.Elements[a.String()] = Element{string(r.entry(f, d, e)), comment(e.Key())}
 			}
 		}
 	}
@@ -198,26 +198,26 @@ func (r *renderer) dispatch(f family, d policy.Direction, only map[netip.Addr]bo
 }
 
 // entry is what to do with the packets of an endpoint. Without a class it is denied.
-func (r *renderer) entry(f family, d policy.Direction, e policy.Endpoint) string {
+func (r *renderer) entry(f family, d policy.Direction, e policy.Endpoint) verdict {
 	c := r.program.Classes[d][e.Class[d]]
 	if c == nil {
-		return "goto " + denyChain
+		return goTo(denyChain)
 	}
 	v, ok := diff.Trivial(c)
 	audits := v == policy.Audit && r.log.AuditPerSecond > 0
 	switch {
 	case !ok:
-		return "goto " + classChain(f, d, r.slots.Of(diff.Class{Direction: d, ID: e.Class[d]}), 0)
+		return goTo(classChain(f, d, r.slots.Of(diff.Class{Direction: d, ID: e.Class[d]}), 0))
 	case audits && r.open(e):
 		return r.log.audit(d)
 	case audits:
-		return "goto " + auditChain(d)
+		return goTo(auditChain(d))
 	case r.open(e):
 		return "return"
 	case v.Permits():
-		return "goto " + allowChain
+		return goTo(allowChain)
 	default:
-		return "goto " + denyChain
+		return goTo(denyChain)
 	}
 }
 

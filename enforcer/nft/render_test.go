@@ -81,17 +81,21 @@ func goldens() map[string]*policy.Program {
 	return map[string]*policy.Program{"shop": shop(), "edges": edges(), "empty": {}, "many": many(12, 3), "logged": shop(), "audited": audited()}
 }
 
+// goldenLog is what one of the golden files logs.
+func goldenLog(name string) (log DenyLog) {
+	if name == "logged" || name == "audited" {
+		log = DenyLog{Group: 4741, Prefix: "tierwall", PerSecond: 100}
+	}
+	if name == "audited" {
+		log.AuditPrefix, log.AuditPerSecond = [2]string{"tierwall-audit-ingress", "tierwall-audit-egress"}, 10
+	}
+	return log
+}
+
 // TestGolden shows what a person sees. TIERWALL_UPDATE=1 writes the files anew.
 func TestGolden(t *testing.T) {
 	for name, p := range goldens() {
-		var log DenyLog
-		if name == "logged" || name == "audited" {
-			log = DenyLog{Group: 4741, Prefix: "tierwall", PerSecond: 100}
-		}
-		if name == "audited" {
-			log.AuditPrefix, log.AuditPerSecond = [2]string{"tierwall-audit-ingress", "tierwall-audit-egress"}, 10
-		}
-		r, err := Render(p, log)
+		r, err := Render(p, goldenLog(name))
 		if err != nil {
 			t.Fatal(err)
 		}

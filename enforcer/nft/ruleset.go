@@ -17,7 +17,13 @@ type Chain struct {
 }
 
 // Rule is a rule as nft reads it, and why it is there.
-type Rule struct{ Text, Comment string }
+type Rule struct {
+	Text, Comment string
+	terms         []term
+}
+
+// reads says whether both rules read the same.
+func (r Rule) reads(o Rule) bool { return r.Text == o.Text && r.Comment == o.Comment }
 
 // Set is a set, or a map of verdicts.
 type Set struct {

@@ -12,8 +12,8 @@ import (
 // one from the server, and it would live on. So an endpoint that policy applies to
 // neither sends nor gets strays. What is not tracked at all is let be.
 const (
-	strayTCP  = "tcp flags & (fin | syn | rst | ack) != syn ct state invalid,new "
-	straySCTP = "meta l4proto sctp sctp chunk init missing ct state invalid,new "
+	strayTCP  = stray(policy.TCP)
+	straySCTP = stray(policy.SCTP)
 
 	strayChain = "stray"
 	// allowChain and denyChain are those of classes that ask nothing about a packet.
@@ -26,20 +26,20 @@ func auditChain(d policy.Direction) string { return "audit-" + d.String() }
 
 // strayRules are the first of every class.
 func strayRules() []Rule {
-	return []Rule{{Text: strayTCP + "goto " + strayChain}, {Text: straySCTP + "goto " + strayChain}}
+	return []Rule{newRule("", strayTCP, goTo(strayChain)), newRule("", straySCTP, goTo(strayChain))}
 }
 
 // strays makes the chains for strays, and for classes that are decided beforehand. At
 // the output hook nothing else is judged: a node reaches its own pods, and
 // what it sends elsewhere is no pod's.
 func (r *renderer) strays() {
-	r.chain(strayChain, "", Rule{Text: "meta l4proto tcp ct state new reject with tcp reset"}, Rule{Text: "drop"})
-	r.chain(allowChain, "", append(strayRules(), Rule{Text: "return"})...)
-	r.chain(denyChain, "", append(strayRules(), Rule{Text: r.log.verdict()})...)
-	r.chain("output", "output", Rule{Text: established}, Rule{Text: strayTCP + "goto output-stray"}, Rule{Text: straySCTP + "goto output-stray"})
+	r.chain(strayChain, "", plain("meta l4proto tcp ct state new reject with tcp reset"), plain("drop"))
+	r.chain(allowChain, "", append(strayRules(), plain("return"))...)
+	r.chain(denyChain, "", append(strayRules(), newRule("", r.log.verdict()))...)
+	r.chain("output", "output", plain(established), newRule("", strayTCP, goTo("output-stray")), newRule("", straySCTP, goTo("output-stray")))
 	var rules []Rule
 	for _, f := range r.families {
-		rules = append(rules, Rule{Text: f.protocol() + "goto " + dispatchChain(f, policy.Ingress)})
+		rules = append(rules, newRule("", f.protocol(), goTo(dispatchChain(f, policy.Ingress))))
 	}
 	r.chain("output-stray", "", rules...)
 }

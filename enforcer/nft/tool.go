@@ -3,11 +3,13 @@ package nft
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os/exec"
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"sigs.k8s.io/knftables"
 
 	"github.com/tierwall/tierwall/enforcer/diff"
@@ -17,20 +19,23 @@ import (
 // toolTime is how long nft may run. It is well above what it takes for the largest transaction.
 const toolTime = 30 * time.Second
 
-// tool is the kernel by way of the program nft.
-type tool struct{ knftables.Interface }
+// tool is the kernel, by way of the program nft or without it.
+type tool struct {
+	knftables.Interface
+	socket
+}
 
 // openTool finds nft and sees that it works and that the kernel has what rules need.
-func openTool(ctx context.Context, log DenyLog) (tool, error) {
+func openTool(ctx context.Context, log DenyLog) (*tool, error) {
 	k, err := knftables.New(knftables.InetFamily, tableName)
 	if err != nil {
-		return tool{}, fmt.Errorf("nftables cannot be used: %w", err)
+		return nil, fmt.Errorf("nftables cannot be used: %w", err)
 	}
-	t := tool{k}
+	t := &tool{Interface: k}
 	ctx, cancel := limit(ctx)
 	defer cancel()
 	if err := k.Check(ctx, probe(k.NewTransaction(), log)); err != nil {
-		return tool{}, fmt.Errorf("this nft or this kernel has not what the rules need: %w", err)
+		return nil, fmt.Errorf("this nft or this kernel has not what the rules need: %w", err)
 	}
 	return t, nil
 }
@@ -55,28 +60,45 @@ func probe(tx *knftables.Transaction, log DenyLog) *knftables.Transaction {
 			"ports": setOf(f, policy.AddressPorts), "ranges": {Type: f.addressType() + " . inet_proto . inet_service", Interval: true}} {
 			name := fmt.Sprintf("%s%d", kind, f)
 			r.out.Sets[name] = s
-			key := f.peer(policy.Ingress)
-			if strings.Contains(s.Type, ".") {
-				key += " . meta l4proto . th dport"
+			key := fields{f.peer(policy.Ingress)}
+			if s.Type != key.setType() {
+				key = append(key, portFields...)
 			}
-			r.chain(name, "", Rule{Text: key + " @" + name + " return"})
+			r.chain(name, "", newRule("", in{key, name, s.Interval}, verdict("return")))
 		}
 	}
-	w := writer{tx}
-	w.Add(&knftables.Table{})
-	makePlan(newRuleset(), r.out).together().write(w, garbage{})
-	return tx
+	t := &transaction{}
+	makePlan(newRuleset(), r.out).together().write(t, garbage{})
+	return t.write(tx)
 }
 
 func limit(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeoutCause(ctx, toolTime, fmt.Errorf("killed: nft did not end within %v", toolTime))
 }
 
-// Run is knftables', within a time.
-func (t tool) Run(ctx context.Context, tx *knftables.Transaction) error {
+// Run asks the kernel itself, where that can be and the transaction is not too long for it, and else has
+// nft do so.
+func (t *tool) Run(ctx context.Context, tx *transaction, known uint32) (generation uint32, alone bool, err error) {
+	if b, ok := tx.batch(); ok && tx.direct && ctx.Err() == nil {
+		generation, alone, err := t.run(b, known)
+		if !errors.Is(err, unix.EMSGSIZE) {
+			return generation, alone, err
+		}
+	}
+	before, err := t.Generation()
+	alone = err == nil && before == known
+	if err := t.runTool(ctx, tx); err != nil {
+		return 0, false, err
+	}
+	generation, err = t.Generation()
+	return generation, alone && err == nil && generation-before <= 1, nil
+}
+
+// runTool is knftables' Run, within a time.
+func (t *tool) runTool(ctx context.Context, tx *transaction) error {
 	ctx, cancel := limit(ctx)
 	defer cancel()
-	err := t.Interface.Run(ctx, tx)
+	err := t.Interface.Run(ctx, tx.write(t.NewTransaction()))
 	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -84,7 +106,7 @@ func (t tool) Run(ctx context.Context, tx *knftables.Transaction) error {
 }
 
 // List reads our table with one call of nft.
-func (t tool) List(ctx context.Context, elements bool) (listing, error) {
+func (t *tool) List(ctx context.Context, elements bool) (listing, error) {
 	ctx, cancel := limit(ctx)
 	defer cancel()
 	args := []string{"--json", "--numeric", "list", "table", string(knftables.InetFamily), tableName}
@@ -105,6 +127,3 @@ func (t tool) List(ctx context.Context, elements bool) (listing, error) {
 	}
 	return parseListing(stdout.Bytes())
 }
-
-// Generation reads the kernel's.
-func (tool) Generation() (uint32, error) { return readGeneration() }
