@@ -97,9 +97,9 @@ else := sprintf("%s of any namespace with labels %s", [pods(peer), written(peer.
 # description: >-
 #   Several sides in words, at most four of them. Pods that do not exist yet are left out
 #   when there are others.
-list(peers) := some_of(sort({describe(peer) | some peer in peers; peer.kind != "class"})) if {
-	some peer in peers
-	peer.kind != "class"
+list(peers) := some_of(sort(there)) if {
+	there := {describe(peer) | some peer in peers; peer.kind != "class"}
+	count(there) > 0
 } else := some_of(sort({describe(peer) | some peer in peers}))
 
 some_of(texts) := concat(", ", texts) if count(texts) <= 4
@@ -135,8 +135,11 @@ else := concat(", ", row.ports)
 
 # METADATA
 # description: A row's ports that are numbers, as protocol, first and last.
-ranges(row) := [{"protocol": protocol, "first": to_number(ends[0]), "last": to_number(ends[count(ends) - 1])} |
-	some text in row.ports
+ranges(row) := numbers_of(row.ports)
+
+# Rows share their ports, so that what is asked of these alone is asked once.
+numbers_of(texts) := [{"protocol": protocol, "first": to_number(ends[0]), "last": to_number(ends[count(ends) - 1])} |
+	some text in texts
 	regex.match(numbered, text)
 	[protocol, numbers] := split(text, "/")
 	ends := split(numbers, "-")
@@ -156,10 +159,12 @@ named(row) := {text |
 
 # METADATA
 # description: Whether any of the row's ports covers the protocol and port number.
-covers(row, _, _) if "any" in row.ports
+covers(row, protocol, port) if covering(row.ports, protocol, port)
 
-covers(row, protocol, port) if {
-	some range in ranges(row)
+covering(texts, _, _) if "any" in texts
+
+covering(texts, protocol, port) if {
+	some range in numbers_of(texts)
 	range.protocol == protocol
 	range.first <= port
 	port <= range.last
@@ -167,10 +172,12 @@ covers(row, protocol, port) if {
 
 # METADATA
 # description: Whether a row is about half of all ports of a protocol, or more.
-wide(row) if "any" in row.ports
+wide(row) if half(row.ports)
 
-wide(row) if {
-	some range in ranges(row)
+half(texts) if "any" in texts
+
+half(texts) if {
+	some range in numbers_of(texts)
 	range.last - range.first >= 32767
 }
 

@@ -128,6 +128,13 @@ test_covers if {
 	not lib.covers({"ports": ["UDP/22", "TCP/80", "TCP/23-30", "TCP/22-tcp"]}, "TCP", 22)
 }
 
+test_ranges if {
+	lib.ranges({"ports": ["any", "UDP/53", "TCP/20-30", "TCP/http"]}) == [
+		{"protocol": "UDP", "first": 53, "last": 53},
+		{"protocol": "TCP", "first": 20, "last": 30},
+	]
+}
+
 test_named if {
 	lib.named({"ports": ["any", "ICMP", "UDP/53", "TCP/20-30", "TCP/http", "TCP/8-bit"]}) == {"TCP/http", "TCP/8-bit"}
 }
