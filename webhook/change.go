@@ -118,23 +118,23 @@ func (k objects[T]) find(s *compile.Snapshot, key types.NamespacedName) *T {
 	return nil
 }
 
-// with are the objects without that of the key, and with put unless it is nil. One that is the same is kept, since
-// it was read already.
+// with are the objects without that of the key, and with put unless it is nil. One that is the same is kept, and
+// the list where nothing differs, since they were read already.
 func (k objects[T]) with(s *compile.Snapshot, key types.NamespacedName, put *T) []*T {
 	list := *k.list(s)
-	out := make([]*T, 0, len(list)+1)
-	for _, o := range list {
-		switch {
-		case k.key(o) != key:
-			out = append(out, o)
-		case put != nil && k.same(o, put):
-			put = o
-		}
+	i := slices.IndexFunc(list, func(o *T) bool { return k.key(o) == key })
+	switch {
+	case i < 0 && put == nil, i >= 0 && put != nil && k.same(list[i], put):
+		return list
+	case i < 0:
+		return append(slices.Clip(list), put)
+	case put == nil:
+		return slices.Concat(list[:i], list[i+1:])
+	default:
+		out := slices.Clone(list)
+		out[i] = put
+		return out
 	}
-	if put != nil {
-		out = append(out, put)
-	}
-	return out
 }
 
 // podLabelChange is that of a pod's labels. A pod on the host network, or one that has ended, is none of policy's.

@@ -18,7 +18,7 @@ import (
 // of networking.k8s.io/v1 and policy.networking.k8s.io/v1alpha2.
 func Compile(s *Snapshot, node string) (*policy.Program, []policy.Problem) {
 	ps, problems := parsePolicies(s)
-	return newCompiled(s, node).program(ps), problems
+	return NewCluster(s, node).program(ps), problems
 }
 
 // classifier builds the classes of a snapshot, each of them once.

@@ -21,97 +21,133 @@ import (
 // Memory remembers what was read of policies, for the effects of many changes of one
 // cluster, and computes that of a single NetworkPolicy, or of the labels of a single pod, from the
 // part of the cluster that it can concern. What Of says does not depend on what was asked before. It is safe
-// for concurrent use; objects of snapshots must not be changed.
+// for concurrent use; objects and lists of snapshots must not be changed.
 type Memory struct {
-	mu              sync.Mutex
-	compiler        *compile.Reader // replaced together with what follows
-	networkPolicies map[*networkingv1.NetworkPolicy]*terms
-	clusterPolicies map[*policyv1alpha2.ClusterNetworkPolicy]*terms
-	// words is the vocabulary of these policies.
-	words   *vocabulary
-	wordsOf map[*terms]bool
+	mu   sync.Mutex
+	last policies
+	// read are the policies of last, by their objects in memory.
+	read map[any]*terms
+}
+
+// policies are all policies of a snapshot, as they were read.
+type policies struct {
+	networkPolicies []*networkingv1.NetworkPolicy
+	clusterPolicies []*policyv1alpha2.ClusterNetworkPolicy
+	terms           map[string]*terms // by object
+	words           *vocabulary
+}
+
+// reading is what was read of the policies before and after a change.
+type reading struct {
+	old, now map[string]*terms
+	words    *vocabulary // of both
+	// came are the terms that are only in now, and gone those of objects that are only in old.
+	came, gone []*terms
 }
 
 // Of is the effect of a change, as the function Of says it: the same flows, though
 // networks that have nothing to do with the change do not cut its rows.
 func (m *Memory) Of(ctx context.Context, before, after *compile.Snapshot) Effect {
-	if onlyNetworkPolicies(before, after) && sameList(before.NetworkPolicies, after.NetworkPolicies) {
+	only := onlyNetworkPolicies(before, after)
+	if only && sameList(before.NetworkPolicies, after.NetworkPolicies) {
 		return known()
 	}
-	old, now := m.read(before), m.read(after)
-	var difference []*terms
-	if onlyNetworkPolicies(before, after) {
-		if difference = changed(old, now); len(difference) == 0 {
-			return known()
-		}
+	r := m.reading(before, after)
+	difference := r.changed()
+	if only && len(difference) == 0 {
+		return known()
 	}
-	v, reader := m.vocabulary(old, now), m.reader()
-	b, a, ok := narrowed(before, after, difference, now)
-	if !ok {
-		b, a, ok = relabelled(before, after, now)
+	var b, a *compile.Snapshot
+	narrow := false
+	if only {
+		b, a, narrow = narrowed(before, after, difference, r.now)
+	} else {
+		b, a, narrow = relabelled(before, after, r.now)
 	}
-	if ok {
-		return of(ctx, reader, b, a, within(old, b), within(now, a), v)
+	if narrow {
+		part := &reading{words: r.words, old: within(r.old, b), now: within(r.now, a)}
+		return of(ctx, part, difference, b, a)
 	}
-	return of(ctx, reader, before, after, old, now, v)
+	return of(ctx, r, difference, before, after)
 }
 
-// read are the terms of all policies of a snapshot. Those of policies that are no
-// longer there are forgotten.
-func (m *Memory) read(s *compile.Snapshot) map[string]*terms {
+// reading reads the policies of both snapshots. Those of before are remembered.
+func (m *Memory) reading(before, after *compile.Snapshot) *reading {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.networkPolicies == nil || len(m.networkPolicies) > 2*len(s.NetworkPolicies)+100 || len(m.clusterPolicies) > 2*len(s.ClusterNetworkPolicies)+100 {
-		m.compiler = compile.NewReader()
-		m.networkPolicies, m.clusterPolicies = map[*networkingv1.NetworkPolicy]*terms{}, map[*policyv1alpha2.ClusterNetworkPolicy]*terms{}
+	if m.last.terms == nil || !sameList(m.last.networkPolicies, before.NetworkPolicies) || !sameList(m.last.clusterPolicies, before.ClusterNetworkPolicies) {
+		m.remember(before)
 	}
-	out := make(map[string]*terms, len(s.NetworkPolicies)+len(s.ClusterNetworkPolicies))
-	for _, np := range s.NetworkPolicies {
-		t := m.networkPolicies[np]
-		if t == nil {
-			t = networkPolicyTerms(np)
-			m.networkPolicies[np] = t
+	r := &reading{old: m.last.terms}
+	r.now, r.came, r.gone = m.step(after)
+	r.words = m.last.words.with(r.came)
+	return r
+}
+
+// remember has the policies of a snapshot in the place of the last one's, most of which are the same.
+func (m *Memory) remember(s *compile.Snapshot) {
+	now, came, gone := m.step(s)
+	only := len(gone) == 0 // more policies, and none less
+	for _, t := range came {
+		if old := m.last.terms[t.object]; old != nil {
+			gone, only = append(gone, old), false
 		}
-		out[t.object] = t
+	}
+	words := m.last.words
+	if only && words != nil {
+		words = words.with(came)
+	} else {
+		words = vocabularyOf(now)
+	}
+	if m.read == nil {
+		m.read = map[any]*terms{}
+	}
+	for _, t := range gone {
+		delete(m.read, t.policy)
+	}
+	for _, t := range came {
+		m.read[t.policy] = t
+	}
+	m.last = policies{s.NetworkPolicies, s.ClusterNetworkPolicies, now, words}
+}
+
+// step are the policies of a snapshot, and in what they differ from the last one's.
+func (m *Memory) step(s *compile.Snapshot) (now map[string]*terms, came, gone []*terms) {
+	n := len(s.NetworkPolicies) + len(s.ClusterNetworkPolicies)
+	now, all := make(map[string]*terms, n), make([]*terms, 0, n)
+	for _, np := range s.NetworkPolicies {
+		all = append(all, m.termsOf(np, func() *terms { return networkPolicyTerms(np) }))
 	}
 	for _, cnp := range s.ClusterNetworkPolicies {
-		t := m.clusterPolicies[cnp]
-		if t == nil {
-			t = clusterPolicyTerms(cnp)
-			m.clusterPolicies[cnp] = t
-		}
-		out[t.object] = t
+		all = append(all, m.termsOf(cnp, func() *terms { return clusterPolicyTerms(cnp) }))
 	}
-	return out
+	maps.Copy(now, m.last.terms)
+	for _, t := range all {
+		if m.last.terms[t.object] != t {
+			now[t.object], came = t, append(came, t)
+		}
+	}
+	if len(now) == n {
+		return now, came, nil
+	}
+	there := make(map[*terms]bool, n)
+	for _, t := range all {
+		there[t] = true
+	}
+	for object, t := range now {
+		if !there[t] {
+			delete(now, object)
+			gone = append(gone, t)
+		}
+	}
+	return now, came, gone
 }
 
-func (m *Memory) reader() *compile.Reader {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.compiler
-}
-
-// vocabulary is that of the policies before and after the change. That of before is remembered.
-func (m *Memory) vocabulary(old, now map[string]*terms) *vocabulary {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	known := m.words != nil && len(old) == len(m.wordsOf)
-	var more []*terms
-	for _, t := range old {
-		known = known && m.wordsOf[t]
+func (m *Memory) termsOf(policy any, read func() *terms) *terms {
+	if t := m.read[policy]; t != nil {
+		return t
 	}
-	if !known {
-		m.words, m.wordsOf = vocabularyOf(old), make(map[*terms]bool, len(old))
-		for _, t := range old {
-			m.wordsOf[t] = true
-		}
-	}
-	for _, t := range now {
-		if !m.wordsOf[t] {
-			more = append(more, t)
-		}
-	}
-	return m.words.with(more)
+	return read()
 }
 
 // within are the terms of the policies that a narrower snapshot has.
@@ -271,8 +307,8 @@ func newNarrowing(homes map[string]bool, s *compile.Snapshot, policies []*terms)
 	for _, ns := range s.Namespaces {
 		byName[ns.Name] = seenLabels(ns.Name, ns.Labels)
 	}
-	for _, p := range s.Pods {
-		if byName[p.Namespace] == nil {
+	for i, p := range s.Pods {
+		if (i == 0 || p.Namespace != s.Pods[i-1].Namespace) && byName[p.Namespace] == nil {
 			byName[p.Namespace] = seenLabels(p.Namespace, nil)
 		}
 	}
@@ -301,12 +337,15 @@ func newNarrowing(homes map[string]bool, s *compile.Snapshot, policies []*terms)
 	}
 	n.addMissing()
 	known := roles.New(n.tierRoles)
+	last, home, selections := "", homes[""], matched[""]
 	for _, p := range s.Pods {
-		if homes[p.Namespace] {
+		if p.Namespace != last { // of most pods it is that of the one before
+			last, home, selections = p.Namespace, homes[p.Namespace], matched[p.Namespace]
+		}
+		if home {
 			n.pods = append(n.pods, p)
 			continue
 		}
-		selections := matched[p.Namespace]
 		if len(selections) == 0 {
 			continue
 		}

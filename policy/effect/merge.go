@@ -71,37 +71,32 @@ func common(a, b Peer) Peer {
 	return a
 }
 
-// inBoth are the labels that both have; they are not changed.
-func inBoth(a, b map[string]string) map[string]string {
-	missing := func(k, v string) bool {
-		w, ok := b[k]
-		return !ok || v != w
-	}
-	for k, v := range a {
-		if missing(k, v) {
-			out := maps.Clone(a)
-			maps.DeleteFunc(out, missing)
-			return out
-		}
-	}
-	return a
-}
-
 func compareRows(a, b Row) int {
-	if c := cmp.Or(compareText(string(a.Direction), string(b.Direction)), comparePeers(a.To, b.To), comparePeers(a.From, b.From)); c != 0 {
+	if c := compareText(string(a.Direction), string(b.Direction)); c != 0 {
+		return c
+	}
+	if c := comparePeers(&a.To, &b.To); c != 0 {
+		return c
+	}
+	if c := comparePeers(&a.From, &b.From); c != 0 {
 		return c
 	}
 	return cmp.Or(slices.Compare(a.Ports, b.Ports), slices.CompareFunc(a.Via, b.Via, compareRefs))
 }
 
-func comparePeers(a, b Peer) int {
+func comparePeers(a, b *Peer) int {
 	c := cmp.Or(
 		compareText(string(a.Kind), string(b.Kind)), compareText(a.Namespace, b.Namespace),
 		compareText(a.Role, b.Role), compareText(a.Name, b.Name))
 	if c != 0 {
 		return c
 	}
-	return cmp.Or(
-		compareText(canonical(a.Labels), canonical(b.Labels)),
-		compareText(canonical(a.NamespaceLabels), canonical(b.NamespaceLabels)))
+	return cmp.Or(compareLabels(a.Labels, b.Labels), compareLabels(a.NamespaceLabels, b.NamespaceLabels))
+}
+
+func compareLabels(a, b map[string]string) int {
+	if maps.Equal(a, b) {
+		return 0
+	}
+	return compareText(canonical(a), canonical(b))
 }

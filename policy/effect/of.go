@@ -3,6 +3,7 @@ package effect
 import (
 	"cmp"
 	"context"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -21,36 +22,34 @@ import (
 //
 // When the context ends, the effect is not complete.
 func Of(ctx context.Context, before, after *compile.Snapshot) Effect {
-	m := &Memory{}
-	old, now := m.read(before), m.read(after)
-	return of(ctx, m.reader(), before, after, old, now, vocabularyOf(old, now))
+	r := new(Memory).reading(before, after)
+	return of(ctx, r, r.changed(), before, after)
 }
 
-// of is the effect, where the policies are read and the vocabulary is known.
-func of(ctx context.Context, reader *compile.Reader, before, after *compile.Snapshot, old, now map[string]*terms, v *vocabulary) Effect {
+// of is the effect, where the policies are read and it is known which of them differ.
+func of(ctx context.Context, r *reading, difference []*terms, before, after *compile.Snapshot) Effect {
 	snapshots := [2]*compile.Snapshot{before, after}
-	networks := networksIn(slices.Concat(before.Nodes, after.Nodes), old, now)
-	u := newUniverse(snapshots, v, networks)
-	difference := changed(old, now)
-	mattering, hidden := u.mattering(snapshots, difference, old, now)
+	networks := networksIn(slices.Concat(before.Nodes, after.Nodes), r.old, r.now)
+	u := newUniverse(snapshots, r.words, networks)
+	mattering, hidden := u.mattering(snapshots, difference, r.old, r.now)
 	imagine(ctx, u, mattering, hidden)
 	free := newAddresses(snapshots, networks)
 	members := standIns(u.groups, free)
 	if ctx.Err() != nil {
 		return unknown(outOfTime(ctx))
 	}
-	compilers := newCompilers(reader, snapshots, u, members)
-	sides := [2]*side{compilers[was].side(before)}
+	compilers := newCompilers(snapshots, u, members)
+	sides := [2]*side{compilers[was].side(maps.Values(r.old))}
 	if ctx.Err() != nil {
 		return unknown(outOfTime(ctx))
 	}
-	sides[is] = compilers[is].side(after)
-	policies := present(difference, now)
-	lones := alone(policies, after, compilers[is])
+	sides[is] = compilers[is].side(maps.Values(r.now))
+	policies := present(difference, r.now)
+	lones := alone(policies, compilers[is])
 	c := newComparison(ctx, members, sides, lones)
 	c.names, c.networks = portNames(append(mattering, hidden...)), networksOf(networks, free.taken)
 	e := c.effect(u)
-	if e.Lint = lint(u, policies, now); c.goesOn() {
+	if e.Lint = lint(u, policies, r.now); c.goesOn() {
 		c.shadows(&e.Lint, lones)
 	}
 	return e.withoutNil()
@@ -159,7 +158,7 @@ func (c *comparison) isolations(from, to moment) (out []Isolation, truncated boo
 }
 
 func compareIsolations(a, b Isolation) int {
-	return cmp.Or(compareText(string(a.Direction), string(b.Direction)), comparePeers(a.Subject, b.Subject))
+	return cmp.Or(compareText(string(a.Direction), string(b.Direction)), comparePeers(&a.Subject, &b.Subject))
 }
 
 func isolated(c *policy.Class) bool {

@@ -34,3 +34,11 @@ func (p *prefixes) of(a netip.Addr) []int {
 	slices.Sort(out)
 	return slices.Compact(out)
 }
+
+// around says whether any of the sets has a network around another one.
+func (p *prefixes) around(n netip.Prefix) bool {
+	return slices.ContainsFunc(p.lengths[familyOf(n.Addr())], func(bits int) bool {
+		wider, err := n.Addr().Prefix(bits)
+		return err == nil && bits < n.Bits() && p.sets[wider] != nil
+	})
+}

@@ -23,22 +23,10 @@ type lone struct {
 }
 
 // alone are the policies, each compiled as if it were the only one.
-func alone(policies []*terms, after *compile.Snapshot, compiler *compiler) []lone {
+func alone(policies []*terms, compiler *compiler) []lone {
 	var out []lone
 	for _, t := range policies[:min(len(policies), maxAlone)] {
-		only := *after
-		only.NetworkPolicies, only.ClusterNetworkPolicies = nil, nil
-		for _, np := range after.NetworkPolicies {
-			if t.id.Kind == compile.NetworkPolicyKind && np.Namespace == t.id.Namespace && np.Name == t.id.Name {
-				only.NetworkPolicies = append(only.NetworkPolicies, np)
-			}
-		}
-		for _, cnp := range after.ClusterNetworkPolicies {
-			if t.id.Kind == compile.ClusterNetworkPolicyKind && cnp.Name == t.id.Name {
-				only.ClusterNetworkPolicies = append(only.ClusterNetworkPolicies, cnp)
-			}
-		}
-		out = append(out, lone{t.id, t.rules, compiler.side(&only)})
+		out = append(out, lone{t.id, t.rules, compiler.side(slices.Values([]*terms{t}))})
 	}
 	return out
 }

@@ -2,6 +2,7 @@ package effect
 
 import (
 	"cmp"
+	"iter"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -64,13 +65,17 @@ func newAddresses(snapshots [2]*compile.Snapshot, networks []netip.Prefix) *addr
 	}
 	for _, f := range families {
 		slices.SortFunc(a.pools[f], netip.Prefix.Compare)
+		a.pools[f] = slices.Compact(a.pools[f])
+		var pools prefixes
+		for i, p := range a.pools[f] {
+			pools.add(p, i)
+		}
 		for _, n := range networks {
-			inside := func(p netip.Prefix) bool { return p.Overlaps(n) && n.Bits() > p.Bits() }
-			if slices.ContainsFunc(a.pools[f], inside) {
+			if familyOf(n.Addr()) == f && pools.around(n) {
 				a.avoid = append(a.avoid, n)
 			}
 		}
-		a.pools[f] = append(slices.Compact(a.pools[f]), reserved[f])
+		a.pools[f] = append(a.pools[f], reserved[f])
 		a.next[f] = a.pools[f][0].Addr()
 	}
 	return a
@@ -173,15 +178,15 @@ type compiler struct {
 }
 
 // newCompilers are those of both moments; they are one where the change is of policies alone.
-func newCompilers(r *compile.Reader, snapshots [2]*compile.Snapshot, u *universe, members []*standIn) [2]*compiler {
-	first := newCompiler(r, was, snapshots[was], u, members)
+func newCompilers(snapshots [2]*compile.Snapshot, u *universe, members []*standIn) [2]*compiler {
+	first := newCompiler(was, snapshots[was], u, members)
 	if onlyPolicies(snapshots[was], snapshots[is]) {
 		return [2]*compiler{first, first}
 	}
-	return [2]*compiler{first, newCompiler(r, is, snapshots[is], u, members)}
+	return [2]*compiler{first, newCompiler(is, snapshots[is], u, members)}
 }
 
-func newCompiler(r *compile.Reader, m moment, s *compile.Snapshot, u *universe, members []*standIn) *compiler {
+func newCompiler(m moment, s *compile.Snapshot, u *universe, members []*standIn) *compiler {
 	of := *s
 	of.Pods, of.Namespaces = nil, nil
 	for _, n := range u.byName {
@@ -192,12 +197,16 @@ func newCompiler(r *compile.Reader, m moment, s *compile.Snapshot, u *universe, 
 			of.Pods = append(of.Pods, member.pod(m, strconv.Itoa(i)))
 		}
 	}
-	return &compiler{r.Cluster(&of), members}
+	return &compiler{compile.NewCluster(&of, ""), members}
 }
 
-// side is what policies of a snapshot mean for the stand-ins.
-func (c *compiler) side(s *compile.Snapshot) *side {
-	program := c.Compile(s.NetworkPolicies, s.ClusterNetworkPolicies)
+// side is what policies mean for the stand-ins.
+func (c *compiler) side(policies iter.Seq[*terms]) *side {
+	var read []*compile.Policy
+	for t := range policies {
+		read = append(read, t.compiled())
+	}
+	program := c.Compile(read)
 	out := &side{program: program, classes: map[*standIn][2]*policy.Class{}, marks: map[netip.Addr]int{}, known: newNumbers[string](),
 		single: map[netip.Addr][]byte{}, member: map[netip.Addr][]byte{}, sights: map[*policy.Class]*sight{}}
 	for id := range program.Sets {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sync"
 
 	networkingv1 "k8s.io/api/networking/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
@@ -22,7 +23,9 @@ import (
 type terms struct {
 	id       policy.RuleID
 	object   string // of the id
+	policy   any    // as it came
 	spec     any
+	compiled func() *compile.Policy // which reads it the first time
 	subject  selection
 	peers    []selection
 	networks []netip.Prefix
@@ -87,28 +90,25 @@ var everything = &metav1.LabelSelector{}
 
 // changed are the terms of policies that are new or have another spec, and of
 // those that go, sorted by object.
-func changed(before, after map[string]*terms) []*terms {
+func (r *reading) changed() []*terms {
 	var out []*terms
-	for name, t := range after {
-		if old := before[name]; old != t && (old == nil || !apiequality.Semantic.DeepEqual(old.spec, t.spec)) {
+	for _, t := range r.came {
+		if old := r.old[t.object]; old == nil || !apiequality.Semantic.DeepEqual(old.spec, t.spec) {
 			out = append(out, t)
 			if old != nil {
 				out = append(out, old)
 			}
 		}
 	}
-	for name, t := range before {
-		if after[name] == nil {
-			out = append(out, t)
-		}
-	}
-	slices.SortStableFunc(out, func(a, b *terms) int { return compareText(a.id.Object(), b.id.Object()) })
+	out = append(out, r.gone...)
+	slices.SortStableFunc(out, func(a, b *terms) int { return compareText(a.object, b.object) })
 	return out
 }
 
 func networkPolicyTerms(np *networkingv1.NetworkPolicy) *terms {
 	id := policy.RuleID{Kind: compile.NetworkPolicyKind, Namespace: np.Namespace, Name: np.Name}
-	t := &terms{id: id, object: id.Object(), spec: np.Spec}
+	t := &terms{id: id, object: id.Object(), policy: np, spec: np.Spec,
+		compiled: sync.OnceValue(func() *compile.Policy { return compile.ReadNetworkPolicy(np) })}
 	t.subject = newSelection(t.ref("/spec/podSelector"), nil, np.Namespace, &np.Spec.PodSelector)
 	t.rules = len(np.Spec.Ingress) + len(np.Spec.Egress)
 	for i, r := range np.Spec.Ingress {
@@ -180,7 +180,8 @@ func (t *terms) addBlock(cidr string, except ...string) {
 
 func clusterPolicyTerms(cnp *policyv1alpha2.ClusterNetworkPolicy) *terms {
 	id := policy.RuleID{Kind: compile.ClusterNetworkPolicyKind, Name: cnp.Name}
-	t := &terms{id: id, object: id.Object(), spec: cnp.Spec,
+	t := &terms{id: id, object: id.Object(), policy: cnp, spec: cnp.Spec,
+		compiled: sync.OnceValue(func() *compile.Policy { return compile.ReadClusterNetworkPolicy(cnp) }),
 		baseline: cnp.Spec.Tier == policyv1alpha2.BaselineTier, tier: cnp.Spec.Tier, priority: cnp.Spec.Priority}
 	t.rules = len(cnp.Spec.Ingress) + len(cnp.Spec.Egress)
 	t.subject = podsOf(t.ref("/spec/subject"), cnp.Spec.Subject.Namespaces, cnp.Spec.Subject.Pods)

@@ -65,7 +65,7 @@ type namespace struct {
 // universe is all groups, and those of pods that could exist and would matter.
 type universe struct {
 	vocabulary *vocabulary
-	networks   []netip.Prefix // those that policies mention
+	networks   prefixes // those that policies mention
 	roles      [2]*roles.Roles
 	tierRoles  []tierRole
 	namespaces []*namespace // sorted by name
@@ -78,7 +78,10 @@ type universe struct {
 }
 
 func newUniverse(snapshots [2]*compile.Snapshot, v *vocabulary, networks []netip.Prefix) *universe {
-	u := &universe{vocabulary: v, networks: networks, byName: map[string]*namespace{}, known: map[[2]string]*group{}, real: map[*namespace][]*group{}}
+	u := &universe{vocabulary: v, byName: map[string]*namespace{}, known: map[[2]string]*group{}, real: map[*namespace][]*group{}}
+	for i, n := range networks {
+		u.networks.add(n, i)
+	}
 	for _, m := range moments {
 		u.roles[m] = roles.New(snapshots[m].TierRoles)
 		for _, n := range snapshots[m].Namespaces {
@@ -86,7 +89,7 @@ func newUniverse(snapshots [2]*compile.Snapshot, v *vocabulary, networks []netip
 		}
 	}
 	u.tierRoles = bindings(snapshots)
-	u.addPods(snapshots)
+	u.group(snapshots)
 	u.namespaces = slices.SortedFunc(maps.Values(u.byName), func(a, b *namespace) int { return compareText(a.name, b.name) })
 	return u
 }
@@ -100,54 +103,6 @@ func (u *universe) namespaceNamed(name string) *namespace {
 	return n
 }
 
-// addPods puts the pods that policy applies to into groups.
-func (u *universe) addPods(snapshots [2]*compile.Snapshot) {
-	type pod struct {
-		kinds [2]*kind
-		keys  [2]string
-		claim *compile.Pod
-	}
-	pods := map[string]*pod{}
-	unchanged := sameList(snapshots[was].Pods, snapshots[is].Pods) && sameList(snapshots[was].TierRoles, snapshots[is].TierRoles)
-	for _, m := range moments {
-		if unchanged && m == is {
-			for _, p := range pods {
-				p.kinds[is], p.keys[is] = p.kinds[was], p.keys[was]
-			}
-			break
-		}
-		for _, p := range snapshots[m].Pods {
-			if p.HostNetwork || p.Ended {
-				continue
-			}
-			name := p.Namespace + "/" + p.Name
-			if pods[name] == nil {
-				pods[name] = &pod{}
-			}
-			k := u.kindOf(m, p)
-			pods[name].kinds[m], pods[name].keys[m] = k, u.key(k, p.Namespace)+u.place(p.Addrs)
-			pods[name].claim = p
-		}
-	}
-	groups := map[[2]string]*group{}
-	for _, name := range slices.Sorted(maps.Keys(pods)) {
-		p := pods[name]
-		g := groups[p.keys]
-		if g == nil {
-			namespace, first, _ := strings.Cut(name, "/")
-			g = &group{namespace: u.namespaceNamed(namespace), kinds: p.kinds, first: first, claim: p.claim}
-			groups[p.keys] = g
-			u.groups = append(u.groups, g)
-			u.real[g.namespace] = append(u.real[g.namespace], g)
-		}
-		g.pods++
-		g.share(p.kinds)
-		if compareClaims(p.claim, g.claim) < 0 {
-			g.claim = p.claim
-		}
-	}
-}
-
 // share leaves of the labels that all pods of the group have those that a pod of the same kinds has.
 func (g *group) share(kinds [2]*kind) {
 	for _, m := range moments {
@@ -157,40 +112,10 @@ func (g *group) share(kinds [2]*kind) {
 	}
 }
 
-// place is which of the networks the addresses are in.
-func (u *universe) place(addrs []netip.Addr) string {
-	var b strings.Builder
-	for _, a := range addrs {
-		fmt.Fprintf(&b, "\x02%d", a.Unmap().BitLen())
-		for i, n := range u.networks {
-			if n.Contains(a.Unmap()) {
-				fmt.Fprintf(&b, ",%d", i)
-			}
-		}
-	}
-	return b.String()
-}
-
 func (u *universe) kindOf(m moment, p *compile.Pod) *kind {
 	match := u.roles[m].Of(p.Namespace, p.ServiceAccount, p.Labels)
 	mentioned := u.vocabulary.mentioned(match.Apply(p.Labels))
 	return &kind{role: match.Role, labels: mentioned, shared: mentioned, like: p}
-}
-
-// key identifies the kind of pods of a namespace.
-func (u *universe) key(k *kind, namespace string) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s\x00%s", namespace, k.role)
-	for _, key := range slices.Sorted(maps.Keys(k.labels)) {
-		fmt.Fprintf(&b, "\x00%s=%s", key, u.vocabulary.told(key, k.labels[key]))
-	}
-	var ports []string
-	for _, p := range k.like.Ports {
-		ports = append(ports, fmt.Sprintf("\x01%s/%s=%d", p.Protocol, p.Name, p.Port))
-	}
-	slices.Sort(ports)
-	b.WriteString(strings.Join(slices.Compact(ports), ""))
-	return b.String()
 }
 
 // imagine adds the groups of pods that could exist and that the selection would
@@ -225,7 +150,7 @@ func (u *universe) imaginePod(n *namespace, role candidate, with map[string]stri
 	if !s.Matches(labels.Set(kinds[was].labels)) && !s.Matches(labels.Set(kinds[is].labels)) {
 		return
 	}
-	keys := [2]string{u.key(kinds[was], n.name), u.key(kinds[is], n.name)}
+	keys := [2]string{u.keyOf(kinds[was]), u.keyOf(kinds[is])}
 	if g := u.known[keys]; g != nil {
 		g.share(kinds)
 		return
