@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tierwall/tierwall/enforcer/internal/sample"
 	"github.com/tierwall/tierwall/enforcer/ipt"
 	"github.com/tierwall/tierwall/policy"
 )
@@ -77,7 +78,7 @@ func TestFewProgramsAreStarted(t *testing.T) {
 		}
 		w := wrap(t, scripts)
 		b := n.backend()
-		n.apply(b, shop())
+		n.apply(b, sample.Shop())
 		n.repair(b)
 		w.calls()
 
@@ -86,7 +87,7 @@ func TestFewProgramsAreStarted(t *testing.T) {
 		if got, want := w.calls(), []string{v4 + "-save -t filter", v6 + "-save -t filter"}; !slices.Equal(got, want) {
 			t.Errorf("to see that all is well: %q, want %q", got, want)
 		}
-		next := shop()
+		next := sample.Shop()
 		next.Sets["front"].Elements = append(next.Sets["front"].Elements, policy.AddressElement(address("10.3.0.1")))
 		n.apply(b, next)
 		if got, want := w.calls(), []string{""}; !slices.Equal(got, want) {
@@ -154,7 +155,7 @@ func TestASetThatGoesWhileTheSetsAreRead(t *testing.T) {
 	n := newNode(t, ipt.NFT)
 	w := wrap(t, map[string]string{"ipset": `if test "$1" = list -a -e $dir/broken; then rm $dir/broken; echo tw4-gone; fi`})
 	b := n.backend()
-	n.apply(b, shop())
+	n.apply(b, sample.Shop())
 	w.breakIt()
 	if n.repair(b) {
 		t.Error("there was nothing to mend")
@@ -167,14 +168,14 @@ func TestASetThatGoesWhileTheSetsAreRead(t *testing.T) {
 func TestIPv6IsFilteredOnceItCanBe(t *testing.T) {
 	forBothModes(t, func(t *testing.T, n node) {
 		w := wrap(t, map[string]string{n.command(ipt.IPv6, "-save"): whileBroken})
-		n.apply(n.backend(), shop())
+		n.apply(n.backend(), sample.Shop())
 		n.iptables(ipt.IPv6, "-D", "FORWARD", "1")
 		w.breakIt()
 		b := n.backend()
 		if b.Programmed() {
 			t.Error("what nobody could read is taken for programmed")
 		}
-		closed := &policy.Program{Local: shop().Local}
+		closed := &policy.Program{Local: sample.Shop().Local}
 		err := n.Do(func() error { return b.Apply(t.Context(), closed) })
 		if err == nil || !strings.Contains(err.Error(), "fd00:1::/64") || !strings.Contains(err.Error(), "out of memory") {
 			t.Errorf("a range that is not closed is not reported: %v", err)
@@ -197,13 +198,13 @@ func TestWhatCouldNotBeSweptIsSweptLater(t *testing.T) {
 	for _, suffix := range []string{"-save", "-restore"} {
 		t.Run(suffix, func(t *testing.T) {
 			forBothModes(t, func(t *testing.T, n node) {
-				n.apply(n.backend(), shop())
+				n.apply(n.backend(), sample.Shop())
 				w := wrap(t, map[string]string{n.command(ipt.IPv4, suffix): whileBroken})
 				other := n
 				other.mode = ipt.NFT + ipt.Legacy - n.mode
 				b := other.backend()
 				w.breakIt()
-				n.apply(b, shop())
+				n.apply(b, sample.Shop())
 				w.mend()
 				if !strings.Contains(n.iptables(ipt.IPv4, "-S"), "TIERWALL-FORWARD") {
 					t.Fatal("nothing was left")

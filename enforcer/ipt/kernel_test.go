@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/tierwall/tierwall/enforcer/diff"
+	"github.com/tierwall/tierwall/enforcer/internal/sample"
 	"github.com/tierwall/tierwall/enforcer/ipt"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/compile"
@@ -211,7 +212,7 @@ func TestAChangeLeavesTheKernelAsAWholeProgramWould(t *testing.T) {
 }
 
 func TestAChangeMeetsAKernelThatOthersHaveChanged(t *testing.T) {
-	one := shop()
+	one := sample.Shop()
 	for name, damage := range map[string]func(n node){
 		"all rules flushed": func(n node) { n.iptables(ipt.IPv4, "-F") },
 		"a chain that is referred to deleted": func(n node) {
@@ -232,7 +233,7 @@ func TestAChangeMeetsAKernelThatOthersHaveChanged(t *testing.T) {
 				b := n.backend()
 				n.apply(b, one)
 				damage(n)
-				next := shop()
+				next := sample.Shop()
 				next.Sets["front"].Elements = append(next.Sets["front"].Elements, policy.AddressElement(address("10.3.0.1")))
 				next.Sets["fresh"] = &policy.Set{ID: "fresh"}
 				next.Classes[policy.Ingress]["new"] = &policy.Class{ID: "new", Tiers: []policy.Tier{{Rules: []policy.Rule{{Verdict: policy.Allow, AnyPort: true, Peers: []policy.SetID{"fresh"}}}}}}
@@ -274,13 +275,13 @@ func TestARestartAdoptsWhatIsThere(t *testing.T) {
 		if b.Programmed() {
 			t.Error("programmed before the first program")
 		}
-		n.apply(b, shop())
+		n.apply(b, sample.Shop())
 		before := n.dump()
 		again := n.backend()
 		if !again.Programmed() {
 			t.Error("what is in force is not recognized")
 		}
-		n.apply(again, shop())
+		n.apply(again, sample.Shop())
 		if after := n.dump(); after != before {
 			t.Errorf("the restart changed\n%s\nto\n%s", before, after)
 		}
@@ -296,7 +297,7 @@ func TestAJumpOfEverythingIsReplaced(t *testing.T) {
 			n.iptables(f, "-A", "FORWARD", "-j", "TIERWALL-FORWARD")
 			n.iptables(f, "-A", "FORWARD", "-j", "TIERWALL-FORWARD")
 		}
-		n.apply(n.backend(), shop())
+		n.apply(n.backend(), sample.Shop())
 		for _, f := range families {
 			jumps := 0
 			for line := range strings.Lines(n.iptables(f, "-S", "FORWARD")) {
@@ -315,7 +316,7 @@ func TestCleanupLeavesNothingOfOurs(t *testing.T) {
 	forBothModes(t, func(t *testing.T, n node) {
 		before := n.dump()
 		b := n.backend()
-		n.apply(b, shop())
+		n.apply(b, sample.Shop())
 		if strings.Count(n.dump(), "TIERWALL") < 20 {
 			t.Fatal("nothing was written")
 		}
@@ -323,7 +324,7 @@ func TestCleanupLeavesNothingOfOurs(t *testing.T) {
 		if after := n.dump(); after != before {
 			t.Errorf("before\n%s\nafter\n%s", before, after)
 		}
-		n.apply(b, shop())
+		n.apply(b, sample.Shop())
 		n.cleanup(n.backend())
 		if after := n.dump(); after != before {
 			t.Errorf("before\n%s\nafter the second time\n%s", before, after)
@@ -332,7 +333,7 @@ func TestCleanupLeavesNothingOfOurs(t *testing.T) {
 }
 
 func TestRepairMendsWhatOthersDo(t *testing.T) {
-	one := shop()
+	one := sample.Shop()
 	for name, damage := range map[string]func(n node, f ipt.Family){
 		"all rules flushed":        func(n node, f ipt.Family) { n.iptables(f, "-F") },
 		"a jump deleted":           func(n node, f ipt.Family) { n.iptables(f, "-D", "INPUT", "1") },
@@ -382,7 +383,7 @@ func TestRepairMendsWhatOthersDo(t *testing.T) {
 func TestAReplacedMemberIsFoundInTheEnd(t *testing.T) {
 	n := newNode(t, ipt.NFT)
 	b := n.backend()
-	n.apply(b, shop())
+	n.apply(b, sample.Shop())
 	n.repair(b)
 	before := ours(n.dump())
 	n.Run(t, "ipset", "del", "tw4-front", "10.1.0.2")
@@ -421,9 +422,9 @@ func ours(dump string) string {
 func TestAFailureIsExplainedAndTheNextApplyGoesOn(t *testing.T) {
 	forBothModes(t, func(t *testing.T, n node) {
 		b := n.backend()
-		n.apply(b, shop())
+		n.apply(b, sample.Shop())
 		before := n.dump()
-		next := shop()
+		next := sample.Shop()
 		next.Sets["back"].Elements = nil
 		n.Run(t, "ipset", "destroy", "others")
 		n.iptables(ipt.IPv4, "-N", "BORROWS")
@@ -438,7 +439,7 @@ func TestAFailureIsExplainedAndTheNextApplyGoesOn(t *testing.T) {
 		n.iptables(ipt.IPv4, "-X", "BORROWS")
 		n.Run(t, "ipset", "create", "others", "hash:ip")
 		n.apply(b, next)
-		n.apply(b, shop())
+		n.apply(b, sample.Shop())
 		if got, want := canonical(n.dump()), canonical(before); got != want {
 			t.Errorf("got\n%s\nwant\n%s", got, want)
 		}
@@ -471,14 +472,14 @@ func TestTheModeIsThatOfTheNode(t *testing.T) {
 
 func TestWhatWeLeftInTheOtherModeGoesOnceWeAreInForce(t *testing.T) {
 	forBothModes(t, func(t *testing.T, n node) {
-		n.apply(n.backend(), shop())
+		n.apply(n.backend(), sample.Shop())
 		other := n
 		other.mode = ipt.NFT + ipt.Legacy - n.mode
 		b := other.backend()
 		if !strings.Contains(n.dump(), "TIERWALL-FORWARD") {
 			t.Fatal("gone before anything else is in force")
 		}
-		n.apply(b, shop())
+		n.apply(b, sample.Shop())
 		if strings.Contains(n.Run(t, n.command(ipt.IPv4, "-save")), "TIERWALL") {
 			t.Error("the old chains are still there")
 		}
@@ -528,7 +529,7 @@ func TestOthersWriteAtTheSameTime(t *testing.T) {
 func TestAThousandPodsOnANode(t *testing.T) {
 	forBothModes(t, func(t *testing.T, n node) {
 		b := n.backend()
-		n.apply(b, crowd(1000))
+		n.apply(b, sample.Crowd(1000))
 		if n.repair(b) {
 			t.Error("the kernel is not as written")
 		}
@@ -551,7 +552,7 @@ func TestWithoutIPv6ToolsTheRestIsFiltered(t *testing.T) {
 	path := os.Getenv("PATH")
 	t.Setenv("PATH", tools)
 	b := n.backend()
-	err := n.Do(func() error { return b.Apply(t.Context(), shop()) })
+	err := n.Do(func() error { return b.Apply(t.Context(), sample.Shop()) })
 	t.Setenv("PATH", path)
 	if err == nil || !strings.Contains(err.Error(), "endpoint prod/backend has the IPv6 address fd00:1::3") {
 		t.Errorf("an endpoint that cannot be filtered is not reported: %v", err)
@@ -584,7 +585,7 @@ func applyAs(name string) error {
 	if err != nil {
 		return err
 	}
-	if err := b.Apply(context.Background(), shop()); err != nil {
+	if err := b.Apply(context.Background(), sample.Shop()); err != nil {
 		return err
 	}
 	if _, err := b.Repair(context.Background()); err != nil {
@@ -639,7 +640,7 @@ func BenchmarkApply(b *testing.B) {
 // changes are pairs of programs that differ a little.
 func changes(pods int) map[string][2]*policy.Program {
 	admits := func(class string, members int) *policy.Program {
-		p := crowd(pods)
+		p := sample.Crowd(pods)
 		for _, d := range policy.Directions {
 			p.Classes[d]["open"].Tiers = []policy.Tier{{Rules: []policy.Rule{{Verdict: policy.Allow, Peers: []policy.SetID{"s"}, AnyPort: true}}}}
 		}

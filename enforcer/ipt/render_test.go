@@ -10,75 +10,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tierwall/tierwall/enforcer/internal/sample"
 	"github.com/tierwall/tierwall/enforcer/ipt"
 	"github.com/tierwall/tierwall/enforcer/ipt/interpret"
 	"github.com/tierwall/tierwall/policy"
 )
 
-// shop is a node with a pod of each tier; the backend may use the data tier,
-// the frontend the backend by a named port, and the world the frontend.
-func shop() *policy.Program {
-	id := func(name, field string) policy.RuleID {
-		return policy.RuleID{Kind: "NetworkPolicy", Namespace: "prod", Name: name, Field: field}
-	}
-	rule := func(name, field string, r policy.Rule) policy.Rule {
-		r.ID, r.Verdict = id(name, field), policy.Allow
-		return r
-	}
-	from := func(name string, rules ...policy.Rule) *policy.Class {
-		return &policy.Class{Tiers: []policy.Tier{{Name: policy.NetworkPolicyTier, Rules: rules, ElseID: id(name, "/spec/ingress")}}}
-	}
-	addrs := func(s ...string) (out []policy.Element) {
-		for _, a := range s {
-			out = append(out, policy.Element{Prefix: netip.MustParsePrefix(a)})
-		}
-		return out
-	}
-	web := policy.Element{Prefix: netip.MustParsePrefix("10.1.0.3/32"), Protocol: policy.TCP, Port: 8080}
-	return identified(&policy.Program{
-		Hosts: []policy.Host{{Name: "one", Addrs: []netip.Addr{address("10.1.0.1"), address("192.168.0.1")}}},
-		Local: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/24"), netip.MustParsePrefix("fd00:1::/64")},
-		Endpoints: []policy.Endpoint{
-			{Namespace: "prod", Name: "backend", Addrs: []netip.Addr{address("10.1.0.3"), address("fd00:1::3")}, Class: [2]policy.ClassID{"back", "any"}},
-			{Namespace: "prod", Name: "data", Addrs: []netip.Addr{address("10.1.0.4"), address("fd00:1::4")}, Class: [2]policy.ClassID{"data", "none"}},
-			{Namespace: "prod", Name: "frontend", Addrs: []netip.Addr{address("10.1.0.2"), address("fd00:1::2")}, Class: [2]policy.ClassID{"front", "named"}},
-		},
-		Classes: [2]map[policy.ClassID]*policy.Class{{
-			"front": from("frontend", rule("frontend", "/spec/ingress/0", policy.Rule{Peers: []policy.SetID{"world"}, Ports: []policy.Port{
-				{Protocol: policy.TCP, First: 80, Last: 80}, {Protocol: policy.TCP, First: 8000, Last: 8999}, {Protocol: policy.UDP, First: 443, Last: 443}}})),
-			"back": from("backend", rule("backend", "/spec/ingress/0", policy.Rule{Peers: []policy.SetID{"front"}, AnyPort: true})),
-			"data": {Tiers: []policy.Tier{
-				{Name: policy.AdminTier, Else: policy.Pass, Rules: []policy.Rule{
-					{ID: policy.RuleID{Kind: "ClusterNetworkPolicy", Name: "audit", Field: "/spec/ingress/0"}, Verdict: policy.Pass, Peers: []policy.SetID{"back"}, AnyPort: true},
-					{ID: policy.RuleID{Kind: "ClusterNetworkPolicy", Name: "audit", Field: "/spec/ingress/1"}, AnyPeer: true, AnyPort: true}}},
-				from("data", rule("data", "/spec/ingress/0", policy.Rule{AnyPeer: true, Ports: []policy.Port{
-					{Protocol: policy.SCTP, First: 5432, Last: 5432}, {Protocol: policy.TCP, First: 5432, Last: 5432}}})).Tiers[0]}},
-		}, {
-			"any":   {Tiers: []policy.Tier{{Name: policy.DefaultTier, Else: policy.Allow}}},
-			"none":  {Tiers: []policy.Tier{{Name: policy.DefaultTier}}},
-			"named": from("frontend", rule("frontend", "/spec/egress/0", policy.Rule{Peers: []policy.SetID{"back"}, Ports: []policy.Port{{Protocol: policy.TCP, Named: "web"}}})),
-		}},
-		Sets: map[policy.SetID]*policy.Set{
-			"world": {ID: "world", Kind: policy.Networks, Elements: addrs("0.0.0.0/0", "2001:db8::/32")},
-			"front": {ID: "front", Elements: addrs("10.1.0.2/32", "fd00:1::2/128")},
-			"back":  {ID: "back", Elements: addrs("10.1.0.3/32", "10.2.0.3/32")},
-			"web":   {ID: "web", Kind: policy.AddressPorts, Elements: []policy.Element{web}},
-		},
-	})
-}
-
-// identified gives the classes of a program their IDs.
-func identified(p *policy.Program) *policy.Program {
-	for _, d := range policy.Directions {
-		for id, c := range p.Classes[d] {
-			c.ID = id
-		}
-	}
-	return p
-}
-
 func TestPacketsThroughTheShop(t *testing.T) {
-	rules := render(t, shop())
+	rules := render(t, sample.Shop())
 	type flow struct {
 		hook, from, to string
 		protocol       policy.Protocol
@@ -143,7 +82,7 @@ func isComment(rule string) bool {
 
 // The comments of a class chain tell by number what its rules are there for.
 func TestCommentsAreAboutTheRulesOfTheirNumber(t *testing.T) {
-	r, err := ipt.Render(shop(), ipt.IPv4, ipt.DenyLog{})
+	r, err := ipt.Render(sample.Shop(), ipt.IPv4, ipt.DenyLog{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +123,7 @@ func explained(t *testing.T, rules []string) map[int]string {
 }
 
 func TestNeighbourDiscoveryAlwaysPasses(t *testing.T) {
-	table := render(t, shop())[ipt.IPv6]
+	table := render(t, sample.Shop())[ipt.IPv6]
 	for kind := range uint8(255) {
 		for _, hook := range []string{"INPUT", "FORWARD"} {
 			v, err := table.Judge(hook, interpret.Packet{Source: address("fd00:1::9"), Destination: address("fd00:1::4"), Protocol: policy.ICMPv6, ICMPType: kind})
@@ -197,7 +136,7 @@ func TestNeighbourDiscoveryAlwaysPasses(t *testing.T) {
 
 // TestGolden shows what a person sees. TIERWALL_UPDATE=1 writes the files anew.
 func TestGolden(t *testing.T) {
-	for name, p := range map[string]*policy.Program{"shop": shop(), "edges": edges(), "empty": {}, "logged": shop(), "audited": audited(), "merged": popular(12, 2)} {
+	for name, p := range map[string]*policy.Program{"shop": sample.Shop(), "edges": sample.Edges(), "empty": {}, "logged": sample.Shop(), "audited": sample.Audited(), "merged": popular(12, 2)} {
 		var log ipt.DenyLog
 		if name == "logged" || name == "audited" {
 			log = ipt.DenyLog{Group: 4741, Prefix: "tierwall", PerSecond: 100}
@@ -233,41 +172,8 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
-// edges is a program with everything that is long, empty, odd or hostile.
-func edges() *policy.Program {
-	rule := policy.Rule{ID: policy.RuleID{Kind: "NetworkPolicy", Namespace: "a", Name: hostile, Field: strings.Repeat("/long", 80)}, Verdict: policy.Allow, AnyPeer: true}
-	for i := range uint16(20) {
-		rule.Ports = append(rule.Ports, policy.Port{Protocol: policy.UDP, First: 100 * i, Last: 100*i + i%3})
-	}
-	rule.Ports = append(rule.Ports,
-		policy.AllPorts(policy.TCP), policy.Port{Protocol: policy.TCP, First: 80, Last: 80},
-		policy.Port{Protocol: policy.SCTP, First: 65535, Last: 65535},
-		policy.AllPorts(policy.ICMP), policy.AllPorts(47), policy.AllPorts(0))
-	tiers := []policy.Tier{
-		{Name: policy.AdminTier, Else: policy.Pass, Rules: []policy.Rule{{Verdict: policy.Pass, Peers: []policy.SetID{"nobody", longName}, AnyPort: true}}},
-		{Name: policy.NetworkPolicyTier, Else: policy.Pass, Rules: []policy.Rule{rule, {Verdict: policy.Allow, AnyPort: true}}},
-		{Name: policy.BaselineTier, Else: policy.Pass, Rules: []policy.Rule{{Verdict: policy.Pass, AnyPeer: true, AnyPort: true}}},
-	}
-	c := policy.ClassID("longer than any name of a chain may be \n")
-	p := &policy.Program{
-		Classes: [2]map[policy.ClassID]*policy.Class{{c: {Tiers: tiers}}, {c: {}}},
-		Sets:    map[policy.SetID]*policy.Set{"nobody": {}, longName: {ID: longName, Kind: policy.Networks, Elements: []policy.Element{{Prefix: netip.MustParsePrefix("::/0")}}}},
-		Local:   []netip.Prefix{netip.MustParsePrefix("10.0.0.0/25"), netip.MustParsePrefix("10.0.0.128/26"), netip.MustParsePrefix("fd00::/120")},
-	}
-	for i := range 40 {
-		p.Endpoints = append(p.Endpoints, policy.Endpoint{Namespace: "a", Name: fmt.Sprintf("p%d%s", i, hostile), Class: [2]policy.ClassID{c, c},
-			Addrs: []netip.Addr{netip.AddrFrom4([4]byte{10, 0, 0, byte(7 * i)}), netip.MustParseAddr(fmt.Sprintf("fd00::%x", 5*i))}})
-	}
-	return identified(p)
-}
-
-const (
-	longName = policy.SetID("a name that is longer than a set's may be")
-	hostile  = "\"\n-A FORWARD -j ACCEPT\nCOMMIT\n\\'`$(x)\x00é\u2028 -j RETURN"
-)
-
 func TestNoNameGetsOutOfItsQuotes(t *testing.T) {
-	p := edges()
+	p := sample.Edges()
 	for _, f := range []ipt.Family{ipt.IPv4, ipt.IPv6} {
 		r, err := ipt.Render(p, f, ipt.DenyLog{})
 		if err != nil {
@@ -289,7 +195,7 @@ func TestNoNameGetsOutOfItsQuotes(t *testing.T) {
 
 func FuzzNames(f *testing.F) {
 	f.Add("prod", "backend", "/spec/ingress/0")
-	f.Add(hostile, "\xff\"", "\r\n")
+	f.Add(sample.Hostile, "\xff\"", "\r\n")
 	f.Fuzz(func(t *testing.T, namespace, name, field string) {
 		c := policy.ClassID(name + field)
 		p := &policy.Program{
@@ -312,7 +218,7 @@ func FuzzNames(f *testing.F) {
 
 func TestDispatchIsATree(t *testing.T) {
 	for _, pods := range []int{0, 1, 3, 16, 17, 250, 1000} {
-		p := crowd(pods)
+		p := sample.Crowd(pods)
 		rules := render(t, p)
 		for _, f := range []ipt.Family{ipt.IPv4, ipt.IPv6} {
 			r, err := ipt.Render(p, f, ipt.DenyLog{})
@@ -351,29 +257,8 @@ func far(a netip.Addr) netip.Addr {
 	return address("2001:db8::1")
 }
 
-// crowd is a program with many pods, a third of them in an open class.
-func crowd(pods int) *policy.Program {
-	p := &policy.Program{Local: []netip.Prefix{netip.MustParsePrefix("10.4.0.0/16"), netip.MustParsePrefix("fd00:4::/64")}}
-	for _, d := range policy.Directions {
-		p.Classes[d] = map[policy.ClassID]*policy.Class{
-			"open":   {Tiers: []policy.Tier{{Name: policy.DefaultTier, Else: policy.Allow}}},
-			"closed": {Tiers: []policy.Tier{{Name: policy.DefaultTier}}},
-		}
-	}
-	for i := range pods {
-		c := policy.ClassID("closed")
-		if i%3 == 0 {
-			c = "open"
-		}
-		n := 7 * i
-		p.Endpoints = append(p.Endpoints, policy.Endpoint{Namespace: "crowd", Name: fmt.Sprintf("pod-%d", i), Class: [2]policy.ClassID{c, c},
-			Addrs: []netip.Addr{netip.AddrFrom4([4]byte{10, 4, byte(n >> 8), byte(n)}), netip.MustParseAddr(fmt.Sprintf("fd00:4::%x", n+1))}})
-	}
-	return identified(p)
-}
-
 func TestAProgramThatRefersToNothingIsRefused(t *testing.T) {
-	noSet, noClass := shop(), shop()
+	noSet, noClass := sample.Shop(), sample.Shop()
 	delete(noSet.Sets, "web")
 	delete(noClass.Classes[policy.Ingress], "data")
 	for name, p := range map[string]*policy.Program{`no set "web"`: noSet, "data": noClass} {
@@ -384,7 +269,7 @@ func TestAProgramThatRefersToNothingIsRefused(t *testing.T) {
 }
 
 func TestRenderingDoesNotDependOnTheOrderOfEndpoints(t *testing.T) {
-	p := crowd(100)
+	p := sample.Crowd(100)
 	want, err := ipt.Render(p, ipt.IPv4, ipt.DenyLog{})
 	if err != nil {
 		t.Fatal(err)
