@@ -62,7 +62,7 @@ func Affected(before, after *policy.Program, c *policy.Change) Scope {
 		s.hosts(before.Hosts, after.Hosts)
 	}
 	for _, e := range c.Endpoints {
-		s.endpoint(before, e)
+		s.endpoint(before, after, e)
 	}
 	for _, key := range c.EndpointsGone {
 		if old := find(before, key); old != nil {
@@ -96,8 +96,8 @@ func sameHost(a, b policy.Host) bool {
 
 // endpoint adds an endpoint that is new or different: the addresses that it lost; those
 // that it gained, unless everything was denied to them before; and, of those that it
-// kept, the directions in which it is judged differently.
-func (s *Scope) endpoint(before *policy.Program, e policy.Endpoint) {
+// kept, the directions in which it is judged by a class that does not allow all that the one before did.
+func (s *Scope) endpoint(before, after *policy.Program, e policy.Endpoint) {
 	old := find(before, e.Key())
 	if old == nil {
 		old = &policy.Endpoint{}
@@ -117,7 +117,7 @@ func (s *Scope) endpoint(before *policy.Program, e policy.Endpoint) {
 			s.addrs([]netip.Addr{a})
 		default:
 			for _, d := range policy.Directions {
-				if old.Class[d] != e.Class[d] {
+				if old.Class[d] != e.Class[d] && !widens(before, before.Classes[d][old.Class[d]], after.Classes[d][e.Class[d]]) {
 					s.add(a, d)
 				}
 			}

@@ -12,7 +12,7 @@ import (
 // small is a program of two pods, of which the first is judged by the sets "allow",
 // "deny", "pass" and "ports" in the given direction, and the second by none.
 func small(d policy.Direction) *policy.Program {
-	p := admitting()
+	p := admitting(2)
 	p.Local = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")}
 	rule := func(v policy.Verdict, set policy.SetID) policy.Rule {
 		return policy.Rule{Verdict: v, AnyPort: true, Peers: []policy.SetID{set}}
