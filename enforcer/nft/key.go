@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -78,10 +79,12 @@ func (c concatenation) key(text string) (first, last []byte, ok bool) {
 func (d datatype) values(text string) (first, last []byte, ok bool) {
 	if d.size >= 4 {
 		b, err := parseBlock(text)
-		if err != nil || b.first.BitLen() != 8*d.size || b.last.BitLen() != 8*d.size || b.last.Less(b.first) {
-			return nil, nil, false
+		for _, end := range []netip.Addr{b.first, b.last} {
+			if err != nil || end.BitLen() != 8*d.size || end.Zone() != "" {
+				return nil, nil, false
+			}
 		}
-		return b.first.AsSlice(), b.last.AsSlice(), true
+		return b.first.AsSlice(), b.last.AsSlice(), !b.last.Less(b.first)
 	}
 	from, to, isRange := strings.Cut(text, "-")
 	if !isRange {

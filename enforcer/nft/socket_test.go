@@ -3,6 +3,7 @@
 package nft
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -107,6 +108,42 @@ func TestOthersThatWriteAreNoticed(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// While others write without a pause, every change is made, and the kernel is as it should be.
+func TestChangesAmongThoseOfOthers(t *testing.T) {
+	n := newNode(t)
+	b := n.backend()
+	n.apply(b, shop())
+	ctx, stop := context.WithCancel(t.Context())
+	others := make(chan int)
+	go func() {
+		wrote := 0
+		for ctx.Err() == nil {
+			if _, err := n.Try(t.Context(), "", "nft", fmt.Sprintf("add element inet others tierwall { 10.9.%d.%d }", wrote/250%250, wrote%250)); err == nil {
+				wrote++
+			}
+		}
+		others <- wrote
+	}()
+	for i := range 100 {
+		n.update(b, comeOrGo(true, fmt.Sprintf("10.3.0.%d", i)))
+		if i%2 == 0 {
+			n.update(b, comeOrGo(false, fmt.Sprintf("10.3.0.%d", i)))
+		}
+	}
+	stop()
+	if wrote := <-others; wrote == 0 {
+		t.Error("nobody else wrote")
+	}
+	if n.repair(b) {
+		t.Error("the kernel is not as written")
+	}
+	fresh := newNode(t)
+	fresh.apply(fresh.backend(), b.program)
+	if got, want := n.contents(b), fresh.contents(); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
 }
 
 func TestATransactionIsNotCarriedOutOnTablesOfAnotherGeneration(t *testing.T) {
