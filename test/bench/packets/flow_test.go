@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tierwall/tierwall/test/netns"
 )
 
 // flow is traffic from the client to the server.
@@ -30,8 +32,8 @@ type datagrams struct {
 	raw            syscall.RawConn
 }
 
-func newDatagrams(b *testing.B, s *site) datagrams {
-	f := datagrams{client: s.dial(b), server: s.listen(b)}
+func newDatagrams(b *testing.B, s *site, from *netns.Host) datagrams {
+	f := datagrams{client: dial(b, from), server: s.listen(b)}
 	var err error
 	if f.raw, err = f.client.SyscallConn(); err != nil {
 		b.Fatal(err)
@@ -73,8 +75,13 @@ func threadTime() time.Duration {
 }
 
 // oneWay is a flow that nobody answers, so that to connection tracking every datagram is the first.
-func oneWay(b *testing.B, s *site) flow {
-	f := newDatagrams(b, s)
+func oneWay(b *testing.B, s *site) flow { return s.oneWay(b, s.client) }
+
+// fromElsewhere is such a flow of a pod that is another node's.
+func fromElsewhere(b *testing.B, s *site) flow { return s.oneWay(b, s.elsewhere) }
+
+func (s *site) oneWay(b *testing.B, from *netns.Host) flow {
+	f := newDatagrams(b, s, from)
 	if _, err := f.first(); err != nil {
 		b.Fatalf("%s: %v", s.name, err)
 	}
@@ -83,7 +90,7 @@ func oneWay(b *testing.B, s *site) flow {
 
 // established is a flow that was answered once.
 func established(b *testing.B, s *site) flow {
-	f := newDatagrams(b, s)
+	f := newDatagrams(b, s, s.client)
 	from, err := f.first()
 	if err == nil {
 		_, err = f.server.WriteToUDPAddrPort(make([]byte, 4), from)
@@ -125,10 +132,10 @@ func (s *site) listen(b *testing.B) *net.UDPConn {
 	return conn
 }
 
-// dial is a socket of the client.
-func (s *site) dial(b *testing.B) *net.UDPConn {
+// dial is a socket to the server.
+func dial(b *testing.B, from *netns.Host) *net.UDPConn {
 	var conn *net.UDPConn
-	if err := s.client.Do(func() (err error) {
+	if err := from.Do(func() (err error) {
 		conn, err = net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(serverAddr, port)))
 		return err
 	}); err != nil {

@@ -61,8 +61,10 @@ const (
 
 var (
 	nodeAddr   = netip.MustParseAddr("192.168.0.1")
-	clientAddr = netip.MustParseAddr("10.0.0.2")
-	serverAddr = netip.MustParseAddr("10.0.0.3")
+	clientAddr = netip.MustParseAddr("10.0.2.136")
+	serverAddr = netip.MustParseAddr("10.0.2.137")
+	// elsewhereAddr is a client's on the other node.
+	elsewhereAddr = netip.MustParseAddr("10.64.200.2")
 )
 
 // program is the node's program. The client may reach the server; the policy that says so is the last.
@@ -76,7 +78,7 @@ func (l load) program() *policy.Program {
 	}
 	for i := range l.pods + elsewhere {
 		p := &compile.Pod{Namespace: fmt.Sprint("ns-", i%namespaces), Name: fmt.Sprint("pod-", i), UID: types.UID(fmt.Sprint(i)), Node: "node",
-			Labels: map[string]string{"app": fmt.Sprint("app-", i/namespaces%apps)}, Addrs: []netip.Addr{netip.AddrFrom4([4]byte{10, 0, byte((i + 2) >> 8), byte(i + 2)})}}
+			Labels: map[string]string{"app": fmt.Sprint("app-", i/namespaces%apps)}, Addrs: []netip.Addr{l.address(i)}}
 		switch {
 		case i == 0:
 			p.Labels["app"] = "client"
@@ -87,12 +89,27 @@ func (l load) program() *policy.Program {
 		}
 		s.Pods = append(s.Pods, p)
 	}
+	s.Pods = append(s.Pods, &compile.Pod{Namespace: "ns-0", Name: "elsewhere", UID: "elsewhere", Node: "other",
+		Labels: map[string]string{"app": "client"}, Addrs: []netip.Addr{elsewhereAddr}})
 	for i := range l.policies {
 		s.NetworkPolicies = append(s.NetworkPolicies, l.policy(i))
 	}
 	s.NetworkPolicies = append(s.NetworkPolicies, admit("zz-last", "ns-1", "server", "client", port))
 	p, _ := compile.Compile(s, "node")
 	return p
+}
+
+// address is that of a pod of the node. The client and the server, which are the first, are amid the others:
+// where rules are looked through one by one, as with iptables, their place counts.
+func (l load) address(i int) netip.Addr {
+	if i > 1 && i-1 <= l.pods/2 {
+		i = 1 - i
+	} else if i > 1 {
+		i -= l.pods / 2
+	}
+	a := clientAddr.As4()
+	n := int(a[2])<<8 + int(a[3]) + i
+	return netip.AddrFrom4([4]byte{a[0], a[1], byte(n >> 8), byte(n)})
 }
 
 func (l load) policy(i int) *networkingv1.NetworkPolicy {

@@ -29,6 +29,7 @@ var kinds = []struct {
 }{
 	{"established", established},
 	{"one-way UDP", oneWay},
+	{"the same from elsewhere", fromElsewhere},
 	{"TCP connections", newConnections},
 }
 

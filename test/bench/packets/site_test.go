@@ -21,6 +21,8 @@ import (
 type site struct {
 	name                 string
 	node, client, server *netns.Host
+	// elsewhere has the address of a pod of another node.
+	elsewhere *netns.Host
 }
 
 // backend puts a program in force.
@@ -43,6 +45,7 @@ func newSite(b *testing.B, name string) *site {
 	lab := netns.NewLab(b, []policy.Host{{Name: "node", Addrs: []netip.Addr{nodeAddr}}})
 	s := &site{name: name, node: lab.Nodes["node"]}
 	s.client, s.server = lab.AddPod(b, "node", "client", clientAddr), lab.AddPod(b, "node", "server", serverAddr)
+	s.elsewhere = lab.AddPod(b, "node", "elsewhere", elsewhereAddr)
 	s.node.Run(b, "nft", "flush", "ruleset")
 	return s
 }
@@ -79,7 +82,7 @@ func (s *site) guarded(b *testing.B) {
 			pods = append(pods, name)
 		}
 	}
-	if err := s.node.Do(func() error { return spoof.NFTables{}.Write(b.Context(), pods) }); err != nil || len(pods) != 2 {
+	if err := s.node.Do(func() error { return spoof.NFTables{}.Write(b.Context(), pods) }); err != nil || len(pods) != 3 {
 		b.Fatalf("guarding %v: %v", pods, err)
 	}
 }
