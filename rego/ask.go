@@ -1,14 +1,12 @@
 package rego
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	oparego "github.com/open-policy-agent/opa/v1/rego"
-	"github.com/open-policy-agent/opa/v1/topdown"
 )
 
 // answer is what a guardrail says of one input.
@@ -22,23 +20,18 @@ type answer struct {
 type message struct{ text, path string }
 
 // ask evaluates the guardrail, in its share of the time that is left to several of them.
-func (p *Prepared) ask(ctx context.Context, document ast.Object, among int) (a answer) {
+func (p *Prepared) ask(w *watch, document ast.Object, among int) (a answer) {
 	defer func() {
 		if problem := recover(); problem != nil {
 			a = answer{failure: fmt.Errorf("it made the evaluator fail: %v", problem)}
 		}
 	}()
-	ctx, cancel := share(ctx, among)
-	defer cancel()
-	ctx, end := guardMemory(ctx)
-	defer end()
-	results, err := p.query.Eval(ctx,
+	cancel := w.begin(among)
+	results, err := p.query.Eval(w.ctx, oparego.EvalExternalCancel(cancel),
 		oparego.EvalParsedInput(withParameters(document, p.parameters)), oparego.EvalSortSets(true))
-	switch {
-	case errors.Is(context.Cause(ctx), errTooMuchMemory):
-		return answer{failure: errTooMuchMemory}
-	case topdown.IsCancel(err) || err == nil && ctx.Err() != nil:
-		return answer{failure: errors.New("it took too long and was stopped")}
+	switch stopped := w.done(); {
+	case stopped != nil:
+		return answer{failure: stopped}
 	case err != nil:
 		return answer{failure: err}
 	case len(results) != 1:

@@ -62,22 +62,23 @@ func EngineOf(prepared []*Prepared) *Engine {
 // guardrails. The error is for an input that could not be judged at all; the
 // change must be refused then.
 func (e *Engine) Judge(ctx context.Context, in Input) (Result, error) {
+	var asked []*Prepared
+	for _, g := range e.guardrails {
+		if Concerns(g.spec, in) && !g.silent(&in.Effect) {
+			asked = append(asked, g)
+		}
+	}
 	document, err := in.document()
 	if err != nil {
 		return Result{}, fmt.Errorf("converting the input of guardrails: %w", err)
 	}
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	var asked []*Prepared
-	nothing := in.Effect.Nothing()
-	for _, g := range e.guardrails {
-		if Concerns(g.spec, in) && (!nothing || !g.quiet) {
-			asked = append(asked, g)
-		}
-	}
+	w, end := watchOver(ctx)
+	defer end()
 	var result Result
 	for i, g := range asked {
-		result.add(g, EnforcementOf(g.spec, in), g.ask(ctx, document, len(asked)-i))
+		result.add(g, EnforcementOf(g.spec, in), g.ask(w, document, len(asked)-i))
 	}
 	return result, nil
 }
@@ -89,15 +90,6 @@ func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 		return context.WithTimeout(ctx, time.Until(deadline)*9/10)
 	}
 	return context.WithTimeout(ctx, judgeTime)
-}
-
-// share is a context with a fair part of the time that is left to several.
-func share(ctx context.Context, among int) (context.Context, context.CancelFunc) {
-	deadline, ok := ctx.Deadline()
-	if !ok {
-		return context.WithCancel(ctx)
-	}
-	return context.WithTimeout(ctx, time.Until(deadline)/time.Duration(among))
 }
 
 // withParameters is the input document as one guardrail sees it.

@@ -11,6 +11,7 @@ import (
 	oparego "github.com/open-policy-agent/opa/v1/rego"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/policy/effect"
 )
 
 // Prepared is a Guardrail object made ready to be asked.
@@ -20,8 +21,9 @@ type Prepared struct {
 	about      about
 	parameters *ast.Term
 	query      oparego.PreparedEvalQuery
-	// quiet is true of one that need not be asked about a change without effect.
+	// quiet is true of one that need not be asked about a change without effect in the parts that it looks at.
 	quiet bool
+	parts []effect.Part
 }
 
 // Prepare compiles a Guardrail object, from the bundle if it names one of its; the
@@ -55,7 +57,9 @@ func prepareObject(ctx context.Context, g *v1alpha1.Guardrail, from *Bundle) (*P
 	if err != nil {
 		return nil, err
 	}
-	return &Prepared{name: g.Name, spec: g.Spec, about: src.about, parameters: ast.NewTerm(value), query: query, quiet: src.quiet()}, nil
+	p := &Prepared{name: g.Name, spec: g.Spec, about: src.about, parameters: ast.NewTerm(value), query: query}
+	p.parts, p.quiet = src.parts()
+	return p, nil
 }
 
 // Concerns says whether a guardrail of this spec is about a change. What exists

@@ -22,7 +22,7 @@ var errTooMuchMemory = errors.New("it took too much memory and was stopped")
 // can double a text until the process is killed. The caller ends it.
 func guardMemory(ctx context.Context) (guarded context.Context, end func()) {
 	guarded, cancel := context.WithCancelCause(ctx)
-	limit := sampled("/gc/heap/live:bytes") + maxGrowth
+	limit := memoryLimit()
 	go func() {
 		ticker := time.NewTicker(lookEvery)
 		defer ticker.Stop()
@@ -32,16 +32,25 @@ func guardMemory(ctx context.Context) (guarded context.Context, end func()) {
 				return
 			case <-ticker.C:
 			}
-			if sampled(heapObjects) < limit {
-				continue
-			}
-			if runtime.GC(); sampled(heapObjects) >= limit { // what others left behind does not count
+			if exceeds(limit) {
 				cancel(errTooMuchMemory)
 				return
 			}
 		}
 	}()
 	return guarded, func() { cancel(nil) }
+}
+
+// memoryLimit is how large the heap may become while a guardrail thinks, in bytes.
+func memoryLimit() uint64 { return sampled("/gc/heap/live:bytes") + maxGrowth }
+
+// exceeds says whether the heap is at the limit, without what others left behind.
+func exceeds(limit uint64) bool {
+	if sampled(heapObjects) < limit {
+		return false
+	}
+	runtime.GC()
+	return sampled(heapObjects) >= limit
 }
 
 // heapObjects is the bytes of objects on the heap, those not swept yet included.

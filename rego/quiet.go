@@ -1,23 +1,60 @@
 package rego
 
-import "github.com/open-policy-agent/opa/v1/ast"
+import (
+	"github.com/open-policy-agent/opa/v1/ast"
 
-// quiet says whether a guardrail of the library has nothing to say of a change
-// without any effect, whatever it is of: it looks at the effect and at its parameters
-// alone. (The shared package looks at the object too, for the words of messages.) Such
-// changes are the most frequent ones, and it need not be asked about them. Of anybody
-// else's Rego nobody knows.
-func (s *source) quiet() bool {
+	"github.com/tierwall/tierwall/policy/effect"
+)
+
+// shared are the parts of the effect that the shared package looks at.
+var shared = []effect.Part{effect.Complete, effect.Incomplete, effect.Truncated}
+
+// parts are the parts of the effect that a guardrail of the library has something to say
+// of. Where they are as in a change without any effect it need not be asked: it looks at them
+// and at its parameters alone. (The shared package looks at the object too, for the words of messages.)
+// It is false of one that looks at more; of anybody else's Rego nobody knows.
+func (s *source) parts() (parts []effect.Part, quiet bool) {
 	if inLibrary(s.name) != s {
-		return false
+		return nil, false
 	}
-	yes := true
+	quiet, parts = true, shared
 	ast.WalkRefs(s.module, func(r ast.Ref) bool {
 		if !r[0].Equal(ast.InputRootDocument) {
 			return false
 		}
-		yes = yes && len(r) > 1 && (r[1].Equal(ast.StringTerm("effect")) || r[1].Equal(ast.StringTerm("parameters")))
+		switch {
+		case len(r) > 1 && r[1].Equal(ast.StringTerm("parameters")):
+		case len(r) > 1 && r[1].Equal(ast.StringTerm("effect")):
+			parts = append(parts, partsOf(r[2:])...)
+		default:
+			quiet = false
+		}
 		return false
 	})
-	return yes
+	return parts, quiet
+}
+
+// partsOf are those that a reference into the effect is about: all of them unless it names one.
+func partsOf(path ast.Ref) []effect.Part {
+	name := ""
+	for _, step := range path {
+		text, ok := step.Value.(ast.String)
+		if !ok {
+			break
+		}
+		if name += "/" + string(text); effect.Part(name[1:]).Known() {
+			return []effect.Part{effect.Part(name[1:])}
+		}
+	}
+	return effect.Parts()
+}
+
+// silent says whether the guardrail would say nothing of an effect.
+func (p *Prepared) silent(e *effect.Effect) bool {
+	for _, part := range p.parts {
+		if !e.Nothing(part) {
+			return false
+		}
+	}
+	return p.quiet
 }

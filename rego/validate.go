@@ -52,7 +52,9 @@ func (p *Prepared) try(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return p.ask(ctx, document, 1).failure
+	w, end := watchOver(ctx)
+	defer end()
+	return p.ask(w, document, 1).failure
 }
 
 // abridged keeps a whole source out of an error message.

@@ -28,13 +28,6 @@ type Effect struct {
 	Lint             Lint        `json:"lint"`
 }
 
-// Nothing says whether the change is known to open and close nothing, and nothing looks wrong with it.
-func (e Effect) Nothing() bool {
-	l := e.Lint
-	return e.Complete && !e.Truncated && len(e.Added)+len(e.Removed)+len(e.NewlyIsolated)+len(e.NoLongerIsolated)+len(e.Roles.Added) == 0 &&
-		!l.SelectsNothing && len(l.DeadPeers)+len(l.NamedPortsUnresolved)+len(l.ShadowedBy)+len(l.RedundantWith)+len(l.PriorityTies) == 0
-}
-
 // Direction is the side of a row whose policy changed.
 type Direction string
 
