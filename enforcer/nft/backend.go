@@ -259,7 +259,7 @@ func (b *Backend) undisturbed() bool {
 	return err == nil && b.alone && now == b.generation
 }
 
-// tidy deletes garbage, and learns how chains print that were written last.
+// tidy deletes garbage, and learns how the kernel tells the chains that were written last.
 func (b *Backend) tidy(ctx context.Context) error {
 	if !b.state.garbage.empty() {
 		t := b.begin()
@@ -273,12 +273,12 @@ func (b *Backend) tidy(ctx context.Context) error {
 	if b.state.learned() {
 		return nil
 	}
-	l, err := b.kernel.List(ctx, false)
+	rules, err := b.kernel.Rules()
 	if err != nil {
 		return err
 	}
 	if b.undisturbed() {
-		b.state.learn(l)
+		b.state.learn(rules)
 	}
 	return nil
 }

@@ -46,7 +46,7 @@ func (b *Backend) converge(ctx context.Context) (amiss bool, err error) {
 	}
 	for name, c := range have.Chains {
 		if _, rewritten := p.chains[name]; !rewritten && r.out.Chains[name].Hook == c.Hook {
-			b.state.prints[name] = l.chains[name].prints
+			b.state.told[name] = l.chains[name].rules
 		}
 	}
 	amiss = differs || len(p.ahead)+len(p.sets)+len(p.added)+len(p.removed) > 0 || !earlier.expects(p.gone)
@@ -72,19 +72,19 @@ func (b *Backend) rebuild(ctx context.Context, r *renderer) error {
 	return nil
 }
 
-// found is what the kernel has: a chain that prints as is known is as it was written,
+// found is what the kernel has: a chain that is told as is known is as it was written,
 // any other is not as wanted. It says whether a chain is not as it was left.
 func (s state) found(l listing, want Ruleset) (Ruleset, bool) {
 	have, differs := Ruleset{Chains: map[string]Chain{}, Sets: l.sets}, false
 	for name, c := range l.chains {
 		written, ours := s.chains[name]
-		prints, learned := s.prints[name]
-		if learned && slices.Equal(prints, c.prints) && c.standsAs(written.Hook) {
+		told, learned := s.told[name]
+		if learned && slices.Equal(told, c.rules) && c.standsAs(written.Hook) {
 			have.Chains[name] = written
 			continue
 		}
 		have.Chains[name] = Chain{Rules: []Rule{plain("unknown")}}
-		differs = differs || ours && (learned || !slices.Equal(c.comments, comments(written)))
+		differs = differs || ours && (learned || !c.commentsAs(written))
 	}
 	for name := range want.Chains {
 		_, there := l.chains[name]
@@ -93,12 +93,9 @@ func (s state) found(l listing, want Ruleset) (Ruleset, bool) {
 	return have, differs || l.dormant
 }
 
-func comments(c Chain) []string {
-	var out []string
-	for _, r := range c.Rules {
-		out = append(out, r.Comment)
-	}
-	return out
+// commentsAs says whether the chain's rules have the comments of another's.
+func (c listedChain) commentsAs(written Chain) bool {
+	return slices.EqualFunc(c.rules, written.Rules, func(is listedRule, was Rule) bool { return is.comment == was.Comment })
 }
 
 // expects says whether all of the garbage is known to be there.
@@ -136,7 +133,7 @@ func (l listing) misplaced(want Ruleset) bool {
 // programmed says whether the base chains are there and lead somewhere.
 func (l listing) programmed() bool {
 	for _, hook := range []string{"forward", "input", "output"} {
-		if c := l.chains[hook]; c.hook != hook || len(c.prints) == 0 {
+		if c := l.chains[hook]; c.hook != hook || len(c.rules) == 0 {
 			return false
 		}
 	}

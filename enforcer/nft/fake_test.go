@@ -88,9 +88,7 @@ func (k *fakeKernel) List(_ context.Context, elements bool) (listing, error) {
 		if c.Hook != nil {
 			l.hook, l.policy = string(*c.Hook), string(*c.Policy)
 		}
-		for _, r := range c.Rules {
-			l.prints, l.comments = append(l.prints, fmt.Sprint(*r.Handle, r.Rule)), append(l.comments, deref(r.Comment))
-		}
+		l.rules = rulesOf(c)
 		out.chains[name] = l
 	}
 	for name, s := range k.Table.Sets {
@@ -100,6 +98,21 @@ func (k *fakeKernel) List(_ context.Context, elements bool) (listing, error) {
 		out.sets[name] = Set{Type: strings.TrimSuffix(m.Type, " : verdict"), Map: true, Elements: listed(m.Elements, elements)}
 	}
 	return out, nil
+}
+
+func (k *fakeKernel) Rules() (map[string][]listedRule, error) {
+	out := map[string][]listedRule{}
+	for name, c := range k.Table.Chains {
+		out[name] = rulesOf(c)
+	}
+	return out, nil
+}
+
+func rulesOf(c *knftables.FakeChain) (out []listedRule) {
+	for _, r := range c.Rules {
+		out = append(out, listedRule{fmt.Sprint(*r.Handle, r.Rule), deref(r.Comment)})
+	}
+	return out
 }
 
 func listed(in []*knftables.Element, wanted bool) map[string]Element {

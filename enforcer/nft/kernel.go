@@ -16,6 +16,8 @@ type kernel interface {
 	// List reads our table. Without elements it leaves those of sets out. Where
 	// there is no table, nothing is listed.
 	List(ctx context.Context, elements bool) (listing, error)
+	// Rules reads the rules of our table, by chain.
+	Rules() (map[string][]listedRule, error)
 	// Generation is the number of changes that anybody made to any table.
 	Generation() (uint32, error)
 }

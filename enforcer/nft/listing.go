@@ -20,9 +20,14 @@ type listing struct {
 type listedChain struct {
 	hook, policy string
 	priority     int
-	// prints are the rules as nft prints them, with their handles, comments are theirs.
-	// A chain that prints as it did when it was known to be as written, is.
-	prints, comments []string
+	rules        []listedRule
+}
+
+// listedRule is a rule in the kernel.
+type listedRule struct {
+	// told is the rule with its handle as the kernel tells it. A chain whose rules are told as they
+	// were when it was known to be as written, is.
+	told, comment string
 }
 
 // The objects of "nft --json", as libnftables-json(5) describes them.
@@ -33,7 +38,6 @@ type (
 			Name, Type, Hook, Policy string
 			Prio                     int
 		}
-		Rule     json.RawMessage
 		Set, Map *listedSet
 	}
 	listedSet struct {
@@ -55,8 +59,8 @@ func (t *typeNames) UnmarshalJSON(b []byte) error {
 	return json.Unmarshal(b, &(*t)[0])
 }
 
-// parseListing reads what "nft --json --numeric list table" prints. A set that we
-// could not have made has no type.
+// parseListing reads what "nft --json --numeric list table" prints, but for rules. A set
+// that we could not have made has no type.
 func parseListing(text []byte) (listing, error) {
 	var all struct{ Nftables []listedObject }
 	if err := json.Unmarshal(text, &all); err != nil {
@@ -68,17 +72,7 @@ func parseListing(text []byte) (listing, error) {
 		case o.Table != nil:
 			out.there, out.dormant = true, len(o.Table.Flags) > 0
 		case o.Chain != nil:
-			c := out.chains[o.Chain.Name]
-			c.hook, c.policy, c.priority = o.Chain.Hook, o.Chain.Policy, o.Chain.Prio
-			out.chains[o.Chain.Name] = c
-		case o.Rule != nil:
-			var r struct{ Chain, Comment string }
-			if err := json.Unmarshal(o.Rule, &r); err != nil {
-				return listing{}, fmt.Errorf("reading a rule that nft lists: %w", err)
-			}
-			c := out.chains[r.Chain]
-			c.prints, c.comments = append(c.prints, string(o.Rule)), append(c.comments, r.Comment)
-			out.chains[r.Chain] = c
+			out.chains[o.Chain.Name] = listedChain{hook: o.Chain.Hook, policy: o.Chain.Policy, priority: o.Chain.Prio}
 		case o.Set != nil:
 			out.sets[o.Set.Name] = o.Set.set(false)
 		case o.Map != nil:

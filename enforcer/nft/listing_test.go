@@ -47,11 +47,53 @@ func TestTheTableIsReadAsNftPrintsIt(t *testing.T) {
 			t.Errorf("%s is taken for one that we could have made: %+v", name, s)
 		}
 	}
-	if c := l.chains["forward"]; !c.standsAs("forward") || len(c.prints) != 1 || c.comments[0] != "why" {
+	if c := l.chains["forward"]; !c.standsAs("forward") {
 		t.Errorf("the base chain: %+v", c)
 	}
 	if _, err := parseListing([]byte("Error: out of memory")); err == nil {
 		t.Error("an error is taken for a table")
+	}
+}
+
+func TestARuleIsReadAsTheKernelTellsIt(t *testing.T) {
+	message := func(of ...func(*attributes)) []byte {
+		a := attributes{make([]byte, nl.SizeofNfgenmsg)}
+		for _, add := range of {
+			add(&a)
+		}
+		return a.buf
+	}
+	text := func(kind uint16, value string) func(*attributes) { return func(a *attributes) { a.text(kind, value) } }
+	data := func(kind uint16, value ...byte) func(*attributes) {
+		return func(a *attributes) { a.bytes(kind, value...) }
+	}
+	chain, does := text(unix.NFTA_RULE_CHAIN, "forward"), data(unix.NFTA_RULE_EXPRESSIONS, 1, 2, 3)
+	told := map[string]string{}
+	for name, of := range map[string][]func(*attributes){
+		"nothing": {chain}, "a rule": {chain, data(unix.NFTA_RULE_HANDLE, 0, 0, 0, 0, 0, 0, 0, 9), does},
+		"another of its kind": {chain, data(unix.NFTA_RULE_HANDLE, 0, 0, 0, 0, 0, 0, 0, 8), does},
+		"with a comment":      {chain, does, data(unix.NFTA_RULE_USERDATA, commentData("why")...)},
+		"with another":        {chain, does, data(unix.NFTA_RULE_USERDATA, commentData("whi")...)},
+		"that does more":      {chain, data(unix.NFTA_RULE_EXPRESSIONS, 1, 2, 3, 0)},
+	} {
+		in, rule, err := parseRule(message(append(of, data(unix.NFTA_RULE_POSITION, 0, 0, 0, 0, 0, 0, 0, byte(len(name))))...))
+		if err != nil || in != "forward" || (rule.comment == "why") != (name == "with a comment") {
+			t.Errorf("%s: %q %+v %v", name, in, rule, err)
+		}
+		if other, same := told[rule.told]; same {
+			t.Errorf("%s is told as %s", name, other)
+		}
+		told[rule.told] = name
+	}
+	for name, wrong := range map[string][]byte{"nothing": nil, "an attribute that is cut": append(message(chain), 200, 0, 1, 0)} {
+		if _, _, err := parseRule(wrong); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+	for _, wrong := range [][]byte{nil, {0}, {0, 9, 'x'}, {1, 1, 0}} {
+		if got := commentOf(wrong); got != "" {
+			t.Errorf("%v has the comment %q", wrong, got)
+		}
 	}
 }
 

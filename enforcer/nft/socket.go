@@ -156,6 +156,17 @@ type answerError struct {
 
 func (a *answerError) Error() string { return a.code.Error() }
 
+// answerOf is the error that a message tells; nil is that of one which says that something was done.
+func answerOf(m syscall.NetlinkMessage) error {
+	if len(m.Data) < 4 {
+		return &answerError{m.Header.Seq, unix.EBADMSG}
+	}
+	if code := unix.Errno(-int32(binary.NativeEndian.Uint32(m.Data))); code != 0 {
+		return &answerError{m.Header.Seq, code}
+	}
+	return nil
+}
+
 // ask asks for the generation of tables, which the kernel answers after everything that was sent before.
 func (s *socket) ask(sequence uint32) error {
 	request := appendHeader(nil, generationRequest, 0, sequence)
@@ -178,12 +189,11 @@ func (s *socket) answers(asked, last uint32) (generation uint32, done bool, err 
 		}
 		for _, m := range messages {
 			switch {
-			case m.Header.Type == unix.NLMSG_ERROR && len(m.Data) >= 4:
-				code := unix.Errno(-int32(binary.NativeEndian.Uint32(m.Data)))
-				if code == 0 {
-					done = done || m.Header.Seq == last
-				} else if err == nil {
-					err = &answerError{m.Header.Seq, code}
+			case m.Header.Type == unix.NLMSG_ERROR:
+				failed := answerOf(m)
+				done = done || failed == nil && m.Header.Seq == last
+				if err == nil {
+					err = failed
 				}
 				if m.Header.Seq == asked {
 					return 0, false, err

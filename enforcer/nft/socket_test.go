@@ -131,6 +131,9 @@ func TestChangesAmongThoseOfOthers(t *testing.T) {
 		if i%2 == 0 {
 			n.update(b, comeOrGo(false, fmt.Sprintf("10.3.0.%d", i)))
 		}
+		if i%20 == 0 && n.repair(b) {
+			t.Error("what others write is taken for damage")
+		}
 	}
 	stop()
 	if wrote := <-others; wrote == 0 {

@@ -18,15 +18,15 @@ type state struct {
 	uses diff.Users
 	// users are the classes that refer to a set.
 	users diff.Users
-	// chains are as they were written, prints their rules as nft prints them, where that is known.
+	// chains are as they were written, told their rules as the kernel tells them, where that is known.
 	chains  map[string]Chain
-	prints  map[string][]string
+	told    map[string][]listedRule
 	garbage garbage
 }
 
 // newState is that of a program which was rendered as a whole.
 func newState(p *policy.Program, r *renderer) state {
-	return state{names: r.names, slots: r.slots, log: r.log, refs: r.refs, uses: indexUses(p), users: diff.UsersOf(p), chains: r.out.Chains, prints: map[string][]string{}}
+	return state{names: r.names, slots: r.slots, log: r.log, refs: r.refs, uses: indexUses(p), users: diff.UsersOf(p), chains: r.out.Chains, told: map[string][]listedRule{}}
 }
 
 // indexUses are the classes of a program that merge members of sets, by set.
@@ -70,11 +70,11 @@ func (s *state) changeUses(c *policy.Change, old *policy.Program) {
 func (s *state) wrote(p plan) {
 	for name, c := range p.chains {
 		s.chains[name] = c
-		delete(s.prints, name)
+		delete(s.told, name)
 	}
 	for name := range p.gone.chains {
 		delete(s.chains, name)
-		delete(s.prints, name)
+		delete(s.told, name)
 	}
 	if s.garbage.empty() || p.switches() { // which deletes what was left before
 		s.garbage = garbage{map[string]bool{}, map[string]Set{}}
@@ -83,17 +83,17 @@ func (s *state) wrote(p plan) {
 	maps.Copy(s.garbage.sets, p.gone.sets)
 }
 
-// learn records how chains print that are known to be as they were written.
-func (s *state) learn(l listing) {
-	for name := range s.chains {
-		if there, ok := l.chains[name]; ok {
-			s.prints[name] = there.prints
+// learn records how the kernel tells the rules of chains that are known to be as they were written.
+func (s *state) learn(rules map[string][]listedRule) {
+	for name, c := range s.chains {
+		if len(rules[name]) == len(c.Rules) {
+			s.told[name] = rules[name]
 		}
 	}
 }
 
-// learned says whether it is known how all chains print.
-func (s *state) learned() bool { return len(s.prints) == len(s.chains) }
+// learned says whether it is known how the kernel tells all chains.
+func (s *state) learned() bool { return len(s.told) == len(s.chains) }
 
 // free is the first generation of a set that nothing has.
 func free(base string, taken ...map[string]Set) int {

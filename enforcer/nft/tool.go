@@ -105,8 +105,21 @@ func (t *tool) runTool(ctx context.Context, tx *transaction) error {
 	return err
 }
 
-// List reads our table with one call of nft.
+// List reads our table with one call of nft, and the rules from the kernel.
 func (t *tool) List(ctx context.Context, elements bool) (listing, error) {
+	l, err := t.list(ctx, elements)
+	if err != nil || !l.there {
+		return l, err
+	}
+	rules, err := t.Rules()
+	for name, c := range l.chains {
+		c.rules = rules[name]
+		l.chains[name] = c
+	}
+	return l, err
+}
+
+func (t *tool) list(ctx context.Context, elements bool) (listing, error) {
 	ctx, cancel := limit(ctx)
 	defer cancel()
 	args := []string{"--json", "--numeric", "list", "table", string(knftables.InetFamily), tableName}
