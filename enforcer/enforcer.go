@@ -254,8 +254,12 @@ func gather(ctx context.Context) {
 	}
 }
 
-// learn takes in all that there is. The pods come last: they are most of it, and the rest need not be
-// held as it came by then.
+// podsAtOnce is how many pods are taken in at once in the beginning: what a commit needs for a while is in
+// proportion to it.
+const podsAtOnce = 4096
+
+// learn takes in all that there is; the whole program will be applied. The pods come last: they are most of it, and the
+// rest need not be held as it came by then.
 func (e *Enforcer) learn() {
 	e.engine = compile.NewEngine(e.Node, e.Defaults)
 	all := e.Source.Take()
@@ -263,7 +267,14 @@ func (e *Enforcer) learn() {
 	all.Pods = nil
 	e.engine.Commit(all)
 	e.report(e.engine.Problems())
-	e.engine.Commit(&compile.Update{Pods: pods}) // the whole program will be applied
+	var some compile.Update
+	for key, p := range pods {
+		if some.Pods.Set(key, p); len(some.Pods) == podsAtOnce {
+			e.engine.Commit(&some)
+			some.Pods = nil
+		}
+	}
+	e.engine.Commit(&some)
 }
 
 // compile takes in what changed in the cluster, and gives what that changes on the node.

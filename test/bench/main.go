@@ -7,8 +7,8 @@
 // gets another label, and a policy that selects pods here changes. "×least" compares a column
 // with its least, so that one sees what grows with the cluster.
 //
-// Memory is that of a process of its own, which has all of a node agent but its kernel and watches
-// an API server that streams whole pods. GOGC and GOMEMLIMIT apply to it as to any Go program.
+// Memory is that of a process of its own, which has all of a node agent but its kernel, is given the chart's soft limit,
+// and watches an API server that streams whole pods, as protobuf. What it has resident includes the pages of its program.
 package main
 
 import (
@@ -29,23 +29,20 @@ var (
 )
 
 func main() {
-	agent := flag.String("agent", "", "be a node agent of the API server at this address, and say what memory that takes")
 	webhook := flag.String("webhook", "", "be a webhook of the API server at this address, and say what memory that takes")
 	n, m := flag.Int("pods", 0, "how many pods the API server has"), flag.Int("policies", 0, "how many policies")
 	only := flag.String("only", "", "measure only the times, the memory, or admission")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *agent, *webhook, *only, town.Town{Pods: *n, Policies: *m}); err != nil {
+	if err := run(ctx, *webhook, *only, town.Town{Pods: *n, Policies: *m}); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1) //nolint:gocritic // the signal handler need not be undone
 	}
 }
 
-func run(ctx context.Context, agent, webhook, only string, size town.Town) error {
+func run(ctx context.Context, webhook, only string, size town.Town) error {
 	switch {
-	case agent != "":
-		return beAgent(ctx, agent)
 	case webhook != "":
 		return beWebhook(ctx, webhook, size)
 	case only == "times":
@@ -67,7 +64,7 @@ func judging(ctx context.Context) error {
 	}
 	t := newTable("webhook, pods", "policies", "in sync after", "live heap", "resident", "resident at most")
 	for _, size := range []town.Town{{Pods: 1000, Policies: 200}, {Pods: 10_000, Policies: 1000}} {
-		m, err := runAlone(ctx, size, "-webhook")
+		m, err := runWebhook(ctx, size)
 		if err != nil {
 			return fmt.Errorf("a webhook of %d pods: %w", size.Pods, err)
 		}
@@ -107,14 +104,23 @@ func times(ctx context.Context) error {
 func over(a, b time.Duration) ratio { return ratio(a.Seconds() / b.Seconds()) }
 
 func memory(ctx context.Context) error {
-	t := newTable("pods", "policies", "in sync after", "live heap", "resident", "resident at most")
+	dir, err := os.MkdirTemp("", "bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	program, err := buildAgent(ctx, dir)
+	if err != nil {
+		return err
+	}
+	t := newTable("pods", "policies", "in sync after", "live heap", "resident", "of its program", "resident at most")
 	for _, size := range []town.Town{{Pods: 100, Policies: 10}, {Pods: 1000, Policies: 100}, {Pods: 10_000, Policies: 1000},
 		{Pods: 100_000, Policies: 100}, {Pods: 100_000, Policies: 10_000}} {
-		m, err := runAgent(ctx, size)
+		m, err := runAgent(ctx, program, size)
 		if err != nil {
 			return fmt.Errorf("an agent of %d pods: %w", size.Pods, err)
 		}
-		t.add(size.Pods, size.Policies, m.Synced, bytes(m.Heap), bytes(m.Resident), bytes(m.Peak))
+		t.add(size.Pods, size.Policies, m.Synced, bytes(m.Heap), bytes(m.Resident), bytes(m.File), bytes(m.Peak))
 	}
 	t.print(os.Stdout)
 	return nil

@@ -33,6 +33,7 @@ import (
 	"github.com/tierwall/tierwall/policy/compile"
 	"github.com/tierwall/tierwall/rego"
 	"github.com/tierwall/tierwall/test/bench/town"
+	"github.com/tierwall/tierwall/test/bench/usage"
 	"github.com/tierwall/tierwall/webhook"
 )
 
@@ -256,7 +257,7 @@ func beWebhook(ctx context.Context, url string, size town.Town) error {
 	if err := watcher.WaitForSync(ctx); err != nil {
 		return err
 	}
-	u := usage{Synced: time.Since(start)}
+	synced := time.Since(start)
 	judge := &admission.Webhook{Handler: handler(ctx, followed, library())}
 	for _, change := range []func(*networkingv1.NetworkPolicy) (before, after *networkingv1.NetworkPolicy){inside, across, deleted} {
 		for _, r := range reviews(size, change) {
@@ -267,7 +268,8 @@ func beWebhook(ctx context.Context, url string, size town.Town) error {
 			judge.Handle(ctx, admission.Request{AdmissionRequest: *review.Request})
 		}
 	}
-	if err := u.measure(); err != nil {
+	u, err := usage.Measure(synced)
+	if err != nil {
 		return err
 	}
 	runtime.KeepAlive(judge)
