@@ -22,8 +22,9 @@ type NFTables struct {
 	Log Log
 }
 
-// Script is what nft reads to guard these interfaces: the whole table, in one transaction. The
-// routes are asked first, because hardly any packet is foreign to them; only those look up the interface.
+// Script is what nft reads to guard these interfaces: the whole table, in one transaction. The kind of
+// an interface is compared first, which costs what comes from the network next to nothing, and then the
+// routes are asked. Hardly any packet is foreign to them; only those look up the interface.
 func (n NFTables) Script(interfaces []string) []string {
 	out := []string{
 		"add table " + nftTable,
@@ -32,11 +33,15 @@ func (n NFTables) Script(interfaces []string) []string {
 		"add set " + nftTable + " guarded { type ifname ; }",
 		"add chain " + nftTable + " foreign",
 		"add chain " + nftTable + " sources { type filter hook prerouting priority " + beforeFragments + " ; policy accept ; }",
-		"add rule " + nftTable + " sources fib saddr . iif oif missing goto foreign",
-		"add rule " + nftTable + " foreign iifname != @guarded accept",
-		"add rule " + nftTable + " foreign ip6 saddr fe80::/10 accept",
-		"add rule " + nftTable + " foreign ip6 saddr :: meta l4proto ipv6-icmp accept",
 	}
+	for _, kind := range kinds {
+		out = append(out, "add rule "+nftTable+" sources meta iifkind "+strconv.Quote(kind)+" fib saddr . iif oif missing goto foreign")
+	}
+	out = append(out,
+		"add rule "+nftTable+" foreign iifname != @guarded accept",
+		"add rule "+nftTable+" foreign ip6 saddr fe80::/10 accept",
+		"add rule "+nftTable+" foreign ip6 saddr :: meta l4proto ipv6-icmp accept",
+	)
 	if n.Log.PerSecond > 0 {
 		out = append(out, "add rule "+nftTable+" foreign "+n.Log.nft())
 	}
