@@ -42,15 +42,15 @@ func TestBackends(t *testing.T) {
 	f.wantEnforcedBy(t)
 }
 
-// listings are the commands that list the rules of a node, each with the word that
-// shows that ours are among them.
+// listings are the commands that list the rules of a node, each with what
+// shows that ours are among them. The table of sources is there beside either backend.
 var listings = map[string]struct {
 	command []string
 	ours    string
 }{
 	"iptables-legacy-save": {[]string{"iptables-legacy-save"}, "TIERWALL-"},
 	"iptables-nft-save":    {[]string{"iptables-nft-save"}, "TIERWALL-"},
-	"nft":                  {[]string{"nft", "list", "tables"}, "table inet tierwall"},
+	"nft":                  {[]string{"nft", "list", "tables"}, "table inet tierwall\n"},
 }
 
 // wantEnforcedBy looks for our rules on every node: they are in these listings, and in no other.
@@ -60,7 +60,7 @@ func (f *fixture) wantEnforcedBy(t *testing.T, wanted ...string) {
 		for name, listing := range listings {
 			out, err := node.Exec(t.Context(), listing.command...)
 			must(t, err)
-			if got, want := strings.Contains(out, listing.ours), slices.Contains(wanted, name); got != want {
+			if got, want := strings.Contains(out+"\n", listing.ours), slices.Contains(wanted, name); got != want {
 				t.Errorf("%s on %s shows ours: %v, want %v", name, node.Name, got, want)
 			}
 		}
