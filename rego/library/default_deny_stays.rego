@@ -10,13 +10,14 @@ package tierwall.guardrails.default_deny_stays
 import data.tierwall.lib
 
 deny contains {"msg": msg, "path": lib.at("/spec")} if {
-	some ["ingress", ports], pairs in violations
-	msg := sprintf("%s would let %s be reached from %s on %s, which takes default deny away. Name the peers and the ports that are needed.", [lib.change, lib.list(lib.tos(pairs)), lib.list(lib.froms(pairs)), ports])
-}
-
-deny contains {"msg": msg, "path": lib.at("/spec")} if {
-	some ["egress", ports], pairs in violations
-	msg := sprintf("%s would let %s reach %s on %s, which takes default deny away. Name the peers and the ports that are needed.", [lib.change, lib.list(lib.froms(pairs)), lib.list(lib.tos(pairs)), ports])
+	some [direction, ports], pairs in violations
+	froms := lib.list(lib.froms(pairs))
+	tos := lib.list(lib.tos(pairs))
+	would := {
+		"ingress": sprintf("let %s be reached from %s", [tos, froms]),
+		"egress": sprintf("let %s reach %s", [froms, tos]),
+	}
+	msg := sprintf("%s would %s on %s, which takes default deny away. Name the peers and the ports that are needed.", [lib.change, would[direction], ports])
 }
 
 violations[[row.direction, lib.ports(row)]] contains [row.from, row.to] if {

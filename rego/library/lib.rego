@@ -129,15 +129,17 @@ written(labels) := concat(",", sort([sprintf("%s=%s", [k, v]) | some k, v in lab
 
 # METADATA
 # description: A row's ports in words, such as "TCP/5432, UDP/53".
-ports(row) := "every port" if "any" in row.ports
+ports(row) := in_words(row.ports)
 
-else := concat(", ", row.ports)
+# Rows share their ports, so that what is asked of these alone is asked once.
+in_words(texts) := "every port" if "any" in texts
+
+else := concat(", ", texts)
 
 # METADATA
 # description: A row's ports that are numbers, as protocol, first and last.
 ranges(row) := numbers_of(row.ports)
 
-# Rows share their ports, so that what is asked of these alone is asked once.
 numbers_of(texts) := [{"protocol": protocol, "first": to_number(ends[0]), "last": to_number(ends[count(ends) - 1])} |
 	some text in texts
 	regex.match(numbered, text)
