@@ -142,6 +142,8 @@ type opening struct {
 	// any is true when every port is open, and not all were before.
 	any bool
 	via []policy.Why
+	// rules are those of via.
+	rules map[policy.RuleID]bool
 	// ports are the spans in words.
 	ports []string
 	// id is the same of openings with the same ports and rules.
@@ -178,9 +180,14 @@ func (c *comparison) open(before, after *answer) *opening {
 }
 
 func (o *opening) decidedBy(why policy.Why) {
-	if !slices.ContainsFunc(o.via, func(v policy.Why) bool { return v.Rule == why.Rule }) {
-		o.via = append(o.via, why)
+	if n := len(o.via); n > 0 && o.via[n-1].Rule == why.Rule || o.rules[why.Rule] {
+		return
 	}
+	if o.rules == nil {
+		o.rules = map[policy.RuleID]bool{}
+	}
+	o.rules[why.Rule] = true
+	o.via = append(o.via, why)
 }
 
 // with is both openings together.
@@ -191,7 +198,7 @@ func (o *opening) with(p *opening) *opening {
 	if p.none() {
 		return o
 	}
-	out := &opening{spans: slices.Concat(o.spans, p.spans), any: o.any || p.any, via: slices.Clone(o.via), unknown: maps.Clone(o.unknown)}
+	out := &opening{spans: slices.Concat(o.spans, p.spans), any: o.any || p.any, via: slices.Clone(o.via), rules: maps.Clone(o.rules), unknown: maps.Clone(o.unknown)}
 	maps.Copy(out.unknown, p.unknown)
 	slices.Sort(out.spans)
 	out.spans = slices.Compact(out.spans)
