@@ -64,7 +64,8 @@ func appendHeader(buf []byte, kind, flags uint16, sequence uint32) []byte {
 	buf = binary.NativeEndian.AppendUint32(buf, 0)
 	buf = binary.NativeEndian.AppendUint16(buf, kind)
 	buf = binary.NativeEndian.AppendUint16(buf, unix.NLM_F_REQUEST|flags)
-	return binary.NativeEndian.AppendUint64(buf, uint64(sequence)) // and no port
+	buf = binary.NativeEndian.AppendUint32(buf, sequence)
+	return binary.NativeEndian.AppendUint32(buf, 0) // the port: the kernel knows it
 }
 
 // bytes are the whole batch, which the kernel carries out if its tables are of this generation, and

@@ -116,7 +116,7 @@ func TestChangesAmongThoseOfOthers(t *testing.T) {
 	b := n.backend()
 	n.apply(b, shop())
 	ctx, stop := context.WithCancel(t.Context())
-	others := make(chan int)
+	others := make(chan int, 1)
 	go func() {
 		wrote := 0
 		for ctx.Err() == nil {

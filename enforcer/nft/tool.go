@@ -79,10 +79,12 @@ func limit(ctx context.Context) (context.Context, context.CancelFunc) {
 // Run asks the kernel itself, where that can be and the transaction is not too long for it, and else has
 // nft do so.
 func (t *tool) Run(ctx context.Context, tx *transaction, known uint32) (generation uint32, alone bool, err error) {
-	if b, ok := tx.batch(); ok && tx.direct && ctx.Err() == nil {
-		generation, alone, err := t.run(b, known)
-		if !errors.Is(err, unix.EMSGSIZE) {
-			return generation, alone, err
+	if tx.direct && ctx.Err() == nil {
+		if b, ok := tx.batch(); ok {
+			generation, alone, err := t.run(b, known)
+			if !errors.Is(err, unix.EMSGSIZE) {
+				return generation, alone, err
+			}
 		}
 	}
 	before, err := t.Generation()
