@@ -3,6 +3,7 @@ package effect_test
 import (
 	"maps"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
@@ -79,4 +80,28 @@ func TestALabelsEffectIsTheSameOfAPartOfTheCluster(t *testing.T) {
 	if opened < 30 {
 		t.Errorf("only %d rows: the test shows nothing", opened)
 	}
+}
+
+// Changes that come together, of a cluster that changes between them, have the effects that they have alone.
+func TestAMemoryIsForManyAtOnce(t *testing.T) {
+	type change struct{ before, after *compile.Snapshot }
+	var changes []change
+	forEachChange(t, func(seed uint64, before, after *compile.Snapshot) {
+		if len(changes) < 24 {
+			changes = append(changes, change{before, after}, change{after, before})
+		}
+	})
+	var memory effect.Memory
+	var together sync.WaitGroup
+	for range 2 {
+		for _, c := range changes {
+			together.Go(func() {
+				got, want := memory.Of(t.Context(), c.before, c.after), effect.Of(t.Context(), c.before, c.after)
+				if got.Complete != want.Complete || lines(got.Added) != lines(want.Added) || lines(got.Removed) != lines(want.Removed) {
+					t.Errorf("added\n%s\nremoved\n%s\nwant\n%s\nand\n%s", lines(got.Added), lines(got.Removed), lines(want.Added), lines(want.Removed))
+				}
+			})
+		}
+	}
+	together.Wait()
 }
