@@ -4,29 +4,15 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/tierwall/tierwall/enforcer/internal/sample"
 	"github.com/tierwall/tierwall/enforcer/nft/interpret"
 	"github.com/tierwall/tierwall/policy"
 )
 
-// audited is the shop where the backend sends what it likes and the data tier sends
-// nothing by policy, and either is audited instead; so is what a pod of no policy gets.
-func audited() *policy.Program {
-	p := shop()
-	p.Classes[policy.Egress]["none"] = &policy.Class{Tiers: []policy.Tier{
-		{Name: policy.BaselineTier, Else: policy.Pass, Rules: []policy.Rule{{Verdict: policy.Allow, Peers: []policy.SetID{"world"}, Ports: []policy.Port{{Protocol: policy.UDP, First: 53, Last: 53}}}}},
-		{Name: policy.DefaultTier, Else: policy.Audit},
-	}}
-	watched := &policy.Class{Tiers: []policy.Tier{{Name: policy.DefaultTier, Else: policy.Audit}}}
-	p.Classes[policy.Egress]["watched"], p.Classes[policy.Ingress]["watched"] = watched, watched
-	p.Endpoints = append(p.Endpoints, policy.Endpoint{Namespace: "prod", Name: "new", Class: [2]policy.ClassID{"watched", "watched"}})
-	p.Endpoints[3].Addrs = append(p.Endpoints[3].Addrs, address("10.1.0.5"))
-	return identified(p)
-}
-
 func TestWhatAuditLetsPassIsReportedAndNothingElse(t *testing.T) {
 	log := DenyLog{Group: 7, Prefix: "denied", PerSecond: 1, AuditPrefix: [2]string{"in", "out"}, AuditPerSecond: 1}
-	table := renderLogging(t, audited(), log)
-	silent := render(t, audited())
+	table := renderLogging(t, sample.Audited(), log)
+	silent := render(t, sample.Audited())
 	const world, node, front, back, data, fresh = "198.51.100.7", "192.168.0.1", "10.1.0.2", "10.1.0.3", "10.1.0.4", "10.1.0.5"
 	for name, c := range map[string]struct {
 		hook     string

@@ -11,6 +11,7 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"github.com/tierwall/tierwall/enforcer/internal/sample"
 	"github.com/tierwall/tierwall/policy"
 )
 
@@ -74,7 +75,7 @@ func TestABatchIsWellFormed(t *testing.T) {
 // The names of policies and pods end up in comments; whatever they are, the messages stay whole.
 func FuzzBatch(f *testing.F) {
 	f.Add("prod", "backend", "/spec/ingress/0", uint16(80), uint16(90))
-	f.Add(hostile, "\xff\"", strings.Repeat("x", 300), uint16(0), uint16(65535))
+	f.Add(sample.Hostile, "\xff\"", strings.Repeat("x", 300), uint16(0), uint16(65535))
 	f.Fuzz(func(t *testing.T, namespace, name, field string, low, high uint16) {
 		c, id := policy.ClassID(name+field), policy.SetID(field)
 		p := &policy.Program{

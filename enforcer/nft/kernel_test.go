@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/tierwall/tierwall/enforcer/diff"
+	"github.com/tierwall/tierwall/enforcer/internal/sample"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/compile"
 	"github.com/tierwall/tierwall/test/generate"
@@ -159,7 +160,7 @@ func programs(n uint64) []*policy.Program {
 		p, _ := compile.Compile(generate.Cluster(generate.NewRand(seed), generate.Crowded), "node-0")
 		out = append(out, p)
 	}
-	return append(out, many(12, 3), many(100, 30), crowd(60), edges())
+	return append(out, many(12, 3), many(100, 30), sample.Crowd(60), sample.Edges())
 }
 
 func TestTheKernelDependsOnTheLastProgramAlone(t *testing.T) {
@@ -211,9 +212,9 @@ func TestARestartAdoptsWhatIsThere(t *testing.T) {
 	if after := n.contents(); after != before {
 		t.Errorf("the restart changed\n%s\nto\n%s", before, after)
 	}
-	n.apply(n.backend(), shop())
+	n.apply(n.backend(), sample.Shop())
 	fresh := newNode(t)
-	fresh.apply(fresh.backend(), shop())
+	fresh.apply(fresh.backend(), sample.Shop())
 	if got, want := n.contents(b), fresh.contents(); got != want {
 		t.Errorf("after another program: got\n%s\nwant\n%s", got, want)
 	}
@@ -224,7 +225,7 @@ func TestCleanupLeavesNothingOfOurs(t *testing.T) {
 	before := n.dump()
 	b := n.backend()
 	n.cleanup(b) // nothing
-	n.apply(b, shop())
+	n.apply(b, sample.Shop())
 	if !strings.Contains(n.dump(), "table inet tierwall") {
 		t.Fatal("nothing was written")
 	}
@@ -232,7 +233,7 @@ func TestCleanupLeavesNothingOfOurs(t *testing.T) {
 	if after := n.dump(); after != before {
 		t.Errorf("before\n%s\nafter\n%s", before, after)
 	}
-	n.apply(b, shop())
+	n.apply(b, sample.Shop())
 	n.cleanup(n.backend())
 	if after := n.dump(); after != before {
 		t.Errorf("before\n%s\nafter the second time\n%s", before, after)
@@ -266,7 +267,7 @@ func TestRepairMendsWhatOthersDo(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			n := newNode(t)
 			b := n.backend()
-			n.apply(b, shop())
+			n.apply(b, sample.Shop())
 			if n.repair(b) {
 				t.Error("there was nothing to mend")
 			}
@@ -291,7 +292,7 @@ func TestRepairMendsWhatOthersDo(t *testing.T) {
 func TestAReplacedRuleIsFound(t *testing.T) {
 	n := newNode(t)
 	b := n.backend()
-	n.apply(b, shop())
+	n.apply(b, sample.Shop())
 	n.repair(b)
 	before := n.contents()
 	out := n.Run(t, "nft", "-a", "list", "chain", "inet", tableName, "in4-front")
@@ -311,7 +312,7 @@ func TestAReplacedRuleIsFound(t *testing.T) {
 func TestNothingIsReadWhileNobodyWrites(t *testing.T) {
 	n := newNode(t)
 	b := n.backend()
-	n.apply(b, shop())
+	n.apply(b, sample.Shop())
 	n.repair(b)
 	t.Setenv("PATH", t.TempDir())
 	if n.repair(b) {
@@ -322,7 +323,7 @@ func TestNothingIsReadWhileNobodyWrites(t *testing.T) {
 func TestOthersThatWriteAreNoDamage(t *testing.T) {
 	n := newNode(t)
 	b := n.backend()
-	for i, p := range []*policy.Program{shop(), many(20, 5), shop()} {
+	for i, p := range []*policy.Program{sample.Shop(), many(20, 5), sample.Shop()} {
 		n.nft(fmt.Sprintf("add element inet others tierwall { 10.9.9.%d }", i))
 		n.apply(b, p)
 		n.nft(fmt.Sprintf("add element inet others tierwall { 10.9.8.%d }", i))
@@ -342,7 +343,7 @@ func TestAnUpdateThatFindsNothingMakesItAnew(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			n := newNode(t)
 			b := n.backend()
-			p := shop()
+			p := sample.Shop()
 			n.apply(b, p)
 			b.log = slog.New(slog.DiscardHandler) // which would say so
 			n.nft(damage)
@@ -364,7 +365,7 @@ func TestAnUpdateThatFindsNothingMakesItAnew(t *testing.T) {
 func TestAFailureIsExplainedAndTheNextCallGoesOn(t *testing.T) {
 	n := newNode(t)
 	b := n.backend()
-	n.apply(b, shop())
+	n.apply(b, sample.Shop())
 	before := n.contents()
 	real := b.kernel
 	broken := &fakeKernel{fail: fmt.Errorf("cannot allocate memory")}
@@ -380,7 +381,7 @@ func TestAFailureIsExplainedAndTheNextCallGoesOn(t *testing.T) {
 	}
 	n.update(b, &policy.Change{})
 	fresh := newNode(t)
-	fresh.apply(fresh.backend(), shop().With(c))
+	fresh.apply(fresh.backend(), sample.Shop().With(c))
 	if got, want := n.contents(b), fresh.contents(); got != want {
 		t.Errorf("the change that failed was forgotten: got\n%s\nwant\n%s", got, want)
 	}

@@ -9,12 +9,13 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tierwall/tierwall/enforcer/internal/sample"
 	"github.com/tierwall/tierwall/enforcer/nft/interpret"
 	"github.com/tierwall/tierwall/policy"
 )
 
 func TestPacketsThroughTheShop(t *testing.T) {
-	rules := render(t, shop())
+	rules := render(t, sample.Shop())
 	type flow struct {
 		hook, from, to string
 		protocol       policy.Protocol
@@ -65,7 +66,7 @@ func TestPacketsThroughTheShop(t *testing.T) {
 }
 
 func TestNeighbourDiscoveryAlwaysPasses(t *testing.T) {
-	rules := render(t, shop())
+	rules := render(t, sample.Shop())
 	for kind := range uint8(255) {
 		for _, hook := range []string{"input", "forward"} {
 			v, err := rules.Judge(hook, interpret.Packet{Source: address("fd00:1::9"), Destination: address("fd00:1::4"), Protocol: policy.ICMPv6, ICMPType: kind})
@@ -78,7 +79,7 @@ func TestNeighbourDiscoveryAlwaysPasses(t *testing.T) {
 
 // goldens are the programs of the golden files.
 func goldens() map[string]*policy.Program {
-	return map[string]*policy.Program{"shop": shop(), "edges": edges(), "empty": {}, "many": many(12, 3), "logged": shop(), "audited": audited()}
+	return map[string]*policy.Program{"shop": sample.Shop(), "edges": sample.Edges(), "empty": {}, "many": many(12, 3), "logged": sample.Shop(), "audited": sample.Audited()}
 }
 
 // goldenLog is what one of the golden files logs.
@@ -121,7 +122,7 @@ func golden(t *testing.T, name, got string) {
 }
 
 func TestNoNameGetsOutOfItsQuotes(t *testing.T) {
-	p := edges()
+	p := sample.Edges()
 	r, err := Render(p, DenyLog{})
 	if err != nil {
 		t.Fatal(err)
@@ -144,7 +145,7 @@ func TestNoNameGetsOutOfItsQuotes(t *testing.T) {
 
 func FuzzNames(f *testing.F) {
 	f.Add("prod", "backend", "/spec/ingress/0")
-	f.Add(hostile, "\xff\"", "\r\n")
+	f.Add(sample.Hostile, "\xff\"", "\r\n")
 	f.Fuzz(func(t *testing.T, namespace, name, field string) {
 		c := policy.ClassID(name + field)
 		p := &policy.Program{
@@ -225,7 +226,7 @@ func TestTheStepsOfAPacketDoNotGrow(t *testing.T) {
 		return rules, lookups
 	}
 	for name, programs := range map[string][2]*policy.Program{
-		"pods": {crowd(2), crowd(500)}, "policies on the pod": {many(12, 3), many(100, 3)}, "peers": {many(12, 3), many(12, 300)},
+		"pods": {sample.Crowd(2), sample.Crowd(500)}, "policies on the pod": {many(12, 3), many(100, 3)}, "peers": {many(12, 3), many(12, 300)},
 	} {
 		fewRules, fewLookups := worst(programs[0])
 		manyRules, manyLookups := worst(programs[1])
@@ -237,7 +238,7 @@ func TestTheStepsOfAPacketDoNotGrow(t *testing.T) {
 }
 
 func TestAProgramThatRefersToNothingIsRefused(t *testing.T) {
-	p := shop()
+	p := sample.Shop()
 	delete(p.Sets, "web")
 	if _, err := Render(p, DenyLog{}); err == nil || !strings.Contains(err.Error(), `no set "web"`) {
 		t.Errorf("want an error about the set, got %v", err)
@@ -245,7 +246,7 @@ func TestAProgramThatRefersToNothingIsRefused(t *testing.T) {
 }
 
 func TestAnEndpointWithoutAClassIsDenied(t *testing.T) {
-	p := shop()
+	p := sample.Shop()
 	delete(p.Classes[policy.Ingress], "data")
 	v, err := render(t, p).Judge("forward", interpret.Packet{Source: address("10.2.0.3"), Destination: address("10.1.0.4"), Protocol: policy.TCP, DestinationPort: 5432})
 	if err != nil || v.Accepted {
@@ -254,7 +255,7 @@ func TestAnEndpointWithoutAClassIsDenied(t *testing.T) {
 }
 
 func TestRenderingDoesNotDependOnTheOrderOfEndpoints(t *testing.T) {
-	p := crowd(100)
+	p := sample.Crowd(100)
 	want, err := Render(p, DenyLog{})
 	if err != nil {
 		t.Fatal(err)
@@ -265,4 +266,15 @@ func TestRenderingDoesNotDependOnTheOrderOfEndpoints(t *testing.T) {
 	if err != nil || script(got) != script(want) {
 		t.Errorf("the order shows (%v)", err)
 	}
+}
+
+// address is an address of a test.
+func address(s string) netip.Addr { return netip.MustParseAddr(s) }
+
+// far is an address of the same family that is no pod's.
+func far(a netip.Addr) netip.Addr {
+	if a.Is4() {
+		return address("198.51.100.1")
+	}
+	return address("2001:db8::1")
 }

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/tierwall/tierwall/enforcer/internal/sample"
 	"github.com/tierwall/tierwall/policy"
 )
 
@@ -32,7 +33,7 @@ func comeOrGo(come bool, addrs ...string) *policy.Change {
 func TestAChangeStartsNoProgram(t *testing.T) {
 	n := newNode(t)
 	b := n.backend()
-	n.apply(b, shop())
+	n.apply(b, sample.Shop())
 	before := n.contents()
 	t.Run("without nft", func(t *testing.T) {
 		t.Setenv("PATH", t.TempDir())
@@ -52,7 +53,7 @@ func TestAChangeStartsNoProgram(t *testing.T) {
 func TestATransactionIsCarriedOutAsAWholeOrNotAtAll(t *testing.T) {
 	n := newNode(t)
 	b := n.backend()
-	n.apply(b, shop())
+	n.apply(b, sample.Shop())
 	before := n.contents()
 	front := Set{Type: "ipv4_addr"}
 	for name, last := range map[string]command{
@@ -86,7 +87,7 @@ func TestATransactionIsCarriedOutAsAWholeOrNotAtAll(t *testing.T) {
 func TestOthersThatWriteAreNoticed(t *testing.T) {
 	n := newNode(t)
 	b := n.backend()
-	n.apply(b, shop())
+	n.apply(b, sample.Shop())
 	n.update(b, comeOrGo(true, "10.3.0.1"))
 	if !b.alone {
 		t.Error("nobody else wrote")
@@ -114,7 +115,7 @@ func TestOthersThatWriteAreNoticed(t *testing.T) {
 func TestChangesAmongThoseOfOthers(t *testing.T) {
 	n := newNode(t)
 	b := n.backend()
-	n.apply(b, shop())
+	n.apply(b, sample.Shop())
 	ctx, stop := context.WithCancel(t.Context())
 	others := make(chan int, 1)
 	go func() {
@@ -152,7 +153,7 @@ func TestChangesAmongThoseOfOthers(t *testing.T) {
 func TestATransactionIsNotCarriedOutOnTablesOfAnotherGeneration(t *testing.T) {
 	n := newNode(t)
 	b := n.backend()
-	n.apply(b, shop())
+	n.apply(b, sample.Shop())
 	n.do(func() error {
 		tx := &transaction{}
 		tx.do(ofChain{add, "in4-more", ""})
@@ -186,7 +187,7 @@ func TestAChangeIsMadeWhateverBecomesOfTheConnection(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			n := newNode(t)
 			b := n.backend()
-			n.apply(b, shop())
+			n.apply(b, sample.Shop())
 			b.log = slog.New(slog.DiscardHandler) // which may say so
 			damage(n, socketOf(b))
 			var addrs []string
@@ -197,7 +198,7 @@ func TestAChangeIsMadeWhateverBecomesOfTheConnection(t *testing.T) {
 			n.update(b, comeOrGo(false, addrs[1:]...))
 			n.update(b, comeOrGo(true, addrs[2:]...))
 			fresh := newNode(t)
-			fresh.apply(fresh.backend(), shop().With(comeOrGo(true, slices.Delete(addrs, 1, 2)...)))
+			fresh.apply(fresh.backend(), sample.Shop().With(comeOrGo(true, slices.Delete(addrs, 1, 2)...)))
 			if got, want := n.contents(b), fresh.contents(); got != want {
 				t.Errorf("got\n%s\nwant\n%s", got, want)
 			}

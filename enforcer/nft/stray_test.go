@@ -4,12 +4,13 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/tierwall/tierwall/enforcer/internal/sample"
 	"github.com/tierwall/tierwall/enforcer/nft/interpret"
 	"github.com/tierwall/tierwall/policy"
 )
 
 func TestStraysOfAnEndpointPassNowhere(t *testing.T) {
-	p := shop()
+	p := sample.Shop()
 	p.Endpoints = append(p.Endpoints, policy.Endpoint{Namespace: "exempt", Name: "open", Class: [2]policy.ClassID{"open", "any"}})
 	p.Endpoints[3].Addrs = append(p.Endpoints[3].Addrs, address("10.1.0.5"))
 	p.Classes[policy.Ingress]["open"] = &policy.Class{Tiers: []policy.Tier{{Name: policy.DefaultTier, Else: policy.Allow}}}
@@ -53,7 +54,7 @@ func TestStraysOfAnEndpointPassNowhere(t *testing.T) {
 
 // A node's cache for DNS, say, is exempt from tracking; each of its packets is judged by itself.
 func TestWhatIsNotTrackedIsNoStray(t *testing.T) {
-	table := render(t, shop())
+	table := render(t, sample.Shop())
 	for port, passes := range map[uint16]bool{80: true, 81: false} {
 		k := interpret.Packet{Source: address("198.51.100.7"), Destination: address("10.1.0.2"), Protocol: policy.TCP, DestinationPort: port, Midway: true, Untracked: true}
 		if got, err := table.Judge("forward", k); err != nil || got.Accepted != passes {

@@ -15,6 +15,7 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"github.com/tierwall/tierwall/enforcer/internal/sample"
 	"github.com/tierwall/tierwall/policy"
 )
 
@@ -246,13 +247,13 @@ func TestBothWritersMakeTheSame(t *testing.T) {
 func TestBothWritersMakeTheSameOfRandomChanges(t *testing.T) {
 	direct := 0
 	for seed := range uint64(12) {
-		w := newWorld(seed)
-		d := w.draft()
+		w := sample.NewWorld(seed)
+		d := w.Draft()
 		nodes := newPair(t, DenyLog{PerSecond: int(seed % 2)})
-		nodes.apply(t, w.program(d))
+		nodes.apply(t, w.Program(d))
 		for range 12 {
-			d = w.changes(d)
-			nodes.apply(t, w.program(d))
+			d = w.Changes(d)
+			nodes.apply(t, w.Program(d))
 			nodes.compare(t)
 		}
 		if nodes.watched.tool > 0 {
