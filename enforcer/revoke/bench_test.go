@@ -32,7 +32,7 @@ func crowd(n int, network netip.Prefix) []entry {
 }
 
 // BenchmarkLookingUp is what it costs to find the connections that a change affects
-// among 100,000.
+// among 100,000, and among few.
 func BenchmarkLookingUp(b *testing.B) {
 	side := func(a string, d policy.Direction) revoke.Side {
 		return revoke.Side{Addr: netip.MustParseAddr(a), Direction: d}
@@ -47,7 +47,7 @@ func BenchmarkLookingUp(b *testing.B) {
 	for _, table := range []struct {
 		name      string
 		four, six int
-	}{{"IPv4", 100_000, 0}, {"half IPv6", 50_000, 50_000}} {
+	}{{"IPv4", 100_000, 0}, {"half IPv6", 50_000, 50_000}, {"few", 1000, 1000}} {
 		s := netns.NewSpace(b)
 		s.Run(b, "nft", "add table inet lab; add chain inet lab in { type filter hook input priority 0; }; add rule inet lab in ct state invalid counter")
 		track(b, s, crowd(table.four, netip.MustParsePrefix("10.0.0.0/8")))
@@ -60,6 +60,7 @@ func BenchmarkLookingUp(b *testing.B) {
 			{"8 sides", revoke.Scope{Sides: some(8)}},
 			{"9 sides", revoke.Scope{Sides: some(9)}},
 			{"an IPv6 side", revoke.Scope{Sides: map[revoke.Side]bool{side("fd01::7", policy.Egress): true}}},
+			{"both addresses of a pod", revoke.Scope{Sides: map[revoke.Side]bool{side("10.1.0.7", policy.Ingress): true, side("fd01::7", policy.Ingress): true}}},
 			{"all", revoke.Scope{All: true}},
 		} {
 			b.Run(table.name+"/"+c.name, func(b *testing.B) {

@@ -2,9 +2,11 @@ package revoke
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -24,6 +26,8 @@ type Conntrack struct {
 	socket *nl.SocketHandle
 	// routes gives the addresses of the namespace.
 	routes *netlink.Handle
+	// buckets is the size of the table.
+	buckets int
 }
 
 // Open opens the connection tracking of the network namespace that the calling thread is in.
@@ -42,7 +46,7 @@ func Open() (*Conntrack, error) {
 		s.Close()
 		return nil, fmt.Errorf("opening routes: %w", err)
 	}
-	return &Conntrack{&nl.SocketHandle{Socket: s}, routes}, nil
+	return &Conntrack{&nl.SocketHandle{Socket: s}, routes, buckets()}, nil
 }
 
 // Close closes the sockets.
@@ -64,7 +68,11 @@ func (t *Conntrack) Each(ctx context.Context, of Scope, f func(Connection)) erro
 			f(c)
 		}
 	}
-	for _, q := range queries(of) {
+	single, err := t.single(of)
+	if err != nil {
+		return err
+	}
+	for _, q := range queries(of, single) {
 		if err := t.dump(ctx, q, forwarded); err != nil {
 			return fmt.Errorf("reading tracked connections: %w", err)
 		}
@@ -105,9 +113,53 @@ func (t *Conntrack) dump(ctx context.Context, q query, f func(Connection)) error
 	return err
 }
 
-// maxQueries is how many sides are asked for one by one. The kernel walks its whole
-// table for each; to hand over all connections of it costs as much as some 13 walks.
-const maxQueries = 8
+const (
+	// maxQueries is how many sides are asked for one by one where there are many connections. The kernel walks its whole
+	// table for each; to hand over 100,000 connections costs as much as some 13 walks.
+	maxQueries = 8
+	// handOver is what it costs to hand over a connection, in buckets that are walked.
+	handOver = 64
+)
+
+// single says whether it costs less to have all connections handed over than to walk the table a second time.
+func (t *Conntrack) single(of Scope) (bool, error) {
+	if of.All || len(of.Sides) < 2 {
+		return false, nil // there is one walk in any case
+	}
+	n, err := t.count()
+	if err != nil {
+		return false, fmt.Errorf("counting tracked connections: %w", err)
+	}
+	return n*handOver < t.buckets, nil
+}
+
+// count is how many connections are tracked.
+func (t *Conntrack) count() (int, error) {
+	r := request(ctGetStats, unix.NLM_F_ACK, unix.AF_UNSPEC)
+	r.Sockets = t.sockets()
+	answers, err := r.Execute(unix.NETLINK_NETFILTER, 0)
+	if err != nil {
+		return 0, err
+	}
+	for _, m := range answers {
+		for kind, a := range attributes(m[min(len(m), nfgenmsg):]) {
+			if kind == ctaStatsEntries && len(a) == 4 {
+				return int(binary.BigEndian.Uint32(a)), nil
+			}
+		}
+	}
+	return 0, errors.New("the kernel did not say")
+}
+
+// buckets is the size of the kernel's table, which all namespaces share; zero, which no walk is spared for, where it
+// cannot be read.
+func buckets() int {
+	n := 0
+	if text, err := os.ReadFile("/proc/sys/net/netfilter/nf_conntrack_buckets"); err == nil {
+		_, _ = fmt.Sscan(string(text), &n)
+	}
+	return n
+}
 
 // query is one question to the kernel: for a side of one address, or for all of a family.
 type query struct {
@@ -118,8 +170,8 @@ type query struct {
 // queries are what to ask the kernel for. It can be asked for the connections of an
 // address since Linux 5.8 (an older one gives all), but not of an IPv6 address: of
 // these, the filter passes every connection but those that were asked for (seen on
-// Linux 6.18).
-func queries(of Scope) []query {
+// Linux 6.18). A single one is asked for all of them where that is wanted.
+func queries(of Scope, single bool) []query {
 	if of.All {
 		return []query{{family: unix.AF_UNSPEC}}
 	}
@@ -132,7 +184,10 @@ func queries(of Scope) []query {
 			six = true
 		}
 	}
-	if four && len(out) > maxQueries {
+	if single && four && six {
+		return []query{{family: unix.AF_UNSPEC}}
+	}
+	if len(out) > maxQueries || single && len(out) > 1 {
 		out = []query{{family: unix.AF_INET}}
 	}
 	if six {

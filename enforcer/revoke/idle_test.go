@@ -115,3 +115,35 @@ func TestTheKernelGivesTheConnectionsOfASide(t *testing.T) {
 		}
 	}
 }
+
+// However it is asked for several sides, by one walk of a table of few connections or by one for each side, they are all handed over.
+func TestTheKernelGivesTheConnectionsOfSeveralSides(t *testing.T) {
+	for _, n := range []int{200, 12_000} {
+		s := netns.NewSpace(t)
+		s.Run(t, "nft", "add table inet lab; add chain inet lab in { type filter hook input priority 0; }; add rule inet lab in ct state invalid counter")
+		track(t, s, idle(n))
+		all := tracked(t, s, revoke.Scope{All: true})
+		people := everybody()
+		for i, a := range people {
+			scope := revoke.Scope{Sides: map[revoke.Side]bool{
+				{Addr: a, Direction: policy.Egress}:                          true,
+				{Addr: people[(i+1)%len(people)], Direction: policy.Ingress}: true,
+				{Addr: people[(i+7)%len(people)], Direction: policy.Egress}:  true,
+			}}
+			got, want := map[policy.Flow]bool{}, map[policy.Flow]bool{}
+			for f := range all {
+				if scope.Has(f) {
+					want[f] = true
+				}
+			}
+			for f := range tracked(t, s, scope) {
+				if scope.Has(f) {
+					got[f] = true
+				}
+			}
+			if len(want) == 0 || !maps.Equal(got, want) {
+				t.Errorf("of %d connections, those of %v: got %d flows, want %d", n, scope.Sides, len(got), len(want))
+			}
+		}
+	}
+}

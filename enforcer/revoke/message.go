@@ -38,6 +38,9 @@ const (
 	ctaFilterOrigFlags  = 1
 	ctaFilterReplyFlags = 2
 	filterIPSrc         = 1 << 0
+
+	ctGetStats      = 5 // IPCTNL_MSG_CT_GET_STATS
+	ctaStatsEntries = 1
 )
 
 // nfgenmsg is the size of the header before the attributes.

@@ -100,18 +100,24 @@ func TestWhatToAskTheKernelFor(t *testing.T) {
 	six := Side{netip.MustParseAddr("fd00::1"), policy.Ingress}
 	for name, c := range map[string]struct {
 		scope      Scope
-		one, whole int // how many questions are for a side, and how many for a family
+		single     bool
+		one, whole int // how many questions are for a side, and how many for a family or all
 	}{
-		"nothing":                    {Scope{}, 0, 0},
-		"all":                        {Scope{All: true}, 0, 1},
-		"all and some":               {Scope{All: true, Sides: of(3).Sides}, 0, 1},
-		"a few sides":                {of(maxQueries), maxQueries, 0},
-		"many":                       {of(maxQueries + 1), 0, 1},
-		"a few, and an IPv6 address": {of(2, six), 2, 1},
-		"many, and an IPv6 address":  {of(100, six), 0, 2},
+		"nothing":                        {Scope{}, false, 0, 0},
+		"all":                            {Scope{All: true}, false, 0, 1},
+		"all and some":                   {Scope{All: true, Sides: of(3).Sides}, false, 0, 1},
+		"a few sides":                    {of(maxQueries), false, maxQueries, 0},
+		"many":                           {of(maxQueries + 1), false, 0, 1},
+		"a few, and an IPv6 address":     {of(2, six), false, 2, 1},
+		"many, and an IPv6 address":      {of(100, six), false, 0, 2},
+		"of a few connections, none":     {Scope{}, true, 0, 0},
+		"a side":                         {of(1), true, 1, 0},
+		"an IPv6 side":                   {of(0, six), true, 0, 1},
+		"a few sides, in one walk":       {of(2), true, 0, 1},
+		"and an IPv6 address, no second": {of(1, six), true, 0, 1},
 	} {
 		one, whole := 0, 0
-		for _, q := range queries(c.scope) {
+		for _, q := range queries(c.scope, c.single) {
 			if q.side != nil {
 				one++
 			} else {

@@ -46,7 +46,9 @@ func newNode(b *testing.B) *node {
 	n.from, n.to = lab.AddPod(b, local, "client", podAddr(0)), lab.AddPod(b, local, "server", podAddr(1))
 	dir := b.TempDir()
 	n.enforcer = filepath.Join(dir, "enforcer")
-	if out, err := exec.CommandContext(b.Context(), "go", "build", "-o", n.enforcer, "../../../cmd/enforcer").CombinedOutput(); err != nil {
+	build := exec.CommandContext(b.Context(), "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", n.enforcer, "../../../cmd/enforcer")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as the image has it
+	if out, err := build.CombinedOutput(); err != nil {
 		b.Fatalf("building the enforcer: %v: %s", err, out)
 	}
 	server, err := apiserver.Start(b.Context(), apiserver.Options{Dir: dir, Namespace: n.host.Path(), Dial: n.dial,
