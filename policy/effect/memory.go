@@ -114,18 +114,25 @@ func (m *Memory) remember(s *compile.Snapshot) {
 // step are the policies of a snapshot, and in what they differ from the last one's.
 func (m *Memory) step(s *compile.Snapshot) (now map[string]*terms, came, gone []*terms) {
 	n := len(s.NetworkPolicies) + len(s.ClusterNetworkPolicies)
-	now, all := make(map[string]*terms, n), make([]*terms, 0, n)
+	all := make([]*terms, 0, n)
 	for _, np := range s.NetworkPolicies {
 		all = append(all, m.termsOf(np, func() *terms { return networkPolicyTerms(np) }))
 	}
 	for _, cnp := range s.ClusterNetworkPolicies {
 		all = append(all, m.termsOf(cnp, func() *terms { return clusterPolicyTerms(cnp) }))
 	}
-	maps.Copy(now, m.last.terms)
 	for _, t := range all {
 		if m.last.terms[t.object] != t {
-			now[t.object], came = t, append(came, t)
+			came = append(came, t)
 		}
+	}
+	if m.last.terms != nil && len(came) == 0 && len(m.last.terms) == n {
+		return m.last.terms, nil, nil
+	}
+	now = make(map[string]*terms, n)
+	maps.Copy(now, m.last.terms)
+	for _, t := range came {
+		now[t.object] = t
 	}
 	if len(now) == n {
 		return now, came, nil

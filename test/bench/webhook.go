@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -154,7 +155,7 @@ func handler(ctx context.Context, s webhook.Snapshots, guardrails []*v1alpha1.Gu
 		Terminating: func(context.Context, string) (bool, error) { return false, nil }, Limit: 8 * time.Second, Log: log}}
 }
 
-// restless is a cluster in which a pod changes between any two looks.
+// restless is a cluster in which a pod changes between any two requests, each of which looks twice.
 type restless struct {
 	states [2]*compile.Snapshot
 	looks  atomic.Int64
@@ -162,15 +163,16 @@ type restless struct {
 
 func states(size town.Town) [2]*compile.Snapshot {
 	one := size.Snapshot()
-	other := *one
-	other.Pods = append([]*compile.Pod(nil), one.Pods...)
+	other := compile.Snapshot{Defaults: one.Defaults, // with lists of its own, as a watch makes them
+		Pods: slices.Clone(one.Pods), Namespaces: slices.Clone(one.Namespaces), Nodes: slices.Clone(one.Nodes),
+		NetworkPolicies: slices.Clone(one.NetworkPolicies), ClusterNetworkPolicies: slices.Clone(one.ClusterNetworkPolicies), TierRoles: slices.Clone(one.TierRoles)}
 	moved := *one.Pods[0]
 	moved.Labels = map[string]string{"app": "other"}
 	other.Pods[0] = &moved
 	return [2]*compile.Snapshot{one, &other}
 }
 
-func (r *restless) Snapshot() *compile.Snapshot { return r.states[r.looks.Add(1)%2] }
+func (r *restless) Snapshot() *compile.Snapshot { return r.states[r.looks.Add(1)/2%2] }
 
 func (*restless) Synced() bool { return true }
 
