@@ -113,33 +113,25 @@ func (m *Memory) remember(s *compile.Snapshot) {
 
 // step are the policies of a snapshot, and in what they differ from the last one's.
 func (m *Memory) step(s *compile.Snapshot) (now map[string]*terms, came, gone []*terms) {
-	n := len(s.NetworkPolicies) + len(s.ClusterNetworkPolicies)
-	all := make([]*terms, 0, n)
-	for _, np := range s.NetworkPolicies {
-		all = append(all, m.termsOf(np, func() *terms { return networkPolicyTerms(np) }))
-	}
-	for _, cnp := range s.ClusterNetworkPolicies {
-		all = append(all, m.termsOf(cnp, func() *terms { return clusterPolicyTerms(cnp) }))
-	}
-	for _, t := range all {
-		if m.last.terms[t.object] != t {
+	there := make(map[*terms]bool, len(s.NetworkPolicies)+len(s.ClusterNetworkPolicies))
+	see := func(t *terms) {
+		if there[t] = true; m.last.terms[t.object] != t {
 			came = append(came, t)
 		}
 	}
-	if m.last.terms != nil && len(came) == 0 && len(m.last.terms) == n {
+	for _, np := range s.NetworkPolicies {
+		see(m.termsOf(np, func() *terms { return networkPolicyTerms(np) }))
+	}
+	for _, cnp := range s.ClusterNetworkPolicies {
+		see(m.termsOf(cnp, func() *terms { return clusterPolicyTerms(cnp) }))
+	}
+	if m.last.terms != nil && len(came) == 0 && len(m.last.terms) == len(there) {
 		return m.last.terms, nil, nil
 	}
-	now = make(map[string]*terms, n)
+	now = make(map[string]*terms, len(there))
 	maps.Copy(now, m.last.terms)
 	for _, t := range came {
 		now[t.object] = t
-	}
-	if len(now) == n {
-		return now, came, nil
-	}
-	there := make(map[*terms]bool, n)
-	for _, t := range all {
-		there[t] = true
 	}
 	for object, t := range now {
 		if !there[t] {

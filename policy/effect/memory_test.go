@@ -86,7 +86,7 @@ func TestALabelsEffectIsTheSameOfAPartOfTheCluster(t *testing.T) {
 func TestAMemoryIsForManyAtOnce(t *testing.T) {
 	type change struct{ before, after *compile.Snapshot }
 	var changes []change
-	forEachChange(t, func(seed uint64, before, after *compile.Snapshot) {
+	forEachChange(t, func(_ uint64, before, after *compile.Snapshot) {
 		if len(changes) < 24 {
 			changes = append(changes, change{before, after}, change{after, before})
 		}
