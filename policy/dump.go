@@ -94,7 +94,7 @@ func (k SetKind) String() string {
 	}
 }
 
-// String is an address, a network, or an address with a protocol and a port.
+// String is an address, a network, an exception as "not 10.0.0.0/8", or an address with a protocol and a port.
 func (e Element) String() string {
 	text := e.Prefix.String()
 	if e.Prefix.IsSingleIP() {
@@ -102,6 +102,9 @@ func (e Element) String() string {
 	}
 	if e.Protocol != 0 {
 		text += fmt.Sprintf(" %s/%d", e.Protocol, e.Port)
+	}
+	if e.Except {
+		text = "not " + text
 	}
 	return text
 }

@@ -123,6 +123,7 @@ func (s *source) element() policy.Element {
 	if s.n(2) == 0 {
 		e.Protocol, e.Port = policy.TCP, uint16(s.n(3))
 	}
+	e.Except = s.n(2) == 1
 	return e
 }
 

@@ -141,6 +141,7 @@ func TestDumpsTellProgramsApart(t *testing.T) {
 		"set kind":      func(p *policy.Program) { p.Sets["s"].Kind = policy.Networks },
 		"set meaning":   func(p *policy.Program) { p.Sets["s"].Means = "x" },
 		"element":       func(p *policy.Program) { p.Sets["s"].Elements[0].Prefix = netip.MustParsePrefix("10.0.0.0/31") },
+		"exception":     func(p *policy.Program) { p.Sets["s"].Elements[0].Except = true },
 		"element port":  func(p *policy.Program) { p.Sets["s"].Elements[0].Protocol = policy.TCP },
 		"no elements":   func(p *policy.Program) { p.Sets["s"].Elements = nil },
 		"host":          func(p *policy.Program) { p.Hosts[0].Addrs = nil },
@@ -159,12 +160,12 @@ func TestDumpsTellProgramsApart(t *testing.T) {
 	}
 }
 
-func TestElementsAreOrderedByAddressProtocolAndPort(t *testing.T) {
+func TestElementsAreOrderedByAddressProtocolPortAndExcept(t *testing.T) {
 	e := func(prefix string, protocol policy.Protocol, port uint16) policy.Element {
 		return policy.Element{Prefix: netip.MustParsePrefix(prefix), Protocol: protocol, Port: port}
 	}
 	ordered := []policy.Element{
-		e("10.0.0.0/8", 0, 0), e("10.0.0.0/9", 0, 0), e("10.0.0.1/32", 0, 0), e("10.0.0.1/32", policy.TCP, 80),
+		e("10.0.0.0/8", 0, 0), {Prefix: netip.MustParsePrefix("10.0.0.0/8"), Except: true}, e("10.0.0.0/9", 0, 0), e("10.0.0.1/32", 0, 0), e("10.0.0.1/32", policy.TCP, 80),
 		e("10.0.0.1/32", policy.TCP, 81), e("10.0.0.1/32", policy.UDP, 1), e("10.0.0.2/32", 0, 0), e("fd00::/8", 0, 0),
 	}
 	for i, a := range ordered {

@@ -23,7 +23,8 @@ func MembersOf(old, next *policy.Program, c *policy.Change, users Users) Members
 	changed, classes := map[policy.SetID]bool{}, map[Class]bool{}
 	for _, s := range c.Members {
 		m.elements = append(append(m.elements, s.Added...), s.Removed...)
-		m.Added, m.Removed = m.Added || len(s.Added) > 0, m.Removed || len(s.Removed) > 0
+		both := hasExcept(s.Added) || hasExcept(s.Removed) // an exception that is added removes members
+		m.Added, m.Removed = m.Added || len(s.Added) > 0 || both, m.Removed || len(s.Removed) > 0 || both
 		changed[s.ID] = true
 		for k := range users[s.ID] {
 			classes[k] = true
@@ -38,6 +39,10 @@ func MembersOf(old, next *policy.Program, c *policy.Change, users Users) Members
 		}
 	}
 	return m
+}
+
+func hasExcept(in []policy.Element) bool {
+	return slices.ContainsFunc(in, func(e policy.Element) bool { return e.Except })
 }
 
 // Any says whether any set gains or loses a member.

@@ -52,6 +52,10 @@ const (
 	// typeRevision is that of the types of sets, in every kernel and tool since 2013
 	// (linux/net/netfilter/ipset). The tool prints no set of a revision that it does not know.
 	typeRevision = 1
+	// networkRevision is that of hash:net, the first with nomatch.
+	networkRevision = 2
+	// noMatch is IPSET_FLAG_NOMATCH among IPSET_ATTR_CADT_FLAGS.
+	noMatch = 1 << 2
 	// perMessage is the number of elements in one message; a list of attributes has 64 KiB.
 	perMessage = 1000
 	netOrder   = int(nl.NLA_F_NET_BYTEORDER)
@@ -119,13 +123,21 @@ func (k *ipsets) write(ctx context.Context, s setStep) error {
 func (k *ipsets) create(s Set) error {
 	m := k.message(nl.IPSET_CMD_CREATE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, s.Name)
 	m.text(nl.IPSET_ATTR_TYPENAME, s.Type)
-	m.bytes(nl.IPSET_ATTR_REVISION, typeRevision)
+	m.bytes(nl.IPSET_ATTR_REVISION, s.revision())
 	m.bytes(nl.IPSET_ATTR_FAMILY, s.Family.number())
 	data := m.nest(nl.IPSET_ATTR_DATA)
 	m.uint32(nl.IPSET_ATTR_HASHSIZE, uint32(s.size()))
 	m.uint32(nl.IPSET_ATTR_MAXELEM, uint32(s.room()))
 	m.end(data)
 	return m.send()
+}
+
+// revision is that of the set's type.
+func (s Set) revision() byte {
+	if s.Type == setTypes[policy.Networks] {
+		return networkRevision
+	}
+	return typeRevision
 }
 
 // elements adds or removes elements. One that is there already, or is not, is no error.
@@ -148,6 +160,9 @@ func (k *ipsets) elements(command int, s Set, elements []policy.Element) error {
 		if e.Protocol != 0 {
 			m.bytes(nl.IPSET_ATTR_PORT|netOrder, byte(e.Port>>8), byte(e.Port))
 			m.bytes(nl.IPSET_ATTR_PROTO, byte(e.Protocol))
+		}
+		if e.Except {
+			m.uint32(nl.IPSET_ATTR_CADT_FLAGS, noMatch)
 		}
 		m.uint32(nl.IPSET_ATTR_LINENO, 0)
 		m.end(data)

@@ -124,8 +124,8 @@ func mergeable(p *policy.Program, t run.Term) bool {
 		return size <= maxMerged
 	}
 	s := p.Sets[t.Peer]
-	if s == nil || s.Kind == policy.AddressPorts {
-		return false
+	if s == nil || s.Kind == policy.AddressPorts || s.HasExcept() {
+		return false // an exception would apply to the other sets that are merged
 	}
 	each := 0
 	if t.Rule.AnyPort {

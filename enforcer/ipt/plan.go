@@ -78,6 +78,11 @@ func (s reading) moves(wanted map[string]bool) []string {
 // change has a set's elements change in place.
 func (p *plan) change(s Set, old, want []policy.Element) {
 	added, removed := diff.Elements(old, want)
+	removed = slices.DeleteFunc(removed, func(e policy.Element) bool { // adding it has changed its nomatch
+		e.Except = !e.Except
+		_, again := slices.BinarySearchFunc(added, e, policy.Element.Compare)
+		return again
+	})
 	if len(added) > 0 {
 		p.grow = append(p.grow, setStep{add, s.with(added)})
 	}

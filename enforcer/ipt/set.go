@@ -40,7 +40,21 @@ func newSet(name, kind string, f Family, elements []policy.Element) Set {
 		}
 	}
 	slices.SortFunc(out.Elements, policy.Element.Compare)
-	out.Elements = slices.Compact(out.Elements)
+	out.Elements = dropCancelled(slices.Compact(out.Elements))
+	return out
+}
+
+// dropCancelled leaves out a half of all addresses that is an exception as well: a set has a
+// prefix once. The elements are sorted, and the memory is used again.
+func dropCancelled(elements []policy.Element) []policy.Element {
+	out := elements[:0]
+	for i := 0; i < len(elements); i++ {
+		if i+1 < len(elements) && elements[i].Prefix == elements[i+1].Prefix && elements[i+1].Except {
+			i++
+			continue
+		}
+		out = append(out, elements[i])
+	}
 	return out
 }
 
@@ -74,7 +88,17 @@ func (s Set) create() string {
 	return fmt.Sprintf("create %s %s family %s hashsize %d maxelem %d", s.Name, s.Type, s.Family.inet(), s.size(), s.room())
 }
 
-func (s Set) add(e policy.Element) string { return "add " + s.Name + " " + elementText(e) }
+// nomatch marks a prefix of a hash:net whose addresses are not in the set.
+const nomatch = "nomatch"
+
+func (s Set) add(e policy.Element) string {
+	line := "add " + s.Name + " " + elementText(e)
+	if e.Except {
+		line += " " + nomatch
+	}
+	return line
+}
+
 func (s Set) del(e policy.Element) string { return "del " + s.Name + " " + elementText(e) }
 
 // with is the set with other elements.

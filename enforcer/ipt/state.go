@@ -109,7 +109,8 @@ func parseSets(text string, f Family) map[string]Set {
 			s = createdSet(fields, f)
 		case "add":
 			e, err := parseElement(fields[2])
-			if err != nil || len(fields) > 3 {
+			e.Except = s.Type == setTypes[policy.Networks] && slices.Equal(fields[3:], []string{nomatch})
+			if err != nil || len(fields) > 3 && !e.Except {
 				s.Type = ""
 			}
 			s.Elements = append(s.Elements, e)

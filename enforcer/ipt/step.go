@@ -242,6 +242,11 @@ func (s *step) compareShared() {
 
 func (s *step) compareMembers(base string, m policy.SetChange) {
 	f := s.after.family
+	if s.old.Sets[m.ID].HasExcept() || s.next.Sets[m.ID].HasExcept() { // a set has a prefix once, with or without nomatch
+		s.changes[base] = setChange{is: s.after.policySet(base, m.ID)}
+		s.gradual = false
+		return
+	}
 	empty := newSet(s.after.names.of(base), setTypes[s.next.Sets[m.ID].Kind], f, nil)
 	was, is := newSet("", "", f, ofFamily(f, m.Removed)), newSet("", "", f, ofFamily(f, m.Added))
 	if len(was.Elements)+len(is.Elements) > 0 {

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/tierwall/tierwall/enforcer/run"
+	"github.com/tierwall/tierwall/policy"
 )
 
 // block is a range of addresses of one family.
@@ -35,6 +36,32 @@ func (b block) text() string {
 		}
 	}
 	return b.first.String() + "-" + b.last.String()
+}
+
+// blocksOf are the addresses of a policy's networks in a family, less their exceptions.
+func blocksOf(f family, networks []policy.Element) []block {
+	var out []block
+	for i := 0; i < len(networks); {
+		around := networks[i]
+		i++
+		if around.Except || !f.has(around.Prefix.Addr()) {
+			continue // an exception without its network takes nothing away
+		}
+		rest, open := blockOf(around.Prefix), true
+		for ; i < len(networks) && networks[i].Except && around.Prefix.Contains(networks[i].Prefix.Addr()); i++ {
+			hole := blockOf(networks[i].Prefix)
+			if hole.first != rest.first {
+				out = append(out, block{rest.first, hole.first.Prev()})
+			}
+			if open = hole.last != rest.last; open {
+				rest.first = hole.last.Next()
+			}
+		}
+		if open {
+			out = append(out, rest)
+		}
+	}
+	return out
 }
 
 // union are the same addresses in the fewest blocks, sorted.

@@ -54,13 +54,7 @@ func areaElements(in []area) map[string]Element {
 func members(f family, kind policy.SetKind, in []policy.Element) map[string]Element {
 	out := make(map[string]Element, len(in))
 	if kind == policy.Networks {
-		var blocks []block
-		for _, e := range in {
-			if f.has(e.Prefix.Addr()) {
-				blocks = append(blocks, blockOf(e.Prefix))
-			}
-		}
-		return blockElements(union(blocks))
+		return blockElements(union(blocksOf(f, in)))
 	}
 	for _, e := range in {
 		if f.has(e.Prefix.Addr()) {

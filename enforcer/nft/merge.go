@@ -108,26 +108,34 @@ func (m *merged) addPeers(f family, t run.Term, s *policy.Set, ports []run.Span)
 		m.hasPeers = m.hasPeers || t.Rule.AnyPort
 		m.hasPeerPorts = m.hasPeerPorts || len(ports) > len(ranges)
 	}
+	if s.Kind == policy.Networks {
+		m.addNetworks(blocksOf(f, s.Elements), t.Rule.AnyPort, ports)
+		return true
+	}
 	for _, e := range s.Elements {
 		if f.has(e.Prefix.Addr()) {
-			m.addPeer(s.Kind, t.Rule.AnyPort, e, ports)
+			m.addPeer(t.Rule.AnyPort, e, ports)
 		}
 	}
 	return true
 }
 
-// addPeer adds a member of a set of peers with a rule's ports.
-func (m *merged) addPeer(kind policy.SetKind, anyPort bool, e policy.Element, ports []run.Span) {
-	switch {
-	case kind == policy.Networks && anyPort:
-		m.networks = append(m.networks, blockOf(e.Prefix))
+// addNetworks adds networks with a rule's ports.
+func (m *merged) addNetworks(blocks []block, anyPort bool, ports []run.Span) {
+	if anyPort {
+		m.networks = append(m.networks, blocks...)
 		return
-	case kind == policy.Networks:
+	}
+	for _, b := range blocks {
 		if len(ports) > 0 {
-			m.areas = append(m.areas, area{blockOf(e.Prefix), ports})
+			m.areas = append(m.areas, area{b, ports})
 		}
-		return
-	case anyPort:
+	}
+}
+
+// addPeer adds a member of a set of addresses with a rule's ports.
+func (m *merged) addPeer(anyPort bool, e policy.Element, ports []run.Span) {
+	if anyPort {
 		m.peers[e] = true
 		return
 	}

@@ -42,6 +42,11 @@ func scopeOf(old, next *policy.Program, c *policy.Change, uses diff.Users) *scop
 	}
 	for _, m := range c.Members {
 		maps.Copy(s.classes, uses[m.ID])
+		if next.Sets[m.ID].Kind == policy.Networks { // a range depends on the elements around it
+			for _, f := range []family{ipv4, ipv6} {
+				s.sets[setName(f, m.ID)] = true
+			}
+		}
 		s.members[m.ID] = append(slices.Clone(m.Added), m.Removed...)
 	}
 	for _, set := range c.Sets {

@@ -34,11 +34,15 @@ func (s *Scope) members(p *policy.Program, changes []policy.SetChange) {
 // that may have them as peers, whichever are fewer.
 func (s *Scope) use(p *policy.Program, d policy.Direction, u *use) {
 	var lost []policy.Element
-	if u.allows {
-		lost = append(lost, u.change.Removed...)
+	for _, e := range u.change.Removed {
+		if u.allows && !e.Except || u.denies && e.Except {
+			lost = append(lost, e)
+		}
 	}
-	if u.denies {
-		lost = append(lost, u.change.Added...)
+	for _, e := range u.change.Added {
+		if u.denies && !e.Except || u.allows && e.Except {
+			lost = append(lost, e)
+		}
 	}
 	if len(lost) == 0 {
 		return

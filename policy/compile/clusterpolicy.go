@@ -222,7 +222,7 @@ func parseNetworks(cidrs []policyv1alpha2.CIDR, field string, r *reporter) *defi
 	if !ok {
 		return nil
 	}
-	return networkSet(union(prefixes))
+	return networkSet(networkElements(union(prefixes)))
 }
 
 // parseProtocol reads a protocol's ports. A port name without a protocol is that of each.

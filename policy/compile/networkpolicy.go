@@ -160,15 +160,12 @@ func parseIPBlock(b *networkingv1.IPBlock, field string, r *reporter) (*definiti
 	if !ok {
 		return nil, false
 	}
-	prefixes, ok := subtract(cidr, excepts, maxNetworks)
-	switch {
-	case !ok:
-		r.report(field+"/except", "more than %d networks remain of %s", maxNetworks, cidr)
-	case len(prefixes) == 0:
+	networks, ok := block(cidr, excepts)
+	if !ok {
 		r.report(field+"/except", "nothing remains of %s", cidr)
-		ok = false
+		return nil, false
 	}
-	return networkSet(prefixes), ok
+	return networkSet(networks), true
 }
 
 // protocols are those that policies can name.

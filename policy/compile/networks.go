@@ -4,11 +4,9 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-)
 
-// maxNetworks limits the prefixes that one peer may come to, so that a policy
-// cannot exhaust the nodes.
-const maxNetworks = 65536
+	"github.com/tierwall/tierwall/policy"
+)
 
 // parseCIDR reads a network of either IP family. Bits beyond the prefix are
 // ignored, as the API server does. Notations that readers disagree about are
@@ -24,28 +22,29 @@ func parseCIDR(s string) (netip.Prefix, error) {
 	return p.Masked(), nil
 }
 
-// subtract is the smallest list of disjoint prefixes that covers p without the
-// excepts, in order. It is false when there would be more than limit of them.
-func subtract(p netip.Prefix, excepts []netip.Prefix, limit int) ([]netip.Prefix, bool) {
-	inside := slices.DeleteFunc(slices.Clone(excepts), func(e netip.Prefix) bool { return !e.Overlaps(p) })
-	var out []netip.Prefix
-	ok := carve(&out, p, union(inside), limit)
-	return out, ok
-}
-
-// carve adds p without the excepts to the list until that is longer than limit. The
-// excepts are disjoint, in order, and overlap p.
-func carve(out *[]netip.Prefix, p netip.Prefix, excepts []netip.Prefix, limit int) bool {
-	switch {
-	case len(excepts) == 0:
-		*out = append(*out, p)
-		return len(*out) <= limit
-	case excepts[0].Bits() <= p.Bits():
-		return true // nothing is left of p
+// block is a network less its exceptions, as the elements of a set. It is false when
+// nothing remains. The exceptions lie strictly inside the network.
+func block(cidr netip.Prefix, excepts []netip.Prefix) ([]policy.Element, bool) {
+	excepts = union(excepts)
+	if len(excepts) == 1 && excepts[0] == cidr {
+		return nil, false
 	}
-	low, high := halves(p)
-	middle, _ := slices.BinarySearchFunc(excepts, high.Addr(), func(e netip.Prefix, a netip.Addr) int { return e.Addr().Compare(a) })
-	return carve(out, low, excepts[:middle], limit) && carve(out, high, excepts[middle:], limit)
+	for len(excepts) > 0 { // half a network is the other half
+		low, high := halves(cidr)
+		if excepts[0] == low {
+			cidr, excepts = high, excepts[1:]
+		} else if n := len(excepts) - 1; excepts[n] == high {
+			cidr, excepts = low, excepts[:n]
+		} else {
+			break
+		}
+	}
+	out := make([]policy.Element, 0, len(excepts)+1)
+	out = append(out, policy.Element{Prefix: cidr})
+	for _, e := range excepts {
+		out = append(out, policy.Element{Prefix: e, Except: true})
+	}
+	return out, true
 }
 
 // halves splits a prefix of less than all bits in two.
@@ -55,6 +54,15 @@ func halves(p netip.Prefix) (low, high netip.Prefix) {
 	raw[bits/8] |= 1 << (7 - bits%8)
 	upper, _ := netip.AddrFromSlice(raw)
 	return netip.PrefixFrom(p.Addr(), bits+1), netip.PrefixFrom(upper, bits+1)
+}
+
+// networkElements are networks as the elements of a set.
+func networkElements(prefixes []netip.Prefix) []policy.Element {
+	out := make([]policy.Element, len(prefixes))
+	for i, p := range prefixes {
+		out[i] = policy.Element{Prefix: p}
+	}
+	return out
 }
 
 // union is the smallest list of disjoint prefixes that covers the same

@@ -1,10 +1,16 @@
 package compile
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
+
+	networkingv1 "k8s.io/api/networking/v1"
+
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/eval"
 )
 
 // FuzzCIDR subtracts and unites whatever two CIDRs can be read, and asks about the addresses at and
@@ -37,16 +43,21 @@ func FuzzCIDR(f *testing.F) {
 		if len(all) == 0 {
 			return
 		}
-		minus, ok := subtract(all[0], all[1:], maxNetworks)
-		if !ok {
-			t.Fatalf("%v: too many", all)
-		}
+		inside := slices.DeleteFunc(slices.Clone(all[1:]), func(p netip.Prefix) bool {
+			return !all[0].Contains(p.Addr()) || p.Bits() <= all[0].Bits()
+		})
+		elements, remains := block(all[0], inside)
+		checkBlock(t, all[0], inside, elements)
+		minus := &policy.Set{Kind: policy.Networks, Elements: elements}
 		plus := union(all)
-		checkCanonical(t, minus)
 		checkCanonical(t, plus)
 		for _, a := range edges(all) {
-			if got, want := contains(minus, a), all[0].Contains(a) && !contains(all[1:], a); got != want {
-				t.Errorf("%s in %s without %v is %v", a, all[0], all[1:], got)
+			want := all[0].Contains(a) && !contains(inside, a)
+			if got := eval.Contains(minus, a); got != want {
+				t.Errorf("%s in %s without %v is %v", a, all[0], inside, got)
+			}
+			if want && !remains {
+				t.Errorf("%s remains of %s without %v", a, all[0], inside)
 			}
 			if got, want := contains(plus, a), contains(all, a); got != want {
 				t.Errorf("%s in the union of %v is %v", a, all, got)
@@ -93,12 +104,62 @@ func edges(prefixes []netip.Prefix) []netip.Addr {
 	return out
 }
 
-func TestSubtractStopsAtTheLimit(t *testing.T) {
-	p, except := netip.MustParsePrefix("::/0"), netip.MustParsePrefix("::1/128")
-	if got, ok := subtract(p, []netip.Prefix{except}, 128); !ok || len(got) != 128 {
-		t.Errorf("%d prefixes, %v", len(got), ok)
+// checkBlock makes sure that the elements are in order, the network once, then disjoint exceptions
+// strictly inside it, and no more of them than were written.
+func checkBlock(t *testing.T, cidr netip.Prefix, excepts []netip.Prefix, elements []policy.Element) {
+	t.Helper()
+	if len(elements) > len(excepts)+1 || !slices.IsSortedFunc(elements, policy.Element.Compare) {
+		t.Errorf("%s without %v has the elements %v", cidr, excepts, elements)
 	}
-	if _, ok := subtract(p, []netip.Prefix{except}, 127); ok {
-		t.Error("128 prefixes within a limit of 127")
+	for i, e := range elements {
+		switch {
+		case i == 0 && e != (policy.Element{Prefix: cidr}):
+			t.Errorf("%s without %v begins with %v", cidr, excepts, e)
+		case i > 0 && (!e.Except || e.Prefix.Bits() <= cidr.Bits() || !cidr.Contains(e.Prefix.Addr())):
+			t.Errorf("%s without %v has the element %v", cidr, excepts, e)
+		case i > 1 && e.Prefix.Overlaps(elements[i-1].Prefix):
+			t.Errorf("%s without %v has %v in %v", cidr, excepts, e, elements[i-1])
+		}
 	}
+}
+
+// TestExceptionsCostAnElementEach covers exceptions that once became a prefix for each bit of theirs.
+func TestExceptionsCostAnElementEach(t *testing.T) {
+	for name, b := range map[string]networkingv1.IPBlock{
+		"single addresses of IPv6":      {CIDR: "::/0", Except: manyPrefixes(500, "2001:db8:%x::1/128")},
+		"single addresses of IPv4":      {CIDR: "0.0.0.0/0", Except: manyPrefixes(500, "10.%d.0.9/32")},
+		"more than were accepted":       {CIDR: "::/0", Except: manyPrefixes(20000, "2001:db8:%x::1/128")},
+		"the same exception many times": {CIDR: "::/0", Except: slices.Repeat([]string{"2001:db8::1/128"}, 500)},
+		"exceptions in one another":     {CIDR: "10.0.0.0/8", Except: manyPrefixes(24, "10.9.9.9/%[2]d")},
+		"exceptions side by side":       {CIDR: "10.0.0.0/8", Except: manyPrefixes(200, "10.9.9.%d/32")},
+	} {
+		r := &reporter{}
+		def, ok := parseIPBlock(&b, "/ipBlock", r)
+		if !ok || len(r.problems) > 0 {
+			t.Errorf("%s: %v", name, r.problems)
+			continue
+		}
+		if len(def.networks) > len(b.Except)+1 {
+			t.Errorf("%s: %d exceptions come to %d elements", name, len(b.Except), len(def.networks))
+		}
+		set := &policy.Set{Kind: policy.Networks, Elements: def.networks}
+		for _, text := range b.Except {
+			if a := netip.MustParsePrefix(text).Masked().Addr(); eval.Contains(set, a) {
+				t.Errorf("%s: %s is a member", name, a)
+			}
+		}
+	}
+}
+
+// manyPrefixes are prefixes by a format of a number, from 0 on, and of a length, from 9 on.
+func manyPrefixes(n int, format string) []string {
+	out := make([]string, n)
+	for i := range out {
+		if strings.Contains(format, "[2]") {
+			out[i] = fmt.Sprintf(format, i, i+9)
+			continue
+		}
+		out[i] = fmt.Sprintf(format, i)
+	}
+	return out
 }

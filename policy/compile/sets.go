@@ -16,7 +16,7 @@ type definition struct {
 	id       policy.SetID
 	pods     *podSelection
 	nodes    *selector
-	networks []netip.Prefix
+	networks []policy.Element
 	port     portName
 }
 
@@ -54,11 +54,7 @@ func (d *definition) elements(in inventory) []policy.Element {
 	case d.port.name != "":
 		return in.namedPorts(d.port)
 	}
-	out := make([]policy.Element, len(d.networks))
-	for i, p := range d.networks {
-		out[i] = policy.Element{Prefix: p}
-	}
-	return out
+	return slices.Clone(d.networks)
 }
 
 func addressElements(addrs []netip.Addr) []policy.Element {
@@ -89,7 +85,7 @@ func (d *definition) means() string {
 	case d.port.name != "":
 		return fmt.Sprintf("container ports named %s of %s", d.port.name, d.port.protocol)
 	default:
-		return "networks " + abridged(texts(d.networks))
+		return "networks " + abridged(d.networks)
 	}
 }
 
@@ -110,9 +106,9 @@ func nodeSet(nodes selector) *definition {
 	return &definition{id: setID('n', nodes.text), nodes: &nodes}
 }
 
-// networkSet is a list of disjoint prefixes.
-func networkSet(prefixes []netip.Prefix) *definition {
-	return &definition{id: setID('c', strings.Join(texts(prefixes), ",")), networks: prefixes}
+// networkSet is networks with their exceptions, sorted.
+func networkSet(networks []policy.Element) *definition {
+	return &definition{id: setID('c', strings.Join(texts(networks), ",")), networks: networks}
 }
 
 // namedPortSet is the pods' container ports of the name and the protocol, with
@@ -135,18 +131,18 @@ func inNamespaces(s selector) string {
 	return selected("namespaces", s)
 }
 
-func texts(prefixes []netip.Prefix) []string {
-	out := make([]string, len(prefixes))
-	for i, p := range prefixes {
-		out[i] = p.String()
+func texts(networks []policy.Element) []string {
+	out := make([]string, len(networks))
+	for i, e := range networks {
+		out[i] = e.String()
 	}
 	return out
 }
 
-func abridged(texts []string) string {
+func abridged(networks []policy.Element) string {
 	const shown = 4
-	if len(texts) <= shown {
-		return strings.Join(texts, ", ")
+	if len(networks) <= shown {
+		return strings.Join(texts(networks), ", ")
 	}
-	return fmt.Sprintf("%s and %d more", strings.Join(texts[:shown], ", "), len(texts)-shown)
+	return fmt.Sprintf("%s and %d more", strings.Join(texts(networks[:shown]), ", "), len(networks)-shown)
 }

@@ -164,11 +164,11 @@ type side struct {
 	marks   map[netip.Addr]int
 	known   numbers[string]
 	// single are the sets of single addresses that an address is in, networks the numbers
-	// of the other sets, and member all sets that it is in as far as they were asked for.
-	single   map[netip.Addr][]byte
-	networks prefixes
-	member   map[netip.Addr][]byte
-	sights   map[*policy.Class]*sight
+	// of the other sets, less excepts, and member all sets that it is in as far as they were asked for.
+	single            map[netip.Addr][]byte
+	networks, excepts prefixes
+	member            map[netip.Addr][]byte
+	sights            map[*policy.Class]*sight
 }
 
 // compiler compiles policies for the stand-ins of one moment.
@@ -253,7 +253,11 @@ func (s *side) memberships(a netip.Addr) []byte {
 		return b
 	}
 	b := slices.Clip(s.single[a])
+	excepted := s.excepts.of(a)
 	for _, i := range s.networks.of(a) {
+		if _, out := slices.BinarySearch(excepted, i); out {
+			continue
+		}
 		b = append(b, byte(i>>16), byte(i>>8), byte(i), 0, 0, 0)
 	}
 	s.member[a] = b
@@ -266,7 +270,11 @@ func (s *side) index() {
 		set := s.program.Sets[id]
 		if set.Kind == policy.Networks {
 			for _, e := range set.Elements {
-				s.networks.add(e.Prefix, i)
+				if e.Except {
+					s.excepts.add(e.Prefix, i)
+				} else {
+					s.networks.add(e.Prefix, i)
+				}
 			}
 			continue
 		}

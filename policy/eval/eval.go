@@ -228,11 +228,31 @@ func Contains(s *policy.Set, a netip.Addr) bool {
 	if s == nil || s.Kind == policy.AddressPorts {
 		return false
 	}
-	i, found := slices.BinarySearchFunc(s.Elements, a, func(e policy.Element, a netip.Addr) int { return e.Prefix.Addr().Compare(a) })
-	if found {
-		return true // the elements are disjoint, so that none but this one begins here
+	next, _ := slices.BinarySearchFunc(s.Elements, a, func(e policy.Element, a netip.Addr) int {
+		if e.Prefix.Addr().Compare(a) <= 0 {
+			return -1
+		}
+		return 1
+	})
+	if next == 0 {
+		return false
 	}
-	return i > 0 && s.Elements[i-1].Prefix.Contains(a)
+	last := s.Elements[next-1]
+	if last.Prefix.Contains(a) {
+		return !last.Except
+	}
+	return last.Except && parentContains(s, last.Prefix, a)
+}
+
+// parentContains reports whether the network that an exception lies in contains the address.
+func parentContains(s *policy.Set, except netip.Prefix, a netip.Addr) bool {
+	for bits := except.Bits() - 1; bits >= 0; bits-- {
+		wider := policy.Element{Prefix: netip.PrefixFrom(except.Addr(), bits).Masked()}
+		if _, found := slices.BinarySearchFunc(s.Elements, wider, policy.Element.Compare); found {
+			return wider.Prefix.Contains(a)
+		}
+	}
+	return false
 }
 
 func containsPort(s *policy.Set, a netip.Addr, proto policy.Protocol, port uint16) bool {

@@ -56,6 +56,9 @@ func (g *generator) ipBlock() *networkingv1.IPBlock {
 	for range g.IntN(4) {
 		if except, ok := g.within(outer); ok {
 			b.Except = append(b.Except, except.String())
+			if g.chance(4) { // once more, or the network beside it
+				b.Except = append(b.Except, pick(g.Rand, except, sibling(except)).String())
+			}
 			if g.chance(2) { // the next within this one
 				outer = except.Masked()
 			}
@@ -68,6 +71,14 @@ func (g *generator) ipBlock() *networkingv1.IPBlock {
 		b.Except = append(b.Except, pick(g.Rand, "172.16.0.0/12", "::1/128", b.CIDR, "10.0.0.0/4", "nonsense"))
 	}
 	return b
+}
+
+// sibling is the other half of the network that is one bit wider.
+func sibling(p netip.Prefix) netip.Prefix {
+	bytes := p.Addr().AsSlice()
+	bytes[(p.Bits()-1)/8] ^= 0x80 >> ((p.Bits() - 1) % 8)
+	a, _ := netip.AddrFromSlice(bytes)
+	return netip.PrefixFrom(a, p.Bits())
 }
 
 // within is a network inside the prefix, one that has pods in it if there is one.

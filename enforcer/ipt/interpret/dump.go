@@ -14,7 +14,11 @@ func (t *Table) Dump() string {
 		s := t.sets[name]
 		fmt.Fprintf(&b, "create %s %s family %s\n", name, s.kind, s.family)
 		for _, e := range slices.Sorted(maps.Keys(s.elements)) {
-			fmt.Fprintf(&b, "add %s %s\n", name, e)
+			flag := ""
+			if !s.elements[e] {
+				flag = " nomatch"
+			}
+			fmt.Fprintf(&b, "add %s %s%s\n", name, e, flag)
 		}
 	}
 	for _, name := range t.Chains() {

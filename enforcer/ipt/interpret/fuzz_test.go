@@ -102,6 +102,7 @@ func FuzzRestoreSets(f *testing.F) {
 	f.Add("create s hash:ip family inet hashsize 64 maxelem 0\nadd s 10.0.0.1")
 	f.Add("create s hash:net family inet hashsize 64 maxelem 9\nadd s 0.0.0.0/0\nadd s 10.0.0.1/33")
 	f.Add("create s hash:ip,port family inet6 hashsize 64 maxelem 9\nadd s ::ffff:10.0.0.1,udp:0\nadd s fd00::1%1,tcp:65536")
+	f.Add("create s hash:net family inet hashsize 64 maxelem 9\nadd s 10.0.0.0/8\nadd s 10.0.0.0/9 nomatch\nadd s 10.0.0.0/8 nomatch")
 	f.Fuzz(func(t *testing.T, text string) {
 		table := New()
 		_ = table.RestoreSets(text)

@@ -12,7 +12,8 @@ import (
 type set struct {
 	kind, family string
 	size         int
-	elements     map[string]bool
+	// elements are false for those with nomatch.
+	elements map[string]bool
 	// lengths are those of the prefixes, in sets that hold networks.
 	lengths map[int]int
 }
@@ -44,9 +45,11 @@ func (t *Table) setCommand(words []string) error {
 	case command == "destroy" && len(words) == 2:
 		return t.destroySet(name)
 	case command == "add" && len(words) == 3:
-		return t.sets[name].change(words[2], true)
+		return t.sets[name].add(words[2], true)
+	case command == "add" && len(words) == 4 && words[3] == "nomatch" && t.sets[name].kind == "hash:net":
+		return t.sets[name].add(words[2], false)
 	case command == "del" && len(words) == 3:
-		return t.sets[name].change(words[2], false)
+		return t.sets[name].del(words[2])
 	default:
 		return fmt.Errorf("not understood")
 	}
@@ -86,29 +89,45 @@ func (t *Table) destroySet(name string) error {
 	return nil
 }
 
-func (s *set) change(element string, add bool) error {
-	if err := s.check(element); err != nil {
+// add adds an element, or marks one that is there by whether it matches.
+func (s *set) add(element string, matches bool) error {
+	key, bits, err := s.key(element)
+	if err != nil {
 		return err
+	}
+	if _, there := s.elements[key]; !there {
+		if len(s.elements) >= s.size {
+			return fmt.Errorf("the set is full")
+		}
+		s.lengths[bits]++
+	}
+	s.elements[key] = matches
+	return nil
+}
+
+func (s *set) del(element string) error {
+	key, bits, err := s.key(element)
+	if err != nil {
+		return err
+	}
+	if _, there := s.elements[key]; there {
+		delete(s.elements, key)
+		s.lengths[bits]--
+	}
+	return nil
+}
+
+// key is an element's key and the length of its prefix.
+func (s *set) key(element string) (key string, bits int, err error) {
+	if err := s.check(element); err != nil {
+		return "", 0, err
 	}
 	network, service, _ := strings.Cut(element, ",")
 	p, err := prefix(network)
 	if err != nil {
-		return err
+		return "", 0, err
 	}
-	key := elementKey(p.Masked(), service)
-	switch {
-	case add == s.elements[key]:
-		return nil
-	case !add:
-		delete(s.elements, key)
-		s.lengths[p.Bits()]--
-	case len(s.elements) >= s.size:
-		return fmt.Errorf("the set is full")
-	default:
-		s.elements[key] = true
-		s.lengths[p.Bits()]++
-	}
-	return nil
+	return elementKey(p.Masked(), service), p.Bits(), nil
 }
 
 func elementKey(p netip.Prefix, service string) string {
@@ -166,12 +185,14 @@ func (s *set) contains(k Packet, dimensions []string) bool {
 		}
 		service = fmt.Sprintf("%s:%d", strings.ToLower(k.Protocol.String()), k.DestinationPort)
 	}
-	for bits, n := range s.lengths {
-		if n == 0 || bits > address.BitLen() {
+	for bits := address.BitLen(); bits >= 0; bits-- { // the longest prefix decides
+		if s.lengths[bits] == 0 {
 			continue
 		}
-		if p, err := address.Prefix(bits); err == nil && s.elements[elementKey(p, service)] {
-			return true
+		if p, err := address.Prefix(bits); err == nil {
+			if matches, there := s.elements[elementKey(p, service)]; there {
+				return matches
+			}
 		}
 	}
 	return false
