@@ -29,13 +29,16 @@ images: ## pack the container images into out/
 
 test: setup lint test-unit test-netns test-admission test-cluster ## all tests (as root)
 
+test-fresh: ## setup and test as on a new machine, with every cache empty; before a release (hours, 10 GB in $TMPDIR, as root)
+	@test/fresh/run
+
 test-unit: ## the quick inner loop: no root, no cluster
 	$(GO) vet ./...
 	$(TEST) ./...
 	cd $(SCTP) && $(GO) vet -tags netns ./... && $(TEST) ./...
 
 test-netns: ## real packets through the real kernel, in network namespaces
-	$(TEST) -tags netns -p 1 -timeout 30m ./test/netns/... ./enforcer/...
+	$(TEST) -tags netns -p 1 -timeout 30m ./test/netns/... ./test/memgroup/... ./enforcer/...
 	cd $(SCTP) && $(TEST) -tags netns ./...
 
 test-admission: ## admission against the real API server
@@ -64,9 +67,9 @@ bench: setup ## benchmarks: compiling and memory, packets, changes, the webhook 
 	$(GO) test -run '^$$' -bench . -benchmem ./policy/... ./rego/... ./webhook/...
 
 lint: ## golangci-lint, with the import rules
-	GOLANGCI_LINT_CACHE=$(CURDIR)/out/golangci-lint $(GO) run $(GOLANGCI_LINT) run --allow-parallel-runners ./...
+	GOLANGCI_LINT_CACHE=$${GOLANGCI_LINT_CACHE:-$(CURDIR)/out/golangci-lint} $(GO) run $(GOLANGCI_LINT) run --allow-parallel-runners ./...
 
 generate: ## deepcopy functions and CRDs from the API types
 	$(GO) run $(CONTROLLER_GEN) object crd:maxDescLen=300 paths=./api/... output:crd:dir=charts/tierwall/crds
 
-.PHONY: help setup demo demo-down build images test test-unit test-netns test-admission test-cluster conformance bench lint generate
+.PHONY: help setup demo demo-down build release images test test-fresh test-unit test-netns test-admission test-cluster conformance bench lint generate

@@ -249,22 +249,32 @@ func TestNoColoursButOnATerminal(t *testing.T) {
 
 // Neither does it need another system than the one it runs on.
 func TestItBuildsForOtherSystems(t *testing.T) {
+	const errorsOnly = "{{if .Error}}{{.ImportPath}}: {{.Error}}{{end}}{{range .DepsErrors}}{{.}}{{end}}"
 	for _, system := range []string{"linux/arm64", "darwin/arm64", "windows/amd64"} {
 		goos, goarch, _ := strings.Cut(system, "/")
-		vet := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f", "{{if .Error}}{{.ImportPath}}: {{.Error}}{{end}}{{range .DepsErrors}}{{.}}{{end}}", "../cmd/tierwall")
-		vet.Env = append(os.Environ(), "GOOS="+goos, "GOARCH="+goarch, "CGO_ENABLED=0")
-		if out, err := vet.CombinedOutput(); err != nil || strings.TrimSpace(string(out)) != "" {
-			t.Errorf("%s: %v\n%s", system, err, out)
+		out := goList(t, []string{"GOOS=" + goos, "GOARCH=" + goarch, "CGO_ENABLED=0"}, "-f", errorsOnly)
+		if strings.TrimSpace(out) != "" {
+			t.Errorf("%s: %s", system, out)
 		}
 	}
-	list := exec.CommandContext(t.Context(), "go", "list", "-deps", "../cmd/tierwall")
-	out, err := list.Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, dep := range strings.Fields(string(out)) {
+	for _, dep := range strings.Fields(goList(t, nil)) {
 		if strings.HasPrefix(dep, "github.com/tierwall/tierwall/enforcer") || strings.HasPrefix(dep, "github.com/tierwall/tierwall/webhook") {
 			t.Errorf("the command line needs %s", dep)
 		}
 	}
+}
+
+// goList lists the dependencies of the command line. Standard error is progress, such as "go: downloading …",
+// unless the command fails.
+func goList(t *testing.T, env []string, args ...string) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", append(append([]string{"list", "-deps"}, args...), "../cmd/tierwall")...)
+	cmd.Env = append(append(os.Environ(), "GOFLAGS="), env...)
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list with %v: %v\n%s", env, err, stderr.String())
+	}
+	return string(out)
 }

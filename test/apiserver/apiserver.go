@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	mathrand "math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -166,16 +167,21 @@ func (s *Server) Config(user string) *rest.Config {
 	}
 }
 
-// FreePorts are ports of the loopback interface that nobody listens on.
+// FreePorts are ports of the loopback interface that nobody listens on. They are below those that the kernel gives
+// to outgoing connections, one of which could take a port before the caller listens on it.
 func FreePorts(n int) ([]int, error) {
+	const first, last, tries = 20000, 30000, 1000
 	var out []int
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	for range tries {
+		port := first + mathrand.IntN(last-first)
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err != nil {
-			return nil, err
+			continue
 		}
 		defer l.Close()
-		out = append(out, l.Addr().(*net.TCPAddr).Port)
+		if out = append(out, port); len(out) == n {
+			return out, nil
+		}
 	}
-	return out, nil
+	return nil, fmt.Errorf("found %d of %d free ports between %d and %d", len(out), n, first, last)
 }

@@ -2,9 +2,7 @@ package chart
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
@@ -19,6 +17,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/tierwall/tierwall/enforcer/uninstall"
+	"github.com/tierwall/tierwall/images"
 )
 
 // A definition judges objects of one kind as the API server would.
@@ -90,11 +89,11 @@ func (d definition) judge(t *testing.T, name string, content map[string]any) {
 // CustomResourceDefinitions, from its Go module.
 func certManagerDefinitions(t *testing.T) []string {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "github.com/cert-manager/cert-manager").Output()
+	module, err := images.ModuleDir(t.Context(), "", "github.com/cert-manager/cert-manager")
 	if err != nil {
-		t.Fatalf("find cert-manager's module: %v", err)
+		t.Fatal(err)
 	}
-	dir := filepath.Join(strings.TrimSpace(string(out)), "deploy/crds")
+	dir := filepath.Join(module, "deploy/crds")
 	return []string{filepath.Join(dir, "cert-manager.io_certificates.yaml"), filepath.Join(dir, "cert-manager.io_issuers.yaml")}
 }
 

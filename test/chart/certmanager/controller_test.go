@@ -53,11 +53,9 @@ func controllerProgram(t *testing.T) string {
 // for Helm to fill in; without them they are as they are.
 func definitions(t *testing.T) string {
 	t.Helper()
-	list := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", module)
-	list.Dir = component
-	dir, err := list.Output()
+	dir, err := images.ModuleDir(t.Context(), component, module)
 	must(t, err)
-	files, err := filepath.Glob(filepath.Join(strings.TrimSpace(string(dir)), "deploy/crds/crd-*.yaml"))
+	files, err := filepath.Glob(filepath.Join(dir, "deploy/crds/crd-*.yaml"))
 	must(t, err)
 	if len(files) == 0 {
 		t.Fatalf("no CustomResourceDefinitions in %s", dir)
