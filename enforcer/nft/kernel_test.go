@@ -160,7 +160,7 @@ func programs(n uint64) []*policy.Program {
 		p, _ := compile.Compile(generate.Cluster(generate.NewRand(seed), generate.Crowded), "node-0")
 		out = append(out, p)
 	}
-	return append(out, many(12, 3), many(100, 30), sample.Crowd(60), sample.Edges())
+	return append(out, many(12, 3), many(100, 30), sample.Crowd(60), sample.Edges(), sample.Excepted())
 }
 
 func TestTheKernelDependsOnTheLastProgramAlone(t *testing.T) {

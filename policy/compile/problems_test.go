@@ -132,3 +132,119 @@ spec: {podSelector: {matchLabels: {app: db}}, ingress: [{from: [{podSelector: {m
 		t.Run(b.name, b.check)
 	}
 }
+
+func TestBrokenClusterNetworkPolicies(t *testing.T) {
+	rule := func(action, rest string) string {
+		return `
+kind: ClusterNetworkPolicy
+spec:
+  tier: Admin
+  priority: 1
+  subject: {pods: {podSelector: {matchLabels: {app: db}}}}
+  egress: [{action: ` + action + `, ` + rest + `}, {action: Deny, to: [{networks: [203.0.113.0/24, "2001:db8::/32"]}]}]
+---
+spec: {podSelector: {matchLabels: {app: db}}, policyTypes: [Egress], egress: [{to: [{podSelector: {matchLabels: {app: web}}}]}]}`
+	}
+	const (
+		acceptsNothing = `
+			Allow prod/db -> prod/web TCP/80
+			Deny  prod/db -> prod/api TCP/80
+			Deny  prod/db -> world TCP/80
+			Allow prod/web -> world TCP/80`
+		deniesAll = `
+			Deny  prod/db -> prod/web TCP/80
+			Deny  prod/db -> prod/api TCP/80
+			Deny  prod/db -> world TCP/80
+			Allow prod/web -> world TCP/80
+			Allow prod/web -> prod/db TCP/80`
+		to0, protocol0 = "/spec/egress/0/to/0", "/spec/egress/0/protocols/0"
+	)
+	for _, b := range []broken{
+		{"Accept to an unknown peer matches nothing", rule("Accept", "to: [{}]"), to0, "exactly one field", acceptsNothing},
+		{"Deny to an unknown peer denies all", rule("Deny", "to: [{}]"), to0, "exactly one field", deniesAll},
+		{"Pass to an unknown peer denies all", rule("Pass", "to: [{}]"), to0, "exactly one field", deniesAll},
+		{"Accept to an unknown peer beside a known one matches nothing", rule("Accept", "to: [{namespaces: {}}, {}]"), "/spec/egress/0/to/1", "exactly one field", acceptsNothing},
+		{"Accept to domain names matches nothing", rule("Accept", "to: [{domainNames: [example.org]}]"), to0 + "/domainNames", "not supported", acceptsNothing},
+		{"Deny to domain names denies all", rule("Deny", "to: [{domainNames: [example.org]}]"), to0 + "/domainNames", "not supported", deniesAll},
+		{"Pass to domain names denies all", rule("Pass", "to: [{domainNames: [example.org]}]"), to0 + "/domainNames", "not supported", deniesAll},
+		{"two fields in a peer", rule("Accept", "to: [{namespaces: {}, networks: [0.0.0.0/0]}]"), to0, "not 2", acceptsNothing},
+		{"no peers", rule("Accept", "to: []"), "/spec/egress/0/to", "at least one peer", acceptsNothing},
+		{"no peers to deny", rule("Deny", "to: []"), "/spec/egress/0/to", "at least one peer", deniesAll},
+		{"a bad network", rule("Accept", "to: [{networks: [0.0.0.0/0, 10.0.0.0/99]}]"), to0 + "/networks/1", "is not a CIDR", acceptsNothing},
+		{"a bad network to deny", rule("Deny", "to: [{networks: [10.0.0.0/99]}]"), to0 + "/networks/0", "is not a CIDR", deniesAll},
+		{"a bad selector", rule("Accept", "to: [{pods: {podSelector: {matchExpressions: [{key: a, operator: In}]}}}]"), to0 + "/pods/podSelector/matchExpressions/0", "values", acceptsNothing},
+		{"a bad selector of nodes", rule("Deny", "to: [{nodes: {matchExpressions: [{key: a, operator: Is}]}}]"), to0 + "/nodes/matchExpressions/0/operator", "unknown operator", deniesAll},
+		{"an unknown protocol", rule("Accept", "to: [{namespaces: {}}], protocols: [{}]"), protocol0, "exactly one field", acceptsNothing},
+		{"an unknown match of a protocol", rule("Accept", "to: [{namespaces: {}}], protocols: [{tcp: {}}]"), protocol0 + "/tcp", "needs a destinationPort", acceptsNothing},
+		{"two protocols in one", rule("Deny", "to: [{namespaces: {}}], protocols: [{tcp: {destinationPort: {number: 1}}, udp: {destinationPort: {number: 1}}}]"), protocol0, "not 2", deniesAll},
+		{"a range that begins at its end", rule("Accept", "to: [{namespaces: {}}], protocols: [{tcp: {destinationPort: {range: {start: 80, end: 80}}}}]"), protocol0 + "/tcp/destinationPort", "must be below", acceptsNothing},
+		{"a port and a range", rule("Accept", "to: [{namespaces: {}}], protocols: [{udp: {destinationPort: {number: 80, range: {start: 1, end: 2}}}}]"), protocol0 + "/udp/destinationPort", "exactly one", acceptsNothing},
+		{"a port too high", rule("Pass", "to: [{namespaces: {}}], protocols: [{sctp: {destinationPort: {number: 65536}}}]"), protocol0 + "/sctp/destinationPort", "between", deniesAll},
+		{"a named port of networks", rule("Accept", "to: [{networks: [0.0.0.0/0]}], protocols: [{destinationNamedPort: http}]"), protocol0 + "/destinationNamedPort", "no named ports", acceptsNothing},
+		{"a name that is none", rule("Accept", `to: [{namespaces: {}}], protocols: [{destinationNamedPort: "80"}]`), protocol0 + "/destinationNamedPort", "not a port name", acceptsNothing},
+		{"an unknown action denies", rule("Allow", "to: [{namespaces: {}}]"), "/spec/egress/0/action", `unknown action "Allow"`, deniesAll},
+	} {
+		t.Run(b.name, b.check)
+	}
+}
+
+// A ClusterNetworkPolicy that may be meant for any pod, or for any place in the order, takes
+// nothing from the others' denials.
+func TestClusterNetworkPoliciesOfUnknownScope(t *testing.T) {
+	scope := func(tier, priority, subject string) string {
+		return `
+kind: ClusterNetworkPolicy
+spec:
+  tier: ` + tier + `
+  priority: ` + priority + `
+  subject: ` + subject + `
+  ingress:
+  - {action: Accept, from: [{pods: {podSelector: {matchLabels: {app: web}}}}]}
+  - {action: Pass, from: [{pods: {podSelector: {matchLabels: {app: api}}}}]}
+  - {action: Deny, from: [{pods: {podSelector: {matchLabels: {app: dns}}}}]}
+---
+spec: {podSelector: {matchLabels: {app: db}}, ingress: [{from: [{podSelector: {matchLabels: {app: api}}}]}]}`
+	}
+	const closed = `
+		Deny  prod/web -> prod/db TCP/1
+		Deny  prod/api -> prod/db TCP/1
+		Deny  kube-system/dns -> prod/db TCP/1
+		Allow prod/web -> prod/job TCP/1
+		Deny  prod/api -> prod/job TCP/1
+		Deny  kube-system/dns -> prod/job TCP/1`
+	for _, b := range []broken{
+		{"no subject", scope("Admin", "1", "{}"), "/spec/subject", "exactly one", closed},
+		{"two subjects", scope("Admin", "1", "{namespaces: {}, pods: {podSelector: {}}}"), "/spec/subject", "exactly one", closed},
+		{"a bad subject", scope("Baseline", "1", "{namespaces: {matchExpressions: [{key: a, operator: In}]}}"), "/spec/subject/namespaces/matchExpressions/0", "", `
+			Allow prod/api -> prod/db TCP/1
+			Deny  prod/api -> prod/job TCP/1`},
+		{"a bad half of a subject: the other half counts", scope("Admin", "1", "{pods: {namespaceSelector: {matchLabels: {env: live}}, podSelector: {matchExpressions: [{key: a, operator: In}]}}}"),
+			"/spec/subject/pods/podSelector/matchExpressions/0", "", closed + `
+			Allow prod/api -> test/web TCP/1`},
+		{"an unknown tier", scope("Network", "1", "{namespaces: {}}"), "/spec/tier", "unknown tier", closed},
+		{"no tier", scope(`""`, "1", "{namespaces: {}}"), "/spec/tier", "unknown tier", closed},
+		{"a priority too high", scope("Admin", "1001", "{namespaces: {}}"), "/spec/priority", "between 0 and 1000", closed},
+		{"a priority too low", scope("Admin", "-1", "{namespaces: {}}"), "/spec/priority", "between 0 and 1000", closed},
+	} {
+		t.Run(b.name, b.check)
+	}
+}
+
+// One bad object stops nothing else.
+func TestABrokenPolicyLeavesTheOthersInForce(t *testing.T) {
+	s := with(t, world(), `
+metadata: {name: bad}
+spec: {podSelector: {matchLabels: {app: db}}, ingress: [{from: [{ipBlock: {cidr: nonsense}}]}]}
+---
+metadata: {name: good}
+spec: {podSelector: {matchLabels: {app: web}}, ingress: [{from: [{podSelector: {matchLabels: {app: api}}}]}]}`)
+	program, problems := compile.Compile(s, "")
+	if len(problems) != 1 || problems[0].ID.Name != "bad" {
+		t.Errorf("problems %v", problems)
+	}
+	expect(t, program, `
+		Allow prod/api -> prod/web TCP/80
+		Deny  prod/db -> prod/web TCP/80
+		Deny  prod/api -> prod/db TCP/80
+		Allow prod/web -> prod/job TCP/80`)
+}

@@ -4,6 +4,7 @@ package sample
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/tierwall/tierwall/policy"
@@ -115,6 +116,41 @@ func Edges() *policy.Program {
 			Addrs: []netip.Addr{netip.AddrFrom4([4]byte{10, 0, 0, byte(7 * i)}), netip.MustParseAddr(fmt.Sprintf("fd00::%x", 5*i))}})
 	}
 	return Identified(p)
+}
+
+// Excepted is a program whose networks have exceptions: by themselves, merged with others, and of
+// all addresses, a half of which is one.
+func Excepted() *policy.Program {
+	networks := func(texts ...string) *policy.Set {
+		s := &policy.Set{Kind: policy.Networks}
+		for _, text := range texts {
+			cidr, except := strings.CutPrefix(text, "not ")
+			s.Elements = append(s.Elements, policy.Element{Prefix: netip.MustParsePrefix(cidr), Except: except})
+		}
+		slices.SortFunc(s.Elements, policy.Element.Compare)
+		return s
+	}
+	allow := func(set policy.SetID, ports ...policy.Port) policy.Rule {
+		return policy.Rule{Verdict: policy.Allow, Peers: []policy.SetID{set}, Ports: ports, AnyPort: len(ports) == 0}
+	}
+	http, high := policy.Port{Protocol: policy.TCP, First: 80, Last: 80}, policy.Port{Protocol: policy.UDP, First: 1000, Last: 65535}
+	one := &policy.Class{Tiers: []policy.Tier{{Name: policy.NetworkPolicyTier, Rules: []policy.Rule{allow("world")}}}}
+	many := &policy.Class{Tiers: []policy.Tier{{Name: policy.NetworkPolicyTier, Rules: []policy.Rule{
+		allow("world", http), allow("office", high), allow("office", http), allow("other"), allow("within", http), allow("upper", high)}}}}
+	return Identified(&policy.Program{
+		Local: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/24"), netip.MustParsePrefix("fd00:1::/64")},
+		Endpoints: []policy.Endpoint{
+			{Namespace: "a", Name: "one", Addrs: []netip.Addr{netip.MustParseAddr("10.1.0.2"), netip.MustParseAddr("fd00:1::2")}, Class: [2]policy.ClassID{"one", "many"}},
+			{Namespace: "a", Name: "two", Addrs: []netip.Addr{netip.MustParseAddr("10.1.0.3"), netip.MustParseAddr("fd00:1::3")}, Class: [2]policy.ClassID{"many", "one"}}},
+		Classes: [2]map[policy.ClassID]*policy.Class{{"one": one, "many": many}, {"one": one, "many": many}},
+		Sets: map[policy.SetID]*policy.Set{
+			"world":  networks("0.0.0.0/0", "not 10.0.0.0/8", "not 192.168.0.0/16", "not 255.255.255.255/32", "::/0", "not fd00::/8", "not ::/128"),
+			"upper":  networks("0.0.0.0/0", "not 0.0.0.0/1", "::/0", "not 8000::/1", "not 2001:db8::/32"),
+			"office": networks("10.0.0.0/8", "not 10.0.0.0/16", "not 10.1.0.3/32", "2001:db8::/32", "not 2001:db8::1/128", "not 2001:db8:ffff::/48"),
+			"within": networks("10.0.0.0/16", "not 10.0.0.0/24", "172.16.0.0/12"),
+			"other":  networks("10.0.7.0/24", "192.168.1.0/24"),
+		},
+	})
 }
 
 // LongName and Hostile are names that Edges has.
