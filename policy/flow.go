@@ -12,6 +12,20 @@ type Flow struct {
 	// ICMPType is the type of an ICMP or ICMPv6 message. 0 stands for any that policy
 	// judges, such as an echo request.
 	ICMPType uint8
+	// ICMPCode is the code of such a message.
+	ICMPCode uint8
+	// HopLimit is the IPv6 hop limit at the point of judgement. 255 means that no router
+	// forwarded the packet; 0 stands for any other.
+	HopLimit uint8
+}
+
+// OnLink is the hop limit of a packet that no router has forwarded (RFC 4861, section 3.1).
+const OnLink = 255
+
+// IsNeighbourDiscovery reports whether the flow is a valid message of RFC 4861: types 133
+// to 137, code 0, and a hop limit that shows that no router forwarded it.
+func (f Flow) IsNeighbourDiscovery() bool {
+	return f.Protocol == ICMPv6 && f.ICMPType >= 133 && f.ICMPType <= 137 && f.ICMPCode == 0 && f.HopLimit == OnLink
 }
 
 // Why is the reason for the verdict in one direction.

@@ -71,6 +71,9 @@ func decode6(b []byte) (packet, bool) {
 			whole = len(rest) >= 4 && binary.BigEndian.Uint16(rest[2:])&^7 == 0
 		default:
 			p.transport(rest)
+			if p.flow.Protocol == policy.ICMPv6 {
+				p.flow.HopLimit = b[7]
+			}
 			return p, true
 		}
 		if len(rest) < size {
@@ -91,5 +94,8 @@ func (p *packet) transport(b []byte) {
 		p.sourcePort, p.flow.DestinationPort = binary.BigEndian.Uint16(b), binary.BigEndian.Uint16(b[2:])
 	case (proto == policy.ICMP || proto == policy.ICMPv6) && len(b) >= 1:
 		p.flow.ICMPType = b[0]
+		if proto == policy.ICMPv6 && len(b) >= 2 {
+			p.flow.ICMPCode = b[1]
+		}
 	}
 }

@@ -50,7 +50,7 @@ func (r rendered) judge(t testing.TB, node policy.Host, f policy.Flow) interpret
 	}
 	v, err := table.Judge(hookOf(node, f), interpret.Packet{
 		Source: f.Source, Destination: f.Destination, Protocol: f.Protocol,
-		DestinationPort: f.DestinationPort, ICMPType: f.ICMPType, Interface: "veth0",
+		DestinationPort: f.DestinationPort, ICMPType: f.ICMPType, ICMPCode: f.ICMPCode, HopLimit: f.HopLimit, Interface: "veth0",
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -90,20 +90,23 @@ func newRenderer(p *policy.Program, f Family, n names, s diff.Slots, log DenyLog
 	return r
 }
 
-// base makes the chains that the hooks jump to. Neighbour discovery (RFC 4861) is not
-// judged, nor is what is established, of which nothing comes here. In INPUT only what a pod
-// sends is; what comes by the loopback interface was sent by the node itself.
+// base makes the chains that the hooks jump to. Valid neighbour discovery (RFC 4861, sections 6.1, 7.1
+// and 8.1) is not judged; the kernel lowers the hop limit before FORWARD, where only bridged packets still
+// have 255. What is established does not come here. In INPUT only what a pod sends is judged; what comes by
+// the loopback interface was sent by the node itself. In OUTPUT a source that is not the node's is a pod's
+// or a client's whose packet IPVS sends on, and is judged as in FORWARD.
 func (r *renderer) base() {
 	var common []string
 	if r.family == IPv6 {
 		for kind := 133; kind <= 137; kind++ {
-			common = append(common, fmt.Sprintf("-p ipv6-icmp -m icmp6 --icmpv6-type %d -j RETURN", kind))
+			common = append(common, fmt.Sprintf("-p ipv6-icmp -m icmp6 --icmpv6-type %d/0 -m hl --hl-eq 255 -j RETURN", kind))
 		}
 	}
 	egress, ingress := "-j "+rootChain(policy.Egress), "-j "+rootChain(policy.Ingress)
 	r.add(forwardChain, slices.Concat(common, []string{egress, ingress}))
 	r.add(inputChain, slices.Concat([]string{"-i lo -j RETURN"}, common, []string{egress}))
-	r.add(outputChain, []string{strayTCP + ingress, straySCTP + ingress})
+	foreign := "-m addrtype ! --src-type LOCAL "
+	r.add(outputChain, []string{foreign + egress, foreign + ingress, strayTCP + ingress, straySCTP + ingress})
 	r.add(strayChain, []string{"-p tcp -m conntrack --ctstate NEW -j REJECT --reject-with tcp-reset", "-j DROP"})
 }
 

@@ -170,7 +170,7 @@ func (s state) sets() map[string]bool {
 // forwards says whether the first packet of a flow passes.
 func (k *kernel) forwards(t *testing.T, f policy.Flow) bool {
 	v, err := k.held.Judge("FORWARD", interpret.Packet{
-		Source: f.Source, Destination: f.Destination, Protocol: f.Protocol, DestinationPort: f.DestinationPort, ICMPType: f.ICMPType,
+		Source: f.Source, Destination: f.Destination, Protocol: f.Protocol, DestinationPort: f.DestinationPort, ICMPType: f.ICMPType, ICMPCode: f.ICMPCode, HopLimit: f.HopLimit,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -115,7 +115,7 @@ func (s state) expects(g garbage) bool {
 
 // standsAs says whether the chain hangs where it should.
 func (c listedChain) standsAs(hook string) bool {
-	return c.hook == hook && (hook == "" || c.policy == "accept" && c.priority == 0)
+	return c.hook == hook && (hook == "" || c.policy == "accept" && c.priority == Chain{Hook: hook}.Priority())
 }
 
 // misplaced says whether a chain that is wanted hangs elsewhere, which cannot be
@@ -123,7 +123,7 @@ func (c listedChain) standsAs(hook string) bool {
 func (l listing) misplaced(want Ruleset) bool {
 	for name, c := range want.Chains {
 		there, ok := l.chains[name]
-		if ok && (there.hook != c.Hook || there.priority != 0) {
+		if ok && (there.hook != c.Hook || there.priority != c.Priority()) {
 			return true
 		}
 	}

@@ -24,7 +24,7 @@ func judge(t testing.TB, table *interpret.Table, node policy.Host, f policy.Flow
 
 func packetOf(f policy.Flow) interpret.Packet {
 	return interpret.Packet{Source: f.Source, Destination: f.Destination, Protocol: f.Protocol,
-		DestinationPort: f.DestinationPort, Payload: 80, ICMPType: f.ICMPType, Interface: "veth0"}
+		DestinationPort: f.DestinationPort, Payload: 80, ICMPType: f.ICMPType, ICMPCode: f.ICMPCode, HopLimit: f.HopLimit, Interface: "veth0"}
 }
 
 func hookOf(node policy.Host, f policy.Flow) string {

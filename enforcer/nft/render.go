@@ -115,8 +115,9 @@ func (r *renderer) own(base string, s Set) string {
 
 const established = "ct state established,related accept"
 
-// neighbourDiscovery are the types of RFC 4861.
-const neighbourDiscovery = "icmpv6 type 133-137 accept"
+// neighbourDiscovery matches the valid messages of RFC 4861 (sections 6.1, 7.1 and 8.1). The kernel lowers
+// the hop limit before the forward hook, where only bridged packets still have 255.
+const neighbourDiscovery = "icmpv6 type 133-137 icmpv6 code 0 ip6 hoplimit 255 accept"
 
 // frame makes the base chains and those that look up classes. What is established, and
 // neighbour discovery, is not judged. At the input hook only what a pod sends is;

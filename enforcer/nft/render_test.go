@@ -65,13 +65,16 @@ func TestPacketsThroughTheShop(t *testing.T) {
 	}
 }
 
-func TestNeighbourDiscoveryAlwaysPasses(t *testing.T) {
+func TestNeighbourDiscoveryPassesOnTheLinkAlone(t *testing.T) {
 	rules := render(t, sample.Shop())
-	for kind := range uint8(255) {
+	for kind := range 256 {
 		for _, hook := range []string{"input", "forward"} {
-			v, err := rules.Judge(hook, interpret.Packet{Source: address("fd00:1::9"), Destination: address("fd00:1::4"), Protocol: policy.ICMPv6, ICMPType: kind})
-			if want := kind >= 133 && kind <= 137; err != nil || v.Accepted != want {
-				t.Errorf("%s type %d: accepted %v %v", hook, kind, v.Accepted, err)
+			for _, c := range []struct{ code, hopLimit uint8 }{{0, 255}, {0, 254}, {0, 64}, {0, 0}, {1, 255}, {255, 255}} {
+				v, err := rules.Judge(hook, interpret.Packet{Source: address("fd00:1::9"), Destination: address("fd00:1::4"),
+					Protocol: policy.ICMPv6, ICMPType: uint8(kind), ICMPCode: c.code, HopLimit: c.hopLimit})
+				if want := kind >= 133 && kind <= 137 && c.code == 0 && c.hopLimit == 255; err != nil || v.Accepted != want {
+					t.Errorf("%s type %d %+v: accepted %v %v", hook, kind, c, v.Accepted, err)
+				}
 			}
 		}
 	}

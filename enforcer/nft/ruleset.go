@@ -16,6 +16,18 @@ type Chain struct {
 	Rules []Rule
 }
 
+// inputPriority is that of the input hook. IPVS takes packets there at 99 (ip_vs_core.c: NF_IP_PRI_NAT_SRC - 1)
+// and sends them by the output hook; what comes here afterwards is for the node itself.
+const inputPriority = 100
+
+// Priority is that of a base chain: filter (0), but for the input hook.
+func (c Chain) Priority() int {
+	if c.Hook == "input" {
+		return inputPriority
+	}
+	return 0
+}
+
 // Rule is a rule as nft reads it, and why it is there.
 type Rule struct {
 	Text, Comment string

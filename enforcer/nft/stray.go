@@ -29,19 +29,25 @@ func strayRules() []Rule {
 	return []Rule{newRule("", strayTCP, goTo(strayChain)), newRule("", straySCTP, goTo(strayChain))}
 }
 
-// strays makes the chains for strays, and for classes that are decided beforehand. At
-// the output hook nothing else is judged: a node reaches its own pods, and
-// what it sends elsewhere is no pod's.
+// foreign matches packets at the output hook whose source is no address of the node.
+const foreign = "fib saddr type != local"
+
+// strays makes the chains for strays, and for classes that are decided beforehand. At the output hook the
+// node's own packets are not judged but for strays: a node reaches its own pods. A source that is not the
+// node's is a pod's or a client's whose packet IPVS sends on; it is judged as at the forward hook.
 func (r *renderer) strays() {
 	r.chain(strayChain, "", plain("meta l4proto tcp ct state new reject with tcp reset"), plain("drop"))
 	r.chain(allowChain, "", append(strayRules(), plain("return"))...)
 	r.chain(denyChain, "", append(strayRules(), newRule("", r.log.verdict()))...)
-	r.chain("output", "output", plain(established), newRule("", strayTCP, goTo("output-stray")), newRule("", straySCTP, goTo("output-stray")))
-	var rules []Rule
+	r.chain("output", "output", plain(established), newRule("", words(foreign), goTo("output-foreign")), newRule("", strayTCP, goTo("output-stray")), newRule("", straySCTP, goTo("output-stray")))
+	rules, foreigners := []Rule(nil), []Rule{plain("ip6 saddr fe80::/10 return")} // the node's own, by any interface
 	for _, f := range r.families {
-		rules = append(rules, newRule("", f.protocol(), goTo(dispatchChain(f, policy.Ingress))))
+		ingress := newRule("", f.protocol(), goTo(dispatchChain(f, policy.Ingress)))
+		rules = append(rules, ingress)
+		foreigners = append(foreigners, newRule("", f.protocol(), jumpTo(dispatchChain(f, policy.Egress))), ingress)
 	}
 	r.chain("output-stray", "", rules...)
+	r.chain("output-foreign", "", foreigners...)
 }
 
 // open says whether everything passes to the endpoint in both directions. No

@@ -3,6 +3,7 @@ package nft
 import (
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"sigs.k8s.io/knftables"
@@ -74,7 +75,7 @@ func (c ofChain) write(tx *knftables.Transaction) {
 	if c.verb == add && c.hook != "" {
 		chain.Type = knftables.PtrTo(knftables.FilterType)
 		chain.Hook = knftables.PtrTo(knftables.BaseChainHook(c.hook))
-		chain.Priority = knftables.PtrTo(knftables.FilterPriority)
+		chain.Priority = knftables.PtrTo(knftables.BaseChainPriority(strconv.Itoa(Chain{Hook: c.hook}.Priority())))
 		chain.Policy = knftables.PtrTo(knftables.AcceptPolicy)
 	}
 	c.verb.write(tx, chain)

@@ -60,18 +60,13 @@ func (e *Evaluator) outsidePolicy(f policy.Flow) (policy.Why, bool) {
 	switch {
 	case !src.IsValid() || !dst.IsValid() || src.BitLen() != dst.BitLen():
 		return policy.Why{Note: "no flow has such addresses"}, true
-	case neighbourDiscovery(f):
-		return policy.Why{Verdict: policy.Allow, Note: "IPv6 neighbour discovery always passes"}, true
+	case f.IsNeighbourDiscovery():
+		return policy.Why{Verdict: policy.Allow, Note: "IPv6 neighbour discovery passes on the link"}, true
 	case e.endpoints[src] != nil && e.endpoints[src] == e.endpoints[dst]:
 		return policy.Why{Verdict: policy.Allow, Endpoint: e.endpoints[src].Key(), Note: "a pod reaches itself"}, true
 	default:
 		return policy.Why{}, false
 	}
-}
-
-// neighbourDiscovery is RFC 4861, whose messages are ICMPv6 types 133 to 137.
-func neighbourDiscovery(f policy.Flow) bool {
-	return f.Protocol == policy.ICMPv6 && f.ICMPType >= 133 && f.ICMPType <= 137
 }
 
 func (e *Evaluator) egress(f policy.Flow) policy.Why {

@@ -141,16 +141,21 @@ func TestWhatAuditLetsPassIsReportedAsFarAsItGets(t *testing.T) {
 	}
 }
 
-func TestNeighbourDiscoveryAlwaysPasses(t *testing.T) {
-	for icmpType, want := range map[uint8]policy.Verdict{
-		0: policy.Deny, 128: policy.Deny, 132: policy.Deny, 133: policy.Allow, 135: policy.Allow, 136: policy.Allow, 137: policy.Allow, 138: policy.Deny,
-	} {
-		f := policy.Flow{Source: addr("2001:db8::9"), Destination: addr("fd00::2"), Protocol: policy.ICMPv6, ICMPType: icmpType}
-		if got := eval.Decide(program(), f); got.Verdict != want {
-			t.Errorf("type %d: %+v, want %s", icmpType, got, want)
+func TestNeighbourDiscoveryPassesOnTheLinkAlone(t *testing.T) {
+	for kind := range 256 {
+		for _, c := range []struct{ code, hopLimit uint8 }{{0, 255}, {0, 254}, {0, 64}, {0, 1}, {0, 0}, {1, 255}, {255, 255}} {
+			f := policy.Flow{Source: addr("2001:db8::9"), Destination: addr("fd00::2"), Protocol: policy.ICMPv6,
+				ICMPType: uint8(kind), ICMPCode: c.code, HopLimit: c.hopLimit}
+			want := policy.Deny
+			if kind >= 133 && kind <= 137 && c.code == 0 && c.hopLimit == 255 {
+				want = policy.Allow
+			}
+			if got := eval.Decide(program(), f); got.Verdict != want {
+				t.Errorf("type %d, %+v: %+v, want %s", kind, c, got, want)
+			}
 		}
 	}
-	f := policy.Flow{Source: addr("172.16.0.9"), Destination: addr("10.0.0.2"), Protocol: policy.ICMP, ICMPType: 135}
+	f := policy.Flow{Source: addr("172.16.0.9"), Destination: addr("10.0.0.2"), Protocol: policy.ICMP, ICMPType: 135, HopLimit: 255}
 	if got := eval.Decide(program(), f); got.Verdict != policy.Deny {
 		t.Errorf("ICMP has no neighbour discovery: %+v", got)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"sigs.k8s.io/knftables"
@@ -65,7 +66,7 @@ func (r iptablesRules) judge(hook string, k packet) (answer, error) {
 		table = r[ipt.IPv6]
 	}
 	v, err := table.Judge(hook, iptables.Packet{Source: k.Source, Destination: k.Destination, Protocol: k.Protocol,
-		DestinationPort: k.DestinationPort, ICMPType: k.ICMPType, Interface: k.in, Established: k.established, Midway: k.established})
+		DestinationPort: k.DestinationPort, ICMPType: k.ICMPType, ICMPCode: k.ICMPCode, HopLimit: k.HopLimit, Foreign: k.foreign, Interface: k.in, Established: k.established, Midway: k.established})
 	out := answer{accepted: v.Accepted, trace: v.Trace}
 	for _, l := range v.Logged {
 		out.reported = append(out.reported, directionNamed(l.Prefix))
@@ -86,7 +87,7 @@ func nftablesOf(p *policy.Program) (rules, error) {
 
 func (r nftablesRules) judge(hook string, k packet) (answer, error) {
 	v, err := r.table.Judge(strings.ToLower(hook), nftables.Packet{Source: k.Source, Destination: k.Destination, Protocol: k.Protocol,
-		DestinationPort: k.DestinationPort, Payload: 80, ICMPType: k.ICMPType, Interface: k.in, Established: k.established, Midway: k.established})
+		DestinationPort: k.DestinationPort, Payload: 80, ICMPType: k.ICMPType, ICMPCode: k.ICMPCode, HopLimit: k.HopLimit, Foreign: k.foreign, Interface: k.in, Established: k.established, Midway: k.established})
 	out := answer{accepted: v.Accepted, trace: v.Trace}
 	for _, l := range v.Logged {
 		out.reported = append(out.reported, directionNamed(l.Prefix))
@@ -130,7 +131,7 @@ func addChains(tx *knftables.Transaction, chains map[string]nft.Chain) {
 		c := &knftables.Chain{Name: name}
 		if hook := chains[name].Hook; hook != "" {
 			c.Type, c.Hook = knftables.PtrTo(knftables.FilterType), knftables.PtrTo(knftables.BaseChainHook(hook))
-			c.Priority, c.Policy = knftables.PtrTo(knftables.FilterPriority), knftables.PtrTo(knftables.AcceptPolicy)
+			c.Priority, c.Policy = knftables.PtrTo(knftables.BaseChainPriority(strconv.Itoa(chains[name].Priority()))), knftables.PtrTo(knftables.AcceptPolicy)
 		}
 		tx.Add(c)
 	}

@@ -145,7 +145,11 @@ var portBiases = []bias{
 			return x.answer.Tier == policy.NetworkPolicyTier && x.answer.Verdict == policy.Allow
 		})
 	}},
-	{"neighbour discovery", func(s *sight) bool { return s.flow.Protocol == policy.ICMPv6 && s.flow.ICMPType == 135 }},
+	{"neighbour discovery", func(s *sight) bool { return s.flow.IsNeighbourDiscovery() }},
+	{"what looks like neighbour discovery and was forwarded", func(s *sight) bool {
+		return s.flow.ICMPType == 135 && s.flow.ICMPCode == 0 && s.flow.HopLimit != 255
+	}},
+	{"what looks like neighbour discovery and has a code", func(s *sight) bool { return s.flow.ICMPType == 135 && s.flow.ICMPCode != 0 }},
 }
 
 func isEcho(f policy.Flow) bool {

@@ -104,6 +104,9 @@ func (j *judges) byRules(backend string, f policy.Flow, o opinion, verdict polic
 		if got.accepted != (own.Verdict == policy.Allow) {
 			return fmt.Sprintf("rules of %s: in %s of %s they accept: %v, by %v\nthe node's program says %+v", backend, h.hook, h.node, got.accepted, got.trace, own)
 		}
+		if disagreement := byIPVS(node.rules[backend], h, f, got); disagreement != "" {
+			return fmt.Sprintf("rules of %s on %s: %s", backend, h.node, disagreement)
+		}
 		if passes { // what was dropped before never gets here
 			audited = append(audited, got.reported...)
 		}
@@ -114,6 +117,20 @@ func (j *judges) byRules(backend string, f policy.Flow, o opinion, verdict polic
 	}
 	if want := oracle.Audited(o.egress.Verdict, o.ingress.Verdict); !slices.Equal(audited, want) && len(o.hops) > 0 {
 		return fmt.Sprintf("audit: on the way %v it is reported by %s for %v\nthe API text says %v: egress %+v, ingress %+v", o.hops, backend, audited, want, o.egress, o.ingress)
+	}
+	return ""
+}
+
+// byIPVS is the disagreement about a flow that reaches the node by way of IPVS, whose packets leave by the output
+// hook with the source that they came with: they are judged as those that the node forwards.
+func byIPVS(rules rules, h hop, f policy.Flow, forwarded answer) string {
+	if h.hook != "FORWARD" || f.IsNeighbourDiscovery() {
+		return ""
+	}
+	got, err := rules.judge("OUTPUT", packet{Flow: f, foreign: true})
+	if err != nil || got.accepted != forwarded.accepted || !slices.Equal(got.reported, forwarded.reported) {
+		return fmt.Sprintf("in OUTPUT they accept: %v, and report for %v, by %v (%v)\nin FORWARD they accept: %v, and report for %v, by %v",
+			got.accepted, got.reported, got.trace, err, forwarded.accepted, forwarded.reported, forwarded.trace)
 	}
 	return ""
 }

@@ -19,6 +19,8 @@ type packet struct {
 	policy.Flow
 	in          string
 	established bool
+	// foreign says that the source is no address of the node that the packet is on.
+	foreign bool
 }
 
 func (h hop) packet(f policy.Flow) packet { return packet{Flow: f, in: h.in} }

@@ -538,11 +538,17 @@ spec: {podSelector: {matchLabels: {app: db}}, policyTypes: [Egress], egress: [{t
 		Deny  prod/db -> world ping`},
 	{says: "one that is not isolated gets it from all", then: `
 		Allow world -> prod/db ping`},
-	{says: "neighbour discovery always passes", change: denyByDefault, given: denyAll, then: `
+	{says: "neighbour discovery passes on the link, and is judged as any other packet elsewhere", change: denyByDefault, given: denyAll, then: `
 		Allow fd00:2:0:1::1 -> fd00:2:0:1::3 nd
 		Allow fd00:1::1 -> fd00:2:0:1::3 nd
 		Allow fd00:2:0:1::3 -> fd00:1::1 nd
 		Allow fd00:2:0:1::99 -> fd00:1::1 nd
+		Deny  fd00:2:0:1::1 -> fd00:2:0:1::3 nd/64
+		Deny  fd00:2:0:1::1 -> world nd/254
+		Deny  world -> fd00:2:0:1::3 nd/254
+		Deny  fd00:2:0:1::3 -> fd00:1::1 nd/1
+		Deny  fd00:2:0:1::3 -> fd00:1::1 nd-code
+		Deny  fd00:2:0:1::1 -> fd00:2:0:1::3 nd-code
 		Deny  fd00:2:0:1::1 -> fd00:2:0:1::3 ping`},
 }
 

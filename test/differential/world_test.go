@@ -216,7 +216,8 @@ func flowsOf(t *testing.T, from, to, what string) []policy.Flow {
 	return out
 }
 
-// flowOf is a flow such as TCP/80, GRE, ping (an echo request) or nd (a neighbour solicitation).
+// flowOf is a flow such as TCP/80, GRE, ping (an echo request) or nd (a neighbour
+// solicitation); nd/64 has been forwarded, and nd-code has a code other than 0.
 func flowOf(t *testing.T, from, to netip.Addr, what string) policy.Flow {
 	t.Helper()
 	f := policy.Flow{Source: from, Destination: to, Protocol: policy.ICMP}
@@ -228,7 +229,13 @@ func flowOf(t *testing.T, from, to netip.Addr, what string) policy.Flow {
 	case "ping":
 		return f
 	case "nd":
-		f.ICMPType = 135
+		f.ICMPType, f.HopLimit = 135, 255
+		if number != "" {
+			_, _ = fmt.Sscan(number, &f.HopLimit)
+		}
+		return f
+	case "nd-code":
+		f.ICMPType, f.ICMPCode, f.HopLimit = 136, 1, 255
 		return f
 	case "GRE":
 		f.Protocol = 47

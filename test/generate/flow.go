@@ -33,7 +33,7 @@ func Flows(r *rand.Rand, s *compile.Snapshot, n int) []policy.Flow {
 		case f.Protocol.HasPorts():
 			f.DestinationPort = uint16(port(r))
 		case f.Protocol == policy.ICMPv6 && r.IntN(3) == 0:
-			f.ICMPType = neighbourSolicitation
+			f.ICMPType, f.ICMPCode, f.HopLimit = neighbourSolicitation, pick(r, uint8(0), 0, 1), pick(r, uint8(255), 255, 254, 64)
 		}
 		out = append(out, f)
 	}

@@ -99,10 +99,11 @@ func ToItself(c *Cluster, f policy.Flow) (policy.Verdict, []policy.Direction) {
 	return both(egress, ingress), Audited(egress, ingress)
 }
 
-// neverJudged: IPv6 neighbour discovery (RFC 4861) always passes, and so does what a
-// pod sends to an address of its own.
+// neverJudged: a valid message of IPv6 neighbour discovery passes, and so does what a pod sends to an
+// address of its own. Valid is one of RFC 4861 (sections 6.1, 7.1 and 8.1) with code 0 and the hop
+// limit 255, which no routed packet has.
 func neverJudged(c *Cluster, f policy.Flow) bool {
-	if f.Protocol == policy.ICMPv6 && f.ICMPType >= 133 && f.ICMPType <= 137 {
+	if f.Protocol == policy.ICMPv6 && f.ICMPType >= 133 && f.ICMPType <= 137 && f.ICMPCode == 0 && f.HopLimit == 255 {
 		return true
 	}
 	source, destination := PodAt(c, f.Source), PodAt(c, f.Destination)

@@ -14,7 +14,7 @@ const seedRules = `*filter
 :A - [0:0]
 :B-10.0.0.16/28 - [0:0]
 -A A -m conntrack --ctstate RELATED,ESTABLISHED -j RETURN
--A A -p ipv6-icmp -m icmp6 --icmpv6-type 135 -j RETURN
+-A A -p ipv6-icmp -m icmp6 --icmpv6-type 135/0 -m hl --hl-eq 255 -j RETURN
 -A A -s 10.0.0.16/28 -g B-10.0.0.16/28
 -A A -d 10.0.0.0/24 -m comment --comment "no pod known at this address" -j DROP
 -A B-10.0.0.16/28 -p tcp -m set --match-set s src -m tcp --dport 80:90 -j RETURN

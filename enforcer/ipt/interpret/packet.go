@@ -20,9 +20,12 @@ type Packet struct {
 	Source, Destination netip.Addr
 	Protocol            policy.Protocol
 	DestinationPort     uint16
-	ICMPType            uint8
+	ICMPType, ICMPCode  uint8
+	HopLimit            uint8
 	// Interface is the one that it came by.
 	Interface string
+	// Foreign says that the source is no address of the node.
+	Foreign bool
 	// Established is conntrack's state ESTABLISHED or RELATED, Invalid is INVALID,
 	// Untracked is UNTRACKED. None of them is NEW.
 	Established, Invalid, Untracked bool

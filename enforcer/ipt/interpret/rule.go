@@ -96,6 +96,8 @@ func (p *parser) option(option string) error {
 		return p.not(value)
 	case "--icmpv6-type":
 		return p.icmpType(value)
+	case "--hl-eq":
+		return p.hopLimit(value)
 	case "--dport", "--dports":
 		return p.ports(option, value)
 	case "--match-set":
@@ -166,14 +168,21 @@ func (p *parser) state(value string, want bool) error {
 	return p.needs("conntrack")
 }
 
-// not reads the negations that there are: of states, and of the packets that open a connection.
+// not reads the negations that there are: of states, of sources that are the node's, and of the packets that open a connection.
 func (p *parser) not(option string) error {
-	if option == "--ctstate" {
+	switch option {
+	case "--ctstate":
 		value, err := p.next()
 		if err != nil {
 			return err
 		}
 		return p.state(value, false)
+	case "--src-type":
+		if value, err := p.next(); err != nil || value != "LOCAL" {
+			return fmt.Errorf("%s %s: not understood", option, value)
+		}
+		p.match(func(_ *Table, k Packet) bool { return k.Foreign })
+		return p.needs("addrtype")
 	}
 	var words [2]string
 	for i := range words {
@@ -226,15 +235,31 @@ func (p *parser) rejectWith(value string) error {
 }
 
 func (p *parser) icmpType(value string) error {
-	n, err := strconv.ParseUint(value, 10, 8)
+	kind, code, both := strings.Cut(value, "/")
+	n, err := strconv.ParseUint(kind, 10, 8)
 	if err != nil {
 		return err
+	}
+	var c uint64
+	if both {
+		if c, err = strconv.ParseUint(code, 10, 8); err != nil {
+			return err
+		}
 	}
 	if p.protocol != policy.ICMPv6 {
 		return fmt.Errorf("needs -p ipv6-icmp")
 	}
-	p.match(func(_ *Table, k Packet) bool { return k.ICMPType == uint8(n) })
+	p.match(func(_ *Table, k Packet) bool { return k.ICMPType == uint8(n) && (!both || k.ICMPCode == uint8(c)) })
 	return p.needs("icmp6")
+}
+
+func (p *parser) hopLimit(value string) error {
+	n, err := strconv.ParseUint(value, 10, 8)
+	if err != nil {
+		return err
+	}
+	p.match(func(_ *Table, k Packet) bool { return k.Source.Is6() && k.HopLimit == uint8(n) })
+	return p.needs("hl")
 }
 
 // ports reads one port or range of -m tcp, udp or sctp, or a list of -m multiport.

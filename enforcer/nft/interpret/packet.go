@@ -21,10 +21,13 @@ type Packet struct {
 	Protocol            policy.Protocol
 	DestinationPort     uint16
 	// Payload is what a protocol without ports has in their place.
-	Payload  uint16
-	ICMPType uint8
+	Payload            uint16
+	ICMPType, ICMPCode uint8
+	HopLimit           uint8
 	// Interface is the one that it came by.
 	Interface string
+	// Foreign says that the source is no address of the node.
+	Foreign bool
 	// Established is conntrack's state established or related, Invalid is invalid,
 	// Untracked is untracked. None of them is new.
 	Established, Invalid, Untracked bool

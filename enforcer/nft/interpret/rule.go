@@ -130,6 +130,9 @@ func (p *ruleParser) statement() (bool, error) {
 	case p.take(`iifname "lo"`):
 		p.match(func(_ *lookups, k Packet) bool { return k.Interface == "lo" })
 		return false, nil
+	case p.take("fib saddr type != local"):
+		p.match(func(_ *lookups, k Packet) bool { return k.Foreign })
+		return false, nil
 	case p.take("meta nfproto ipv4"):
 		p.match(func(_ *lookups, k Packet) bool { return k.Source.Is4() })
 		return false, nil
@@ -140,6 +143,12 @@ func (p *ruleParser) statement() (bool, error) {
 		return true, p.logged()
 	case p.take("icmpv6 type"):
 		return false, p.icmp(p.next())
+	case p.take("icmpv6 code 0"):
+		p.match(func(_ *lookups, k Packet) bool { return k.Protocol == policy.ICMPv6 && k.ICMPCode == 0 })
+		return false, nil
+	case p.take("ip6 hoplimit 255"):
+		p.match(func(_ *lookups, k Packet) bool { return k.Source.Is6() && k.HopLimit == policy.OnLink })
+		return false, nil
 	}
 	if names := p.key(); len(names) > 0 {
 		return p.comparison(names)

@@ -113,9 +113,9 @@ func (t *Table) chain(verb, name, rest string) error {
 	}
 	switch verb {
 	case "add":
-		hook := ""
+		hook, priority := "", 0
 		if rest != "" {
-			if n, err := fmt.Sscanf(rest, "{ type filter hook %s priority 0 ; policy accept ; }", &hook); n != 1 || err != nil {
+			if n, err := fmt.Sscanf(rest, "{ type filter hook %s priority %d ; policy accept ; }", &hook, &priority); n != 2 || err != nil {
 				return fmt.Errorf("not understood: %w", err)
 			}
 		}
