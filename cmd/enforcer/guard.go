@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"log/slog"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -10,17 +9,11 @@ import (
 	"github.com/tierwall/tierwall/enforcer/spoof"
 )
 
-// addGuard has dropped what pods send from addresses of others, where that is asked for.
-// What another backend left is removed once this one guards, and what an agent that was asked for it left at once.
-func addGuard(work *tasks, registry *prometheus.Registry, agent *enforcer.Enforcer, wanted bool, k spoof.Kernel, log *slog.Logger) {
-	if !wanted {
-		work.add(func(ctx context.Context) error {
-			if err := spoof.Cleanup(ctx); err != nil {
-				log.Warn("could not remove all rules about sources that an earlier agent left", "err", err)
-			}
-			return nil
-		})
-		return
+// addGuard has dropped what pods send from link-local addresses and, unless any source is wanted, from addresses of
+// others. What another backend left is removed once this one guards.
+func addGuard(work *tasks, registry *prometheus.Registry, agent *enforcer.Enforcer, dropSpoofed bool, k spoof.Kernel, log *slog.Logger) {
+	if !dropSpoofed {
+		k = spoof.WithAnySource(k)
 	}
 	g := spoof.New(k, log)
 	g.Predecessors = spoof.Others(k)

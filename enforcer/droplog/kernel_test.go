@@ -265,7 +265,7 @@ func TestForgedSourcesAreLogged(t *testing.T) {
 			untilHeard(t, l, lines)
 			_, rest, _ := strings.Cut(l.Nodes["node"].Run(t, "ip", "route", "get", client.Addrs[0].String()), " dev ")
 			link, _, _ := strings.Cut(rest, " ")
-			if err := l.Nodes["node"].Do(func() error { return k.Write(t.Context(), []string{link}) }); err != nil {
+			if err := l.Nodes["node"].Do(func() error { return k.Write(t.Context(), spoof.Interfaces{Own: []string{link}}) }); err != nil {
 				t.Fatal(err)
 			}
 			for i, a := range addrs("198.51.100.9", "2001:db8:5::9") {

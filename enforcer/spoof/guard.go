@@ -13,15 +13,16 @@ import (
 	"github.com/tierwall/tierwall/policy"
 )
 
-// Kernel drops what comes by interfaces from addresses to which no route leads back by them.
+// Kernel drops what comes by interfaces from addresses to which no route leads back by them, and what has link-local
+// addresses but neighbour discovery.
 type Kernel interface {
 	// Write has these interfaces guarded and no others, at one moment.
-	Write(ctx context.Context, interfaces []string) error
+	Write(ctx context.Context, i Interfaces) error
 	// Read is what the kernel holds of ours, as text that is equal as long as nobody changes it.
 	Read(ctx context.Context) (string, error)
 	// Whole says whether a text can be what Write left: whether nothing is missing. How the
 	// tools print what was written differs from one version to the other.
-	Whole(text string, interfaces []string) bool
+	Whole(text string, i Interfaces) bool
 	// Cleanup removes all that is ours.
 	Cleanup(ctx context.Context) error
 }
@@ -49,7 +50,7 @@ type Guard struct {
 
 	// guarded are the interfaces that were written last, and left is what the kernel held
 	// then; written says that there is such a time.
-	guarded []string
+	guarded Interfaces
 	left    string
 	written bool
 }
@@ -146,12 +147,12 @@ func (g *Guard) settle(ctx context.Context, l *layout) error {
 	if err != nil {
 		return err
 	}
-	want := Owned(links, routes, podsOf(p))
-	if g.written && slices.Equal(want, g.guarded) {
+	want := PodInterfaces(links, routes, podsOf(p))
+	if g.written && want.equal(g.guarded) {
 		return nil
 	}
 	if err := g.kernel.Write(ctx, want); err != nil {
-		return fmt.Errorf("guarding %d interfaces: %w", len(want), err)
+		return fmt.Errorf("guarding %d interfaces: %w", len(want.All()), err)
 	}
 	if g.left, err = g.kernel.Read(ctx); err != nil {
 		return err
@@ -159,8 +160,8 @@ func (g *Guard) settle(ctx context.Context, l *layout) error {
 	if !g.kernel.Whole(g.left, want) {
 		return errors.New("somebody changes our rules about sources while they are written")
 	}
-	g.log.Debug("guarded", "interfaces", len(want))
-	guarded.Set(float64(len(want)))
+	g.log.Debug("guarded", "own", len(want.Own), "shared", want.Shared, "new", len(want.New))
+	guarded.Set(float64(len(want.Guarded())))
 	g.guarded, g.written = want, true
 	g.succeed(ctx)
 	return nil
@@ -196,9 +197,9 @@ func samePods(a, b *policy.Program) bool {
 	return same && slices.Equal(a.Local, b.Local)
 }
 
-// podsOf says whether an address is a pod's of the program: one that is known, or
-// one of the node's networks for pods.
-func podsOf(p *policy.Program) func(netip.Addr) bool {
+// podsOf reports whether a network is pods' of the program: an address that is known, or one of the node's networks
+// for pods or a part of it, or a network with an endpoint in it.
+func podsOf(p *policy.Program) func(netip.Prefix) bool {
 	known, nodes := map[netip.Addr]bool{}, map[netip.Addr]bool{}
 	for _, e := range p.Endpoints {
 		for _, a := range e.Addrs {
@@ -210,13 +211,31 @@ func podsOf(p *policy.Program) func(netip.Addr) bool {
 			nodes[a] = true
 		}
 	}
-	return func(a netip.Addr) bool {
-		return known[a] || !nodes[a] && slices.ContainsFunc(p.Local, func(n netip.Prefix) bool { return n.Contains(a) })
+	return func(to netip.Prefix) bool {
+		a := to.Addr()
+		local := slices.ContainsFunc(p.Local, func(n netip.Prefix) bool { return n.Bits() <= to.Bits() && n.Contains(a) })
+		if to.IsSingleIP() {
+			return known[a] || !nodes[a] && local
+		}
+		return local || to.Bits() > 0 && slices.ContainsFunc(p.Endpoints, func(e policy.Endpoint) bool { return slices.ContainsFunc(e.Addrs, to.Contains) })
 	}
 }
 
 // kernels are all that there are. A tool that is missing has made nothing.
 var kernels = []Kernel{NFTables{}, IPTables{Mode: "nft"}, IPTables{Mode: "legacy"}}
+
+// WithAnySource is the kernel without the check of sources: what is link-local is judged still.
+func WithAnySource(k Kernel) Kernel {
+	switch k := k.(type) {
+	case NFTables:
+		k.AnySource = true
+		return k
+	case IPTables:
+		k.AnySource = true
+		return k
+	}
+	return k
+}
 
 // Others are all kernels but this one.
 func Others(k Kernel) []Kernel {

@@ -17,73 +17,142 @@ type IPTables struct {
 	Mode string
 	// Log is for what is dropped.
 	Log Log
+	// AnySource says that sources are not held against the routes; those that are link-local are judged still.
+	AnySource bool
 }
 
 const (
 	sourcesChain = "TIERWALL-SOURCES"
 	foreignChain = "TIERWALL-FOREIGN"
-	// hookRule is the only rule that other packets meet.
-	hookRule = "PREROUTING -m rpfilter --invert -j " + sourcesChain
+	linkChain    = "TIERWALL-LINK"
+	localChain   = "TIERWALL-LINK-LOCAL"
+	onLinkChain  = "TIERWALL-ON-LINK"
 	// maxInterfaces is how many interfaces a set can have with one network (ipset(8), hash:net,iface).
 	maxInterfaces = 64
 )
+
+// chains are ours, in an order in which none refers to one before it.
+var chains = []string{sourcesChain, linkChain, localChain, onLinkChain, foreignChain}
+
+// hookRules are the only rules that other packets meet, in their order.
+var hookRules = []string{"PREROUTING -j " + linkChain, "PREROUTING -m rpfilter --invert -j " + sourcesChain}
 
 // ipFamily is an IP family as the tools call it.
 type ipFamily struct {
 	command, inet, any string
 	// sets is what the names of our sets begin with.
 	sets string
-	// passes are sources that no route leads back to: neighbours are found by such.
+	// passes are the packets that hosts on a link need to find each other, as matches.
 	passes []string
+	// linkLocal is the network of link-local addresses, if its packets are judged whatever the routes; onLink are
+	// destinations on the link alone.
+	linkLocal string
+	onLink    []string
 }
 
 var ipFamilies = []ipFamily{
-	{command: "iptables", inet: "inet", sets: "tws4", any: "0.0.0.0/0"},
-	{command: "ip6tables", inet: "inet6", sets: "tws6", any: "::/0", passes: []string{"-s fe80::/10 -j RETURN", "-s ::/128 -p ipv6-icmp -j RETURN"}},
+	{command: "iptables", inet: "inet", sets: "tws4", any: "0.0.0.0/0", passes: []string{"-p udp -m udp --dport 67"},
+		onLink: []string{"224.0.0.0/4", "255.255.255.255/32"}},
+	{command: "ip6tables", inet: "inet6", sets: "tws6", any: "::/0", passes: slices.Concat(discovery("255", 133, 135, 136), discovery("1", 131, 132, 143)),
+		linkLocal: "fe80::/10", onLink: []string{"fe80::/10", "ff00::/8"}},
 }
 
-// set is the name of the n-th set of a generation, which is a or b.
-func (f ipFamily) set(generation string, n int) string {
-	return fmt.Sprintf("%s%s%d", f.sets, generation, n)
+// discovery are messages of ICMPv6 with code 0 and a hop limit: 133, 135 and 136 are those of RFC 4861 that a host sends, 131,
+// 132 and 143 those of multicast listeners (RFC 2710, RFC 3810).
+func discovery(hopLimit string, types ...int) (out []string) {
+	for _, kind := range types {
+		match := fmt.Sprintf("-p ipv6-icmp -m icmp6 --icmpv6-type %d/0 -m hl --hl-eq %s", kind, hopLimit)
+		if hopLimit == "1" {
+			match = "-d ff02::/16 " + match
+		}
+		out = append(out, match)
+	}
+	return out
+}
+
+// group is a part of the interfaces, whose sets have its letter in their names.
+type group byte
+
+const guardedGroup, podsGroup, sharedGroup group = 'g', 'p', 's'
+
+// groups are the interfaces of each group.
+func (i Interfaces) groups() map[group][]string {
+	return map[group][]string{guardedGroup: i.Guarded(), podsGroup: i.All(), sharedGroup: i.Shared}
+}
+
+// names are the names of the sets of a group in a generation, which is a or b.
+func (f ipFamily) names(generation string, g group, interfaces []string) (out []string) {
+	for n := range (len(interfaces) + maxInterfaces - 1) / maxInterfaces {
+		out = append(out, fmt.Sprintf("%s%s%c%d", f.sets, generation, g, n))
+	}
+	return out
 }
 
 // setLines are what ipset reads to make a generation of sets.
-func (f ipFamily) setLines(generation string, interfaces []string) []string {
+func (f ipFamily) setLines(generation string, i Interfaces) []string {
 	var out []string
-	n := 0
-	for chunk := range slices.Chunk(interfaces, maxInterfaces) {
-		name := f.set(generation, n)
-		out = append(out, "create "+name+" hash:net,iface family "+f.inet, "flush "+name)
-		for _, i := range chunk {
-			out = append(out, "add "+name+" "+f.any+","+i)
+	groups := i.groups()
+	for _, g := range []group{guardedGroup, podsGroup, sharedGroup} {
+		names := f.names(generation, g, groups[g])
+		for n, chunk := range slices.Collect(slices.Chunk(groups[g], maxInterfaces)) {
+			out = append(out, "create "+names[n]+" hash:net,iface family "+f.inet, "flush "+names[n])
+			for _, link := range chunk {
+				out = append(out, "add "+names[n]+" "+f.any+","+link)
+			}
 		}
-		n++
 	}
 	return out
 }
 
 // chainLines are what iptables-restore reads: our chains, which refer to a generation of
-// sets, and the rule that leads there if that is missing.
-func (f ipFamily) chainLines(generation string, interfaces int, log Log, hooked bool) []string {
-	out := []string{"*raw", ":" + sourcesChain + " - [0:0]", ":" + foreignChain + " - [0:0]"}
-	for _, rule := range f.passes {
-		out = append(out, "-A "+sourcesChain+" "+rule)
+// sets, and those of the rules that lead there that are missing.
+func (t IPTables) chainLines(f ipFamily, generation string, i Interfaces, missing []string) []string {
+	out := []string{"*raw"}
+	for _, chain := range chains {
+		out = append(out, ":"+chain+" - [0:0]")
 	}
-	for n := range (interfaces + maxInterfaces - 1) / maxInterfaces {
-		out = append(out, "-A "+sourcesChain+" -m set --match-set "+f.set(generation, n)+" src,src -g "+foreignChain)
+	groups := i.groups()
+	rule := func(chain, text string) { out = append(out, "-A "+chain+" "+text) }
+	drop := func(chain, match string, g group) {
+		for _, set := range f.names(generation, g, groups[g]) {
+			rule(chain, match+"-m set --match-set "+set+" src,src -g "+foreignChain)
+		}
 	}
-	if log.PerSecond > 0 {
-		out = append(out, "-A "+foreignChain+" "+log.iptables())
+	if f.linkLocal != "" {
+		rule(linkChain, "-s "+f.linkLocal+" -g "+localChain)
+		rule(linkChain, "-s ::/128 -g "+localChain) // for which rpfilter has a route
 	}
-	out = append(out, "-A "+foreignChain+" -j DROP")
-	if !hooked {
-		out = append(out, "-I "+strings.Replace(hookRule, "PREROUTING", "PREROUTING 1", 1))
+	for _, network := range f.onLink {
+		rule(linkChain, "-d "+network+" -g "+onLinkChain)
+	}
+	for _, match := range f.passes {
+		for _, chain := range []string{localChain, onLinkChain} {
+			rule(chain, match+" -j RETURN")
+		}
+	}
+	if f.linkLocal != "" {
+		rule(sourcesChain, "-s "+f.linkLocal+" -j RETURN") // judged already
+	}
+	drop(localChain, "", podsGroup)
+	drop(onLinkChain, "", sharedGroup)
+	switch {
+	case !t.AnySource:
+		drop(sourcesChain, "", guardedGroup)
+	case f.linkLocal == "":
+		drop(sourcesChain, "-s "+linkLocal4+" ", guardedGroup)
+	}
+	if t.Log.PerSecond > 0 {
+		rule(foreignChain, t.Log.iptables())
+	}
+	rule(foreignChain, "-j DROP")
+	for _, hook := range missing {
+		out = append(out, "-I "+strings.Replace(hook, "PREROUTING", "PREROUTING 1", 1))
 	}
 	return append(out, "COMMIT")
 }
 
 // Write is Kernel's. Each IP family switches at one moment from a generation of sets to the other.
-func (t IPTables) Write(ctx context.Context, interfaces []string) error {
+func (t IPTables) Write(ctx context.Context, i Interfaces) error {
 	for _, f := range ipFamilies {
 		kept, err := f.destroySets(ctx)
 		if err != nil {
@@ -93,22 +162,22 @@ func (t IPTables) Write(ctx context.Context, interfaces []string) error {
 		if slices.ContainsFunc(kept, func(name string) bool { return strings.HasPrefix(name, f.sets+"a") }) {
 			generation = "b"
 		}
-		if lines := f.setLines(generation, interfaces); len(lines) > 0 {
+		if lines := f.setLines(generation, i); len(lines) > 0 {
 			if _, err := tool.Run(ctx, lines, "ipset", "restore", "-exist"); err != nil {
 				return err
 			}
 		}
-		lines := f.chainLines(generation, len(interfaces), t.Log, t.hooked(ctx, f))
-		if _, err := tool.Run(ctx, lines, f.command+"-"+t.Mode+"-restore", "--noflush", "-w", tool.LockWait); err != nil {
+		missing := slices.DeleteFunc(slices.Clone(hookRules), func(rule string) bool { return t.hooked(ctx, f, rule) })
+		if _, err := tool.Run(ctx, t.chainLines(f, generation, i, missing), f.command+"-"+t.Mode+"-restore", "--noflush", "-w", tool.LockWait); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// hooked says whether the rule is there that leads to our chains.
-func (t IPTables) hooked(ctx context.Context, f ipFamily) bool {
-	args := append([]string{"-w", tool.LockWait, "-t", "raw", "-C"}, strings.Fields(hookRule)...)
+// hooked reports whether a rule is there that leads to our chains.
+func (t IPTables) hooked(ctx context.Context, f ipFamily, rule string) bool {
+	args := append([]string{"-w", tool.LockWait, "-t", "raw", "-C"}, strings.Fields(rule)...)
 	_, err := tool.Run(ctx, nil, f.command+"-"+t.Mode, args...)
 	return err == nil
 }
@@ -145,7 +214,7 @@ func (t IPTables) Read(ctx context.Context) (string, error) {
 			return "", err
 		}
 		for line := range strings.Lines(text) {
-			if strings.Contains(line, sourcesChain) || strings.Contains(line, foreignChain) {
+			if slices.ContainsFunc(chains, func(chain string) bool { return strings.Contains(line, chain) }) {
 				out = append(out, strings.TrimSpace(line))
 			}
 		}
@@ -168,9 +237,9 @@ func (t IPTables) Read(ctx context.Context) (string, error) {
 }
 
 // Whole is Kernel's.
-func (IPTables) Whole(text string, interfaces []string) bool {
-	return mentions(text, len(ipFamilies), "-j "+sourcesChain, "--invert", foreignChain+" -j DROP") &&
-		(len(interfaces) == 0 || mentions(text, len(ipFamilies), "-g "+foreignChain)) && names(text, interfaces)
+func (IPTables) Whole(text string, i Interfaces) bool {
+	return mentions(text, len(ipFamilies), "-j "+sourcesChain, "-j "+linkChain, "--invert", foreignChain+" -j DROP") &&
+		mentions(text, 1, "-g "+localChain) && (len(i.All()) == 0 || mentions(text, len(ipFamilies), "-g "+foreignChain)) && names(text, i.All())
 }
 
 func (t IPTables) save(ctx context.Context, f ipFamily) (string, error) {
@@ -197,15 +266,16 @@ func (t IPTables) clean(ctx context.Context, f ipFamily) error {
 	}
 	var rules []string
 	for line := range strings.Lines(text) {
-		if rule, ok := strings.CutPrefix(strings.TrimSpace(line), "-A PREROUTING "); ok && strings.HasSuffix(rule, "-j "+sourcesChain) {
+		rule, ok := strings.CutPrefix(strings.TrimSpace(line), "-A PREROUTING ")
+		if ok && slices.ContainsFunc(chains, func(chain string) bool { return strings.HasSuffix(rule, "-j "+chain) }) {
 			rules = append(rules, "-D PREROUTING "+rule)
 		}
 	}
-	if strings.Contains(text, ":"+sourcesChain+" ") {
-		rules = append(rules, "-F "+sourcesChain, "-X "+sourcesChain)
-	}
-	if strings.Contains(text, ":"+foreignChain+" ") {
-		rules = append(rules, "-F "+foreignChain, "-X "+foreignChain)
+	ours := slices.DeleteFunc(slices.Clone(chains), func(chain string) bool { return !strings.Contains(text, ":"+chain+" ") })
+	for _, verb := range []string{"-F ", "-X "} {
+		for _, chain := range ours {
+			rules = append(rules, verb+chain)
+		}
 	}
 	if len(rules) > 0 {
 		lines := slices.Concat([]string{"*raw"}, rules, []string{"COMMIT"})

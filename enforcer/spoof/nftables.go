@@ -3,6 +3,7 @@ package spoof
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,53 +21,93 @@ const beforeFragments = "-450"
 type NFTables struct {
 	// Log is the NFLOG statement for what is dropped, and empty for none.
 	Log Log
+	// AnySource says that sources are not held against the routes; those that are link-local are judged still.
+	AnySource bool
 }
+
+// The valid messages of neighbour discovery (RFC 4861) that a host sends, and of multicast listeners (RFC 2710, RFC 3810). A
+// pod is no router, and sends neither advertisements of one nor redirects.
+const (
+	hostDiscovery = "icmpv6 type { 133, 135, 136 } icmpv6 code 0 ip6 hoplimit 255"
+	listeners     = "icmpv6 type { 131, 132, 143 } ip6 hoplimit 1 ip6 daddr ff02::/16"
+)
+
+// linkLocal4 are the link-local addresses of IPv4 (RFC 3927), which some networks route to pods.
+const linkLocal4 = "169.254.0.0/16"
 
 // Script is what nft reads to guard these interfaces: the whole table, in one transaction. The kind of
 // an interface is compared first, which costs what comes from the network next to nothing, and then the
 // routes are asked. Hardly any packet is foreign to them; only those look up the interface.
-func (n NFTables) Script(interfaces []string) []string {
-	out := []string{
-		"add table " + nftTable,
-		"delete table " + nftTable,
-		"add table " + nftTable,
-		"add set " + nftTable + " guarded { type ifname ; }",
-		"add chain " + nftTable + " foreign",
-		"add chain " + nftTable + " sources { type filter hook prerouting priority " + beforeFragments + " ; policy accept ; }",
+func (n NFTables) Script(i Interfaces) []string {
+	out := []string{"add table " + nftTable, "delete table " + nftTable, "add table " + nftTable}
+	for _, set := range []string{"guarded", "pods", "shared"} {
+		out = append(out, "add set "+nftTable+" "+set+" { type ifname ; }")
 	}
-	for _, kind := range kinds {
-		out = append(out, "add rule "+nftTable+" sources meta iifkind "+strconv.Quote(kind)+" fib saddr . iif oif missing goto foreign")
+	for _, chain := range []string{"dropped", "foreign", "link-local", "on-link"} {
+		out = append(out, "add chain "+nftTable+" "+chain)
 	}
-	out = append(out,
-		"add rule "+nftTable+" foreign iifname != @guarded accept",
-		"add rule "+nftTable+" foreign ip6 saddr fe80::/10 accept",
-		"add rule "+nftTable+" foreign ip6 saddr :: meta l4proto ipv6-icmp accept",
-	)
+	out = append(out, "add chain "+nftTable+" sources { type filter hook prerouting priority "+beforeFragments+" ; policy accept ; }")
+	rule := func(chain string, rules ...string) {
+		for _, r := range rules {
+			out = append(out, "add rule "+nftTable+" "+chain+" "+r)
+		}
+	}
+	for _, kind := range i.kinds() {
+		rule("sources", "meta iifkind "+strconv.Quote(kind)+" ip6 saddr fe80::/10 goto link-local")
+		sources := ""
+		if n.AnySource {
+			sources = "ip saddr " + linkLocal4 + " "
+		}
+		rule("sources", "meta iifkind "+strconv.Quote(kind)+" "+sources+"fib saddr . iif oif missing goto foreign")
+	}
+	if len(i.Shared) > 0 {
+		for _, to := range []string{"ip6 daddr fe80::/10", "ip6 daddr ff00::/8", "ip daddr 224.0.0.0/4", "ip daddr 255.255.255.255"} {
+			rule("sources", "meta iifkind "+strconv.Quote(bridge)+" "+to+" jump on-link")
+		}
+	}
+	rule("foreign", "iifname != @guarded accept", "ip6 saddr :: "+hostDiscovery+" accept", "ip6 saddr :: "+listeners+" accept", "goto dropped")
+	rule("link-local", "iifname != @pods accept", hostDiscovery+" accept", "iifname @shared "+listeners+" accept", "goto dropped")
+	rule("on-link", "iifname != @shared return", hostDiscovery+" return", listeners+" return", "udp dport 67 return", "goto dropped")
 	if n.Log.PerSecond > 0 {
-		out = append(out, "add rule "+nftTable+" foreign "+n.Log.nft())
+		rule("dropped", n.Log.nft())
 	}
-	out = append(out, "add rule "+nftTable+" foreign drop")
-	if len(interfaces) == 0 {
-		return out
+	rule("dropped", "drop")
+	for set, names := range map[string][]string{"guarded": i.Guarded(), "pods": i.All(), "shared": i.Shared} {
+		if len(names) > 0 {
+			out = append(out, "add element "+nftTable+" "+set+" { "+quoted(names)+" }")
+		}
 	}
-	names := make([]string, len(interfaces))
-	for i, name := range interfaces {
-		names[i] = strconv.Quote(name)
+	slices.Sort(out[slices.Index(out, "add rule "+nftTable+" dropped drop")+1:])
+	return out
+}
+
+// kinds are the kinds of interfaces that have to be looked at.
+func (i Interfaces) kinds() []string {
+	if len(i.Shared) > 0 {
+		return append(slices.Clone(kinds), bridge)
 	}
-	return append(out, "add element "+nftTable+" guarded { "+strings.Join(names, ", ")+" }")
+	return kinds
+}
+
+func quoted(names []string) string {
+	out := make([]string, len(names))
+	for i, name := range names {
+		out[i] = strconv.Quote(name)
+	}
+	return strings.Join(out, ", ")
 }
 
 // Available says whether nftables can guard here, and if not, why. It changes nothing.
 func (n NFTables) Available(ctx context.Context) error {
-	if _, err := tool.Run(ctx, n.Script([]string{"lo"}), "nft", "--check", "-f", "-"); err != nil {
+	if _, err := tool.Run(ctx, n.Script(Interfaces{Own: []string{"lo"}, Shared: []string{"lo"}}), "nft", "--check", "-f", "-"); err != nil {
 		return fmt.Errorf("this nft or this kernel has not what guarding needs: %w", err)
 	}
 	return nil
 }
 
 // Write is Kernel's.
-func (n NFTables) Write(ctx context.Context, interfaces []string) error {
-	_, err := tool.Run(ctx, n.Script(interfaces), "nft", "-f", "-")
+func (n NFTables) Write(ctx context.Context, i Interfaces) error {
+	_, err := tool.Run(ctx, n.Script(i), "nft", "-f", "-")
 	return err
 }
 
@@ -80,8 +121,8 @@ func (NFTables) Read(ctx context.Context) (string, error) {
 }
 
 // Whole is Kernel's.
-func (NFTables) Whole(text string, interfaces []string) bool {
-	return mentions(text, 1, "@guarded", "fib", "goto", "prerouting", "drop") && names(text, interfaces)
+func (n NFTables) Whole(text string, i Interfaces) bool {
+	return mentions(text, 1, "@guarded", "@pods", "link-local", "fib", "goto", "prerouting", "drop") && names(text, i.All())
 }
 
 // Cleanup is Kernel's.

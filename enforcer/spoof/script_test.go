@@ -31,15 +31,21 @@ func TestGolden(t *testing.T) {
 
 // goldens are what the tools read, by the name of the file.
 func goldens(log Log) map[string][]string {
-	two := []string{"azv0123456789ab", "cali.1-a@b"}
-	var many []string
+	two := Interfaces{Own: []string{"azv0123456789ab", "cali.1-a@b"}}
+	bridged := Interfaces{Own: []string{"veth0"}, Shared: []string{"cni0"}, New: []string{"veth1"}}
+	var many Interfaces
 	for i := range maxInterfaces + 1 {
-		many = append(many, fmt.Sprint("veth", i))
+		many.Own = append(many.Own, fmt.Sprint("veth", i))
 	}
+	plain, logged := IPTables{}, IPTables{Log: log}
 	return map[string][]string{
-		"none.nft": NFTables{}.Script(nil), "two.nft": NFTables{Log: log}.Script(two),
+		"none.nft": NFTables{}.Script(Interfaces{}), "two.nft": NFTables{Log: log}.Script(two), "bridged.nft": NFTables{}.Script(bridged),
+		"anysource.nft": NFTables{AnySource: true}.Script(bridged),
 		"two.IPv4.sets": ipFamilies[0].setLines("a", two), "two.IPv6.sets": ipFamilies[1].setLines("a", two), "many.IPv6.sets": ipFamilies[1].setLines("b", many),
-		"two.IPv4.rules": ipFamilies[0].chainLines("a", 2, log, false), "two.IPv6.rules": ipFamilies[1].chainLines("a", 2, Log{}, false),
-		"none.IPv4.rules": ipFamilies[0].chainLines("b", 0, Log{}, false), "many.IPv6.rules": ipFamilies[1].chainLines("b", len(many), log, true),
+		"bridged.IPv6.sets": ipFamilies[1].setLines("a", bridged),
+		"two.IPv4.rules":    logged.chainLines(ipFamilies[0], "a", two, hookRules), "two.IPv6.rules": plain.chainLines(ipFamilies[1], "a", two, hookRules),
+		"none.IPv4.rules": plain.chainLines(ipFamilies[0], "b", Interfaces{}, hookRules), "many.IPv6.rules": logged.chainLines(ipFamilies[1], "b", many, nil),
+		"bridged.IPv4.rules": plain.chainLines(ipFamilies[0], "a", bridged, hookRules), "bridged.IPv6.rules": plain.chainLines(ipFamilies[1], "a", bridged, hookRules[1:]),
+		"anysource.IPv6.rules": IPTables{AnySource: true}.chainLines(ipFamilies[1], "a", bridged, hookRules),
 	}
 }

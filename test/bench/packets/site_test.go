@@ -82,7 +82,7 @@ func (s *site) guarded(b *testing.B) {
 			pods = append(pods, name)
 		}
 	}
-	if err := s.node.Do(func() error { return spoof.NFTables{}.Write(b.Context(), pods) }); err != nil || len(pods) != 3 {
+	if err := s.node.Do(func() error { return spoof.NFTables{}.Write(b.Context(), spoof.Interfaces{Own: pods}) }); err != nil || len(pods) != 3 {
 		b.Fatalf("guarding %v: %v", pods, err)
 	}
 }
