@@ -51,17 +51,21 @@ func newKinds(w *Watcher) kinds {
 			func(n *compile.Node) types.NamespacedName { return types.NamespacedName{Name: n.Name} },
 			func(u *compile.Update) *compile.Objects[compile.Node] { return &u.Nodes }),
 		networkPolicies: newStore(w, networkPolicy,
-			func(a, b *networkingv1.NetworkPolicy) bool { return equality.Semantic.DeepEqual(a.Spec, b.Spec) }, keyOf,
+			func(a, b *networkingv1.NetworkPolicy) bool {
+				return sameEnd(a, b) && equality.Semantic.DeepEqual(a.Spec, b.Spec)
+			}, keyOf,
 			func(u *compile.Update) *compile.Objects[networkingv1.NetworkPolicy] { return &u.NetworkPolicies }),
 		clusterNetworkPolicies: newStore(w, bare,
 			func(a, b *policyv1alpha2.ClusterNetworkPolicy) bool {
-				return equality.Semantic.DeepEqual(a.Spec, b.Spec)
+				return sameEnd(a, b) && equality.Semantic.DeepEqual(a.Spec, b.Spec)
 			}, keyOf,
 			func(u *compile.Update) *compile.Objects[policyv1alpha2.ClusterNetworkPolicy] {
 				return &u.ClusterNetworkPolicies
 			}),
 		tierRoles: newStore(w, bare,
-			func(a, b *v1alpha1.TierRole) bool { return equality.Semantic.DeepEqual(a.Spec, b.Spec) }, keyOf,
+			func(a, b *v1alpha1.TierRole) bool {
+				return sameEnd(a, b) && equality.Semantic.DeepEqual(a.Spec, b.Spec)
+			}, keyOf,
 			func(u *compile.Update) *compile.Objects[v1alpha1.TierRole] { return &u.TierRoles }),
 	}
 	k.pods.amend = w.withAttachment
@@ -85,6 +89,12 @@ func keyOf[O any, P interface {
 
 func nameOf(o metav1.Object) types.NamespacedName {
 	return types.NamespacedName{Namespace: o.GetNamespace(), Name: o.GetName()}
+}
+
+// sameEnd reports whether both objects are terminating or neither is: admission judges with those that are as if they
+// could be gone at any moment.
+func sameEnd(a, b metav1.Object) bool {
+	return (a.GetDeletionTimestamp() != nil) == (b.GetDeletionTimestamp() != nil)
 }
 
 // packNetworkPolicy is what policy depends on of the object, as protobuf.

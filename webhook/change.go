@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 
+	admissionv1 "k8s.io/api/admission/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -23,13 +24,29 @@ import (
 // change is what a request would do to one object that policy depends on.
 type change struct {
 	// object is its kind, namespace and name.
-	object string
-	// on is the cluster without and with the change, where it is like the snapshot otherwise.
+	object, namespace string
+	isNetworkPolicy   bool
+	// isNoop is true where the object stays what it is, as far as policy depends on it.
+	isNoop bool
+	// on returns the cluster without and with the change, where it is like the snapshot otherwise.
 	on func(*compile.Snapshot) (before, after *compile.Snapshot)
-	// shown says whether the object is in the snapshot as the change leaves it.
-	shown func(*compile.Snapshot) bool
-	// matters says whether the change can open or close anything; what it says is quickly said.
+	// variants are the object before and after the change.
+	variants []variant
+	// current returns the object as a snapshot has it.
+	current func(*compile.Snapshot) variant
+	// same reports whether two values of the object are the same to policy.
+	same func(a, b any) bool
+	// shownAfter returns a function that reports whether a later snapshot shows the outcome. A
+	// snapshot that showed the same before does not count.
+	shownAfter func(*compile.Snapshot) func(*compile.Snapshot) bool
+	// matters reports whether the change can open or close anything; it is fast.
 	matters func(*compile.Snapshot) bool
+}
+
+// repeats reports whether two changes have the same outcomes.
+func (c change) repeats(o change) bool {
+	return c.object == o.object && len(c.variants) == len(o.variants) &&
+		c.same(c.variants[0].value, o.variants[0].value) && c.same(c.variants[1].value, o.variants[1].value)
 }
 
 // objects are those of one kind in a snapshot.
@@ -38,6 +55,8 @@ type objects[T any] struct {
 	list func(*compile.Snapshot) *[]*T
 	key  func(*T) types.NamespacedName
 	same func(a, b *T) bool
+	// isTerminating reports whether an object is being deleted; nil for kinds whose end opens nothing.
+	isTerminating func(*T) bool
 }
 
 var (
@@ -56,28 +75,33 @@ var (
 		same: func(a, b *compile.Namespace) bool { return maps.Equal(a.Labels, b.Labels) },
 	}
 	networkPolicies = objects[networkingv1.NetworkPolicy]{
-		kind: "NetworkPolicy",
-		list: func(s *compile.Snapshot) *[]*networkingv1.NetworkPolicy { return &s.NetworkPolicies },
-		key:  keyOf[networkingv1.NetworkPolicy],
-		same: func(a, b *networkingv1.NetworkPolicy) bool { return equality.Semantic.DeepEqual(a.Spec, b.Spec) },
+		kind:          "NetworkPolicy",
+		list:          func(s *compile.Snapshot) *[]*networkingv1.NetworkPolicy { return &s.NetworkPolicies },
+		key:           keyOf[networkingv1.NetworkPolicy],
+		isTerminating: isTerminating[networkingv1.NetworkPolicy],
+		same:          func(a, b *networkingv1.NetworkPolicy) bool { return equality.Semantic.DeepEqual(a.Spec, b.Spec) },
 	}
 	clusterNetworkPolicies = objects[policyv1alpha2.ClusterNetworkPolicy]{
-		kind: "ClusterNetworkPolicy",
-		list: func(s *compile.Snapshot) *[]*policyv1alpha2.ClusterNetworkPolicy { return &s.ClusterNetworkPolicies },
-		key:  keyOf[policyv1alpha2.ClusterNetworkPolicy],
+		kind:          "ClusterNetworkPolicy",
+		list:          func(s *compile.Snapshot) *[]*policyv1alpha2.ClusterNetworkPolicy { return &s.ClusterNetworkPolicies },
+		key:           keyOf[policyv1alpha2.ClusterNetworkPolicy],
+		isTerminating: isTerminating[policyv1alpha2.ClusterNetworkPolicy],
 		same: func(a, b *policyv1alpha2.ClusterNetworkPolicy) bool {
 			return equality.Semantic.DeepEqual(a.Spec, b.Spec)
 		},
 	}
 	tierRoles = objects[v1alpha1.TierRole]{
-		kind: "TierRole",
-		list: func(s *compile.Snapshot) *[]*v1alpha1.TierRole { return &s.TierRoles },
-		key:  keyOf[v1alpha1.TierRole],
-		same: func(a, b *v1alpha1.TierRole) bool { return equality.Semantic.DeepEqual(a.Spec, b.Spec) },
+		kind:          "TierRole",
+		list:          func(s *compile.Snapshot) *[]*v1alpha1.TierRole { return &s.TierRoles },
+		key:           keyOf[v1alpha1.TierRole],
+		isTerminating: isTerminating[v1alpha1.TierRole],
+		same:          func(a, b *v1alpha1.TierRole) bool { return equality.Semantic.DeepEqual(a.Spec, b.Spec) },
 	}
 )
 
 func keyOf[T any, P object[T]](o P) types.NamespacedName { return client.ObjectKeyFromObject(o) }
+
+func isTerminating[T any, P object[T]](o *T) bool { return P(o).GetDeletionTimestamp() != nil }
 
 // change is from old to now; nil is absent. What the request says of the object
 // before it counts, not what a snapshot knows: that may be older.
@@ -89,7 +113,7 @@ func (k objects[T]) change(old, now *T) change {
 	key := k.key(of)
 	unchanged := old != nil && now != nil && k.same(old, now)
 	return change{
-		object: k.kind + " " + key.String(),
+		object: k.kind + " " + key.String(), namespace: key.Namespace, isNetworkPolicy: k.kind == networkPolicies.kind, isNoop: unchanged,
 		on: func(s *compile.Snapshot) (*compile.Snapshot, *compile.Snapshot) {
 			before, after := *s, *s
 			*k.list(&before) = k.with(s, key, old)
@@ -98,15 +122,62 @@ func (k objects[T]) change(old, now *T) change {
 			}
 			return &before, &after
 		},
-		shown: func(s *compile.Snapshot) bool {
-			has := k.find(s, key)
-			if has == nil || now == nil {
-				return has == now
+		variants: []variant{k.variant(key, old, false), k.variant(key, now, false)},
+		current: func(s *compile.Snapshot) variant {
+			v := k.variant(key, k.find(s, key), false)
+			v.isCurrent = true
+			return v
+		},
+		same: k.sameValues,
+		shownAfter: func(first *compile.Snapshot) func(*compile.Snapshot) bool {
+			had := k.find(first, key)
+			return func(s *compile.Snapshot) bool {
+				has := k.find(s, key)
+				switch {
+				case has == had:
+					return false
+				case has == nil || now == nil:
+					return has == now || has != nil && k.isTerminating != nil && k.isTerminating(has)
+				default:
+					return k.same(has, now)
+				}
 			}
-			return k.same(has, now)
 		},
 		matters: func(*compile.Snapshot) bool { return true },
 	}
+}
+
+// variant is the object as one value; nil is absent.
+func (k objects[T]) variant(key types.NamespacedName, value *T, terminating bool) variant {
+	v := variant{text: k.assumption(key, value, terminating), set: func(s *compile.Snapshot) *compile.Snapshot {
+		out := *s
+		*k.list(&out) = k.with(s, key, value)
+		return &out
+	}}
+	if value != nil {
+		v.value = value // a nil *T in an interface would not be nil
+	}
+	return v
+}
+
+func (k objects[T]) sameValues(a, b any) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return k.same(a.(*T), b.(*T))
+}
+
+// terminating returns the deletions of the objects that are being deleted.
+func (k objects[T]) terminating(s *compile.Snapshot) []change {
+	var out []change
+	for _, o := range *k.list(s) {
+		if k.isTerminating(o) {
+			c := k.change(o, nil)
+			c.variants[1] = k.variant(k.key(o), nil, true)
+			out = append(out, c)
+		}
+	}
+	return out
 }
 
 // find is the object of the key, or nil.
@@ -197,4 +268,15 @@ func decode[T any, P object[T]](d admission.Decoder, req admission.Request, raw 
 		o.SetNamespace(req.Namespace)
 	}
 	return o, nil
+}
+
+// isDeletion reports whether an update is the deletion of an object: it removes the last finalizer of one that is terminating.
+func isDeletion[T any, P object[T]](req admission.Request, now P) bool {
+	return req.Operation == admissionv1.Update && now.GetDeletionTimestamp() != nil && len(now.GetFinalizers()) == 0
+}
+
+// asDeletion is a request as the DELETE that it amounts to.
+func asDeletion(req admission.Request) admission.Request {
+	req.Operation, req.Object = admissionv1.Delete, runtime.RawExtension{}
+	return req
 }

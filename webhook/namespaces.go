@@ -10,7 +10,7 @@ import (
 
 // Namespaces judges changes of namespaces' labels by what they open.
 type Namespaces struct {
-	*Court
+	*Reviewer
 	Decoder admission.Decoder
 }
 
@@ -26,5 +26,5 @@ func (h *Namespaces) Handle(ctx context.Context, req admission.Request) admissio
 	case old == nil || now == nil:
 		return malformed(errors.New("only changes of a namespace that stays are judged"))
 	}
-	return h.Judge(ctx, req, namespaceLabelChange(old, now))
+	return h.JudgeLabels(ctx, req, namespaceLabelChange(old, now))
 }

@@ -26,7 +26,7 @@ func TestTierRolesThatCannotBeUnderstood(t *testing.T) {
 		{"follows from itself", v1alpha1.TierRoleSpec{Role: "data", Namespaces: []string{"shop"}, PodSelector: circular}, false, "spec.podSelector"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			h := &TierRoles{Court: court(shop(), engine(t)), Decoder: decoder}
+			h := &TierRoles{Reviewer: reviewer(shop(), engine(t)), Decoder: decoder}
 			answers(t, h.Handle(t.Context(), request("CREATE", "TierRole", "", nil, tierRole("x", c.spec))), c.allowed, c.message)
 		})
 	}
@@ -55,7 +55,7 @@ func TestObjectsThatGoAreLetGo(t *testing.T) {
 	now := metav1.Now()
 	g.DeletionTimestamp, tr.DeletionTimestamp = &now, &now
 	answers(t, (&Guardrails{Decoder: decoder, Limit: time.Second}).Handle(t.Context(), request("UPDATE", "Guardrail", "", g, g)), true, "")
-	answers(t, (&TierRoles{Court: court(shop(), engine(t)), Decoder: decoder}).Handle(t.Context(), request("UPDATE", "TierRole", "", tr, tr)), true, "")
+	answers(t, (&TierRoles{Reviewer: reviewer(shop(), engine(t)), Decoder: decoder}).Handle(t.Context(), request("UPDATE", "TierRole", "", tr, tr)), true, "")
 }
 
 func TestWhatAGuardrailWouldDenyIsToldBefore(t *testing.T) {

@@ -30,7 +30,7 @@ const newPodLimit = 2 * time.Second
 // from which a pod's role follows: the role of a running pod stays what it was.
 // Changes of other labels are judged by what they open.
 type PodLabels struct {
-	*Court
+	*Reviewer
 	Decoder admission.Decoder
 }
 
@@ -76,7 +76,7 @@ func (h *PodLabels) creation(ctx context.Context, req admission.Request) admissi
 			return refused(*r)
 		}
 	}
-	return h.newcomer(ctx, req, pod)
+	return h.reviewNewPod(ctx, req, pod)
 }
 
 // staysUntrue is why the role label of a new pod is not true, or nil once it is.
@@ -99,20 +99,24 @@ func (h *PodLabels) staysUntrue(ctx context.Context, req admission.Request, pod 
 	}
 }
 
-// newcomer judges what a new pod opens. One that cannot be judged is let in: the audit finds what it opens, and
+// reviewNewPod judges what a new pod opens. One that cannot be judged is let in: the audit finds what it opens, and
 // an outage must not stop pods. It is not remembered for changes that come together with it, which count the
 // pods that could exist in any case.
-func (h *PodLabels) newcomer(ctx context.Context, req admission.Request, pod *corev1.Pod) admission.Response {
+func (h *PodLabels) reviewNewPod(ctx context.Context, req admission.Request, pod *corev1.Pod) admission.Response {
 	object := cluster.Pod(pod)
 	object.Namespace = req.Namespace
 	ctx, cancel := context.WithTimeout(ctx, newPodLimit)
 	defer cancel()
-	now := h.Snapshots.Snapshot()
-	answer := h.judged(ctx, req, newPod(object), now, now)
-	if !answer.Allowed && answer.Result.Code != http.StatusForbidden {
-		return admission.Allowed("").WithWarnings("what this pod opens was not judged: " + answer.Result.Message)
+	c := newPod(object)
+	states := h.inflight.states(c, h.Snapshots)
+	if !c.mattersIn(states) {
+		return admission.Allowed("")
 	}
-	return answer
+	response := h.withSlot(ctx, req, func(ctx context.Context) admission.Response { return h.judge(ctx, req, c, states) })
+	if !response.Allowed && response.Result.Code != http.StatusForbidden {
+		return admission.Allowed("").WithWarnings("what this pod opens was not judged: " + response.Result.Message)
+	}
+	return response
 }
 
 func (h *PodLabels) update(ctx context.Context, req admission.Request, j roleJudge) admission.Response {
@@ -133,7 +137,7 @@ func (h *PodLabels) relabelled(ctx context.Context, req admission.Request, j rol
 	if r := j.change(pod, labels); r != nil {
 		return h.refuse(ctx, req, []reason{*r})
 	}
-	return h.Judge(ctx, req, podLabelChange(pod, labels))
+	return h.JudgeLabels(ctx, req, podLabelChange(pod, labels))
 }
 
 func (h *PodLabels) binding(ctx context.Context, req admission.Request, j roleJudge) admission.Response {

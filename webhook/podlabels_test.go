@@ -16,7 +16,7 @@ import (
 )
 
 func podLabels(t *testing.T, w *world) *PodLabels {
-	return &PodLabels{Court: court(w, engine(t)), Decoder: decoder}
+	return &PodLabels{Reviewer: reviewer(w, engine(t)), Decoder: decoder}
 }
 
 func TestPodLabelsOfRunningPods(t *testing.T) {
@@ -77,7 +77,7 @@ func TestPodLabelsOfNewPodsWaitForNews(t *testing.T) {
 		go func() { ended <- follower.Start(ctx) }()
 		answer := make(chan admission.Response)
 		create := func() {
-			h := &PodLabels{Court: &Court{Snapshots: follower}, Decoder: decoder}
+			h := &PodLabels{Reviewer: &Reviewer{Snapshots: follower}, Decoder: decoder}
 			answer <- h.Handle(t.Context(), request("CREATE", "Pod", "shop", nil, pod("web", labels{role: "frontend"})))
 		}
 		go create()

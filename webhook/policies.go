@@ -16,7 +16,7 @@ import (
 // whether they can be understood, then what they open. It refuses what it cannot
 // judge.
 type Policies struct {
-	*Court
+	*Reviewer
 	Decoder admission.Decoder
 }
 
@@ -25,30 +25,32 @@ func (h *Policies) Handle(ctx context.Context, req admission.Request) admission.
 	if _, err := current(h.Snapshots); err != nil {
 		return unable(err)
 	}
-	switch req.Kind.Kind {
-	case networkPolicies.kind:
-		return policyChange(ctx, h, req, networkPolicies, compile.ValidateNetworkPolicy)
-	case clusterNetworkPolicies.kind:
-		return policyChange(ctx, h, req, clusterNetworkPolicies, compile.ValidateClusterNetworkPolicy)
-	default:
-		return malformed(fmt.Errorf("kind %s is no policy", req.Kind.Kind))
-	}
+	return h.withSlot(ctx, req, func(ctx context.Context) admission.Response {
+		switch req.Kind.Kind {
+		case networkPolicies.kind:
+			return reviewPolicy(ctx, h, req, networkPolicies, compile.ValidateNetworkPolicy)
+		case clusterNetworkPolicies.kind:
+			return reviewPolicy(ctx, h, req, clusterNetworkPolicies, compile.ValidateClusterNetworkPolicy)
+		default:
+			return malformed(fmt.Errorf("kind %s is no policy", req.Kind.Kind))
+		}
+	})
 }
 
-func policyChange[T networkingv1.NetworkPolicy | policyv1alpha2.ClusterNetworkPolicy, P object[T]](
+func reviewPolicy[T networkingv1.NetworkPolicy | policyv1alpha2.ClusterNetworkPolicy, P object[T]](
 	ctx context.Context, h *Policies, req admission.Request, of objects[T], validate func(*T) []policy.Problem,
 ) admission.Response {
 	old, now, err := decodeBoth[T, P](h.Decoder, req)
 	if err != nil {
 		return malformed(err)
 	}
-	switch {
+	switch isChanged := old == nil || now == nil || !of.same(old, now); {
 	case now == nil:
-	case old != nil && of.same(old, now):
-		if now.GetDeletionTimestamp() != nil {
-			return admission.Allowed("") // nothing may keep a finalizer from being removed
-		}
-	default:
+	case isDeletion[T, P](req, now):
+		req, now = asDeletion(req), nil
+	case !isChanged && of.isTerminating(now):
+		return admission.Allowed("") // it stays, and is no other policy
+	case isChanged:
 		if problems := validate(now); len(problems) > 0 {
 			return h.refuse(ctx, req, problemReasons(problems))
 		}

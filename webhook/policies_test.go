@@ -57,10 +57,10 @@ func TestAPolicyThatWasThereBeforeCanBeTouchedWithoutItsSpec(t *testing.T) {
 	answers(t, policies(shop(), engine(t)).Handle(t.Context(), request("UPDATE", "NetworkPolicy", "shop", old, now)), true, "")
 }
 
-func TestAPolicyThatGoesCanLoseItsFinalizer(t *testing.T) {
+func TestATerminatingPolicyCanLoseAllFinalizersButTheLast(t *testing.T) {
 	old, now := networkPolicy(), networkPolicy()
 	old.DeletionTimestamp, now.DeletionTimestamp = &metav1.Time{Time: time.Unix(1, 0)}, &metav1.Time{Time: time.Unix(1, 0)}
-	old.Finalizers = []string{"example.com/x"}
+	old.Finalizers, now.Finalizers = []string{"example.com/x", "example.com/y"}, []string{"example.com/y"}
 	h := policies(shop(), engine(t, guardrail("never", "deny", "true")))
 	answers(t, h.Handle(t.Context(), request("UPDATE", "NetworkPolicy", "shop", old, now)), true, "")
 	now.Spec.Ingress = append(now.Spec.Ingress, fromBlock("10.0.0.0/8"))
@@ -186,13 +186,16 @@ func TestPoliciesFailClosed(t *testing.T) {
 	}
 }
 
-func TestAJudgementWaitsForItsTurn(t *testing.T) {
+func TestAReviewWaitsForASlot(t *testing.T) {
 	h := policies(shop(), engine(t))
-	h.Turns, h.Limit = make(chan struct{}, 1), 50*time.Millisecond
+	h.Slots, h.Limit = NewSlots(1), 50*time.Millisecond
 	create := request("CREATE", "NetworkPolicy", "shop", nil, networkPolicy())
-	h.Turns <- struct{}{}
-	answers(t, h.Handle(t.Context(), create), false, "too many changes are judged at once")
-	<-h.Turns
+	release, err := h.Slots.acquire(t.Context(), smallLane, "namespace other")
+	if err != nil {
+		t.Fatal(err)
+	}
+	answers(t, h.Handle(t.Context(), create), false, "too many changes are reviewed at once")
+	release()
 	for range 2 { // and gives it back
 		answers(t, h.Handle(t.Context(), create), true, "")
 	}

@@ -122,11 +122,11 @@ type judgeFunc func(context.Context, rego.Input) (rego.Result, error)
 func (f judgeFunc) Judge(ctx context.Context, in rego.Input) (rego.Result, error) { return f(ctx, in) }
 
 func policies(w *world, j Judge) *Policies {
-	return &Policies{Court: court(w, j), Decoder: decoder}
+	return &Policies{Reviewer: reviewer(w, j), Decoder: decoder}
 }
 
-func court(w *world, j Judge) *Court {
-	return &Court{Snapshots: w, Guardrails: j, Limit: time.Second, Log: discard,
+func reviewer(w *world, j Judge) *Reviewer {
+	return &Reviewer{Snapshots: w, Guardrails: j, Limit: time.Second, Log: discard,
 		Terminating: func(_ context.Context, namespace string) (bool, error) { return namespace == "going", nil }}
 }
 

@@ -151,7 +151,7 @@ func handler(ctx context.Context, s webhook.Snapshots, guardrails []*v1alpha1.Gu
 	log := slog.New(slog.DiscardHandler)
 	engine := webhook.NewEngine(nil, log)
 	engine.Load(ctx, guardrails)
-	return &webhook.Policies{Decoder: admission.NewDecoder(cluster.Scheme()), Court: &webhook.Court{Snapshots: s, Guardrails: engine,
+	return &webhook.Policies{Decoder: admission.NewDecoder(cluster.Scheme()), Reviewer: &webhook.Reviewer{Snapshots: s, Guardrails: engine,
 		Terminating: func(context.Context, string) (bool, error) { return false, nil }, Limit: 8 * time.Second, Log: log}}
 }
 

@@ -25,18 +25,18 @@ const (
 
 func (s *Server) register() {
 	decoder := admission.NewDecoder(s.manager.GetScheme())
-	court := &webhook.Court{
+	reviewer := &webhook.Reviewer{
 		Snapshots: s.state, Guardrails: s.engine, Terminating: s.terminating,
-		Limit: limit, Turns: make(chan struct{}, runtime.GOMAXPROCS(0)), Log: s.options.Log,
+		Limit: limit, Slots: webhook.NewSlots(runtime.GOMAXPROCS(0)), Log: s.options.Log,
 	}
 	for path, handler := range map[string]admission.Handler{
-		policiesPath: &webhook.Policies{Court: court, Decoder: decoder},
+		policiesPath: &webhook.Policies{Reviewer: reviewer, Decoder: decoder},
 		guardrailsPath: &webhook.Guardrails{Decoder: decoder, Limit: limit, Bundle: s.engine.Bundle,
 			Existing: audit.Existing(s.state, s.manager.GetAPIReader())},
-		tierRolesPath:  &webhook.TierRoles{Court: court, Decoder: decoder},
+		tierRolesPath:  &webhook.TierRoles{Reviewer: reviewer, Decoder: decoder},
 		roleLabelPath:  &webhook.RoleLabel{Snapshots: s.state, Decoder: decoder},
-		podLabelsPath:  &webhook.PodLabels{Court: court, Decoder: decoder},
-		namespacesPath: &webhook.Namespaces{Court: court, Decoder: decoder},
+		podLabelsPath:  &webhook.PodLabels{Reviewer: reviewer, Decoder: decoder},
+		namespacesPath: &webhook.Namespaces{Reviewer: reviewer, Decoder: decoder},
 	} {
 		s.manager.GetWebhookServer().Register(path, &admission.Webhook{Handler: handler})
 	}

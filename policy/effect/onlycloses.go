@@ -1,0 +1,310 @@
+package effect
+
+import (
+	"net/netip"
+	"reflect"
+	"slices"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
+
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/compile"
+)
+
+// CanOnlyClose reports whether a change, by its form, allows no flow that was not allowed before, whatever the
+// cluster is. It is fast, and false wherever the form does not tell.
+//
+// It is true of a change of policies alone, each of which comes, goes or changes in one of these ways:
+// a ClusterNetworkPolicy has rules of Deny in addition, or rules of Accept less, or decides more strictly in a
+// rule's place, or denies earlier in its tier; a NetworkPolicy isolates and allows nothing, or allows less than
+// before while it isolates the same pods, or goes while another one isolates them.
+func CanOnlyClose(before, after *compile.Snapshot) bool {
+	if !onlyPolicies(before, after) {
+		return false
+	}
+	c := newClosing(before, after)
+	return c.networkPolicies() && c.clusterPolicies()
+}
+
+// Closing is the effect of a change that is known to open nothing, whatever else of it is unknown.
+func Closing(e Effect) Effect {
+	e.Complete, e.Truncated, e.Incomplete = true, false, nil
+	e.Added, e.NoLongerIsolated, e.Roles = nil, nil, unknown().Roles
+	return e.withoutNil()
+}
+
+// closing compares the policies before and after a change by their form.
+type closing struct {
+	before, after *compile.Snapshot
+	// kept are the NetworkPolicies that are the same before and after, by namespace.
+	kept map[string][]*networkingv1.NetworkPolicy
+}
+
+func newClosing(before, after *compile.Snapshot) *closing {
+	return &closing{before: before, after: after}
+}
+
+// difference returns the objects that differ, as they were and are; nil is absent. It is false where a name occurs twice.
+func difference[T any](before, after []*T, key func(*T) string, same func(a, b *T) bool) (changed [][2]*T, ok bool) {
+	if sameList(before, after) {
+		return nil, true
+	}
+	was := make(map[string]*T, len(before))
+	for _, o := range before {
+		was[key(o)] = o
+	}
+	if len(was) != len(before) {
+		return nil, false
+	}
+	seen := make(map[string]bool, len(after))
+	for _, o := range after {
+		k := key(o)
+		if seen[k] {
+			return nil, false
+		}
+		seen[k] = true
+		if old := was[k]; old != o && (old == nil || !same(old, o)) {
+			changed = append(changed, [2]*T{old, o})
+		}
+	}
+	for k, o := range was {
+		if !seen[k] {
+			changed = append(changed, [2]*T{o, nil})
+		}
+	}
+	return changed, true
+}
+
+func (c *closing) networkPolicies() bool {
+	changed, ok := difference(c.before.NetworkPolicies, c.after.NetworkPolicies,
+		func(np *networkingv1.NetworkPolicy) string { return np.Namespace + "/" + np.Name },
+		func(a, b *networkingv1.NetworkPolicy) bool { return apiequality.Semantic.DeepEqual(a.Spec, b.Spec) })
+	return ok && !slices.ContainsFunc(changed, func(p [2]*networkingv1.NetworkPolicy) bool { return !c.networkPolicy(p[was], p[is]) })
+}
+
+// networkPolicy reports whether the change of one policy can only close. What was not understood before, and denied
+// for that, may be understood now.
+func (c *closing) networkPolicy(old, now *networkingv1.NetworkPolicy) bool {
+	switch {
+	case old == nil:
+		return len(now.Spec.Ingress)+len(now.Spec.Egress) == 0
+	case len(compile.ValidateNetworkPolicy(old)) > 0:
+		return false
+	case now == nil:
+		return c.isolatedWithout(old, policy.Ingress) && c.isolatedWithout(old, policy.Egress)
+	}
+	sameSubject := apiequality.Semantic.DeepEqual(old.Spec.PodSelector, now.Spec.PodSelector)
+	for _, d := range policy.Directions {
+		var ok bool
+		switch had, has := isolates(old, d), isolates(now, d); {
+		case !has:
+			ok = c.isolatedWithout(old, d)
+		case !sameSubject:
+			return false
+		case had:
+			ok = allowsNoMore(rulesOf(old, d), rulesOf(now, d))
+		default:
+			ok = len(rulesOf(now, d)) == 0
+		}
+		if !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// isolatedWithout reports whether the pods of a policy are isolated in a direction by another one, before and
+// after, or were not isolated by this one.
+func (c *closing) isolatedWithout(np *networkingv1.NetworkPolicy, d policy.Direction) bool {
+	if !isolates(np, d) {
+		return true
+	}
+	return slices.ContainsFunc(c.keptIn(np.Namespace), func(o *networkingv1.NetworkPolicy) bool {
+		s := o.Spec.PodSelector
+		return isolates(o, d) && len(compile.ValidateNetworkPolicy(o)) == 0 &&
+			(len(s.MatchLabels)+len(s.MatchExpressions) == 0 || apiequality.Semantic.DeepEqual(s, np.Spec.PodSelector))
+	})
+}
+
+func (c *closing) keptIn(namespace string) []*networkingv1.NetworkPolicy {
+	if c.kept == nil {
+		c.kept = map[string][]*networkingv1.NetworkPolicy{}
+		there := make(map[*networkingv1.NetworkPolicy]bool, len(c.before.NetworkPolicies))
+		for _, np := range c.before.NetworkPolicies {
+			there[np] = true
+		}
+		for _, np := range c.after.NetworkPolicies {
+			if there[np] {
+				c.kept[np.Namespace] = append(c.kept[np.Namespace], np)
+			}
+		}
+	}
+	return c.kept[namespace]
+}
+
+// isolates reports whether a policy isolates its pods in a direction (NetworkPolicySpec, policyTypes).
+func isolates(np *networkingv1.NetworkPolicy, d policy.Direction) bool {
+	if len(np.Spec.PolicyTypes) > 0 {
+		return slices.Contains(np.Spec.PolicyTypes, policyTypes[d])
+	}
+	return d == policy.Ingress || len(np.Spec.Egress) > 0
+}
+
+var policyTypes = map[policy.Direction]networkingv1.PolicyType{policy.Ingress: networkingv1.PolicyTypeIngress, policy.Egress: networkingv1.PolicyTypeEgress}
+
+// allowance is a rule of a NetworkPolicy; no peers are all peers, and no ports all ports.
+type allowance struct {
+	peers []networkingv1.NetworkPolicyPeer
+	ports []networkingv1.NetworkPolicyPort
+}
+
+func rulesOf(np *networkingv1.NetworkPolicy, d policy.Direction) []allowance {
+	var out []allowance
+	if d == policy.Ingress {
+		for _, r := range np.Spec.Ingress {
+			out = append(out, allowance{r.From, r.Ports})
+		}
+		return out
+	}
+	for _, r := range np.Spec.Egress {
+		out = append(out, allowance{r.To, r.Ports})
+	}
+	return out
+}
+
+// maxFormPairs bounds the pairs of rules, peers and ports that are compared, so that the form is read fast.
+const maxFormPairs = 100_000
+
+// allowsNoMore reports whether each rule is within one of the old rules.
+func allowsNoMore(old, now []allowance) bool {
+	pairs := 0
+	return eachWithin(now, old, &pairs, func(n, o allowance) bool {
+		return (len(o.peers) == 0 || len(n.peers) > 0 && eachWithin(n.peers, o.peers, &pairs, peerWithin)) &&
+			(len(o.ports) == 0 || len(n.ports) > 0 && eachWithin(n.ports, o.ports, &pairs, deepEqual[networkingv1.NetworkPolicyPort]))
+	})
+}
+
+// eachWithin compares an element first with that which follows the last match, since mostly the order is kept.
+func eachWithin[T any](now, old []T, pairs *int, within func(n, o T) bool) bool {
+	next := 0
+	for _, n := range now {
+		found := false
+		for i := range old {
+			if *pairs++; *pairs > maxFormPairs {
+				return false
+			}
+			if at := (next + i) % len(old); within(n, old[at]) {
+				found, next = true, at+1
+				break
+			}
+		}
+		if !found {
+			return false
+		}
+	}
+	return true
+}
+
+func deepEqual[T any](a, b T) bool { return apiequality.Semantic.DeepEqual(a, b) }
+
+// peerWithin reports whether a peer is another one, or a part of its network.
+func peerWithin(now, old networkingv1.NetworkPolicyPeer) bool {
+	if deepEqual(now, old) {
+		return true
+	}
+	if now.IPBlock == nil || old.IPBlock == nil {
+		return false
+	}
+	inner, err := netip.ParsePrefix(now.IPBlock.CIDR)
+	outer, outerErr := netip.ParsePrefix(old.IPBlock.CIDR)
+	return err == nil && outerErr == nil && outer.Bits() <= inner.Bits() && outer.Overlaps(inner) &&
+		!slices.ContainsFunc(old.IPBlock.Except, func(e string) bool { return !slices.Contains(now.IPBlock.Except, e) })
+}
+
+func (c *closing) clusterPolicies() bool {
+	changed, ok := difference(c.before.ClusterNetworkPolicies, c.after.ClusterNetworkPolicies,
+		func(p *policyv1alpha2.ClusterNetworkPolicy) string { return p.Name },
+		func(a, b *policyv1alpha2.ClusterNetworkPolicy) bool {
+			return apiequality.Semantic.DeepEqual(a.Spec, b.Spec)
+		})
+	return ok && !slices.ContainsFunc(changed, func(p [2]*policyv1alpha2.ClusterNetworkPolicy) bool { return !clusterPolicyOnlyCloses(p[was], p[is]) })
+}
+
+func clusterPolicyOnlyCloses(old, now *policyv1alpha2.ClusterNetworkPolicy) bool {
+	var none policyv1alpha2.ClusterNetworkPolicy
+	switch {
+	case old == nil:
+		old = &none
+	case len(compile.ValidateClusterNetworkPolicy(old)) > 0:
+		return false
+	case now == nil:
+		now = &none
+	case now.Spec.Tier != old.Spec.Tier || !apiequality.Semantic.DeepEqual(now.Spec.Subject, old.Spec.Subject),
+		now.Spec.Priority > old.Spec.Priority || now.Spec.Priority < old.Spec.Priority && !onlyDenies(old):
+		return false
+	}
+	return decidesStricter(ingressRules(old), ingressRules(now)) && decidesStricter(egressRules(old), egressRules(now))
+}
+
+func onlyDenies(p *policyv1alpha2.ClusterNetworkPolicy) bool {
+	for _, r := range slices.Concat(ingressRules(p), egressRules(p)) {
+		if r.action != denies {
+			return false
+		}
+	}
+	return true
+}
+
+const (
+	accepts = policyv1alpha2.ClusterNetworkPolicyRuleActionAccept
+	denies  = policyv1alpha2.ClusterNetworkPolicyRuleActionDeny
+)
+
+// decision is a rule of a ClusterNetworkPolicy: what it matches, and what it decides.
+type decision struct {
+	action policyv1alpha2.ClusterNetworkPolicyRuleAction
+	match  any
+}
+
+func ingressRules(p *policyv1alpha2.ClusterNetworkPolicy) []decision {
+	var out []decision
+	for _, r := range p.Spec.Ingress {
+		d := decision{action: r.Action}
+		r.Action, r.Name = "", ""
+		d.match = r
+		out = append(out, d)
+	}
+	return out
+}
+
+func egressRules(p *policyv1alpha2.ClusterNetworkPolicy) []decision {
+	var out []decision
+	for _, r := range p.Spec.Egress {
+		d := decision{action: r.Action}
+		r.Action, r.Name = "", ""
+		d.match = r
+		out = append(out, d)
+	}
+	return out
+}
+
+// decidesStricter reports whether rules follow from others by such steps alone: a rule of Accept goes, a rule
+// of Deny comes, Accept becomes Pass or Deny, Pass becomes Deny.
+func decidesStricter(old, now []decision) bool {
+	for len(old) > 0 || len(now) > 0 {
+		switch {
+		case len(old) > 0 && len(now) > 0 && reflect.DeepEqual(old[0].match, now[0].match) &&
+			(old[0].action == now[0].action || old[0].action == accepts || now[0].action == denies):
+			old, now = old[1:], now[1:]
+		case len(old) > 0 && old[0].action == accepts:
+			old = old[1:]
+		case len(now) > 0 && now[0].action == denies:
+			now = now[1:]
+		default:
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,195 @@
+package effect_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
+
+	"github.com/tierwall/tierwall/policy/compile"
+	"github.com/tierwall/tierwall/policy/effect"
+	"github.com/tierwall/tierwall/test/generate"
+	"github.com/tierwall/tierwall/test/oracle"
+)
+
+const randomEdits = 600
+
+// What can only close by its form opens nothing, as the effect says and as an evaluator says that shares no code
+// with it. The edits are of the kinds that the form allows, and of kinds that look like these.
+func TestWhatCanOnlyCloseOpensNothing(t *testing.T) {
+	closing := map[string]int{}
+	for seed := range uint64(randomEdits) {
+		r := generate.NewRand(seed)
+		before := generate.Cluster(r, generate.Small)
+		after, what := edited(r, before)
+		if !effect.CanOnlyClose(before, after) {
+			continue
+		}
+		closing[what]++
+		e := effect.Of(t.Context(), before, after)
+		if !e.Complete || len(e.Added) > 0 {
+			t.Errorf("seed %d: %s can only close, and opens\n%s", seed, what, lines(e.Added))
+		}
+		first, second := objects(before), objects(after)
+		for _, f := range generate.Flows(r, after, flowsPerChange) {
+			if oracle.Ingress(second, f).Permits() && !oracle.Ingress(first, f).Permits() || oracle.Egress(second, f).Permits() && !oracle.Egress(first, f).Permits() {
+				t.Errorf("seed %d: %s can only close, and opens %+v", seed, what, f)
+			}
+		}
+	}
+	for _, edit := range edits {
+		if edit.closes && closing[edit.name] == 0 {
+			t.Errorf("no edit of the kind %q was found to close only: the test shows nothing", edit.name)
+		}
+	}
+	t.Log(closing)
+}
+
+type edit struct {
+	name   string
+	closes bool // whether some edits of the kind can only close
+	apply  func(r *rand.Rand, s *compile.Snapshot)
+}
+
+func edited(r *rand.Rand, s *compile.Snapshot) (*compile.Snapshot, string) {
+	after := *s
+	after.NetworkPolicies, after.ClusterNetworkPolicies = slices.Clone(s.NetworkPolicies), slices.Clone(s.ClusterNetworkPolicies)
+	e := edits[r.IntN(len(edits))]
+	e.apply(r, &after)
+	return &after, e.name
+}
+
+// onePolicy edits a copy of a random NetworkPolicy.
+func onePolicy(change func(r *rand.Rand, np *networkingv1.NetworkPolicy)) func(*rand.Rand, *compile.Snapshot) {
+	return func(r *rand.Rand, s *compile.Snapshot) {
+		if len(s.NetworkPolicies) > 0 {
+			i := r.IntN(len(s.NetworkPolicies))
+			s.NetworkPolicies[i] = s.NetworkPolicies[i].DeepCopy()
+			change(r, s.NetworkPolicies[i])
+		}
+	}
+}
+
+// oneClusterPolicy edits a copy of a random ClusterNetworkPolicy.
+func oneClusterPolicy(change func(r *rand.Rand, p *policyv1alpha2.ClusterNetworkPolicy)) func(*rand.Rand, *compile.Snapshot) {
+	return func(r *rand.Rand, s *compile.Snapshot) {
+		if len(s.ClusterNetworkPolicies) > 0 {
+			i := r.IntN(len(s.ClusterNetworkPolicies))
+			s.ClusterNetworkPolicies[i] = s.ClusterNetworkPolicies[i].DeepCopy()
+			change(r, s.ClusterNetworkPolicies[i])
+		}
+	}
+}
+
+func anyOf[T any](r *rand.Rand, values []T) []T {
+	return slices.DeleteFunc(slices.Clone(values), func(T) bool { return r.IntN(2) == 0 })
+}
+
+var actions = []policyv1alpha2.ClusterNetworkPolicyRuleAction{"Accept", "Deny", "Pass"}
+
+var edits = []edit{
+	{"a NetworkPolicy comes", true, func(r *rand.Rand, s *compile.Snapshot) {
+		for _, np := range generate.Cluster(r, generate.Small).NetworkPolicies {
+			np.Name = "new"
+			if r.IntN(2) == 0 {
+				np.Spec.Ingress, np.Spec.Egress = nil, nil
+			}
+			s.NetworkPolicies = append(s.NetworkPolicies, np)
+			return
+		}
+	}},
+	{"a NetworkPolicy goes", true, func(r *rand.Rand, s *compile.Snapshot) {
+		if n := len(s.NetworkPolicies); n > 0 {
+			i := r.IntN(n)
+			s.NetworkPolicies = slices.Delete(s.NetworkPolicies, i, i+1)
+		}
+	}},
+	{"rules go", true, onePolicy(func(r *rand.Rand, np *networkingv1.NetworkPolicy) {
+		np.Spec.Ingress, np.Spec.Egress = anyOf(r, np.Spec.Ingress), anyOf(r, np.Spec.Egress)
+	})},
+	{"peers or ports go", true, onePolicy(func(r *rand.Rand, np *networkingv1.NetworkPolicy) {
+		for i := range np.Spec.Ingress {
+			np.Spec.Ingress[i].From, np.Spec.Ingress[i].Ports = anyOf(r, np.Spec.Ingress[i].From), anyOf(r, np.Spec.Ingress[i].Ports)
+		}
+		for i := range np.Spec.Egress {
+			np.Spec.Egress[i].To, np.Spec.Egress[i].Ports = anyOf(r, np.Spec.Egress[i].To), anyOf(r, np.Spec.Egress[i].Ports)
+		}
+	})},
+	{"another subject", true, onePolicy(func(r *rand.Rand, np *networkingv1.NetworkPolicy) {
+		for _, other := range generate.Cluster(r, generate.Small).NetworkPolicies {
+			np.Spec.PodSelector = other.Spec.PodSelector
+		}
+	})},
+	{"other policy types", true, onePolicy(func(r *rand.Rand, np *networkingv1.NetworkPolicy) {
+		np.Spec.PolicyTypes = anyOf(r, []networkingv1.PolicyType{"Ingress", "Egress"})
+	})},
+	{"a ClusterNetworkPolicy comes", true, func(r *rand.Rand, s *compile.Snapshot) {
+		for _, p := range generate.Cluster(r, generate.Small).ClusterNetworkPolicies {
+			p.Name = "new"
+			if r.IntN(2) == 0 {
+				act(p, func() policyv1alpha2.ClusterNetworkPolicyRuleAction { return "Deny" })
+			}
+			s.ClusterNetworkPolicies = append(s.ClusterNetworkPolicies, p)
+			return
+		}
+	}},
+	{"a ClusterNetworkPolicy goes", true, func(r *rand.Rand, s *compile.Snapshot) {
+		if n := len(s.ClusterNetworkPolicies); n > 0 {
+			i := r.IntN(n)
+			s.ClusterNetworkPolicies = slices.Delete(s.ClusterNetworkPolicies, i, i+1)
+		}
+	}},
+	{"other actions", true, oneClusterPolicy(func(r *rand.Rand, p *policyv1alpha2.ClusterNetworkPolicy) {
+		act(p, func() policyv1alpha2.ClusterNetworkPolicyRuleAction { return actions[r.IntN(len(actions))] })
+	})},
+	{"rules of a ClusterNetworkPolicy go", true, oneClusterPolicy(func(r *rand.Rand, p *policyv1alpha2.ClusterNetworkPolicy) {
+		p.Spec.Ingress, p.Spec.Egress = anyOf(r, p.Spec.Ingress), anyOf(r, p.Spec.Egress)
+	})},
+	{"another priority", true, oneClusterPolicy(func(r *rand.Rand, p *policyv1alpha2.ClusterNetworkPolicy) {
+		p.Spec.Priority += int32(r.IntN(5)) - 2
+	})},
+	{"another tier", false, oneClusterPolicy(func(r *rand.Rand, p *policyv1alpha2.ClusterNetworkPolicy) {
+		p.Spec.Tier = map[policyv1alpha2.Tier]policyv1alpha2.Tier{"Admin": "Baseline", "Baseline": "Admin"}[p.Spec.Tier]
+	})},
+	{"rules change places", true, oneClusterPolicy(func(r *rand.Rand, p *policyv1alpha2.ClusterNetworkPolicy) {
+		r.Shuffle(len(p.Spec.Ingress), func(i, j int) { p.Spec.Ingress[i], p.Spec.Ingress[j] = p.Spec.Ingress[j], p.Spec.Ingress[i] })
+	})},
+}
+
+func act(p *policyv1alpha2.ClusterNetworkPolicy, action func() policyv1alpha2.ClusterNetworkPolicyRuleAction) {
+	for i := range p.Spec.Ingress {
+		p.Spec.Ingress[i].Action = action()
+	}
+	for i := range p.Spec.Egress {
+		p.Spec.Egress[i].Action = action()
+	}
+}
+
+func TestFormsThatCanOnlyClose(t *testing.T) {
+	s := with(shop(), [3]string{"prod", "data", dataFromBackend})
+	for _, c := range []struct {
+		name string
+		spec string
+		want bool
+	}{
+		{"isolates", "podSelector: {}", true},
+		{"isolates in both directions", "podSelector: {}\npolicyTypes: [Ingress, Egress]", true},
+		{"allows", "podSelector: {}\ningress: [{}]", false},
+		{"allows where it does not isolate yet", "podSelector: {}\npolicyTypes: [Ingress]\negress: [{}]", false},
+	} {
+		if got := effect.CanOnlyClose(s, with(s, [3]string{"prod", "new", c.spec})); got != c.want {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+	}
+	relabelled := *s
+	relabelled.Namespaces = slices.Clone(s.Namespaces)
+	if effect.CanOnlyClose(s, &relabelled) {
+		t.Error("a change of namespaces is said to close only")
+	}
+	if e := effect.Closing(effect.Effect{Incomplete: []string{"x"}, Truncated: true, Added: []effect.Row{{}}}); !e.Complete || e.Truncated || len(e.Added) > 0 || fmt.Sprint(e.Incomplete) != "[]" {
+		t.Errorf("the effect of what only closes: %+v", e)
+	}
+}
