@@ -24,13 +24,14 @@ type rendering struct {
 	frame    []Chain
 	dispatch [2][]Chain
 	classes  map[diff.Class]*classRules
-	// sets are by base name.
-	sets map[string]Set
+	// sets are by base name, lists too, of which lists holds the sets.
+	sets  map[string]Set
+	lists map[string][]policy.SetID
 }
 
 func render(p *policy.Program, f Family, n names, s diff.Slots, log DenyLog) (rendering, error) {
 	r := newRenderer(p, f, n, s, log)
-	out := rendering{frame: r.chains, classes: map[diff.Class]*classRules{}, sets: map[string]Set{}}
+	out := rendering{frame: r.chains, classes: map[diff.Class]*classRules{}, sets: map[string]Set{}, lists: map[string][]policy.SetID{}}
 	for _, d := range policy.Directions {
 		var err error
 		if out.dispatch[d], err = r.dispatch(d); err != nil {
@@ -46,6 +47,9 @@ func render(p *policy.Program, f Family, n names, s diff.Slots, log DenyLog) (re
 			maps.Copy(out.sets, c.own)
 			for base, id := range c.refs {
 				out.sets[base] = r.policySet(base, id)
+			}
+			for base, ids := range c.lists {
+				out.sets[base], out.lists[base] = r.list(base, ids), ids
 			}
 		}
 	}
@@ -63,8 +67,20 @@ func (v rendering) ruleset(f Family) Ruleset {
 			}
 		}
 	}
-	out.Sets = slices.SortedFunc(maps.Values(v.sets), func(a, b Set) int { return strings.Compare(a.Name, b.Name) })
+	out.Sets = slices.SortedFunc(maps.Values(v.sets), compareSets)
 	return out
+}
+
+// compareSets orders sets by name, and lists behind the sets that they list.
+func compareSets(a, b Set) int {
+	switch {
+	case a.isList() == b.isList():
+		return strings.Compare(a.Name, b.Name)
+	case a.isList():
+		return 1
+	default:
+		return -1
+	}
 }
 
 func compareClasses(a, b diff.Class) int { return strings.Compare(string(a.ID), string(b.ID)) }

@@ -59,7 +59,12 @@ type step struct {
 	was, is map[diff.Class]*classRules
 	// changes are the sets whose elements change, by base name.
 	changes map[string]setChange
-	plan    plan
+	// uses are the classes that refer to a shared set or list after the move, less those before, by
+	// base name; lists are the sets of such lists, and remade says which are in force and made beside.
+	uses   map[string]int
+	lists  map[string][]policy.SetID
+	remade map[string]bool
+	plan   plan
 }
 
 // setChange is what a set has before and after, or those parts of it that are different.
@@ -67,7 +72,8 @@ type setChange struct{ was, is Set }
 
 // step plans a move, and makes the state what it will be once that is carried out.
 func (t *table) step(m move) (plan, error) {
-	s := &step{move: m, state: &t.state, was: map[diff.Class]*classRules{}, is: map[diff.Class]*classRules{}, changes: map[string]setChange{}}
+	s := &step{move: m, state: &t.state, was: map[diff.Class]*classRules{}, is: map[diff.Class]*classRules{}, changes: map[string]setChange{},
+		uses: map[string]int{}, lists: map[string][]policy.SetID{}, remade: map[string]bool{}}
 	s.before = newRenderer(m.old, t.family, newNames(), m.slots, t.log)
 	s.after = newRenderer(m.next, t.family, t.state.names, m.nextSlots, t.log)
 	if err := s.renderClasses(); err != nil {
@@ -78,6 +84,7 @@ func (t *table) step(m move) (plan, error) {
 	if err := s.beside(); err != nil {
 		return plan{}, err
 	}
+	s.planLists()
 	err := s.finish()
 	s.state.resized(s.plan.grow)
 	s.state.resized(s.plan.shrink)
@@ -202,43 +209,49 @@ func (s *step) compareOwn() {
 // compareShared compares the policy's sets: some are referred to for the first time,
 // some for the last, some change.
 func (s *step) compareShared() {
-	count := map[string]int{}
 	ids := map[string]policy.SetID{}
-	for k := range s.was {
-		for base, id := range s.state.classes[k].refs {
-			count[base]--
+	count := func(refs map[string]policy.SetID, lists map[string][]policy.SetID, n int) {
+		for base, id := range refs {
+			s.uses[base] += n
 			ids[base] = id
 		}
+		for base, ids := range lists {
+			s.uses[base] += n
+			s.lists[base] = ids
+		}
+	}
+	for k := range s.was {
+		count(s.state.classes[k].refs, s.state.classes[k].lists, -1)
 	}
 	for _, c := range s.is {
-		for base, id := range c.refs {
-			count[base]++
-			ids[base] = id
-		}
+		count(c.refs, c.lists, 1)
 	}
-	for _, base := range slices.Sorted(maps.Keys(count)) {
-		before, after := s.state.users[base], s.state.users[base]+count[base]
-		switch {
-		case before == 0 && after > 0:
-			s.plan.grow = append(s.plan.grow, setStep{create, s.after.policySet(base, ids[base])})
+	for _, base := range slices.Sorted(maps.Keys(s.uses)) {
+		id, isSet := ids[base]
+		switch before, after := s.state.users[base], s.usersAfter(base); {
+		case before == 0 && after > 0 && isSet:
+			s.plan.grow = append(s.plan.grow, setStep{create, s.after.policySet(base, id)})
 		case before > 0 && after == 0:
 			s.state.names.leave(base)
 		}
 	}
 	for _, m := range s.change.Members {
 		base := policySet(s.after.family, m.ID)
-		if s.state.users[base] > 0 && s.state.users[base]+count[base] > 0 {
+		if s.state.users[base] > 0 && s.usersAfter(base) > 0 {
 			s.compareMembers(base, m)
 		}
 	}
 	for _, set := range s.change.Sets { // one whose kind changed cannot change in place
 		base := policySet(s.after.family, set.ID)
-		if old := s.old.Sets[set.ID]; old != nil && s.state.users[base] > 0 && s.state.users[base]+count[base] > 0 {
+		if old := s.old.Sets[set.ID]; old != nil && s.state.users[base] > 0 && s.usersAfter(base) > 0 {
 			s.changes[base] = setChange{is: s.after.policySet(base, set.ID)}
 			s.gradual = false
 		}
 	}
 }
+
+// usersAfter is the number of classes that refer to a shared set or list after the move.
+func (s *step) usersAfter(base string) int { return s.state.users[base] + s.uses[base] }
 
 func (s *step) compareMembers(base string, m policy.SetChange) {
 	f := s.after.family
@@ -280,6 +293,7 @@ func (s *step) beside() error {
 	for _, base := range bases {
 		s.state.names.leave(base)
 	}
+	s.leaveLists()
 	sets := map[string]Set{}
 	for k := range again {
 		var err error
@@ -297,6 +311,32 @@ func (s *step) beside() error {
 		s.plan.grow = append(s.plan.grow, setStep{create, sets[base]})
 	}
 	return nil
+}
+
+// leaveLists has the lists in force that have a set which is made beside made beside as well.
+func (s *step) leaveLists() {
+	for _, parts := range s.state.classes {
+		for base, ids := range parts.lists {
+			if !s.remade[base] && slices.ContainsFunc(ids, s.makesBeside) {
+				s.remade[base], s.lists[base] = true, ids
+				s.state.names.leave(base)
+			}
+		}
+	}
+}
+
+func (s *step) makesBeside(id policy.SetID) bool {
+	_, changes := s.changes[policySet(s.after.family, id)]
+	return changes
+}
+
+// planLists plans the lists that are not there under the names that they and their sets have now.
+func (s *step) planLists() {
+	for _, base := range slices.Sorted(maps.Keys(s.lists)) {
+		if s.usersAfter(base) > 0 && (s.state.users[base] == 0 || s.remade[base]) {
+			s.plan.grow = append(s.plan.grow, setStep{create, s.after.list(base, s.lists[base])})
+		}
+	}
 }
 
 // finish plans the chains, and records what will be.

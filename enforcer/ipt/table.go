@@ -75,7 +75,7 @@ func (t *table) whole(p *policy.Program, have reading, slots diff.Slots, known b
 	if known {
 		rules, inForce = t.state.right(have), t.state.names.known
 	}
-	if t.rename(n, v.sets, have.sets, inForce) {
+	if t.rename(n, v, have.sets, inForce) {
 		if v, err = render(p, t.family, n, slots, t.log); err != nil {
 			return plan{}, err
 		}
@@ -94,21 +94,38 @@ func (t *table) whole(p *policy.Program, have reading, slots diff.Slots, known b
 }
 
 // rename gives sets the names that they shall have beside those that are there: the one that they have in force, if
-// they may change there; else that of one that is as it is wanted, or one that nothing has.
-func (t *table) rename(n names, want, there map[string]Set, inForce map[string]string) (renamed bool) {
-	for base, s := range want {
-		name, found := inForce[base]
-		if found = found && there[name].Type == s.Type; !found {
-			i := 0
-			for old, taken := there[generation(base, i)]; taken && !old.sameAs(s); old, taken = there[generation(base, i)] {
-				i++
-			}
-			name = generation(base, i)
+// they may change there; else that of one that is as it is wanted, or one that nothing has. A list, which
+// never changes, gets its name once its sets have theirs.
+func (t *table) rename(n names, v rendering, there map[string]Set, inForce map[string]string) (renamed bool) {
+	choose := func(base string, s Set, keep bool) {
+		name := inForce[base]
+		if !keep {
+			name = firstFit(base, s, there)
 		}
 		renamed = renamed || name != n.known[base]
 		n.known[base] = name
 	}
+	for base, s := range v.sets {
+		if name, found := inForce[base]; !s.isList() {
+			choose(base, s, found && there[name].Type == s.Type)
+		}
+	}
+	for base, ids := range v.lists {
+		s := v.sets[base]
+		s.Lists = listed(n, t.family, ids)
+		name, found := inForce[base]
+		choose(base, s, found && there[name].sameAs(s))
+	}
 	return renamed
+}
+
+// firstFit is the first name of a set that no other set has.
+func firstFit(base string, s Set, there map[string]Set) string {
+	for i := 0; ; i++ {
+		if old, taken := there[generation(base, i)]; !taken || old.sameAs(s) {
+			return generation(base, i)
+		}
+	}
 }
 
 // startCommit begins to write chains and jumps, all at one moment. Where there is nothing to

@@ -102,12 +102,26 @@ func (k *kernel) execute(t testing.TB, p plan) {
 		k.steps()
 	}
 	k.sets(t, p.shrink)
-	for name := range k.state.names.taken {
-		if err := k.held.RestoreSets("destroy " + name); err != nil {
-			t.Fatal(err)
+	k.destroy(t)
+}
+
+// destroy destroys what is not in use: sets of which a list goes first once that is gone.
+func (k *kernel) destroy(t testing.TB) {
+	t.Helper()
+	for going := k.state.names.taken; len(going) > 0; {
+		before, failed := len(going), error(nil)
+		for name := range going {
+			if err := k.held.RestoreSets("destroy " + name); err != nil {
+				failed = err
+				continue
+			}
+			delete(going, name)
+			delete(k.state.sizes, name)
+		}
+		if len(going) == before {
+			t.Fatal(failed)
 		}
 	}
-	clear(k.state.names.taken)
 }
 
 func (k *kernel) sets(t testing.TB, steps []setStep) {
@@ -157,10 +171,7 @@ func (k *kernel) check(t testing.TB) {
 func (s state) sets() map[string]bool {
 	out := map[string]bool{}
 	for _, c := range s.classes {
-		for base := range c.refs {
-			out[base] = true
-		}
-		for _, base := range c.own {
+		for _, base := range slices.Concat(c.bases(), c.own) {
 			out[base] = true
 		}
 	}
@@ -178,16 +189,31 @@ func (k *kernel) forwards(t *testing.T, f policy.Flow) bool {
 	return v.Accepted
 }
 
-func TestNoFlowIsOpenedOrCutForAMoment(t *testing.T) {
-	watchWorlds(t, 150)
+// bounds are ways to bound what is merged, so that small worlds meet each of them.
+var bounds = map[string]func(){
+	"as they are":                         func() {},
+	"up to 3 elements merged":             func() { limits.merged = 3 },
+	"nothing merged, peers listed":        func() { limits.merged, limits.walk = 0, 1 },
+	"few elements merged, peers listed":   func() { limits.merged, limits.walk = 3, 1 },
+	"members merged once at most":         func() { limits.factor, limits.copies, limits.walk = 0, 1, 1 },
+	"merged up to the size of the rules":  func() { limits.factor, limits.copies, limits.walk = 1, 0, 1 },
+	"lists of one, and hardly a set":      func() { limits.ownSets, limits.walk, limits.list = 2, 1, 1 },
+	"ranges are not expanded to elements": func() { limits.expand = 1 },
 }
 
-// Sets grow above and shrink below the size up to which they are merged.
-func TestNoFlowIsOpenedOrCutWhileSetsGrowTooLargeToMerge(t *testing.T) {
-	standard := maxMerged
-	maxMerged = 3
-	t.Cleanup(func() { maxMerged = standard })
-	watchWorlds(t, 100)
+func setLimits(t *testing.T, set func()) {
+	standard := limits
+	set()
+	t.Cleanup(func() { limits = standard })
+}
+
+func TestNoFlowIsOpenedOrCutForAMoment(t *testing.T) {
+	for name, limit := range bounds {
+		t.Run(name, func(t *testing.T) {
+			setLimits(t, limit)
+			watchWorlds(t, 40)
+		})
+	}
 }
 
 func watchWorlds(t *testing.T, worlds uint64) {
