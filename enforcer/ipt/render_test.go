@@ -139,7 +139,7 @@ func TestNeighbourDiscoveryPassesOnTheLinkAlone(t *testing.T) {
 
 // TestGolden shows what a person sees. TIERWALL_UPDATE=1 writes the files anew.
 func TestGolden(t *testing.T) {
-	for name, p := range map[string]*policy.Program{"shop": sample.Shop(), "edges": sample.Edges(), "empty": {}, "logged": sample.Shop(), "audited": sample.Audited(), "merged": popular(12, 2)} {
+	for name, p := range map[string]*policy.Program{"shop": sample.Shop(), "edges": sample.Edges(), "empty": {}, "logged": sample.Shop(), "audited": sample.Audited(), "merged": popular(12, 2), "listed": hostile["networks of every length by ports"](1).finish()} {
 		var log ipt.DenyLog
 		if name == "logged" || name == "audited" {
 			log = ipt.DenyLog{Group: 4741, Prefix: "tierwall", PerSecond: 100}

@@ -189,7 +189,19 @@ func (t *Table) inSet(name string, k Packet, dimensions []string) bool {
 	if s.kind == listType {
 		return slices.ContainsFunc(s.members, func(member string) bool { return t.inSet(member, k, dimensions) })
 	}
+	*k.lookups += s.cost()
 	return s.contains(k, dimensions)
+}
+
+// cost is the number of lookups that the kernel makes in the set for a packet.
+func (s *set) cost() int {
+	n := 0
+	for _, elements := range s.lengths {
+		if elements > 0 {
+			n++
+		}
+	}
+	return max(1, n)
 }
 
 // contains says whether the sides of a packet that are asked for are in the set.
