@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/tierwall/tierwall/enforcer/internal/sample"
-	"github.com/tierwall/tierwall/enforcer/ipt"
 	"github.com/tierwall/tierwall/policy"
 )
 
