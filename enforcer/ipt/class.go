@@ -33,9 +33,26 @@ type classBuilder struct {
 	why []string
 }
 
-// class makes the chains of a class: one, and another for each tier that a rule
+// class makes the chains of a class. One that cannot be rendered, or was refused by the kernel, is closed.
+func (r *renderer) class(k diff.Class, only *part) *classRules {
+	err := r.refused[k]
+	if err == nil {
+		var out *classRules
+		if out, err = r.openClass(k, only); err == nil {
+			return out
+		}
+	}
+	r.failed[k] = err
+	b := &classBuilder{renderer: r, Class: k, out: &classRules{}}
+	b.next()
+	b.rule("", "closed, as its rules cannot be in force", r.deny)
+	b.explain()
+	return b.out
+}
+
+// openClass makes the chains of a class: one, and another for each tier that a rule
 // before it passes to. RETURN allows, DROP denies.
-func (r *renderer) class(k diff.Class, only *part) (*classRules, error) {
+func (r *renderer) openClass(k diff.Class, only *part) (*classRules, error) {
 	c := k.Of(r.program)
 	if c == nil {
 		return nil, fmt.Errorf("rendering %s class %s: the program has no such class", k.Direction, k.ID)

@@ -232,17 +232,7 @@ func TestTheKernelsCostIsInProportionToWhatWasWritten(t *testing.T) {
 // that none admits and from some that they do.
 func mostLookups(t *testing.T, r ipt.Ruleset, p *policy.Program) int {
 	t.Helper()
-	table := interpret.New()
-	if err := table.RestoreSets(r.SetText()); err != nil {
-		t.Fatal(err)
-	}
-	if err := table.Restore(r.RestoreText()); err != nil {
-		t.Fatal(err)
-	}
-	if err := table.Restore(ipt.Jumps()); err != nil {
-		t.Fatal(err)
-	}
-	most := 0
+	table, most := load(t, r), 0
 	for i, port := range []uint16{1, 2, 80, 100, 150, 9000, 30000, 65535} {
 		for _, from := range []string{"9.9.9.9", "20.0.0.0", fmt.Sprint("20.0.0.", 7*i)} {
 			for _, protocol := range []policy.Protocol{policy.TCP, policy.UDP, policy.SCTP, policy.ICMP} {
@@ -290,4 +280,19 @@ func allocated(t *testing.T, p *policy.Program) float64 {
 	}
 	runtime.ReadMemStats(&after)
 	return float64(after.TotalAlloc - before.TotalAlloc)
+}
+
+// load is the table of a ruleset, with the jumps to it.
+func load(t *testing.T, r ipt.Ruleset) *interpret.Table {
+	t.Helper()
+	table := interpret.New()
+	if err := table.RestoreSets(r.SetText()); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{r.RestoreText(), ipt.Jumps()} {
+		if err := table.Restore(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return table
 }

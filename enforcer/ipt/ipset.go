@@ -104,10 +104,10 @@ func writeSets(ctx context.Context, steps []setStep) error {
 func (k *ipsets) write(ctx context.Context, s setStep) error {
 	if s.verb == create {
 		if err := k.create(s.set); err != nil {
-			return fmt.Errorf("making the set %s: %w", s.set.Name, err)
+			return &setError{s.set.Name, fmt.Errorf("making the set %s: %w", s.set.Name, err)}
 		}
 		if err := k.fillList(s.set); err != nil {
-			return fmt.Errorf("making the list of sets %s: %w", s.set.Name, err)
+			return &setError{s.set.Name, fmt.Errorf("making the list of sets %s: %w", s.set.Name, err)}
 		}
 	}
 	command, doing := nl.IPSET_CMD_ADD, "adding to"
@@ -115,12 +115,11 @@ func (k *ipsets) write(ctx context.Context, s setStep) error {
 		command, doing = nl.IPSET_CMD_DEL, "removing from"
 	}
 	for some := range slices.Chunk(s.set.Elements, perMessage) {
-		err := ctx.Err()
-		if err == nil {
-			err = k.elements(command, s.set, some)
+		if err := ctx.Err(); err != nil {
+			return err
 		}
-		if err != nil {
-			return fmt.Errorf("%s the set %s some of %s to %s: %w", doing, s.set.Name, elementText(some[0]), elementText(some[len(some)-1]), err)
+		if err := k.elements(command, s.set, some); err != nil {
+			return &setError{s.set.Name, fmt.Errorf("%s the set %s some of %s to %s: %w", doing, s.set.Name, elementText(some[0]), elementText(some[len(some)-1]), err)}
 		}
 	}
 	return nil

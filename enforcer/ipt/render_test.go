@@ -271,6 +271,30 @@ func TestAProgramThatRefersToNothingIsRefused(t *testing.T) {
 	}
 }
 
+// One class that cannot be rendered is closed; the others are as ever.
+func TestAClassThatCannotBeRenderedIsClosedAlone(t *testing.T) {
+	p := sample.Shop()
+	delete(p.Sets, "world")
+	r, err := ipt.Render(p, ipt.IPv4, ipt.DenyLog{})
+	if err == nil {
+		t.Fatal("no error")
+	}
+	table := load(t, r)
+	for name, c := range map[string]struct {
+		from, to string
+		port     uint16
+		passes   bool
+	}{
+		"to the frontend whose set is missing": {"198.51.100.7", "10.1.0.2", 80, false},
+		"by its own backend":                   {"10.1.0.3", "10.1.0.4", 5432, true},
+	} {
+		v, err := table.Judge("FORWARD", interpret.Packet{Source: address(c.from), Destination: address(c.to), Protocol: policy.TCP, DestinationPort: c.port})
+		if err != nil || v.Accepted != c.passes {
+			t.Errorf("%s: accepted %v, %v, by %v", name, v.Accepted, err, v.Trace)
+		}
+	}
+}
+
 func TestRenderingDoesNotDependOnTheOrderOfEndpoints(t *testing.T) {
 	p := sample.Crowd(100)
 	want, err := ipt.Render(p, ipt.IPv4, ipt.DenyLog{})

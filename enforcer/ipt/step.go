@@ -71,31 +71,40 @@ type step struct {
 type setChange struct{ was, is Set }
 
 // step plans a move, and makes the state what it will be once that is carried out.
-func (t *table) step(m move) (plan, error) {
+func (t *table) step(m move) plan {
 	s := &step{move: m, state: &t.state, was: map[diff.Class]*classRules{}, is: map[diff.Class]*classRules{}, changes: map[string]setChange{},
 		uses: map[string]int{}, lists: map[string][]policy.SetID{}, remade: map[string]bool{}}
-	s.before = newRenderer(m.old, t.family, newNames(), m.slots, t.log)
-	s.after = newRenderer(m.next, t.family, t.state.names, m.nextSlots, t.log)
-	if err := s.renderClasses(); err != nil {
-		return plan{}, err
-	}
+	s.before = newRenderer(m.old, t.family, newNames(), m.slots, t.log, t.refused)
+	s.after = newRenderer(m.next, t.family, t.state.names, m.nextSlots, t.log, t.refused)
+	s.renderClasses()
 	s.compareOwn()
 	s.compareShared()
-	if err := s.beside(); err != nil {
-		return plan{}, err
-	}
+	s.beside()
 	s.planLists()
-	err := s.finish()
+	s.finish()
 	s.state.resized(s.plan.grow)
 	s.state.resized(s.plan.shrink)
-	return s.plan, err
+	t.updateFailed(s)
+	return s.plan
+}
+
+// updateFailed records which classes are closed after a step.
+func (t *table) updateFailed(s *step) {
+	out := refusals{}
+	for k, err := range t.failed {
+		if _, again := s.is[k]; !again && k.Of(s.next) != nil {
+			out[k] = err
+		}
+	}
+	maps.Copy(out, s.after.failed)
+	t.failed = out
 }
 
 // renderClasses renders the classes that come, those that go and leave their place to one that
 // comes, and those whose own sets change.
-func (s *step) renderClasses() error {
+func (s *step) renderClasses() {
 	if !s.after.family.in(s.next) {
-		return nil
+		return
 	}
 	for _, d := range policy.Directions {
 		inPlaceOf := map[policy.ClassID]*policy.Class{}
@@ -106,32 +115,29 @@ func (s *step) renderClasses() error {
 		}
 		for _, c := range s.change.Classes[d] {
 			k := diff.Class{Direction: d, ID: c.ID}
-			if err := s.renderNew(k, c, inPlaceOf[s.nextSlots.Of(k)]); err != nil {
-				return err
-			}
+			s.renderNew(k, c, inPlaceOf[s.nextSlots.Of(k)])
 		}
 	}
-	return s.renderTouched()
+	s.renderTouched()
 }
 
 // renderNew renders a class that comes, and the one that it follows, if it does: of their own
-// sets, the part that is different.
-func (s *step) renderNew(k diff.Class, c, follows *policy.Class) (err error) {
+// sets, the part that is different. Of one that is closed there are no sets.
+func (s *step) renderNew(k diff.Class, c, follows *policy.Class) {
 	var only *part
 	if follows != nil {
 		old := diff.Class{Direction: k.Direction, ID: follows.ID}
 		only = differing(s.old, s.next, follows, c)
-		if s.was[old], err = s.before.class(old, only); err != nil {
-			return err
+		if s.was[old] = s.before.class(old, only); s.before.failed[old] != nil {
+			only = nil
 		}
 	}
-	s.is[k], err = s.after.class(k, only)
-	return err
+	s.is[k] = s.after.class(k, only)
 }
 
 // renderTouched renders the classes that stay and merge a set that changes: of their own sets, the
 // part that can be different.
-func (s *step) renderTouched() error {
+func (s *step) renderTouched() {
 	var prefixes []netip.Prefix
 	touched := map[diff.Class]bool{}
 	whole := map[diff.Class]bool{}
@@ -160,15 +166,11 @@ func (s *step) renderTouched() error {
 		if whole[k] || !sameTerms(class, s.old, s.next) {
 			only = nil
 		}
-		var err error
-		if s.was[k], err = s.before.class(k, only); err != nil {
-			return err
+		if s.was[k] = s.before.class(k, only); s.before.failed[k] != nil {
+			only = nil
 		}
-		if s.is[k], err = s.after.class(k, only); err != nil {
-			return err
-		}
+		s.is[k] = s.after.class(k, only)
 	}
-	return nil
 }
 
 func mergesAny(c *policy.Class) bool {
@@ -269,17 +271,17 @@ func (s *step) compareMembers(base string, m policy.SetChange) {
 
 // beside has sets that must not change in place made anew under other names, and what refers
 // to them rendered again.
-func (s *step) beside() error {
+func (s *step) beside() {
 	bases := slices.Sorted(maps.Keys(s.changes))
 	if s.gradual {
 		for _, base := range bases {
 			c := s.changes[base]
 			s.plan.change(c.is, c.was.Elements, c.is.Elements)
 		}
-		return nil
+		return
 	}
 	if len(bases) == 0 {
-		return nil
+		return
 	}
 	again := map[diff.Class]bool{}
 	for k := range s.is {
@@ -296,10 +298,7 @@ func (s *step) beside() error {
 	s.leaveLists()
 	sets := map[string]Set{}
 	for k := range again {
-		var err error
-		if s.is[k], err = s.after.class(k, nil); err != nil {
-			return err
-		}
+		s.is[k] = s.after.class(k, nil)
 		maps.Copy(sets, s.is[k].own)
 		for base, id := range s.is[k].refs {
 			if _, changes := s.changes[base]; changes {
@@ -310,7 +309,6 @@ func (s *step) beside() error {
 	for _, base := range bases {
 		s.plan.grow = append(s.plan.grow, setStep{create, sets[base]})
 	}
-	return nil
 }
 
 // leaveLists has the lists in force that have a set which is made beside made beside as well.
@@ -340,15 +338,12 @@ func (s *step) planLists() {
 }
 
 // finish plans the chains, and records what will be.
-func (s *step) finish() error {
+func (s *step) finish() {
 	var chains []Chain
 	there := map[string]bool{}
 	if s.change.Frame != nil || len(s.change.Endpoints)+len(s.change.EndpointsGone) > 0 {
 		for _, d := range policy.Directions {
-			dispatch, err := s.after.dispatch(d)
-			if err != nil {
-				return err
-			}
+			dispatch := s.after.dispatch(d)
 			for _, name := range s.state.dispatch[d] {
 				there[name] = true
 			}
@@ -367,7 +362,6 @@ func (s *step) finish() error {
 		s.state.setClass(k, s.is[k])
 	}
 	s.planChains(chains, there)
-	return nil
 }
 
 // planChains plans that chains become what they shall be, and that of those that are there the

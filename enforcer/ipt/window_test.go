@@ -57,11 +57,7 @@ func (k *kernel) apply(t testing.TB, p *policy.Program) {
 		k.update(t, p, diff.Between(k.program, p))
 		return
 	}
-	plan, err := k.whole(p, k.read(), diff.Slots{}, false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	k.execute(t, plan)
+	k.execute(t, k.whole(p, k.read(), diff.Slots{}, false))
 	k.program, k.users, k.slots = p, diff.UsersOf(p), diff.Slots{}
 }
 
@@ -74,10 +70,7 @@ func (k *kernel) update(t testing.TB, p *policy.Program, c *policy.Change) {
 		}
 	}
 	m := newMove(k.program, p, c, k.users, k.slots)
-	plan, err := k.step(m)
-	if err != nil {
-		t.Fatal(err)
-	}
+	plan := k.step(m)
 	if m.gradual {
 		k.inPlace++
 	} else {
@@ -142,10 +135,7 @@ func (k *kernel) sets(t testing.TB, steps []setStep) {
 // check sees that the kernel holds what the whole program makes of it, and that this is known.
 func (k *kernel) check(t testing.TB) {
 	t.Helper()
-	v, err := render(k.program, k.family, names{maps.Clone(k.state.names.known), map[string]bool{}}, k.slots, k.log)
-	if err != nil {
-		t.Fatal(err)
-	}
+	v := newRenderer(k.program, k.family, names{maps.Clone(k.state.names.known), map[string]bool{}}, k.slots, k.log, k.refused).render()
 	r, fresh := v.ruleset(k.family), newKernel(t, k.family)
 	if err := fresh.held.RestoreSets(r.SetText()); err != nil {
 		t.Fatal(err)
