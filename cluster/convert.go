@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"cmp"
 	"net/netip"
 	"slices"
 
@@ -19,7 +18,7 @@ func Pod(p *corev1.Pod) *compile.Pod {
 		Name:           p.Name,
 		UID:            uid(p),
 		Node:           p.Spec.NodeName,
-		ServiceAccount: cmp.Or(p.Spec.ServiceAccountName, p.Spec.DeprecatedServiceAccount),
+		ServiceAccount: p.Spec.ServiceAccountName,
 		Labels:         p.Labels,
 		HostNetwork:    p.Spec.HostNetwork,
 		Ended:          p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed,

@@ -34,6 +34,7 @@ type options struct {
 	dropSpoofed bool
 	cniSocket   string
 	metricsAddr string
+	metricsCert string
 	healthAddr  string
 	logLevel    string
 }
@@ -57,11 +58,12 @@ When it stops, the last program stays in force; "enforcer cleanup" removes it.`,
 	fs.StringVar(&o.node, "node-name", "", "name of this node in the cluster (required)")
 	o.defaults.AddTo(fs)
 	fs.StringVar(&o.backend, "backend", backend.Auto, "what to write rules with: "+strings.Join(backend.Names, ", ")+
-		"; auto follows kube-proxy and the node, and is nftables with IPVS")
+		"; auto follows kube-proxy and the node")
 	fs.IntVar(&o.logDenials, "log-denials", 0, "log so many denied first packets a second at most, with who was denied what by which policy; 0 logs none. What the default action Audit lets pass is logged in any case, at the same rate, or "+strconv.Itoa(standardAudits)+" a second if it is 0")
 	fs.BoolVar(&o.dropSpoofed, "drop-spoofed", true, "drop what a pod sends from an address that is not its own, where the node's routes tell which interface is one pod's own")
 	fs.StringVar(&o.cniSocket, "cni-socket", "", "where to answer the node's CNI plugin, so that new pods wait for their rules; empty answers none")
 	fs.StringVar(&o.metricsAddr, "metrics-bind-address", ":9466", "address of the metrics, HTTPS with delegated authentication; 0 serves none")
+	fs.StringVar(&o.metricsCert, "metrics-cert-dir", "", "directory with tls.crt and tls.key of the metrics; while there is none, they are served with a self-signed certificate")
 	fs.StringVar(&o.healthAddr, "health-probe-bind-address", "127.0.0.1:9467", "address of /healthz and /readyz")
 	fs.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	return cmd
@@ -88,11 +90,7 @@ func (o *options) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	record, err := nodeEvents(ctx, config, o.node)
-	if err != nil {
-		return err
-	}
-	agent, work, err := o.newAgent(config, defaults, chosen, record, log)
+	agent, work, err := o.newAgent(ctx, config, defaults, chosen, log)
 	if err != nil {
 		return err
 	}
@@ -103,9 +101,8 @@ func (o *options) run(ctx context.Context) error {
 	addDenials(work, registry, agent, kernel)
 	addGuard(work, registry, agent, o.dropSpoofed, chosen.Sources, log)
 	addCNI(work, registry, agent, o.cniSocket, log)
-	paths := addPathCheck(work, registry, agent, chosen, record, log)
-	work.add(func(ctx context.Context) error { return serveHealth(ctx, o.healthAddr, agent, paths) })
-	if err := addMetrics(work, registry, config, o.metricsAddr, log); err != nil {
+	work.add(func(ctx context.Context) error { return serveHealth(ctx, o.healthAddr, agent) })
+	if err := addMetrics(work, registry, config, o, log); err != nil {
 		return err
 	}
 	return work.run(ctx)
@@ -123,13 +120,17 @@ func apiConfig() (*rest.Config, error) {
 }
 
 // newAgent makes the agent, and has it work.
-func (o *options) newAgent(config *rest.Config, defaults policy.Defaults, chosen backend.Choice, record recordEvent, log *slog.Logger) (*enforcer.Enforcer, *tasks, error) {
+func (o *options) newAgent(ctx context.Context, config *rest.Config, defaults policy.Defaults, chosen backend.Choice, log *slog.Logger) (*enforcer.Enforcer, *tasks, error) {
 	watcher, err := cluster.New(config, defaults, log)
 	if err != nil {
 		return nil, nil, err
 	}
+	mended, err := repairEvents(ctx, config, o.node)
+	if err != nil {
+		return nil, nil, err
+	}
 	agent := &enforcer.Enforcer{Node: o.node, Defaults: defaults, Source: watcher,
-		Backend: chosen.Backend, Predecessor: chosen.Predecessor, Mended: record.mended, Log: log}
+		Backend: chosen.Backend, Predecessor: chosen.Predecessor, Mended: mended, Log: log}
 	if defaults.Action == policy.Deny {
 		agent.Boot = func(ctx context.Context) (*compile.Snapshot, error) { return bootState(ctx, config, o.node, defaults) }
 	}
@@ -137,15 +138,22 @@ func (o *options) newAgent(config *rest.Config, defaults policy.Defaults, chosen
 }
 
 // addMetrics serves the metrics, unless that is not wanted.
-func addMetrics(work *tasks, registry *prometheus.Registry, config *rest.Config, addr string, log *slog.Logger) error {
-	if addr == "0" {
+func addMetrics(work *tasks, registry *prometheus.Registry, config *rest.Config, o *options, log *slog.Logger) error {
+	if o.metricsAddr == "0" {
 		return nil
 	}
 	guard, err := delegated.New(config, log)
 	if err != nil {
 		return err
 	}
-	work.add(func(ctx context.Context) error { return serveMetrics(ctx, addr, registry, guard.Handler) })
+	own, err := selfSigned()
+	if err != nil {
+		return fmt.Errorf("make a certificate for the metrics: %w", err)
+	}
+	certificate := &metricsCertificate{dir: o.metricsCert, selfSigned: own, log: log}
+	work.add(func(ctx context.Context) error {
+		return serveMetrics(ctx, o.metricsAddr, registry, guard.Handler, certificate)
+	})
 	return nil
 }
 

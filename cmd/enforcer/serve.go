@@ -19,18 +19,17 @@ import (
 	"golang.org/x/net/netutil"
 
 	"github.com/tierwall/tierwall/enforcer"
-	"github.com/tierwall/tierwall/enforcer/pathcheck"
 )
 
 // serveHealth serves /healthz, which says that the agent's loop goes round, and /readyz,
-// which says that what the cluster asks for is in force in the kernel, and that no packet passes beside it.
-func serveHealth(ctx context.Context, addr string, agent *enforcer.Enforcer, paths *pathcheck.Checker) error {
+// which says that what the cluster asks for is in force in the kernel.
+func serveHealth(ctx context.Context, addr string, agent *enforcer.Enforcer) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/readyz", probe(func() error {
 		if !agent.InForce() {
 			return errors.New("the policies of the cluster are not in force on this node yet")
 		}
-		return paths.Open()
+		return nil
 	}))
 	mux.HandleFunc("/healthz", probe(func() error {
 		if still := agent.Stuck(); still > 0 {
@@ -53,17 +52,13 @@ func probe(check func() error) http.HandlerFunc {
 }
 
 // serveMetrics serves /metrics over HTTPS, to those whom the guard lets.
-func serveMetrics(ctx context.Context, addr string, registry *prometheus.Registry, guard func(http.Handler) http.Handler) error {
-	own, err := selfSigned()
-	if err != nil {
-		return fmt.Errorf("make a certificate for the metrics: %w", err)
-	}
+func serveMetrics(ctx context.Context, addr string, registry *prometheus.Registry, guard func(http.Handler) http.Handler, certificate *metricsCertificate) error {
 	mux := http.NewServeMux()
 	mux.Handle("/metrics", guard(promhttp.HandlerFor(registry, promhttp.HandlerOpts{ErrorHandling: promhttp.HTTPErrorOnError})))
-	return serve(ctx, addr, mux, &tls.Config{Certificates: []tls.Certificate{own}, MinVersion: tls.VersionTLS12})
+	return serve(ctx, addr, mux, &tls.Config{GetCertificate: certificate.GetCertificate, MinVersion: tls.VersionTLS12})
 }
 
-// selfSigned is a certificate of nobody's, as those have who read metrics by the pod's address.
+// selfSigned is a certificate that nobody can verify.
 func selfSigned() (tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -52,6 +52,8 @@ API server itself to ask it once it can answer.`,
 	fs.StringVar(&s.Service, "service", "tierwall-webhook", "the webhook's Service, and the Lease by which one replica is chosen")
 	fs.StringVar(&s.CertificateDir, "cert-dir", "", "directory with tls.crt, tls.key and ca.crt; empty makes the replicas issue their own certificates")
 	fs.StringVar(&s.AuthoritySecret, "ca-secret", "tierwall-webhook-ca", "the Secret that the replicas share their own authority in")
+	fs.StringVar(&s.MetricsSecret, "metrics-secret", "", "the Secret to keep a certificate for the enforcers' metrics in; empty keeps none")
+	fs.StringSliceVar(&s.MetricsNames, "metrics-names", nil, "the DNS names that it is for")
 	b := &s.Bundle
 	fs.StringVar(&b.Place, "bundle", "", "URL of a signed bundle of guardrails, or oci: and the directory of an OCI image layout")
 	fs.StringVar(&b.KeyFile, "bundle-key", "/etc/tierwall/admission/bundle.pem", "file with the public key that the bundle must be signed by")
@@ -62,6 +64,8 @@ API server itself to ask it once it can answer.`,
 	fs.StringVar(&s.Validating, "validating-configuration", "tierwall", "the ValidatingWebhookConfiguration")
 	fs.StringVar(&s.Mutating, "mutating-configuration", "tierwall", "the MutatingWebhookConfiguration")
 	fs.IntVar(&s.Port, "webhook-port", 9443, "where the API server's requests are answered")
+	fs.StringVar(&s.Clients.CAFile, "client-ca-file", "", "file with the authorities that API servers' client certificates must be signed by; empty asks for none")
+	fs.StringSliceVar(&s.Clients.Names, "client-names", nil, "common names of client certificates that are accepted; empty accepts all of the authorities")
 	fs.StringVar(&s.MetricsAddress, "metrics-bind-address", ":8443", "address of the metrics, HTTPS with delegated authentication; 0 serves none")
 	fs.StringVar(&s.HealthAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz")
 	fs.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")

@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/tierwall/tierwall/enforcer/diff"
 	"github.com/tierwall/tierwall/policy"
 )
 
@@ -20,8 +19,8 @@ type entry struct {
 }
 
 // entries are the endpoints and those of the nodes' own addresses that lie
-// within a pod CIDR (a bridge's, say), sorted by address. An endpoint whose class is not there is closed.
-func (r *renderer) entries(d policy.Direction) []entry {
+// within a pod CIDR (a bridge's, say), sorted by address.
+func (r *renderer) entries(d policy.Direction) ([]entry, error) {
 	byAddr := map[netip.Addr]string{}
 	for _, h := range r.program.Hosts {
 		for _, a := range h.Addrs {
@@ -36,10 +35,7 @@ func (r *renderer) entries(d policy.Direction) []entry {
 				continue
 			}
 			if r.program.Classes[d][e.Class[d]] == nil {
-				k := diff.Class{Direction: d, ID: e.Class[d]}
-				r.failed[k] = fmt.Errorf("the program has no %s class %q, which endpoint %s is of", d, e.Class[d], e.Key())
-				byAddr[a] = r.deny
-				continue
+				return nil, fmt.Errorf("the program has no %s class %q, which endpoint %s is of", d, e.Class[d], e.Key())
 			}
 			byAddr[a] = r.toClass(e, d)
 		}
@@ -49,7 +45,7 @@ func (r *renderer) entries(d policy.Direction) []entry {
 		out = append(out, entry{a, target})
 	}
 	slices.SortFunc(out, func(a, b entry) int { return a.addr.Compare(b.addr) })
-	return out
+	return out, nil
 }
 
 func within(prefixes []netip.Prefix, a netip.Addr) bool {

@@ -104,7 +104,11 @@ func pair(members ...string) *policy.Program {
 // adopt plans the way from what is there to a program.
 func adopt(t *testing.T, tb *table, p *policy.Program, have reading) plan {
 	t.Helper()
-	return tb.whole(p, have, diff.Slots{}, false)
+	out, err := tb.whole(p, have, diff.Slots{}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
 
 // planned is the plan from one program to another.
@@ -112,7 +116,11 @@ func planned(t *testing.T, tb *table, old, next *policy.Program, gradual bool) p
 	t.Helper()
 	m := newMove(old, next, diff.Between(old, next), diff.UsersOf(old), nil)
 	m.gradual = gradual
-	return tb.step(m)
+	out, err := tb.step(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
 
 func lines(steps []setStep) (out []string) {

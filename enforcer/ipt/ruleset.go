@@ -7,7 +7,7 @@ type Ruleset struct {
 	Family Family
 	// Chains are those of the filter table, base chains first. No two have one name.
 	Chains []Chain
-	// Sets are those that the chains refer to, sorted by name, and then the lists of them.
+	// Sets are those that the chains refer to, sorted by name.
 	Sets []Set
 }
 
@@ -37,8 +37,9 @@ func (r Ruleset) RestoreText() string {
 func (r Ruleset) SetText() string {
 	var b strings.Builder
 	for _, s := range r.Sets {
-		for _, line := range (setStep{create, s}).lines() {
-			b.WriteString(line + "\n")
+		b.WriteString(s.create() + "\n")
+		for _, e := range s.Elements {
+			b.WriteString(s.add(e) + "\n")
 		}
 	}
 	return b.String()

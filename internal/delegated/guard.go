@@ -21,25 +21,36 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/util/cache"
 	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
 )
 
 const (
 	// allowFor and denyFor are for how long an answer is believed.
 	allowFor, denyFor = time.Minute, 10 * time.Second
-	// answers is how many are remembered.
+	// answers is how many are remembered of those that allow, and of those that do not.
 	answers = 256
+	// provenFor is for how long a token that was allowed is told apart from those of strangers.
+	provenFor = 24 * time.Hour
 	// patience is how long the API server may take for both questions.
 	patience = 10 * time.Second
-	// questions a second are asked, and burst at once; tokens are whatever anybody sends.
+	// questions a second are asked about proven tokens, and as many about all others; burst at once.
 	questions, burst = 20, 30
 )
 
 // Guard lets those pass who may.
+//
+// Tokens are whatever anybody sends. So that strangers' do not starve those of the monitoring, tokens that were
+// allowed before have questions and answers of their own, and a peer may ask about few others.
 type Guard struct {
-	authentication, authorization rest.Interface
-	log                           *slog.Logger
-	known                         *cache.LRUExpireCache // HTTP status by call
+	proven, strangers reviewer
+	log               *slog.Logger
+	// The caches hold an HTTP status by call, and a call's token that was allowed.
+	allowed, refused, tokens *cache.LRUExpireCache
+	peers                    *peers
 }
+
+// reviewer asks the API server, at a rate of its own.
+type reviewer struct{ authentication, authorization rest.Interface }
 
 // call is a method and a path, and who asks for it, by a hash of their token.
 type call struct {
@@ -50,19 +61,30 @@ type call struct {
 // New makes a Guard that asks the API server of the configuration. Its user needs to be allowed to create
 // tokenreviews and subjectaccessreviews.
 func New(config *rest.Config, log *slog.Logger) (*Guard, error) {
-	return newGuard(config, log, cache.NewLRUExpireCache(answers))
+	return newGuard(config, log, clock.RealClock{})
 }
 
-func newGuard(config *rest.Config, log *slog.Logger, known *cache.LRUExpireCache) (*Guard, error) {
+func newGuard(config *rest.Config, log *slog.Logger, now clock.Clock) (*Guard, error) {
+	proven, err := newReviewer(config)
+	if err != nil {
+		return nil, err
+	}
+	strangers, err := newReviewer(config)
+	if err != nil {
+		return nil, err
+	}
+	remember := func() *cache.LRUExpireCache { return cache.NewLRUExpireCacheWithClock(answers, now) }
+	return &Guard{proven: proven, strangers: strangers, log: log,
+		allowed: remember(), refused: remember(), tokens: remember(), peers: newPeers(now)}, nil
+}
+
+func newReviewer(config *rest.Config) (reviewer, error) {
 	authentication, err := clientFor(config, authenticationv1.SchemeGroupVersion, authenticationv1.AddToScheme)
 	if err != nil {
-		return nil, err
+		return reviewer{}, err
 	}
 	authorization, err := clientFor(config, authorizationv1.SchemeGroupVersion, authorizationv1.AddToScheme)
-	if err != nil {
-		return nil, err
-	}
-	return &Guard{authentication, authorization, log, known}, nil
+	return reviewer{authentication, authorization}, err
 }
 
 func clientFor(config *rest.Config, version schema.GroupVersion, add func(*runtime.Scheme) error) (rest.Interface, error) {
@@ -88,7 +110,7 @@ func (g *Guard) Handler(next http.Handler) http.Handler {
 			http.Error(w, http.StatusText(http.StatusUnauthorized), http.StatusUnauthorized)
 			return
 		}
-		status, err := g.judge(r.Context(), token, r.Method, r.URL.Path)
+		status, err := g.judge(r, token)
 		if err != nil {
 			g.log.Error("could not ask the API server who may read this", "path", r.URL.Path, "err", err)
 			status = http.StatusInternalServerError
@@ -102,26 +124,36 @@ func (g *Guard) Handler(next http.Handler) http.Handler {
 }
 
 // judge is the HTTP status for a call, OK for those who may.
-func (g *Guard) judge(ctx context.Context, token, method, path string) (int, error) {
-	key := call{sha256.Sum256([]byte(token)), method, path}
-	if known, ok := g.known.Get(key); ok {
-		return known.(int), nil
+func (g *Guard) judge(r *http.Request, token string) (int, error) {
+	key := call{sha256.Sum256([]byte(token)), r.Method, r.URL.Path}
+	for _, answers := range []*cache.LRUExpireCache{g.allowed, g.refused} {
+		if known, ok := answers.Get(key); ok {
+			return known.(int), nil
+		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	asks := g.proven
+	if _, ok := g.tokens.Get(key.token); !ok {
+		if !g.peers.mayAsk(r.RemoteAddr) {
+			return http.StatusTooManyRequests, nil
+		}
+		asks = g.strangers
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), patience)
 	defer cancel()
-	status, err := g.ask(ctx, token, method, path)
+	status, err := asks.ask(ctx, token, r.Method, r.URL.Path)
 	if err != nil {
 		return 0, err
 	}
-	ttl := denyFor
-	if status == http.StatusOK {
-		ttl = allowFor
+	if status != http.StatusOK {
+		g.refused.Add(key, status, denyFor)
+		return status, nil
 	}
-	g.known.Add(key, status, ttl)
+	g.allowed.Add(key, status, allowFor)
+	g.tokens.Add(key.token, true, provenFor)
 	return status, nil
 }
 
-func (g *Guard) ask(ctx context.Context, token, method, path string) (int, error) {
+func (g reviewer) ask(ctx context.Context, token, method, path string) (int, error) {
 	who := &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: token}}
 	if err := g.authentication.Post().Resource("tokenreviews").Body(who).Do(ctx).Into(who); err != nil {
 		return 0, fmt.Errorf("ask whose token it is: %w", err)

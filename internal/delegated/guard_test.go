@@ -2,6 +2,7 @@ package delegated
 
 import (
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -13,7 +14,6 @@ import (
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
-	"k8s.io/apimachinery/pkg/util/cache"
 	"k8s.io/client-go/rest"
 	clocktesting "k8s.io/utils/clock/testing"
 )
@@ -58,7 +58,7 @@ func guarded(t *testing.T, api *apiServer) (http.Handler, *clocktesting.FakeCloc
 	server := httptest.NewServer(api)
 	t.Cleanup(server.Close)
 	clock := clocktesting.NewFakeClock(time.Unix(1_800_000_000, 0))
-	g, err := newGuard(&rest.Config{Host: server.URL}, slog.New(slog.DiscardHandler), cache.NewLRUExpireCacheWithClock(answers, clock))
+	g, err := newGuard(&rest.Config{Host: server.URL}, slog.New(slog.DiscardHandler), clock)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,5 +134,49 @@ func TestFailuresAreNotRemembered(t *testing.T) {
 	api.down.Store(false)
 	if got := status(h, "GET", "/metrics", "Bearer scraper's token"); got != http.StatusOK {
 		t.Errorf("status %d once it is back, want 200", got)
+	}
+}
+
+// from is the status of a token that comes from an address.
+func from(h http.Handler, address, token string) int {
+	r := httptest.NewRequest("GET", "/metrics", nil)
+	r.RemoteAddr = address
+	r.Header.Set("Authorization", "Bearer "+token)
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w.Code
+}
+
+// A peer that sends made-up tokens without end has few of them asked about, and neither evicts the answers for
+// others nor uses up their questions.
+func TestStrangersDoNotStarveTheMonitoring(t *testing.T) {
+	for name, stranger := range map[string]string{"IPv4": "192.0.2.7:%d", "a network of IPv6": "[2001:db8::%x]:1"} {
+		t.Run(name, func(t *testing.T) {
+			api := &apiServer{}
+			h, clock := guarded(t, api)
+			if got := from(h, "192.0.2.1:1", "scraper's token"); got != http.StatusOK {
+				t.Fatalf("status %d before the strangers", got)
+			}
+			asked, refused := api.asked.Load(), 0
+			for i := range 4 * answers {
+				if from(h, fmt.Sprintf(stranger, i+1), fmt.Sprintf("made up %d", i)) == http.StatusTooManyRequests {
+					refused++
+				}
+			}
+			if questions := api.asked.Load() - asked; questions > peerBurst || refused != 4*answers-peerBurst {
+				t.Errorf("strangers had %d questions asked, and %d of %d requests were too many", questions, refused, 4*answers)
+			}
+			asked = api.asked.Load()
+			if got := from(h, "192.0.2.1:1", "scraper's token"); got != http.StatusOK || api.asked.Load() != asked {
+				t.Errorf("status %d: the answer for the monitoring is forgotten", got)
+			}
+			clock.Step(allowFor + time.Second)
+			if got := from(h, fmt.Sprintf(stranger, 1), "scraper's token"); got != http.StatusOK {
+				t.Errorf("status %d of a token that was allowed before, from the strangers' address", got)
+			}
+			if got := from(h, "192.0.2.2:1", "scraper's token"); got != http.StatusOK {
+				t.Errorf("status %d of another peer", got)
+			}
+		})
 	}
 }

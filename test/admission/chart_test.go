@@ -11,10 +11,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"time"
 
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -30,7 +33,8 @@ const (
 // installed are the templates that matter to admission.
 var installed = []string{
 	"templates/admission/configurations.yaml", "templates/admission/configmap.yaml", "templates/admission/policies.yaml",
-	"templates/webhook/rbac.yaml", "templates/webhook/secret.yaml",
+	"templates/admission/accounts.yaml", "templates/admission/exempt.yaml",
+	"templates/webhook/rbac.yaml", "templates/webhook/secret.yaml", "templates/metrics/secret.yaml", "templates/enforcer/rbac.yaml",
 	"templates/policy/guardrails.yaml", "templates/policy/dns.yaml",
 }
 
@@ -39,14 +43,20 @@ type chart struct {
 	crds, objects []*unstructured.Unstructured
 }
 
-// renderChart renders the chart with its default values.
+// renderChart renders what is installed of the chart, with two exempt namespaces that are not there.
 func renderChart(ctx context.Context) (*chart, error) {
+	return renderRelease(ctx, "tierwall", installed...)
+}
+
+// renderRelease renders templates of the chart as a release.
+func renderRelease(ctx context.Context, release string, templates ...string) (*chart, error) {
 	helm, err := cluster.Program("helm")
 	if err != nil {
 		return nil, err
 	}
-	args := []string{"template", "tierwall", chartDir, "--namespace", systemNamespace, "--kube-version", "1.35.4"}
-	for _, t := range installed {
+	args := []string{"template", release, chartDir, "--namespace", systemNamespace, "--kube-version", "1.35.4",
+		"--set", "exemptNamespaces={monitoring,backup}"}
+	for _, t := range templates {
 		args = append(args, "--show-only", t)
 	}
 	out, err := exec.CommandContext(ctx, helm, args...).Output()
@@ -107,7 +117,7 @@ func (c *chart) install(ctx context.Context, as client.Client) error {
 
 // retried tries again for a while: bootstrap goes on after the API server is ready.
 func retried(ctx context.Context, do func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	for {
 		err := do()
@@ -125,22 +135,54 @@ func retried(ctx context.Context, do func() error) error {
 // webhooks are what the chart's configurations are to hold, but reached at a
 // port of this machine and not by a Service.
 func (c *chart) webhooks(port int) (activation.Webhooks, error) {
+	w, err := c.asRendered()
+	for i := range w.Validating {
+		local(&w.Validating[i].ClientConfig, port)
+	}
+	for i := range w.Mutating {
+		local(&w.Mutating[i].ClientConfig, port)
+	}
+	return w, err
+}
+
+// service is the chart's way to the webhook, in the admission policy that pins it.
+var service = regexp.MustCompile(`"service": dyn\(\{[^{}]*"path": dyn\("([^"]*)"\)[^{}]*\}\)`)
+
+// pinTo has the admission policy pin the webhooks to a port of this machine instead of the Service.
+func (c *chart) pinTo(ctx context.Context, as client.Client, port int) error {
+	for _, o := range c.objects {
+		if o.GetKind() != "ValidatingAdmissionPolicy" || o.GetName() != "tierwall-configurations" {
+			continue
+		}
+		policy := &admissionv1.ValidatingAdmissionPolicy{}
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, policy); err != nil {
+			return err
+		}
+		before := policy.Spec.Variables[0].Expression
+		policy.Spec.Variables[0].Expression = service.ReplaceAllString(before, fmt.Sprintf(`"url": dyn("https://localhost:%d$1")`, port))
+		if policy.Spec.Variables[0].Expression == before {
+			return errors.New("the chart pins no Service")
+		}
+		live := &admissionv1.ValidatingAdmissionPolicy{}
+		return retried(ctx, func() error {
+			if err := as.Get(ctx, client.ObjectKeyFromObject(policy), live); err != nil {
+				return err
+			}
+			live.Spec = policy.Spec
+			return as.Update(ctx, live)
+		})
+	}
+	return errors.New("the chart has no admission policy that pins its webhooks")
+}
+
+// asRendered are what the chart's configurations are to hold.
+func (c *chart) asRendered() (activation.Webhooks, error) {
 	for _, o := range c.objects {
 		if o.GetKind() != "ConfigMap" {
 			continue
 		}
 		text, _, _ := unstructured.NestedString(o.Object, "data", "webhooks.yaml")
-		w, err := activation.Parse([]byte(text))
-		if err != nil {
-			return w, err
-		}
-		for i := range w.Validating {
-			local(&w.Validating[i].ClientConfig, port)
-		}
-		for i := range w.Mutating {
-			local(&w.Mutating[i].ClientConfig, port)
-		}
-		return w, nil
+		return activation.Parse([]byte(text))
 	}
 	return activation.Webhooks{}, errors.New("the chart has no ConfigMap with webhooks")
 }

@@ -188,10 +188,14 @@ func startWebhook(ctx context.Context, log *slog.Logger, certificates string) (*
 	if err != nil {
 		return nil, err
 	}
+	if err := world.chart.pinTo(ctx, world.admin, ports[0]); err != nil {
+		return nil, fmt.Errorf("pin the webhooks: %w", err)
+	}
 	srv, err := server.New(world.api.Config(apiserver.Webhook), server.Options{
 		Defaults:  policy.Defaults{Namespaces: defaultActions(), Exempt: []string{"kube-system", systemNamespace}},
 		Namespace: systemNamespace, Service: "tierwall-webhook", DNSNames: []string{"localhost"},
 		CertificateDir: certificates, AuthoritySecret: "tierwall-webhook-ca", Webhooks: hooks, Validating: "tierwall", Mutating: "tierwall",
+		MetricsSecret: "tierwall-enforcer-metrics", MetricsNames: []string{"tierwall-enforcer-metrics.tierwall-system.svc"},
 		AwaitEndpoints: true, Host: "127.0.0.1", Port: ports[0], MetricsAddress: fmt.Sprintf("127.0.0.1:%d", ports[1]),
 		HealthAddress: fmt.Sprintf("127.0.0.1:%d", ports[2]), Bundle: world.bundles.options(), Log: log,
 	})
@@ -280,9 +284,9 @@ func local(c *admissionv1.WebhookClientConfig, port int) {
 
 func address(port int, path string) string { return fmt.Sprintf("https://localhost:%d%s", port, path) }
 
-// eventually tries until it works or 30 seconds are over.
+// eventually tries until it works or two minutes are over.
 func eventually(ctx context.Context, try func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	for {
 		err := try()

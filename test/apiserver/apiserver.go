@@ -29,7 +29,8 @@ const (
 	Webhook = "system:serviceaccount:tierwall-system:tierwall-webhook"
 )
 
-const startTimeout = time.Minute
+// startTimeout is long: how fast a machine is, is no test.
+const startTimeout = 5 * time.Minute
 
 // Server is a kube-apiserver with its etcd, on loopback.
 type Server struct {

@@ -22,6 +22,8 @@ func TestSchemaRefuses(t *testing.T) {
 		{"defaultAction=allow", "/defaultAction"},
 		{"webhook.replica=3", "additional properties 'replica' not allowed"},
 		{"webhook.replicas=0", "/webhook/replicas"},
+		{"webhook.clientCA=none", "/webhook/clientCA"},
+		{"webhook.clientNames={kube-apiserver}", "/webhook/clientCA"},
 		{"webhook.shield=null", "missing property 'shield'"},
 		{"webhook.image.version=1", "additional properties 'version' not allowed"},
 		{"webhook.resources.request.cpu=1", "additional properties 'request' not allowed"},

@@ -26,6 +26,8 @@ var variants = []variant{
 		"--set", "certificates.provider=cert-manager",
 		"--set", "certificates.issuerRef.name=corporate",
 		"--set", "certificates.issuerRef.kind=ClusterIssuer",
+		"--set", "webhook.clientCA=-----BEGIN CERTIFICATE-----\nMFkwEw==\n-----END CERTIFICATE-----",
+		"--set", "webhook.clientNames={kube-apiserver}",
 		"--set", "bundle.url=oci:/etc/tierwall/bundle",
 		"--set", "bundle.publicKey=-----BEGIN PUBLIC KEY-----\nMFkwEw==\n-----END PUBLIC KEY-----",
 		"--set", "bundle.algorithm=ES256",

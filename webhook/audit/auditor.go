@@ -54,6 +54,8 @@ type Auditor struct {
 	seen state
 	at   time.Time // when that was
 	told told
+	// missing are the exempt namespaces that did not exist at the last pass.
+	missing []string
 	// reported is what the reports hold, as far as is known.
 	reported map[string]string
 }
@@ -97,6 +99,7 @@ func (a *Auditor) pass(ctx context.Context) error {
 		return nil
 	}
 	w := World{Snapshot: a.Snapshots.Snapshot()}
+	a.reportExempt(ctx, w.Snapshot)
 	if err := w.list(ctx, a.Client); err != nil {
 		return err
 	}

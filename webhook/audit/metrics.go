@@ -16,6 +16,10 @@ var (
 		Name: "tierwall_audit_duration_seconds",
 		Help: "How long the last audit took, its rests included.",
 	})
+	exemptMissing = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "tierwall_exempt_namespaces_missing",
+		Help: "Exempt namespaces that do not exist. The replica that leads counts them.",
+	})
 	failures = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "tierwall_audit_failures_total",
 		Help: "Audits that could not be finished, or whose results could not be written.",
@@ -24,5 +28,6 @@ var (
 
 // RegisterMetrics adds the metrics of the audit to those that the manager serves.
 func RegisterMetrics() error {
-	return errors.Join(metrics.Registry.Register(violations), metrics.Registry.Register(duration), metrics.Registry.Register(failures))
+	return errors.Join(metrics.Registry.Register(violations), metrics.Registry.Register(duration), metrics.Registry.Register(failures),
+		metrics.Registry.Register(exemptMissing))
 }

@@ -38,7 +38,7 @@ func (s *Server) register() {
 		podLabelsPath:  &webhook.PodLabels{Reviewer: reviewer, Decoder: decoder},
 		namespacesPath: &webhook.Namespaces{Reviewer: reviewer, Decoder: decoder},
 	} {
-		s.manager.GetWebhookServer().Register(path, &admission.Webhook{Handler: handler})
+		s.manager.GetWebhookServer().Register(path, &admission.Webhook{Handler: handler, WithContextFunc: webhook.WithPeer})
 	}
 }
 

@@ -27,6 +27,10 @@ type Options struct {
 	CertificateDir string
 	// AuthoritySecret is the Secret that replicas which issue their own share their authority in.
 	AuthoritySecret string
+	// MetricsSecret is the Secret in which the webhook keeps the certificate of the enforcers' metrics, for the
+	// MetricsNames; empty keeps none.
+	MetricsSecret string
+	MetricsNames  []string
 	// Bundle is where Guardrails that name one of a bundle take it from.
 	Bundle BundleOptions
 	// Webhooks are what the configurations with the names Validating and Mutating are to hold.
@@ -37,6 +41,8 @@ type Options struct {
 	// Host and Port are where requests of the API server are answered; an empty Host is all addresses.
 	Host string
 	Port int
+	// Clients say who may ask there.
+	Clients ClientOptions
 	// MetricsAddress and HealthAddress are where metrics (HTTPS, for those whom the API
 	// server lets) and health (HTTP, for all) are answered; "0" is nowhere.
 	MetricsAddress, HealthAddress string

@@ -5,6 +5,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
+	"net/http"
 	"os"
 
 	"github.com/go-logr/logr"
@@ -17,11 +19,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
-	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
-	ctrlwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
 
 	"github.com/tierwall/tierwall/cluster"
+	"github.com/tierwall/tierwall/internal/delegated"
 	"github.com/tierwall/tierwall/rego"
 	"github.com/tierwall/tierwall/webhook"
 	"github.com/tierwall/tierwall/webhook/activation"
@@ -97,6 +98,10 @@ func newManager(config *rest.Config, o Options, certificate getCertificate) (man
 	if err != nil {
 		return nil, err
 	}
+	reviews, err := newEndpoint(o, certificate)
+	if err != nil {
+		return nil, err
+	}
 	tlsOptions := []func(*tls.Config){func(c *tls.Config) {
 		c.GetCertificate, c.MinVersion = certificate, tls.VersionTLS12
 	}}
@@ -112,15 +117,26 @@ func newManager(config *rest.Config, o Options, certificate getCertificate) (man
 		LeaderElectionReleaseOnCancel: true,
 		Metrics: metricsserver.Options{
 			BindAddress: o.MetricsAddress, SecureServing: true,
-			FilterProvider: filters.WithAuthenticationAndAuthorization, TLSOpts: tlsOptions,
+			FilterProvider: filterMetrics(o.Log), TLSOpts: tlsOptions,
 		},
 		HealthProbeBindAddress: o.HealthAddress,
-		WebhookServer:          ctrlwebhook.NewServer(ctrlwebhook.Options{Host: o.Host, Port: o.Port, TLSOpts: tlsOptions}),
+		WebhookServer:          reviews,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make the manager: %w", err)
 	}
 	return m, nil
+}
+
+// filterMetrics lets those read the metrics whom the API server lets.
+func filterMetrics(log *slog.Logger) func(*rest.Config, *http.Client) (metricsserver.Filter, error) {
+	return func(config *rest.Config, _ *http.Client) (metricsserver.Filter, error) {
+		g, err := delegated.New(config, log)
+		if err != nil {
+			return nil, err
+		}
+		return func(_ logr.Logger, next http.Handler) (http.Handler, error) { return g.Handler(next), nil }, nil
+	}
 }
 
 func named(name string) cache.ByObject {
@@ -192,6 +208,12 @@ func (s *Server) addRunnables() error {
 			Cache: s.manager.GetCache(), Client: s.manager.GetClient(),
 			Source: s.source, Ready: s.reachable, Log: o.Log,
 		},
+	}
+	if o.MetricsSecret != "" {
+		runnables = append(runnables, &certificate.Shared{
+			Secret:   types.NamespacedName{Namespace: o.Namespace, Name: o.MetricsSecret},
+			DNSNames: o.MetricsNames, Reader: s.manager.GetAPIReader(), Client: s.manager.GetClient(), Log: o.Log,
+		})
 	}
 	if s.poller != nil {
 		runnables = append(runnables, s.poller)

@@ -6,6 +6,13 @@ system:serviceaccount:{{ .Release.Namespace }}:{{ include "tierwall.fullname" . 
 {{- end -}}
 
 {{/*
+The user that the enforcers are to the API server.
+*/}}
+{{- define "tierwall.enforcerUser" -}}
+system:serviceaccount:{{ .Release.Namespace }}:{{ include "tierwall.fullname" . }}-enforcer
+{{- end -}}
+
+{{/*
 Selects every namespace that is not exempt, by the label that nobody can set.
 */}}
 {{- define "tierwall.guardedNamespaces" -}}

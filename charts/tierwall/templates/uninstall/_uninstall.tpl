@@ -14,6 +14,9 @@ The names of all webhook configurations and admission policies, as a list.
 - {{ include "tierwall.fullname" . }}
 - {{ include "tierwall.fullname" . }}-webhook
 - {{ include "tierwall.fullname" . }}-templates
+- {{ include "tierwall.fullname" . }}-configurations
+- {{ include "tierwall.fullname" . }}-events
+- {{ include "tierwall.fullname" . }}-exempt
 {{- end -}}
 
 {{/*

@@ -1,0 +1,34 @@
+package audit
+
+import (
+	"context"
+	"slices"
+
+	"github.com/tierwall/tierwall/policy/compile"
+)
+
+// missingExempt returns the exempt namespaces that are not there, sorted. Each waits for whoever creates it.
+func missingExempt(s *compile.Snapshot) []string {
+	there := map[string]bool{}
+	for _, ns := range s.Namespaces {
+		there[ns.Name] = true
+	}
+	var missing []string
+	for _, name := range s.Defaults.Exempt {
+		if !there[name] {
+			missing = append(missing, name)
+		}
+	}
+	slices.Sort(missing)
+	return slices.Compact(missing)
+}
+
+// reportExempt shows exempt namespaces that are not there, in the log once for each change.
+func (a *Auditor) reportExempt(ctx context.Context, s *compile.Snapshot) {
+	missing := missingExempt(s)
+	exemptMissing.Set(float64(len(missing)))
+	if len(missing) > 0 && !slices.Equal(missing, a.missing) {
+		a.Log.WarnContext(ctx, "exempt namespaces do not exist; whoever may create one gets a namespace without default deny", "namespaces", missing)
+	}
+	a.missing = missing
+}

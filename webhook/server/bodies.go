@@ -1,0 +1,84 @@
+package server
+
+import (
+	"net/http"
+	"net/netip"
+	"sync"
+
+	"golang.org/x/sync/semaphore"
+)
+
+// What requests under way may hold in memory, of one peer and of all. What is beyond waits.
+const (
+	bodiesOfPeer = 32 << 20
+	bodiesOfAll  = 128 << 20
+)
+
+// bodyBudget bounds the size of the requests under way, by peer, so that a peer with large requests waits for itself.
+type bodyBudget struct {
+	next http.Handler
+	all  *semaphore.Weighted
+
+	mu    sync.Mutex
+	peers map[netip.Prefix]*peerBudget
+}
+
+// peerBudget is that of a peer with requests under way.
+type peerBudget struct {
+	*semaphore.Weighted
+	requests int
+}
+
+func newBodyBudget(next http.Handler) *bodyBudget {
+	return &bodyBudget{next: next, all: semaphore.NewWeighted(bodiesOfAll), peers: map[netip.Prefix]*peerBudget{}}
+}
+
+func (b *bodyBudget) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	size := r.ContentLength
+	if size > maxBody {
+		http.Error(w, http.StatusText(http.StatusRequestEntityTooLarge), http.StatusRequestEntityTooLarge)
+		return
+	}
+	if size < 0 { // not said
+		size = maxBody
+	}
+	peer := peerOf(address(r.RemoteAddr))
+	budget := b.enter(peer)
+	defer b.leave(peer)
+	if err := budget.Acquire(r.Context(), size); err != nil {
+		return // the peer is gone
+	}
+	defer budget.Release(size)
+	if err := b.all.Acquire(r.Context(), size); err != nil {
+		return
+	}
+	defer b.all.Release(size)
+	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	b.next.ServeHTTP(w, r)
+}
+
+func (b *bodyBudget) enter(peer netip.Prefix) *peerBudget {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	budget := b.peers[peer]
+	if budget == nil {
+		budget = &peerBudget{Weighted: semaphore.NewWeighted(bodiesOfPeer)}
+		b.peers[peer] = budget
+	}
+	budget.requests++
+	return budget
+}
+
+func (b *bodyBudget) leave(peer netip.Prefix) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.peers[peer].requests--; b.peers[peer].requests == 0 {
+		delete(b.peers, peer)
+	}
+}
+
+// address is a net.Addr of its text.
+type address string
+
+func (address) Network() string  { return "tcp" }
+func (a address) String() string { return string(a) }
