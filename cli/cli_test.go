@@ -106,7 +106,7 @@ func TestTheExitStatusTellsViolationsFromMistakes(t *testing.T) {
 		"half of a comparison":     {"", []string{"diff", "--from", shop}, cli.Unusable, "from to"},
 		"nothing to compare":       {"", []string{"diff"}, cli.Unusable, "at least one of the flags"},
 		"no question":              {"", []string{"explain", "-f", shop}, cli.Unusable, "required flag"},
-		"a port that is none":      {"", []string{"explain", "-f", shop, "--from", "a", "--to", "b", "--port", "x"}, cli.Unusable, "--port"},
+		"a port that is none":      {"", []string{"explain", "-f", shop, "--from", "a", "--to", "b", "--port", "0"}, cli.Unusable, "--port"},
 		"a pod that is not there":  {"", []string{"explain", "-f", shop, "--from", "prod/wbe", "--to", "prod/db", "--port", "1"}, cli.Unusable, "--from: there is no prod/wbe; there are prod/deployment/api"},
 		"a network that is none":   {"", []string{"diff", "-f", shop, "--pod-cidr", "10.0.0.0"}, cli.Unusable, "--pod-cidr"},
 		"tests":                    {"", []string{"test", "--threshold", "100", "../docs/guardrails/own"}, cli.Fine, "3 tests passed, 100.0 % covered"},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 
 	"github.com/spf13/cobra"
 
@@ -18,6 +19,8 @@ type explainFlags struct {
 	files          []string
 	from, to, port string
 	format         string
+	nodeCIDRs      []string
+	serviceCIDRs   []string
 }
 
 func newExplain() *cobra.Command {
@@ -28,11 +31,16 @@ func newExplain() *cobra.Command {
 		Long: `Say whether one pod may reach another, by which rule, and what would have to be different.
 
 A side is namespace/pod, namespace/deployment/name (or sts, ds, job, cronjob),
-or an address. Without a folder it is the live cluster that is asked about.
+namespace/svc/name, or an address. All pods of a side are asked, and a Service
+stands for the pods behind it. Without a folder it is the live cluster that is
+asked about. Where facts are missing that decide, the answer is unknown, and says
+what would decide it.
 
-Exit status: 0 allowed, 1 denied, 2 the question or the input is wrong.`,
+Exit status: 0 allowed; 1 denied, for all pods or for some of them; 2 the question
+or the input is wrong; 3 unknown.`,
 		Example: `  tierwall explain --cluster --from shop/web-0 --to shop/db-0 --port 5432/TCP
-  tierwall explain -f manifests/ --from shop/deploy/web --to 192.0.2.7 --port 443`,
+  tierwall explain -f manifests/ --from shop/deploy/web --to 192.0.2.7 --port 443
+  tierwall explain -f manifests/ --pod-cidr 10.244.0.0/16 --from shop/web --to shop/svc/db --port postgres`,
 		Args: byFlag("--from"),
 		RunE: func(c *cobra.Command, _ []string) error {
 			ctx, cancel := context.WithTimeout(c.Context(), f.timeout)
@@ -41,11 +49,13 @@ Exit status: 0 allowed, 1 denied, 2 the question or the input is wrong.`,
 		},
 	}
 	fs := c.Flags()
-	fs.StringVar(&f.from, "from", "", "who sends: namespace/pod, namespace/deployment/name or an address")
+	fs.StringVar(&f.from, "from", "", "who sends: namespace/pod, namespace/deployment/name, namespace/svc/name or an address")
 	fs.StringVar(&f.to, "to", "", "who receives, in the same form")
-	fs.StringVar(&f.port, "port", "", "the destination's port, such as 5432/TCP or 53/UDP, or ICMP")
+	fs.StringVar(&f.port, "port", "", "the destination's port: a number such as 5432/TCP or 53/UDP, a name such as postgres, or ICMP")
 	fs.StringSliceVarP(&f.files, "filename", "f", nil, "a `PATH` of manifests: a file, a folder, or - for standard input; may be repeated")
 	fs.StringVarP(&f.format, "output", "o", "human", "human or json")
+	fs.StringSliceVar(&f.nodeCIDRs, "node-cidr", nil, "the `NETWORK` that nodes have addresses of, where no Node says so; may be repeated")
+	fs.StringSliceVar(&f.serviceCIDRs, "service-cidr", nil, "the `NETWORK` that Services have addresses of; may be repeated")
 	f.addTo(fs)
 	for _, required := range []string{"from", "to", "port"} {
 		if err := c.MarkFlagRequired(required); err != nil {
@@ -59,7 +69,7 @@ func (f *explainFlags) run(ctx context.Context, c *cobra.Command) error {
 	if err := knownFormat(f.format, "human", "json"); err != nil {
 		return err
 	}
-	protocol, port, err := explain.ParsePort(f.port)
+	port, err := explain.ParsePort(f.port)
 	if err != nil {
 		return fmt.Errorf("--port: %w", err)
 	}
@@ -77,37 +87,66 @@ func (f *explainFlags) run(ctx context.Context, c *cobra.Command) error {
 		}
 		s.state = applied(s.state, objects)
 	}
-	snapshot := explain.WithAddresses(s.state.Snapshot(s.defaults))
-	finder := explain.Finder{Snapshot: snapshot, Namespace: s.namespace, PodsOf: s.state.PodsOf}
-	q := explain.Question{Protocol: protocol, Port: port}
+	facts, err := f.facts(s)
+	if err != nil {
+		return err
+	}
+	finder := explain.Finder{Facts: facts, Namespace: s.namespace}
+	q := explain.Question{Port: port}
 	if q.From, err = finder.Find(f.from); err != nil {
 		return fmt.Errorf("--from: %w", err)
 	}
 	if q.To, err = finder.Find(f.to); err != nil {
 		return fmt.Errorf("--to: %w", err)
 	}
-	answers, err := explain.Explain(snapshot, q)
+	result, err := explain.Explain(facts, q)
 	if err != nil {
 		return fmt.Errorf("%s to %s: %w", q.From.Name, q.To.Name, err)
 	}
-	return f.tell(c.OutOrStdout(), q, answers)
+	return f.tell(c.OutOrStdout(), q, result)
 }
 
-// tell writes the answers, and is errViolated where one of them is no.
-func (f *explainFlags) tell(out io.Writer, q explain.Question, answers []explain.Answer) error {
+// facts are what is known of the cluster that is asked about.
+func (f *explainFlags) facts(s existing) (*explain.Facts, error) {
+	var networks explain.Networks
+	for _, n := range []struct {
+		flag  string
+		texts []string
+		into  *[]netip.Prefix
+	}{{"--pod-cidr", f.podCIDRs, &networks.Pods}, {"--node-cidr", f.nodeCIDRs, &networks.Nodes}, {"--service-cidr", f.serviceCIDRs, &networks.Services}} {
+		for _, text := range n.texts {
+			p, err := netip.ParsePrefix(text)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", n.flag, err)
+			}
+			*n.into = append(*n.into, p.Masked())
+		}
+	}
+	var asked []netip.Addr
+	for _, text := range []string{f.from, f.to} {
+		if a, err := netip.ParseAddr(text); err == nil {
+			asked = append(asked, a)
+		}
+	}
+	return explain.NewFacts(s.state, s.defaults, networks, s.live, asked...), nil
+}
+
+// tell writes the answers, and is an error where not all of them are yes.
+func (f *explainFlags) tell(out io.Writer, q explain.Question, r explain.Result) error {
 	var err error
 	if f.format == "json" {
-		err = report.WriteJSON(out, explain.DocumentOf(q, answers))
+		err = report.WriteJSON(out, explain.DocumentOf(q, r))
 	} else {
-		err = explain.Text(out, report.StyleFor(out), q, answers)
+		err = explain.Text(out, report.StyleFor(out), q, r)
 	}
 	if err != nil {
 		return fmt.Errorf("write the answer: %w", err)
 	}
-	for _, a := range answers {
-		if !a.Allowed() {
-			return errViolated
-		}
+	switch r.Verdict {
+	case explain.Unsure:
+		return errUnknown
+	case "denied", explain.Partly:
+		return errViolated
 	}
 	return nil
 }

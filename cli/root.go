@@ -24,6 +24,8 @@ const (
 	Violated = 1
 	// Unusable is a command line that is wrong, or input that cannot be read.
 	Unusable = 2
+	// Unknown is that the facts are missing that decide whether a flow is allowed.
+	Unknown = 3
 )
 
 // Streams are the standard ones.
@@ -34,6 +36,9 @@ type Streams struct {
 
 // errViolated ends a command whose answer, which it has given, is no.
 var errViolated = errors.New("violated")
+
+// errUnknown ends a command whose answer, which it has given, is that it cannot be known.
+var errUnknown = errors.New("unknown")
 
 // Run runs the command line, whose first argument is the program's own name, and
 // returns the exit status.
@@ -46,6 +51,8 @@ func Run(ctx context.Context, args []string, s Streams) int {
 		return Fine
 	case errors.Is(err, errViolated):
 		return Violated
+	case errors.Is(err, errUnknown):
+		return Unknown
 	case errors.Is(err, errTold):
 	default:
 		fmt.Fprintln(s.Err, "tierwall: "+err.Error())
@@ -70,7 +77,7 @@ What webhook and node agents do with a policy, this does with manifests: it read
 them with the same compiler and judges them by the same guardrails.
 
 Exit status: 0 fine; 1 a guardrail denies, a test fails, a flow is denied;
-2 the command line or the input is wrong.`,
+2 the command line or the input is wrong; 3 it cannot be known, as facts are missing.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: name},

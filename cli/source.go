@@ -72,7 +72,7 @@ func (s *source) exists(ctx context.Context, notes io.Writer) (existing, error) 
 			return existing{}, err
 		}
 		for _, kind := range missing {
-			fmt.Fprintf(notes, "note: the cluster does not serve %s\n", kind)
+			fmt.Fprintf(notes, "note: the cluster does not serve %s, or you may not list it\n", kind)
 		}
 	}
 	if out.namespace == "" {
@@ -148,6 +148,9 @@ func applied(s state.State, objects []*manifest.Object) state.State {
 	for _, o := range objects {
 		if o.Value != nil {
 			values[state.KeyOf(o.Kind, o.Value)] = o.Value
+		}
+		if o.Context != nil {
+			values[state.KeyOf(o.Kind, o.Context)] = o.Context
 		}
 	}
 	return s.With(values)

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 
@@ -18,7 +19,7 @@ func Pod(p *corev1.Pod) *compile.Pod {
 		Name:           p.Name,
 		UID:            uid(p),
 		Node:           p.Spec.NodeName,
-		ServiceAccount: p.Spec.ServiceAccountName,
+		ServiceAccount: cmp.Or(p.Spec.ServiceAccountName, p.Spec.DeprecatedServiceAccount),
 		Labels:         p.Labels,
 		HostNetwork:    p.Spec.HostNetwork,
 		Ended:          p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed,

@@ -7,6 +7,7 @@ import (
 	"context"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -115,6 +116,7 @@ type Enforcer struct {
 	inForce  atomic.Bool
 	lastTurn atomic.Pointer[time.Time] // of the loop, by a clock that no step changes; nil before the first
 	reported map[policy.Problem]bool
+	refused  int // problems of the backend among them
 	engine   *compile.Engine
 	standing standing
 	// since is when the oldest change came that is not in force yet; zero where there is none.
@@ -266,7 +268,7 @@ func (e *Enforcer) learn() {
 	pods := all.Pods
 	all.Pods = nil
 	e.engine.Commit(all)
-	e.report(e.engine.Problems())
+	e.reportProblems()
 	var some compile.Update
 	for key, p := range pods {
 		if some.Pods.Set(key, p); len(some.Pods) == podsAtOnce {
@@ -288,7 +290,7 @@ func (e *Enforcer) compile() *policy.Change {
 	change := e.engine.Commit(update)
 	compileSeconds.Observe(time.Since(start).Seconds())
 	if len(update.NetworkPolicies)+len(update.ClusterNetworkPolicies) > 0 {
-		e.report(e.engine.Problems())
+		e.reportProblems()
 	}
 	return change
 }
@@ -313,6 +315,9 @@ func (e *Enforcer) enforce(ctx context.Context, c *policy.Change) error {
 	}
 	for _, l := range e.Listeners {
 		l.Use(e.program)
+	}
+	if e.refusalsChanged() {
+		e.reportProblems()
 	}
 	e.standing.enforce(e.program)
 	observeChange(c, e.since)
@@ -375,6 +380,29 @@ func (e *Enforcer) repair(ctx context.Context) error {
 		e.Log.Warn("somebody changed our rules in the kernel; mended")
 	}
 	return nil
+}
+
+// refuser is a Backend that closes what the kernel refuses, and puts the rest in force.
+type refuser interface {
+	// Problems are the objects whose rules are not in force for that.
+	Problems() []policy.Problem
+}
+
+// reportProblems reports the problems of objects, and of those whose rules the kernel refuses.
+func (e *Enforcer) reportProblems() {
+	all := e.engine.Problems()
+	if b, ok := e.Backend.(refuser); ok {
+		refused := b.Problems()
+		e.refused = len(refused)
+		all = append(slices.Clip(all), refused...)
+	}
+	e.report(all)
+}
+
+// refusalsChanged reports whether the backend has, or had, problems to report.
+func (e *Enforcer) refusalsChanged() bool {
+	b, ok := e.Backend.(refuser)
+	return ok && e.refused+len(b.Problems()) > 0
 }
 
 // report counts the problems, and logs each when it appears.

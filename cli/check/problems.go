@@ -35,10 +35,10 @@ func (r *run) problems(ctx context.Context, objects []*manifest.Object) {
 		case *v1alpha1.Guardrail:
 			r.invalid(o, rego.Validate(ctx, v, nil))
 		case *corev1.Pod:
-			r.forged(o, "", v.Labels, v.Spec.ServiceAccountName, tierRoles)
+			r.forged(o, "", v.Labels, state.Account(&v.Spec), tierRoles)
 		default:
 			if t := state.Template(v); t != nil {
-				r.forged(o, state.TemplateField(o.Kind), t.Labels, t.Spec.ServiceAccountName, tierRoles)
+				r.forged(o, state.TemplateField(o.Kind), t.Labels, state.Account(&t.Spec), tierRoles)
 			}
 		}
 		if manifest.IsPolicy(o.ID()) && len(r.findings) > before {

@@ -1,36 +1,47 @@
 // Package explain says whether one side may reach another and why: by which rule
 // of which policy in each direction, and what would have to be different. The
 // verdicts are those of the evaluator on the compiled program; what would be
-// otherwise is found by compiling what is otherwise.
+// otherwise is found by compiling what is otherwise. Where facts are missing that
+// decide, all that can be is evaluated, and the answer is unknown unless all agree.
 package explain
 
 import (
 	"errors"
-	"net/netip"
-	"slices"
-	"strings"
+	"reflect"
 
 	"github.com/tierwall/tierwall/policy"
-	"github.com/tierwall/tierwall/policy/compile"
-	"github.com/tierwall/tierwall/policy/eval"
 )
 
 // Question is a flow in question.
 type Question struct {
 	From, To Side
-	Protocol policy.Protocol
-	// Port is the destination's; 0 for protocols without ports.
-	Port uint16
+	Port     Port
 }
+
+// Result is all that there is to say of a question.
+type Result struct {
+	// Verdict is allowed, audited, denied or unknown; or partly, where some pods are denied and others are not.
+	Verdict string
+	// Protocol is that of the port, which may have been asked by name alone.
+	Protocol policy.Protocol
+	Answers  []Answer
+}
+
+// Partly is the verdict where some of the answers are denied and others are not.
+const Partly = "partly"
 
 // Answer is the verdict on a flow, with its reasons.
 type Answer struct {
 	// Family is IPv4 or IPv6 where the answers of the two differ, else empty.
 	Family string `json:"family,omitempty"`
-	// Verdict is allowed, denied, or audited: it passes because a default action is Audit.
+	// Verdict is allowed, denied, unknown, or audited: it passes because a default action is Audit.
 	Verdict string `json:"verdict"`
 	Egress  Reason `json:"egress"`
 	Ingress Reason `json:"ingress"`
+	// Because are the facts that are missing where the verdict is unknown.
+	Because []Unknown `json:"because,omitempty"`
+	// Pairs are the pods that the answer is about, where not all pods of the sides have the same.
+	Pairs *Pairs `json:"pairs,omitempty"`
 }
 
 // Reason is the verdict of one side's policies.
@@ -48,63 +59,101 @@ type Reason struct {
 	NearMisses []NearMiss `json:"nearMisses"`
 }
 
-// Explain answers the question for each IP family that both sides have; where these
-// do not differ there is one answer.
-func Explain(s *compile.Snapshot, q Question) ([]Answer, error) {
-	program, _ := compile.Compile(s, "")
-	e := eval.New(program)
-	var out []Answer
-	for _, f := range flows(q) {
-		a := explainFlow(s, program, e, q, f)
-		a.Family = "IPv4"
-		if f.Source.Is6() {
-			a.Family = "IPv6"
+// Explain answers the question for each IP family that both sides have, and for all pods of
+// both; where these do not differ there is one answer.
+func Explain(f *Facts, q Question) (Result, error) {
+	var err error
+	if q.Port.AnyProtocol {
+		if q.Port.Protocol, err = f.protocolAt(q.To, q.Port); err != nil {
+			return Result{}, err
 		}
-		out = append(out, a)
 	}
-	if len(out) == 0 {
-		return nil, errors.New("the two sides have no addresses of the same IP family")
+	if q.From, err = f.resolve(q.From, q.Port, false); err != nil {
+		return Result{}, err
 	}
-	if len(out) == 1 || same(out[0], out[1]) {
-		out = out[:1]
-		out[0].Family = ""
+	if q.To, err = f.resolve(q.To, q.Port, true); err != nil {
+		return Result{}, err
 	}
-	return out, nil
+	x := newExplainer(f, q)
+	var byFamily [][]Answer
+	var families []int
+	for family := range 2 {
+		if answers := x.answers(family); len(answers) > 0 {
+			byFamily, families = append(byFamily, answers), append(families, family)
+		}
+	}
+	if len(byFamily) == 0 {
+		return Result{}, errors.New("the two sides have no addresses of the same IP family")
+	}
+	answers := x.mergeFamilies(byFamily, families)
+	return Result{Verdict: summary(answers, f.families != [2]bool{}), Protocol: q.Port.Protocol, Answers: answers}, nil
 }
 
-func same(a, b Answer) bool {
-	near := func(a, b NearMiss) bool { return a == b }
-	return a.Verdict == b.Verdict && a.Egress.Says == b.Egress.Says && a.Ingress.Says == b.Ingress.Says &&
-		slices.EqualFunc(a.Egress.NearMisses, b.Egress.NearMisses, near) && slices.EqualFunc(a.Ingress.NearMisses, b.Ingress.NearMisses, near)
+var familyNames = [2]string{"IPv4", "IPv6"}
+
+// mergeFamilies is one list of answers where both families have the same. Of a cluster that is not
+// known to have either, the family is shown that the policies speak of.
+func (x *explainer) mergeFamilies(byFamily [][]Answer, families []int) []Answer {
+	if len(byFamily) == 1 || reflect.DeepEqual(byFamily[0], byFamily[1]) {
+		return byFamily[0]
+	}
+	shown := x.facts.families
+	if shown == [2]bool{} {
+		if shown = x.namedFamilies(); shown == [2]bool{} {
+			shown = [2]bool{true, true}
+		}
+	}
+	var out []Answer
+	for i, answers := range byFamily {
+		if !shown[families[i]] {
+			continue
+		}
+		for _, a := range answers {
+			a.Family = familyNames[families[i]]
+			out = append(out, a)
+		}
+	}
+	return out
 }
 
-func flows(q Question) []policy.Flow {
-	var out []policy.Flow
-	for _, from := range q.From.Addrs {
-		for _, to := range q.To.Addrs {
-			if from, to := from.Unmap(), to.Unmap(); from.BitLen() == to.BitLen() {
-				out = append(out, policy.Flow{Source: from, Destination: to, Protocol: q.Protocol, DestinationPort: q.Port})
+// namedFamilies are the families of the networks that the policies of the two sides name.
+func (x *explainer) namedFamilies() (out [2]bool) {
+	for d, side := range [2]Side{policy.Egress: x.question.From, policy.Ingress: x.question.To} {
+		for _, m := range side.Members {
+			own := x.all.endpoint(m)
+			if own == nil {
+				continue
+			}
+			networks, _ := x.all.setsOf(x.all.program.Classes[d][own.Class[d]])
+			for _, s := range networks {
+				for _, e := range s.Elements {
+					out[familyOf(e.Prefix.Addr())] = true
+				}
 			}
 		}
 	}
 	return out
 }
 
-func explainFlow(s *compile.Snapshot, p *policy.Program, e *eval.Evaluator, q Question, f policy.Flow) Answer {
-	d := e.Decide(f)
-	verdict := d.Verdict
-	if verdict == policy.Allow && (d.Audited(policy.Egress) || d.Audited(policy.Ingress)) {
-		verdict = policy.Audit
+// summary is the verdict on all answers. Where it is not known which families the cluster has, that one
+// is denied says nothing of one that is not known.
+func summary(answers []Answer, familiesKnown bool) string {
+	count := map[string]int{}
+	for _, a := range answers {
+		count[a.Verdict]++
 	}
-	a := Answer{Verdict: word(verdict), Egress: reason(p, d.Egress, policy.Egress), Ingress: reason(p, d.Ingress, policy.Ingress)}
-	w := &whatIf{snapshot: s, question: q, flow: f}
-	if d.Egress.Verdict != policy.Allow {
-		a.Egress.NearMisses = w.nearMisses(p, e, policy.Egress, d.Egress.Endpoint, f.Destination)
+	denied := count[word(policy.Deny)]
+	switch {
+	case denied == len(answers):
+		return word(policy.Deny)
+	case count[Unsure] > 0 && (denied == 0 || !familiesKnown && answers[0].Family != ""):
+		return Unsure
+	case denied > 0:
+		return Partly
+	case count[word(policy.Audit)] > 0:
+		return word(policy.Audit)
 	}
-	if d.Ingress.Verdict != policy.Allow {
-		a.Ingress.NearMisses = w.nearMisses(p, e, policy.Ingress, d.Ingress.Endpoint, f.Source)
-	}
-	return a
+	return word(policy.Allow)
 }
 
 // word is a verdict in the answers. What is audited passes, and is reported as denied would be.
@@ -117,77 +166,4 @@ func word(v policy.Verdict) string {
 	default:
 		return "denied"
 	}
-}
-
-func reason(p *policy.Program, w policy.Why, d policy.Direction) Reason {
-	r := Reason{Verdict: word(w.Verdict), Endpoint: w.Endpoint, Tier: w.Tier, Says: w.Note, NearMisses: []NearMiss{}}
-	if w.Tier == "" {
-		return r
-	}
-	if w.Tier != policy.DefaultTier {
-		r.Policy, r.Field = w.Rule.Object(), w.Rule.Field
-	}
-	namespace, _, _ := strings.Cut(w.Endpoint, "/")
-	switch {
-	case w.Tier == policy.DefaultTier:
-		r.Says = "no policy decides: default action of namespace " + namespace
-	case w.Rule.Field == "/spec/"+d.String():
-		r.Says = r.Policy + " isolates the pod, and no rule allows it"
-	default:
-		r.Says = r.Policy + " " + r.Field + ruleWords(p, w, d)
-	}
-	return r
-}
-
-// ruleWords is what the rule that decided says: its peers and ports.
-func ruleWords(p *policy.Program, w policy.Why, d policy.Direction) string {
-	for _, c := range p.Classes[d] {
-		for _, t := range c.Tiers {
-			for i := range t.Rules {
-				if t.Rules[i].ID == w.Rule {
-					return ": " + peers(p, t.Rules[i]) + " on " + ports(p, t.Rules[i])
-				}
-			}
-		}
-	}
-	return ""
-}
-
-func peers(p *policy.Program, r policy.Rule) string {
-	if r.AnyPeer {
-		return "any peer"
-	}
-	var out []string
-	for _, id := range r.Peers {
-		if s := p.Sets[id]; s != nil {
-			out = append(out, s.Means)
-		}
-	}
-	slices.Sort(out)
-	return strings.Join(out, " or ")
-}
-
-func ports(p *policy.Program, r policy.Rule) string {
-	if r.AnyPort {
-		return "any port"
-	}
-	var out []string
-	for _, port := range r.Ports {
-		if s := p.Sets[port.Named]; s != nil {
-			out = append(out, s.Means)
-			continue
-		}
-		out = append(out, port.String())
-	}
-	return strings.Join(out, ", ")
-}
-
-// endpointAt is the pod that has the address as an endpoint, or nil.
-func endpointAt(p *policy.Program, a netip.Addr) *policy.Endpoint {
-	for i := range p.Endpoints {
-		if slices.Contains(p.Endpoints[i].Addrs, a) {
-			return &p.Endpoints[i]
-		}
-	}
-	return nil
 }

@@ -43,23 +43,30 @@ func shop(t *testing.T, policies map[string]string) *compile.Snapshot {
 
 func ask(t *testing.T, s *compile.Snapshot, from, to, port string) []explain.Answer {
 	t.Helper()
-	f := explain.Finder{Snapshot: s, Namespace: "prod", PodsOf: func(_, _, name string) []string { return []string{name} }}
-	protocol, number, err := explain.ParsePort(port)
+	facts := explain.FactsOf(s)
+	return question(t, facts, from, to, port).Answers
+}
+
+// question is the result of a question about facts.
+func question(t *testing.T, facts *explain.Facts, from, to, port string) explain.Result {
+	t.Helper()
+	f := explain.Finder{Facts: facts, Namespace: "prod"}
+	p, err := explain.ParsePort(port)
 	if err != nil {
 		t.Fatal(err)
 	}
-	q := explain.Question{Protocol: protocol, Port: number}
+	q := explain.Question{Port: p}
 	if q.From, err = f.Find(from); err != nil {
 		t.Fatal(err)
 	}
 	if q.To, err = f.Find(to); err != nil {
 		t.Fatal(err)
 	}
-	answers, err := explain.Explain(s, q)
+	result, err := explain.Explain(facts, q)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return answers
+	return result
 }
 
 func TestNearMisses(t *testing.T) {
@@ -118,8 +125,9 @@ func TestTheReasonNamesTierPolicyAndField(t *testing.T) {
 func TestWhatIsAuditedPassesAndSaysSo(t *testing.T) {
 	s := shop(t, map[string]string{"db": "podSelector: {matchLabels: {app: db}}\ningress: [{from: [{podSelector: {matchLabels: {app: api}}}]}]"})
 	s.Defaults.Action = policy.Audit
-	q := explain.Question{Protocol: policy.TCP, Port: 5432}
-	f := explain.Finder{Snapshot: s, Namespace: "prod"}
+	q := explain.Question{Port: explain.Port{Protocol: policy.TCP, Number: 5432}}
+	facts := explain.FactsOf(s)
+	f := explain.Finder{Facts: facts, Namespace: "prod"}
 	for to, want := range map[string]string{"db": "denied", "api": "passes, audited"} {
 		var err error
 		q.From, err = f.Find("web")
@@ -129,15 +137,16 @@ func TestWhatIsAuditedPassesAndSaysSo(t *testing.T) {
 		if q.To, err = f.Find(to); err != nil {
 			t.Fatal(err)
 		}
-		answers, err := explain.Explain(s, q)
+		result, err := explain.Explain(facts, q)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if answers[0].Allowed() != (to == "api") || answers[0].Egress.Verdict != "audited" {
+		answers := result.Answers
+		if allowed(answers[0]) != (to == "api") || answers[0].Egress.Verdict != "audited" {
 			t.Errorf("%+v", answers[0])
 		}
 		var text strings.Builder
-		if err := explain.Text(&text, report.Style{}, q, answers); err != nil {
+		if err := explain.Text(&text, report.Style{}, q, result); err != nil {
 			t.Fatal(err)
 		}
 		if !strings.Contains(text.String(), "on 5432/TCP: "+want+"\n") || !strings.Contains(text.String(), "egress   passes, audited  no policy decides") {
@@ -152,33 +161,35 @@ func TestFamiliesThatDifferAreToldApart(t *testing.T) {
 		p.Addrs = append(p.Addrs, netip.MustParseAddr(fmt.Sprintf("fd00::%d", i+1)))
 	}
 	a := ask(t, s, "api", "db", "5432")
-	if len(a) != 2 || a[0].Family != "IPv4" || !a[0].Allowed() || a[1].Family != "IPv6" || a[1].Allowed() {
+	if len(a) != 2 || a[0].Family != "IPv4" || !allowed(a[0]) || a[1].Family != "IPv6" || allowed(a[1]) {
 		t.Errorf("%+v", a)
 	}
 }
 
 func TestQuestionsThatMakeNoSense(t *testing.T) {
 	s := shop(t, nil)
-	f := explain.Finder{Snapshot: s, Namespace: "prod", PodsOf: func(_, _, _ string) []string { return nil }}
+	f := explain.Finder{Facts: explain.FactsOf(s), Namespace: "prod"}
 	for text, want := range map[string]string{
-		"prod/wbe": "there is no prod/wbe; there are prod/api, prod/db, prod/web", "deploy/web": "there is no deploy/web",
+		"prod/wbe": "there is no prod/wbe; there are prod/api, prod/db, prod/web", "deploy/wbe": "there is no deploy/wbe", "svc/db": "there are no Services in namespace prod",
+		"127.0.0.1": "is no address by which", "fe80::1%eth0": "is no address by which",
 		"empty/web": "there are no pods in namespace empty", "a/b/c": "want namespace/pod", "": "there is no ",
 	} {
 		if _, err := f.Find(text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", text, err, want)
 		}
 	}
-	for _, text := range []string{"", "0", "65536", "80/XYZ", "http", "TCP", "80/TCP/1", "-1", "+80", "80/ICMP", "0x50"} {
-		if protocol, port, err := explain.ParsePort(text); err == nil {
-			t.Errorf("port %q is %s %d", text, protocol, port)
+	for _, text := range []string{"", "0", "65536", "80/XYZ", "TCP", "80/TCP/1", "-1", "+80", "80/ICMP", "a_port", "a-name-of-16-char"} {
+		if port, err := explain.ParsePort(text); err == nil {
+			t.Errorf("port %q is %s", text, port)
 		}
 	}
-	for text, want := range map[string]policy.Port{
-		"80": {Protocol: policy.TCP, First: 80}, "53/udp": {Protocol: policy.UDP, First: 53}, "TCP/5432": {Protocol: policy.TCP, First: 5432},
-		"9/SCTP": {Protocol: policy.SCTP, First: 9}, "icmp": {Protocol: policy.ICMP},
+	for text, want := range map[string]explain.Port{
+		"80": {Protocol: policy.TCP, Number: 80}, "53/udp": {Protocol: policy.UDP, Number: 53}, "TCP/5432": {Protocol: policy.TCP, Number: 5432},
+		"9/SCTP": {Protocol: policy.SCTP, Number: 9}, "icmp": {Protocol: policy.ICMP}, "http": {Protocol: policy.TCP, AnyProtocol: true, Name: "http"},
+		"dns/UDP": {Protocol: policy.UDP, Name: "dns"}, "udp/dns": {Protocol: policy.UDP, Name: "dns"}, "tcp": {Protocol: policy.TCP, AnyProtocol: true, Name: "tcp"},
 	} {
-		if protocol, port, err := explain.ParsePort(text); err != nil || protocol != want.Protocol || port != want.First {
-			t.Errorf("port %q: %s %d, %v", text, protocol, port, err)
+		if port, err := explain.ParsePort(text); err != nil || port != want {
+			t.Errorf("port %q: %+v, %v", text, port, err)
 		}
 	}
 }
@@ -192,15 +203,18 @@ func TestTheVerdictsAreTheOracles(t *testing.T) {
 		s := generate.Cluster(r, generate.Small)
 		c := generate.Objects(r, s)
 		program, _ := compile.Compile(s, "")
-		f := explain.Finder{Snapshot: s}
+		facts := explain.FactsOf(s)
+		f := explain.Finder{Facts: facts}
 		for _, flow := range generate.Flows(r, s, 8) {
-			if !flow.Source.IsValid() || !flow.Destination.IsValid() || flow.ICMPType != 0 || flow.Source.Unmap() == flow.Destination.Unmap() {
+			if !flow.Source.IsValid() || !flow.Destination.IsValid() || flow.ICMPType != 0 || flow.Source.Unmap() == flow.Destination.Unmap() ||
+				flow.Destination.IsLoopback() || flow.Destination.IsUnspecified() || flow.Source.IsLoopback() || flow.Source.IsUnspecified() {
 				continue
 			}
-			q := explain.Question{Protocol: flow.Protocol, Port: flow.DestinationPort}
+			q := explain.Question{Port: explain.Port{Protocol: flow.Protocol, Number: flow.DestinationPort}}
 			q.From, _ = f.Find(flow.Source.String())
 			q.To, _ = f.Find(flow.Destination.String())
-			answers, err := explain.Explain(s, q)
+			result, err := explain.Explain(facts, q)
+			answers := result.Answers
 			if err != nil {
 				if eval.Decide(program, flow).Verdict == policy.Allow {
 					t.Errorf("seed %d: %+v: %v", seed, flow, err)
@@ -232,6 +246,8 @@ func TestTheVerdictsAreTheOracles(t *testing.T) {
 		t.Errorf("asked %v with %d near misses: too few to mean something", asked, missed)
 	}
 }
+
+func allowed(a explain.Answer) bool { return a.Verdict == "allowed" || a.Verdict == "audited" }
 
 func said(v policy.Verdict) string {
 	return map[policy.Verdict]string{policy.Deny: "denied", policy.Allow: "allowed", policy.Audit: "audited"}[v]

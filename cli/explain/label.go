@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
 
 	networkingv1 "k8s.io/api/networking/v1"
@@ -37,16 +36,19 @@ type relabel struct {
 }
 
 // labels are the rules that would allow the direction if one label were otherwise.
-// Each is tried: the two pods are compiled with the label as it would be.
-func (w *whatIf) labels(d policy.Direction) []labelMiss {
-	small := newSmall(w.snapshot, w.question)
+// Each is tried: the two pods are compiled with the label as it would be. Where a later tier or the
+// default action decides then, it is no near miss: it would be a way around the policy.
+func (w *whatIf) labels() []labelMiss {
+	small := newSmall(w.explainer, w.from, w.to)
 	var out []labelMiss
 	for i, r := range small.relabels() {
 		if i == maxTried {
 			break
 		}
-		why := w.verdict(small.with(r), d)
-		if why.Verdict != policy.Allow || why.Tier == "" {
+		program, _ := compile.Compile(small.with(r), "")
+		tried := newWorld(program)
+		why, ok := w.allowed(tried, w.query)
+		if !ok || why.Tier == "" || why.Tier == policy.DefaultTier || tierOrder[why.Tier] > tierOrder[w.tier] {
 			continue
 		}
 		out = append(out, labelMiss{rule: why.Rule, NearMiss: NearMiss{
@@ -54,6 +56,9 @@ func (w *whatIf) labels(d policy.Direction) []labelMiss {
 	}
 	return out
 }
+
+// tierOrder is the order of evaluation.
+var tierOrder = map[policy.TierName]int{policy.AdminTier: 0, policy.NetworkPolicyTier: 1, policy.BaselineTier: 2, policy.DefaultTier: 3}
 
 // small is the two sides alone, with the policies that can concern them.
 type small struct {
@@ -63,35 +68,20 @@ type small struct {
 	roles    [2]string
 }
 
-func newSmall(s *compile.Snapshot, q Question) *small {
-	out := &small{snapshot: &compile.Snapshot{Nodes: s.Nodes, ClusterNetworkPolicies: s.ClusterNetworkPolicies, Defaults: s.Defaults}}
-	tierRoles := roles.New(s.TierRoles)
-	concerned := map[string]bool{}
-	for i, side := range []Side{q.From, q.To} {
-		for _, p := range s.Pods {
-			if p.Namespace+"/"+p.Name != side.Name || p.Ended || p.HostNetwork || !slices.ContainsFunc(side.Addrs, func(a netip.Addr) bool { return slices.Contains(p.Addrs, a) }) {
-				continue
-			}
-			pod, role := *p, tierRoles.Of(p.Namespace, p.ServiceAccount, p.Labels)
-			pod.Addrs, pod.ServiceAccount = side.Addrs, fmt.Sprintf("side-%d", i)
-			pod.Terminating = false
-			out.pods[i], out.labels[i], out.roles[i] = &pod, role.Apply(p.Labels), role.Role
-			concerned[p.Namespace] = true
-			break
+func newSmall(x *explainer, from, to Member) *small {
+	out := &small{snapshot: x.pairSnapshot(from, to)}
+	tierRoles := roles.New(x.facts.snapshot.TierRoles)
+	out.snapshot.TierRoles, out.snapshot.Pods = nil, nil
+	for i, m := range []Member{from, to} {
+		if m.pod == nil || m.kind != podMember || i == 1 && isSelf(from, to) {
+			continue
 		}
-	}
-	for _, n := range s.Namespaces {
-		if concerned[n.Name] {
-			out.snapshot.Namespaces = append(out.snapshot.Namespaces, n)
-			delete(concerned, n.Name)
-		}
-	}
-	for name := range concerned {
-		out.snapshot.Namespaces = append(out.snapshot.Namespaces, &compile.Namespace{Name: name})
-	}
-	for _, np := range s.NetworkPolicies {
-		if out.namespace(np.Namespace) != nil {
-			out.snapshot.NetworkPolicies = append(out.snapshot.NetworkPolicies, np)
+		p := *m.pod
+		role := tierRoles.Of(p.Namespace, p.ServiceAccount, p.Labels)
+		p.ServiceAccount, p.Terminating = fmt.Sprintf("side-%d", i), false
+		out.pods[i], out.labels[i], out.roles[i] = &p, role.Apply(p.Labels), role.Role
+		if out.namespace(p.Namespace) == nil {
+			out.snapshot.Namespaces = append(out.snapshot.Namespaces, &compile.Namespace{Name: p.Namespace})
 		}
 	}
 	return out

@@ -6,39 +6,88 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/tierwall/tierwall/policy"
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/tierwall/tierwall/policy/compile"
 )
 
 // Side is one end of a flow.
 type Side struct {
-	// Name is "namespace/pod", or the address of what is no pod.
+	// Name is "namespace/pod", "namespace/kind/name", or the address of what is no pod.
 	Name string
-	// Addrs are its addresses, at most one of each IP family.
+	// Members are the pods and addresses that it can be.
+	Members []Member
+	// service is the Service that the side is, if it is one.
+	service *corev1.Service
+}
+
+// memberKind is what is known of a member.
+type memberKind uint8
+
+const (
+	// podMember is a pod with an address of its own.
+	podMember memberKind = iota
+	// hostMember is a pod on the network of its node, or the node.
+	hostMember
+	// addressMember is an address that may be anybody's.
+	addressMember
+	// unknownPod is a pod of which the address alone is known.
+	unknownPod
+	// unknownPeer is of nothing known.
+	unknownPeer
+)
+
+// Member is a pod, or an address, of a side.
+type Member struct {
+	Name string
+	// Addrs are its known addresses.
 	Addrs []netip.Addr
+
+	kind  memberKind
+	pod   *compile.Pod
+	addrs []netip.Addr // known, or placeholders
+	// unlocated is true where addrs are placeholders; where is then what is known of the address.
+	unlocated bool
+	where     [2][]netip.Prefix
+	port      uint16
+	service   bool     // it is reached through a Service
+	noPod     bool     // an EndpointSlice says that the address is no pod's
+	maybe     *Unknown // why it may not be a member
+	missing   *Unknown // what would tell more of a member that nothing is known of
 }
 
-// Workloads are the words for kinds of workloads, as kubectl has them.
+// addr is the member's address of a family; invalid where it has none.
+func (m Member) addr(family int) netip.Addr {
+	for _, a := range m.addrs {
+		if familyOf(a) == family {
+			return a.Unmap()
+		}
+	}
+	return netip.Addr{}
+}
+
+// Workloads are the words for kinds of workloads, as kubectl has them, and for Services.
 var Workloads = map[string]string{
-	"deploy": "Deployment", "deployment": "Deployment", "sts": "StatefulSet", "statefulset": "StatefulSet",
-	"ds": "DaemonSet", "daemonset": "DaemonSet", "rs": "ReplicaSet", "replicaset": "ReplicaSet", "job": "Job",
-	"cronjob": "CronJob", "cj": "CronJob", "rc": "ReplicationController", "replicationcontroller": "ReplicationController",
-	"pod": "Pod", "po": "Pod",
+	"deploy": "Deployment", "deployment": "Deployment", "deployments": "Deployment", "sts": "StatefulSet", "statefulset": "StatefulSet", "statefulsets": "StatefulSet",
+	"ds": "DaemonSet", "daemonset": "DaemonSet", "daemonsets": "DaemonSet", "rs": "ReplicaSet", "replicaset": "ReplicaSet", "replicasets": "ReplicaSet",
+	"job": "Job", "jobs": "Job", "cronjob": "CronJob", "cronjobs": "CronJob", "cj": "CronJob", "rc": "ReplicationController", "replicationcontroller": "ReplicationController",
+	"pod": "Pod", "pods": "Pod", "po": "Pod", "svc": "Service", "service": "Service", "services": "Service",
 }
 
-// Finder finds sides in a snapshot in which every pod has an address.
+// Finder finds sides.
 type Finder struct {
-	Snapshot *compile.Snapshot
+	Facts *Facts
 	// Namespace is that of names without one.
 	Namespace string
-	// PodsOf are the names of the pods of a workload.
-	PodsOf func(kind, namespace, name string) []string
 }
 
 // Find finds what a text means: an address, namespace/pod, pod, kind/name or namespace/kind/name.
 func (f Finder) Find(text string) (Side, error) {
 	if a, err := netip.ParseAddr(text); err == nil {
-		return f.at(a.Unmap()), nil
+		if a.Zone() != "" || a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() {
+			return Side{}, fmt.Errorf("%s is no address by which policies know anybody", text)
+		}
+		return f.Facts.at(a.Unmap()), nil
 	}
 	parts := strings.Split(text, "/")
 	namespace, kind, name := f.Namespace, "Pod", parts[len(parts)-1]
@@ -50,7 +99,10 @@ func (f Finder) Find(text string) (Side, error) {
 	case len(parts) == 3 && Workloads[parts[1]] != "":
 		namespace, kind = parts[0], Workloads[parts[1]]
 	case len(parts) != 1:
-		return Side{}, fmt.Errorf("%q: want namespace/pod, namespace/deployment/name or an address", text)
+		return Side{}, fmt.Errorf("%q: want namespace/pod, namespace/deployment/name, namespace/svc/name or an address", text)
+	}
+	if kind == "Service" {
+		return f.Facts.serviceNamed(text, namespace, name)
 	}
 	return f.named(text, kind, namespace, name)
 }
@@ -58,42 +110,116 @@ func (f Finder) Find(text string) (Side, error) {
 func (f Finder) named(text, kind, namespace, name string) (Side, error) {
 	names := []string{name}
 	if kind != "Pod" {
-		names = f.PodsOf(kind, namespace, name)
+		names = f.Facts.podsOf(kind, namespace, name)
+	} else if !f.hasPod(namespace, name) {
+		names = f.podsOfAnyKind(namespace, name) // a folder has workloads where a cluster has pods
 	}
-	known := map[string]bool{}
-	for _, p := range f.Snapshot.Pods {
-		if p.Namespace != namespace {
+	var out Side
+	ended := 0
+	for _, p := range f.Facts.snapshot.Pods {
+		switch {
+		case p.Namespace != namespace || !slices.Contains(names, p.Name):
+		case p.Ended:
+			ended++
+		default:
+			out.Members = append(out.Members, f.Facts.member(p))
+		}
+	}
+	switch n := len(out.Members); {
+	case n == 0 && ended > 0:
+		return Side{}, fmt.Errorf("%s has ended, and has no address any more", text)
+	case n == 0:
+		return Side{}, fmt.Errorf("there is no %s; %s", text, f.near(namespace))
+	case n == 1 || isStandIn(out.Members[0].pod):
+		out.Name = out.Members[0].Name
+	default:
+		out.Name = namespace + "/" + strings.ToLower(kind) + "/" + name
+	}
+	return out, nil
+}
+
+func (f Finder) hasPod(namespace, name string) bool {
+	return slices.ContainsFunc(f.Facts.snapshot.Pods, func(p *compile.Pod) bool { return p.Namespace == namespace && p.Name == name })
+}
+
+// podsOfAnyKind are the stand-ins of the first workload of the name.
+func (f Finder) podsOfAnyKind(namespace, name string) []string {
+	var out []string
+	workload := ""
+	for _, p := range f.Facts.snapshot.Pods {
+		base, _, _ := strings.Cut(p.Name, "#")
+		if _, of, ok := strings.Cut(base, "/"); !ok || p.Namespace != namespace || of != name || workload != "" && workload != base {
 			continue
 		}
-		if slices.Contains(names, p.Name) && !p.Ended {
-			return side(p)
-		}
-		known[p.Name] = true
+		workload = base
+		out = append(out, p.Name)
 	}
-	if kind == "Pod" { // a folder has workloads where a cluster has pods
-		for _, p := range f.Snapshot.Pods {
-			if _, of, ok := strings.Cut(p.Name, "/"); ok && p.Namespace == namespace && of == name {
-				return side(p)
+	return out
+}
+
+// isStandIn reports whether the pod stands for those of a workload.
+func isStandIn(p *compile.Pod) bool { return p != nil && strings.Contains(p.Name, "/") }
+
+// member is a pod as a member of a side.
+func (f *Facts) member(p *compile.Pod) Member {
+	m := Member{Name: p.Namespace + "/" + p.Name, pod: p, addrs: p.Addrs, unlocated: f.unlocated[p.Namespace+"/"+p.Name]}
+	if p.HostNetwork {
+		m.kind = hostMember
+	}
+	if !m.unlocated {
+		m.Addrs = p.Addrs
+		return m
+	}
+	for family := range m.where {
+		m.where[family] = f.podNetworks(family)
+		if m.kind == hostMember {
+			m.where[family] = ofFamily(f.Networks.Nodes, family)
+		}
+	}
+	return m
+}
+
+// at is the pod that has an address, or the address itself.
+func (f *Facts) at(a netip.Addr) Side {
+	if svc := f.serviceAt(a); svc != nil {
+		return Side{Name: serviceName(svc), service: svc}
+	}
+	m := f.located(a)
+	return Side{Name: m.Name, Members: []Member{m}}
+}
+
+// located is the pod whose address it is, or the address itself.
+func (f *Facts) located(a netip.Addr) Member {
+	if e := endpointAt(f.program, a); e != nil && !f.unlocated[e.Key()] {
+		for _, p := range f.snapshot.Pods {
+			if p.Namespace == e.Namespace && p.Name == e.Name {
+				m := f.member(p)
+				m.Addrs, m.addrs = []netip.Addr{a}, []netip.Addr{a}
+				return m
 			}
 		}
 	}
-	return Side{}, fmt.Errorf("there is no %s; %s", text, f.near(namespace))
+	return Member{Name: a.String(), kind: addressMember, Addrs: []netip.Addr{a}, addrs: []netip.Addr{a}}
 }
 
-func side(p *compile.Pod) (Side, error) {
-	name := p.Namespace + "/" + p.Name
-	if len(p.Addrs) == 0 {
-		return Side{}, fmt.Errorf("%s is on the network of its node: give the node's address instead", name)
+// assumedAt is the pod as it would be if the address were its own.
+func (f *Facts) assumedAt(p *compile.Pod, a netip.Addr) Member {
+	m := f.member(p)
+	if m.unlocated {
+		m.where = [2][]netip.Prefix{}
+		m.where[familyOf(a)] = []netip.Prefix{netip.PrefixFrom(a, a.BitLen())}
+		m.Addrs = []netip.Addr{a}
+		m.addrs = []netip.Addr{m.addr(familyOf(a))}
 	}
-	return Side{Name: name, Addrs: p.Addrs}, nil
+	return m
 }
 
 // near says what there is instead.
 func (f Finder) near(namespace string) string {
 	const most = 8
 	var names []string
-	for _, p := range f.Snapshot.Pods {
-		if p.Namespace == namespace {
+	for _, p := range f.Facts.snapshot.Pods {
+		if p.Namespace == namespace && !strings.Contains(p.Name, "#") {
 			names = append(names, p.Namespace+"/"+p.Name)
 		}
 	}
@@ -106,111 +232,3 @@ func (f Finder) near(namespace string) string {
 	}
 	return "there are " + strings.Join(names, ", ")
 }
-
-// at is the pod that has an address, or the address itself.
-func (f Finder) at(a netip.Addr) Side {
-	program, _ := compile.Compile(f.Snapshot, "")
-	if e := endpointAt(program, a); e != nil {
-		return Side{Name: e.Key(), Addrs: []netip.Addr{a}}
-	}
-	return Side{Name: a.String(), Addrs: []netip.Addr{a}}
-}
-
-// reserved are where addresses are taken from when nodes have no networks for
-// pods (RFC 1112, section 4; RFC 6666), as package effect takes them.
-var reserved = []netip.Prefix{netip.MustParsePrefix("240.0.0.0/4"), netip.MustParsePrefix("100::/64")}
-
-// WithAddresses is the snapshot with an address, in each family that the cluster
-// has, for every pod that has none yet, from the networks of the nodes' pods.
-func WithAddresses(s *compile.Snapshot) *compile.Snapshot {
-	out := *s
-	out.Pods = nil
-	pools, taken := poolsOf(s)
-	for _, p := range s.Pods {
-		if len(p.Addrs) == 0 && !p.HostNetwork && !p.Ended {
-			renewed := *p
-			for i := range pools {
-				renewed.Addrs = append(renewed.Addrs, take(&pools[i], taken))
-			}
-			p = &renewed
-		}
-		out.Pods = append(out.Pods, p)
-	}
-	return &out
-}
-
-// pool is a network, and the address in it that is looked at next.
-type pool struct {
-	network netip.Prefix
-	next    netip.Addr
-}
-
-func poolsOf(s *compile.Snapshot) ([]pool, map[netip.Addr]bool) {
-	taken := map[netip.Addr]bool{}
-	networks := map[bool]netip.Prefix{} // by whether it is IPv4
-	for _, p := range s.Pods {
-		for _, a := range p.Addrs {
-			taken[a.Unmap()] = true
-			if _, ok := networks[a.Unmap().Is4()]; !ok {
-				networks[a.Unmap().Is4()] = netip.Prefix{}
-			}
-		}
-	}
-	for _, n := range s.Nodes {
-		for _, c := range n.PodCIDRs {
-			if !networks[c.Addr().Is4()].IsValid() {
-				networks[c.Addr().Is4()] = c
-			}
-		}
-	}
-	var out []pool
-	for i, v4 := range []bool{true, false} {
-		n, used := networks[v4]
-		if !used && len(networks) > 0 {
-			continue
-		}
-		if !n.IsValid() {
-			n = reserved[i]
-		}
-		out = append(out, pool{n, n.Addr().Next()})
-	}
-	return out, taken
-}
-
-// take is an address of the pool, or beyond it when it has none left, that no pod has.
-func take(p *pool, taken map[netip.Addr]bool) netip.Addr {
-	for taken[p.next] {
-		p.next = p.next.Next()
-	}
-	a := p.next
-	taken[a] = true
-	return a
-}
-
-// ParsePort reads such as 5432/TCP, TCP/5432, 53/udp, 8080 or icmp.
-func ParsePort(text string) (policy.Protocol, uint16, error) {
-	number, name, both := strings.Cut(text, "/")
-	if both && name != "" && name[0] >= '0' && name[0] <= '9' {
-		number, name = name, number
-	}
-	if !both {
-		name = "TCP"
-		if _, ok := protocols[strings.ToUpper(number)]; ok {
-			number, name = "", number
-		}
-	}
-	protocol, ok := protocols[strings.ToUpper(name)]
-	if !ok {
-		return 0, 0, fmt.Errorf("port %q: there is no protocol %q; want TCP, UDP, SCTP or ICMP", text, name)
-	}
-	if !protocol.HasPorts() && number == "" {
-		return protocol, 0, nil
-	}
-	var port uint16
-	if _, err := fmt.Sscanf(number, "%d", &port); err != nil || port == 0 || fmt.Sprint(port) != number || !protocol.HasPorts() {
-		return 0, 0, fmt.Errorf("port %q: want a number from 1 to 65535 and a protocol, such as 5432/TCP", text)
-	}
-	return protocol, port, nil
-}
-
-var protocols = map[string]policy.Protocol{"TCP": policy.TCP, "UDP": policy.UDP, "SCTP": policy.SCTP, "ICMP": policy.ICMP, "ICMPV6": policy.ICMPv6}

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	kjson "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 )
@@ -134,6 +135,7 @@ func (d *decoder) object(doc *document, within string, text []byte, h head) {
 	k, known := kinds[h.Kind]
 	switch {
 	case !known || !k.of(h.APIVersion):
+		o.Context = d.context(h, text)
 		d.objects = append(d.objects, o)
 	case h.APIVersion != k.apiVersion:
 		d.fail(doc, within, "/apiVersion", "%s: %s is not read in version %s, only in %s", o.ID(), h.Kind, h.APIVersion, k.apiVersion)
@@ -142,6 +144,22 @@ func (d *decoder) object(doc *document, within string, text []byte, h head) {
 	default:
 		d.known(o, k, text)
 	}
+}
+
+// context reads an object of a context kind; nil where it cannot be read.
+func (d *decoder) context(h head, text []byte) client.Object {
+	k, ok := contextKinds[h.Kind]
+	if !ok || h.APIVersion != k.apiVersion || h.Metadata.Name == "" {
+		return nil
+	}
+	value := k.empty()
+	if err := kjson.UnmarshalCaseSensitivePreserveInts(text, value); err != nil {
+		return nil
+	}
+	if value.GetNamespace() == "" {
+		value.SetNamespace(d.Namespace)
+	}
+	return value
 }
 
 // known reads an object of a kind that policy depends on.

@@ -4,8 +4,10 @@ import (
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
@@ -19,6 +21,16 @@ type kind struct {
 	apiVersion string
 	namespaced bool
 	empty      func() client.Object
+}
+
+// contextKinds are those that no policy depends on, but that say where connections lead and how many pods there are.
+// They are read as far as they can be.
+var contextKinds = map[string]kind{
+	"Service":       {"v1", true, func() client.Object { return &corev1.Service{} }},
+	"Endpoints":     {"v1", true, func() client.Object { return &corev1.Endpoints{} }}, //nolint:staticcheck // older dumps have them
+	"EndpointSlice": {"discovery.k8s.io/v1", true, func() client.Object { return &discoveryv1.EndpointSlice{} }},
+	"HorizontalPodAutoscaler": {"autoscaling/v2", true,
+		func() client.Object { return &autoscalingv2.HorizontalPodAutoscaler{} }},
 }
 
 // kinds are those that policy depends on, by name.

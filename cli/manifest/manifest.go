@@ -19,6 +19,9 @@ type Object struct {
 	// Value is the object with the API server's defaults; nil of a kind that policy
 	// does not depend on.
 	Value client.Object
+	// Context is the object where policy does not depend on it, but answers about connections do,
+	// such as a Service; else nil.
+	Context client.Object
 
 	document *document
 	// within is where the object is in its document, as a JSON pointer: that of an item of a list.

@@ -4,7 +4,10 @@ import (
 	"context"
 	"fmt"
 
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -20,31 +23,55 @@ import (
 // page is how many objects are asked for at once.
 const page = 1000
 
-// Live is the state of a cluster. Of kinds that it does not serve it has no objects;
-// missing names them.
+// listed is a kind that is listed.
+type listed struct {
+	name string
+	list client.ObjectList
+	// context is true of kinds that no policy depends on: what they would say is unknown where
+	// they may not be listed.
+	context bool
+}
+
+// Live is the state of a cluster. Of kinds that it does not serve, or whose objects the user may not
+// list though no policy depends on them, it has none; missing names them.
 func Live(ctx context.Context, config *rest.Config) (s State, missing []string, err error) {
-	c, err := client.New(config, client.Options{Scheme: cluster.Scheme()})
+	scheme, err := listedScheme()
+	if err != nil {
+		return State{}, nil, err
+	}
+	c, err := client.New(config, client.Options{Scheme: scheme})
 	if err != nil {
 		return State{}, nil, fmt.Errorf("ask the API server what it serves: %w", err)
 	}
 	objects := map[Key]client.Object{}
-	for _, k := range []struct {
-		name string
-		list client.ObjectList
-	}{
-		{"Namespace", &corev1.NamespaceList{}}, {"Node", &corev1.NodeList{}}, {"Pod", &corev1.PodList{}},
-		{"NetworkPolicy", &networkingv1.NetworkPolicyList{}}, {"ClusterNetworkPolicy", &policyv1alpha2.ClusterNetworkPolicyList{}},
-		{"TierRole", &v1alpha1.TierRoleList{}}, {"Guardrail", &v1alpha1.GuardrailList{}},
+	for _, k := range []listed{
+		{"Namespace", &corev1.NamespaceList{}, false}, {"Node", &corev1.NodeList{}, false}, {"Pod", &corev1.PodList{}, false},
+		{"NetworkPolicy", &networkingv1.NetworkPolicyList{}, false}, {"ClusterNetworkPolicy", &policyv1alpha2.ClusterNetworkPolicyList{}, false},
+		{"TierRole", &v1alpha1.TierRoleList{}, false}, {"Guardrail", &v1alpha1.GuardrailList{}, false},
+		{"Deployment", &appsv1.DeploymentList{}, true}, {"StatefulSet", &appsv1.StatefulSetList{}, true},
+		{"DaemonSet", &appsv1.DaemonSetList{}, true}, {"Job", &batchv1.JobList{}, true}, {"CronJob", &batchv1.CronJobList{}, true},
+		{"Service", &corev1.ServiceList{}, true}, {"EndpointSlice", &discoveryv1.EndpointSliceList{}, true},
 	} {
 		err := list(ctx, c, k.list, func(o client.Object) { objects[KeyOf(k.name, o)] = o })
 		switch {
-		case meta.IsNoMatchError(err) || apierrors.IsNotFound(err):
+		case meta.IsNoMatchError(err), apierrors.IsNotFound(err), k.context && apierrors.IsForbidden(err):
 			missing = append(missing, k.name)
 		case err != nil:
 			return State{}, nil, fmt.Errorf("list the objects of kind %s: %w", k.name, err)
 		}
 	}
-	return State{objects: objects}, missing, nil
+	return New(objects), missing, nil
+}
+
+// listedScheme knows the kinds that are listed.
+func listedScheme() (*runtime.Scheme, error) {
+	s := cluster.Scheme()
+	for _, add := range []func(*runtime.Scheme) error{appsv1.AddToScheme, batchv1.AddToScheme, discoveryv1.AddToScheme} {
+		if err := add(s); err != nil {
+			return nil, fmt.Errorf("register the kinds to list: %w", err)
+		}
+	}
+	return s, nil
 }
 
 func list(ctx context.Context, c client.Client, into client.ObjectList, add func(client.Object)) error {

@@ -2,15 +2,11 @@ package state
 
 import (
 	"cmp"
-	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	"github.com/tierwall/tierwall/cluster"
-	"github.com/tierwall/tierwall/policy/compile"
 )
 
 // Template is what a workload makes pods of; nil where the object makes none.
@@ -43,18 +39,7 @@ func TemplateField(kind string) string {
 	return "/spec/template"
 }
 
-// standIn is the pod that stands for those of a workload.
-func standIn(k Key, t *corev1.PodTemplateSpec) *compile.Pod {
-	p := &corev1.Pod{ObjectMeta: t.ObjectMeta, Spec: t.Spec}
-	p.Namespace, p.Name = k.Namespace, standInName(k)
-	p.Spec.ServiceAccountName = account(t)
-	return cluster.Pod(p)
-}
-
-// standInName is such as deployment/web, which no pod can be called.
-func standInName(k Key) string { return strings.ToLower(k.Kind) + "/" + k.Name }
-
-// account is the service account, which has two names in the API.
-func account(t *corev1.PodTemplateSpec) string {
-	return cmp.Or(t.Spec.ServiceAccountName, t.Spec.DeprecatedServiceAccount)
+// Account is the service account of a pod's spec, which has two names in the API.
+func Account(spec *corev1.PodSpec) string {
+	return cmp.Or(spec.ServiceAccountName, spec.DeprecatedServiceAccount)
 }

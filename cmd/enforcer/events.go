@@ -9,11 +9,32 @@ import (
 	"k8s.io/client-go/tools/record"
 
 	"github.com/tierwall/tierwall/cluster"
+	"github.com/tierwall/tierwall/enforcer/pathcheck"
 )
 
-// repairEvents has each repair of the rules shown as an Event of the Node, until ctx ends. Repairs that follow
-// one another become one Event that is counted.
-func repairEvents(ctx context.Context, config *rest.Config, node string) (func(), error) {
+// recordEvent shows something as an Event of the Node.
+type recordEvent func(kind, reason, message string)
+
+// mended records a repair of the rules.
+func (r recordEvent) mended() {
+	r(corev1.EventTypeWarning, "RulesRepaired", "Somebody changed the packet filter's rules of tierwall on this node; they were mended")
+}
+
+// path records that a path is outside of the rules or limited, or no longer is.
+func (r recordEvent) path(f pathcheck.Finding, gone bool) {
+	switch {
+	case gone:
+		r(corev1.EventTypeNormal, "PathResolved", f.Detail+": no longer so")
+	case f.Open:
+		r(corev1.EventTypeWarning, "PathOpen", f.String())
+	default:
+		r(corev1.EventTypeWarning, "PathLimited", f.String())
+	}
+}
+
+// nodeEvents returns what writes Events of the Node, until ctx ends. Equal ones that follow one another become one
+// Event that is counted.
+func nodeEvents(ctx context.Context, config *rest.Config, node string) (recordEvent, error) {
 	client, err := cluster.ClientFor(config, &corev1.Event{})
 	if err != nil {
 		return nil, err
@@ -23,10 +44,7 @@ func repairEvents(ctx context.Context, config *rest.Config, node string) (func()
 	recorder := broadcaster.NewRecorder(cluster.Scheme(), corev1.EventSource{Component: "tierwall-enforcer", Host: node})
 	// The kubelet, too, gives the node's name for its UID in Events.
 	of := &corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: node, UID: types.UID(node)}
-	return func() {
-		recorder.Event(of, corev1.EventTypeWarning, "RulesRepaired",
-			"Somebody changed the packet filter's rules of tierwall on this node; they were mended")
-	}, nil
+	return func(kind, reason, message string) { recorder.Event(of, kind, reason, message) }, nil
 }
 
 // eventSink has Events written to the API server.

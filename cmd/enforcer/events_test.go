@@ -17,13 +17,13 @@ func TestRepairsBecomeOneEventThatIsCounted(t *testing.T) {
 		written <- r.Method + " " + r.URL.Path
 	}))
 	defer api.Close()
-	mended, err := repairEvents(t.Context(), &rest.Config{Host: api.URL}, "node-1")
+	record, err := nodeEvents(t.Context(), &rest.Config{Host: api.URL}, "node-1")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"POST /api/v1/namespaces/default/events", "PATCH /api/v1/namespaces/default/events/node-1.",
 		"PATCH /api/v1/namespaces/default/events/node-1."} {
-		mended()
+		record.mended()
 		if got := <-written; !strings.HasPrefix(got, want) {
 			t.Errorf("%s, want %s", got, want)
 		}

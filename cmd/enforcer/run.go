@@ -58,7 +58,7 @@ When it stops, the last program stays in force; "enforcer cleanup" removes it.`,
 	fs.StringVar(&o.node, "node-name", "", "name of this node in the cluster (required)")
 	o.defaults.AddTo(fs)
 	fs.StringVar(&o.backend, "backend", backend.Auto, "what to write rules with: "+strings.Join(backend.Names, ", ")+
-		"; auto follows kube-proxy and the node")
+		"; auto follows kube-proxy and the node, and is nftables with IPVS")
 	fs.IntVar(&o.logDenials, "log-denials", 0, "log so many denied first packets a second at most, with who was denied what by which policy; 0 logs none. What the default action Audit lets pass is logged in any case, at the same rate, or "+strconv.Itoa(standardAudits)+" a second if it is 0")
 	fs.BoolVar(&o.dropSpoofed, "drop-spoofed", true, "drop what a pod sends from an address that is not its own, where the node's routes tell which interface is one pod's own")
 	fs.StringVar(&o.cniSocket, "cni-socket", "", "where to answer the node's CNI plugin, so that new pods wait for their rules; empty answers none")
@@ -90,7 +90,11 @@ func (o *options) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	agent, work, err := o.newAgent(ctx, config, defaults, chosen, log)
+	record, err := nodeEvents(ctx, config, o.node)
+	if err != nil {
+		return err
+	}
+	agent, work, err := o.newAgent(config, defaults, chosen, record, log)
 	if err != nil {
 		return err
 	}
@@ -101,7 +105,8 @@ func (o *options) run(ctx context.Context) error {
 	addDenials(work, registry, agent, kernel)
 	addGuard(work, registry, agent, o.dropSpoofed, chosen.Sources, log)
 	addCNI(work, registry, agent, o.cniSocket, log)
-	work.add(func(ctx context.Context) error { return serveHealth(ctx, o.healthAddr, agent) })
+	paths := addPathCheck(work, registry, agent, chosen, record, log)
+	work.add(func(ctx context.Context) error { return serveHealth(ctx, o.healthAddr, agent, paths) })
 	if err := addMetrics(work, registry, config, o, log); err != nil {
 		return err
 	}
@@ -120,17 +125,13 @@ func apiConfig() (*rest.Config, error) {
 }
 
 // newAgent makes the agent, and has it work.
-func (o *options) newAgent(ctx context.Context, config *rest.Config, defaults policy.Defaults, chosen backend.Choice, log *slog.Logger) (*enforcer.Enforcer, *tasks, error) {
+func (o *options) newAgent(config *rest.Config, defaults policy.Defaults, chosen backend.Choice, record recordEvent, log *slog.Logger) (*enforcer.Enforcer, *tasks, error) {
 	watcher, err := cluster.New(config, defaults, log)
 	if err != nil {
 		return nil, nil, err
 	}
-	mended, err := repairEvents(ctx, config, o.node)
-	if err != nil {
-		return nil, nil, err
-	}
 	agent := &enforcer.Enforcer{Node: o.node, Defaults: defaults, Source: watcher,
-		Backend: chosen.Backend, Predecessor: chosen.Predecessor, Mended: mended, Log: log}
+		Backend: chosen.Backend, Predecessor: chosen.Predecessor, Mended: record.mended, Log: log}
 	if defaults.Action == policy.Deny {
 		agent.Boot = func(ctx context.Context) (*compile.Snapshot, error) { return bootState(ctx, config, o.node, defaults) }
 	}

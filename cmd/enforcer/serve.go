@@ -19,17 +19,18 @@ import (
 	"golang.org/x/net/netutil"
 
 	"github.com/tierwall/tierwall/enforcer"
+	"github.com/tierwall/tierwall/enforcer/pathcheck"
 )
 
 // serveHealth serves /healthz, which says that the agent's loop goes round, and /readyz,
-// which says that what the cluster asks for is in force in the kernel.
-func serveHealth(ctx context.Context, addr string, agent *enforcer.Enforcer) error {
+// which says that what the cluster asks for is in force in the kernel, and that no packet passes beside it.
+func serveHealth(ctx context.Context, addr string, agent *enforcer.Enforcer, paths *pathcheck.Checker) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/readyz", probe(func() error {
 		if !agent.InForce() {
 			return errors.New("the policies of the cluster are not in force on this node yet")
 		}
-		return nil
+		return paths.Open()
 	}))
 	mux.HandleFunc("/healthz", probe(func() error {
 		if still := agent.Stuck(); still > 0 {

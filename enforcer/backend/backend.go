@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"slices"
 	"strings"
 
@@ -16,11 +17,12 @@ import (
 	"github.com/tierwall/tierwall/enforcer/droplog"
 	"github.com/tierwall/tierwall/enforcer/ipt"
 	"github.com/tierwall/tierwall/enforcer/nft"
+	"github.com/tierwall/tierwall/enforcer/pathcheck"
 	"github.com/tierwall/tierwall/enforcer/spoof"
 	"github.com/tierwall/tierwall/policy"
 )
 
-// The names of backends. Auto is nftables where kube-proxy uses it, and
+// The names of backends. Auto is nftables where kube-proxy uses it or IPVS, and
 // elsewhere the mode of iptables that the node already uses.
 const (
 	Auto     = "auto"
@@ -67,7 +69,7 @@ func Open(ctx context.Context, o Options) (Choice, error) {
 	}
 	if name == Auto {
 		name = IPTables
-		if kubeProxyUsesNFTables(ctx) {
+		if kubeProxyUsesNFTables(ctx) || kubeProxyUsesIPVS() {
 			name = NFTables
 		}
 		log.Info("chose the backend", "backend", name)
@@ -133,6 +135,13 @@ func kubeProxyUsesNFTables(ctx context.Context) bool {
 		return false
 	}
 	_, err = table.List(ctx, "chains")
+	return err == nil
+}
+
+// kubeProxyUsesIPVS reports whether there is the interface that kube-proxy gives the addresses of Services to in its
+// mode IPVS. With iptables, egress to a Service would be judged by the Service's address.
+func kubeProxyUsesIPVS() bool {
+	_, err := net.InterfaceByName(pathcheck.IPVSLink)
 	return err == nil
 }
 

@@ -51,11 +51,15 @@ type Backend struct {
 	slots diff.Slots
 	// repairs are those since everything was compared.
 	repairs int
+	// refused are the classes that the kernel refused, closed those that are not in force for any
+	// reason, and problems their objects.
+	refused, closed refusals
+	problems        []policy.Problem
 }
 
 // New finds the mode and reads what is in force. It changes nothing.
 func New(ctx context.Context, o Options) (*Backend, error) {
-	b := &Backend{mode: o.Mode, denyLog: o.DenyLog, log: o.Log, programmed: true}
+	b := &Backend{mode: o.Mode, denyLog: o.DenyLog, log: o.Log, programmed: true, refused: refusals{}}
 	if b.log == nil {
 		b.log = slog.Default()
 	}
@@ -82,7 +86,7 @@ func (b *Backend) open(ctx context.Context, f Family) error {
 	if err != nil {
 		return err
 	}
-	t.log = b.denyLog
+	t.log, t.refused = b.denyLog, b.refused
 	have, err := t.read(ctx)
 	if err != nil {
 		return err
@@ -173,6 +177,9 @@ func (b *Backend) Repair(ctx context.Context) (changed bool, err error) {
 	if b.program == nil {
 		return false, nil
 	}
+	if len(b.refused) > 0 && b.repairs%wholeEvery == 0 {
+		return b.retryRefused(ctx)
+	}
 	if b.known && b.repairs%wholeEvery != 0 && b.setsFit() {
 		b.repairs++
 		return b.repairWith(ctx, b.readChains, b.mend)
@@ -181,6 +188,14 @@ func (b *Backend) Repair(ctx context.Context) (changed bool, err error) {
 	changed, err = b.repairWith(ctx, b.read, b.converge)
 	b.repairs = 1
 	return changed && known, err
+}
+
+// retryRefused tries whether the kernel takes by now what it refused.
+func (b *Backend) retryRefused(ctx context.Context) (changed bool, err error) {
+	b.repairs = 1
+	clear(b.refused)
+	b.known = false
+	return false, b.move(ctx, b.program, nil)
 }
 
 // wholeEvery is how many repairs come to one that reads all sets.
@@ -278,19 +293,29 @@ func (b *Backend) Cleanup(ctx context.Context) error {
 func (b *Backend) move(ctx context.Context, next *policy.Program, c *policy.Change) error {
 	old, known := b.program, b.known
 	b.program, b.known = next, false
+	b.forgetRefusals()
 	if known && IPv4.in(old) == IPv4.in(next) && IPv6.in(old) == IPv6.in(next) {
 		err := b.step(ctx, old, c)
-		if err == nil || !amiss(err) {
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, tool.ErrKilled):
+			b.refuse(err) // the whole takes no less time
+		case !amiss(err) && len(attribute(err, b.tables)) == 0:
 			return err
 		}
-		b.log.Warn("the kernel is not as we left it; reading it anew", "error", err)
+		b.log.Warn("a change failed; reading the kernel anew", "err", err)
 	}
-	have, err := b.read(ctx)
-	if err != nil {
-		return err
+	for try := 1; ; try++ {
+		have, err := b.read(ctx)
+		if err != nil {
+			return err
+		}
+		if _, err = b.converge(ctx, have); err == nil || try == refusalsPerMove || !b.refuse(err) {
+			return err
+		}
+		b.log.Warn("the kernel refused some rules; trying without them", "err", err)
 	}
-	_, err = b.converge(ctx, have)
-	return err
 }
 
 // amiss says whether an error is one of a kernel that is not as it was left: something is not
@@ -310,10 +335,7 @@ func (b *Backend) step(ctx context.Context, old *policy.Program, c *policy.Chang
 	m := newMove(old, b.program, c, b.users, b.slots)
 	plans := make([]plan, len(b.tables))
 	for i, t := range b.tables {
-		var err error
-		if plans[i], err = t.step(m); err != nil {
-			return err
-		}
+		plans[i] = t.step(m)
 	}
 	if err := b.execute(ctx, plans); err != nil {
 		return err
@@ -340,9 +362,7 @@ func (b *Backend) converge(ctx context.Context, have []reading) (wrote bool, err
 	}
 	plans := make([]plan, len(b.tables))
 	for i, t := range b.tables {
-		if plans[i], err = t.whole(b.program, have[i], b.slots, known); err != nil {
-			return false, err
-		}
+		plans[i] = t.whole(b.program, have[i], b.slots, known)
 		wrote = wrote || plans[i].changes(going)
 	}
 	if err := b.execute(ctx, plans); err != nil {
@@ -355,6 +375,7 @@ func (b *Backend) converge(ctx context.Context, have []reading) (wrote bool, err
 // settle ends a writing that succeeded: what is not in use any more goes.
 func (b *Backend) settle(ctx context.Context) {
 	b.known = true
+	b.report()
 	for _, t := range b.tables {
 		if err := t.tidy(); err != nil {
 			b.log.Warn("Cannot destroy sets that are not in use; trying again", "error", err)

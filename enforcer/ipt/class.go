@@ -15,9 +15,10 @@ import (
 // classRules are the chains of a class in a family, and the sets that they refer to.
 type classRules struct {
 	chains []Chain
-	// refs are the policy's sets, own those that no other class refers to, by base name.
-	refs map[string]policy.SetID
-	own  map[string]Set
+	// refs are the policy's sets, lists the lists of such sets, own the sets that no other class refers to, by base name.
+	refs  map[string]policy.SetID
+	lists map[string][]policy.SetID
+	own   map[string]Set
 }
 
 // classBuilder makes the rules of a class. With only, its own sets hold that
@@ -26,19 +27,38 @@ type classBuilder struct {
 	*renderer
 	diff.Class
 	only *part
+	plan mergePlan
 	out  *classRules
 	// why are the rules of the last chain there, one by one.
 	why []string
 }
 
-// class makes the chains of a class: one, and another for each tier that a rule
+// class makes the chains of a class. One that cannot be rendered, or was refused by the kernel, is closed.
+func (r *renderer) class(k diff.Class, only *part) *classRules {
+	err := r.refused[k]
+	if err == nil {
+		var out *classRules
+		if out, err = r.openClass(k, only); err == nil {
+			return out
+		}
+	}
+	r.failed[k] = err
+	b := &classBuilder{renderer: r, Class: k, out: &classRules{}}
+	b.next()
+	b.rule("", "closed, as its rules cannot be in force", r.deny)
+	b.explain()
+	return b.out
+}
+
+// openClass makes the chains of a class: one, and another for each tier that a rule
 // before it passes to. RETURN allows, DROP denies.
-func (r *renderer) class(k diff.Class, only *part) (*classRules, error) {
+func (r *renderer) openClass(k diff.Class, only *part) (*classRules, error) {
 	c := k.Of(r.program)
 	if c == nil {
 		return nil, fmt.Errorf("rendering %s class %s: the program has no such class", k.Direction, k.ID)
 	}
-	b := &classBuilder{renderer: r, Class: k, only: only, out: &classRules{refs: map[string]policy.SetID{}, own: map[string]Set{}}}
+	b := &classBuilder{renderer: r, Class: k, only: only, plan: planMerge(r.program, c, newTermReader()),
+		out: &classRules{refs: map[string]policy.SetID{}, lists: map[string][]policy.SetID{}, own: map[string]Set{}}}
 	if err := b.build(c); err != nil {
 		return nil, fmt.Errorf("rendering %s class %s: %w", k.Direction, k.ID, err)
 	}
@@ -129,8 +149,8 @@ func numbers(first, last int) string {
 func (b *classBuilder) tier(tier int, t policy.Tier, pass string) error {
 	for i, u := range run.Of(t.Rules) {
 		target := b.target(b.Direction, u.Verdict, pass)
-		if merges(u) {
-			if err := b.merged(t, u, fmt.Sprint(tier, ".", i), target); err != nil {
+		if plan := b.plan[place{tier, i}]; plan != nil {
+			if err := b.merged(t, u, plan, fmt.Sprint(tier, ".", i), target); err != nil {
 				return err
 			}
 			continue
@@ -154,9 +174,9 @@ func (b *classBuilder) walk(r policy.Rule, target string) error {
 }
 
 // merged makes the rules of a run that is merged: lookups in sets of its own, which are named
-// by its place.
-func (b *classBuilder) merged(t policy.Tier, u run.Run, place, target string) error {
-	m := merge(b.program, b.family, u, b.only)
+// by its place, and those of the terms that are not merged.
+func (b *classBuilder) merged(t policy.Tier, u run.Run, plan *runPlan, place, target string) error {
+	m := merge(b.program, b.family, plan.merged, b.only)
 	why := string(t.Name) + " tier, merged rules"
 	if len(u.Rules) == 1 {
 		why = u.Rules[0].ID.String()
@@ -180,16 +200,7 @@ func (b *classBuilder) merged(t policy.Tier, u run.Run, place, target string) er
 			b.rule(match.protocol+match.ports+in, why, target)
 		}
 	}
-	for _, term := range m.rest {
-		alone := *term.Rule
-		if !term.AnyPeer {
-			alone.Peers = []policy.SetID{term.Peer}
-		}
-		if err := b.walk(alone, target); err != nil {
-			return err
-		}
-	}
-	return nil
+	return b.grouped(plan, why, target)
 }
 
 // inOwn is the match of a set of the class's own, which it makes.
@@ -197,8 +208,11 @@ func (b *classBuilder) inOwn(place, what, kind string, elements []policy.Element
 	base := ownSet(b.family, b.Direction, b.slots.Of(b.Class), place, what)
 	name := b.names.of(base)
 	b.out.own[base] = newSet(name, kind, b.family, elements)
-	return "-m set --match-set " + name + " " + sides + " "
+	return inSet(name, sides)
 }
+
+// inSet is the match of a set.
+func inSet(name, sides string) string { return "-m set --match-set " + name + " " + sides + " " }
 
 // otherwise says why the last rule of a tier is there. Where rules are merged it names no object,
 // because the one that would be named changes with any policy.
@@ -224,13 +238,14 @@ func (r *renderer) target(d policy.Direction, v policy.Verdict, pass string) str
 
 // matches are the matches of a rule, each with a space at its end; a flow that
 // any of them matches is matched. iptables has no "or" but several rules. Ports come before
-// peers, because numbers are compared faster than sets are looked into.
+// peers, because numbers are compared faster than sets are looked into. Many peers
+// and many ports are not multiplied: the peers are a list then.
 func (b *classBuilder) matches(rule policy.Rule) ([]string, error) {
-	peers, err := b.peers(rule)
+	ports, err := b.ports(rule)
 	if err != nil {
 		return nil, err
 	}
-	ports, err := b.ports(rule)
+	peers, err := b.peers(rule, len(rule.Peers) > 1 && len(rule.Peers)*len(ports) > limits.walk)
 	if err != nil {
 		return nil, err
 	}
@@ -243,9 +258,13 @@ func (b *classBuilder) matches(rule policy.Rule) ([]string, error) {
 	return out, nil
 }
 
-func (b *classBuilder) peers(rule policy.Rule) ([]string, error) {
+// peers are the matches of a rule's peers, set by set or as a list of them.
+func (b *classBuilder) peers(rule policy.Rule, asList bool) ([]string, error) {
 	if rule.AnyPeer {
 		return []string{""}, nil
+	}
+	if asList {
+		return b.inLists(rule.Peers)
 	}
 	var out []string
 	for _, id := range rule.Peers {
@@ -253,7 +272,7 @@ func (b *classBuilder) peers(rule policy.Rule) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, "-m set --match-set "+name+" "+side(b.Direction)+" ")
+		out = append(out, inSet(name, side(b.Direction)))
 	}
 	return out, nil
 }

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/tierwall/tierwall/enforcer/diff"
 	"github.com/tierwall/tierwall/policy"
 )
 
@@ -19,8 +20,8 @@ type entry struct {
 }
 
 // entries are the endpoints and those of the nodes' own addresses that lie
-// within a pod CIDR (a bridge's, say), sorted by address.
-func (r *renderer) entries(d policy.Direction) ([]entry, error) {
+// within a pod CIDR (a bridge's, say), sorted by address. An endpoint whose class is not there is closed.
+func (r *renderer) entries(d policy.Direction) []entry {
 	byAddr := map[netip.Addr]string{}
 	for _, h := range r.program.Hosts {
 		for _, a := range h.Addrs {
@@ -35,7 +36,10 @@ func (r *renderer) entries(d policy.Direction) ([]entry, error) {
 				continue
 			}
 			if r.program.Classes[d][e.Class[d]] == nil {
-				return nil, fmt.Errorf("the program has no %s class %q, which endpoint %s is of", d, e.Class[d], e.Key())
+				k := diff.Class{Direction: d, ID: e.Class[d]}
+				r.failed[k] = fmt.Errorf("the program has no %s class %q, which endpoint %s is of", d, e.Class[d], e.Key())
+				byAddr[a] = r.deny
+				continue
 			}
 			byAddr[a] = r.toClass(e, d)
 		}
@@ -45,7 +49,7 @@ func (r *renderer) entries(d policy.Direction) ([]entry, error) {
 		out = append(out, entry{a, target})
 	}
 	slices.SortFunc(out, func(a, b entry) int { return a.addr.Compare(b.addr) })
-	return out, nil
+	return out
 }
 
 func within(prefixes []netip.Prefix, a netip.Addr) bool {

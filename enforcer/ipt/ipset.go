@@ -38,6 +38,9 @@ func (s setStep) lines() []string {
 	if s.verb == create {
 		out = append(out, s.set.create())
 	}
+	for _, name := range s.set.Lists {
+		out = append(out, "add "+s.set.Name+" "+name)
+	}
 	for _, e := range s.set.Elements {
 		if s.verb == del {
 			out = append(out, s.set.del(e))
@@ -101,7 +104,10 @@ func writeSets(ctx context.Context, steps []setStep) error {
 func (k *ipsets) write(ctx context.Context, s setStep) error {
 	if s.verb == create {
 		if err := k.create(s.set); err != nil {
-			return fmt.Errorf("making the set %s: %w", s.set.Name, err)
+			return &setError{s.set.Name, fmt.Errorf("making the set %s: %w", s.set.Name, err)}
+		}
+		if err := k.fillList(s.set); err != nil {
+			return &setError{s.set.Name, fmt.Errorf("making the list of sets %s: %w", s.set.Name, err)}
 		}
 	}
 	command, doing := nl.IPSET_CMD_ADD, "adding to"
@@ -109,12 +115,11 @@ func (k *ipsets) write(ctx context.Context, s setStep) error {
 		command, doing = nl.IPSET_CMD_DEL, "removing from"
 	}
 	for some := range slices.Chunk(s.set.Elements, perMessage) {
-		err := ctx.Err()
-		if err == nil {
-			err = k.elements(command, s.set, some)
+		if err := ctx.Err(); err != nil {
+			return err
 		}
-		if err != nil {
-			return fmt.Errorf("%s the set %s some of %s to %s: %w", doing, s.set.Name, elementText(some[0]), elementText(some[len(some)-1]), err)
+		if err := k.elements(command, s.set, some); err != nil {
+			return &setError{s.set.Name, fmt.Errorf("%s the set %s some of %s to %s: %w", doing, s.set.Name, elementText(some[0]), elementText(some[len(some)-1]), err)}
 		}
 	}
 	return nil
@@ -124,10 +129,18 @@ func (k *ipsets) create(s Set) error {
 	m := k.message(nl.IPSET_CMD_CREATE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, s.Name)
 	m.text(nl.IPSET_ATTR_TYPENAME, s.Type)
 	m.bytes(nl.IPSET_ATTR_REVISION, s.revision())
-	m.bytes(nl.IPSET_ATTR_FAMILY, s.Family.number())
+	family := s.Family.number()
+	if s.isList() {
+		family = unix.AF_UNSPEC
+	}
+	m.bytes(nl.IPSET_ATTR_FAMILY, family)
 	data := m.nest(nl.IPSET_ATTR_DATA)
-	m.uint32(nl.IPSET_ATTR_HASHSIZE, uint32(s.size()))
-	m.uint32(nl.IPSET_ATTR_MAXELEM, uint32(s.room()))
+	if s.isList() {
+		m.uint32(nl.IPSET_ATTR_SIZE, uint32(len(s.Lists)))
+	} else {
+		m.uint32(nl.IPSET_ATTR_HASHSIZE, uint32(s.size()))
+		m.uint32(nl.IPSET_ATTR_MAXELEM, uint32(s.room()))
+	}
 	m.end(data)
 	return m.send()
 }
@@ -138,6 +151,26 @@ func (s Set) revision() byte {
 		return networkRevision
 	}
 	return typeRevision
+}
+
+// fillList adds the sets of a list.
+func (k *ipsets) fillList(s Set) error {
+	for some := range slices.Chunk(s.Lists, perMessage) {
+		m := k.message(nl.IPSET_CMD_ADD, 0, s.Name)
+		m.uint32(nl.IPSET_ATTR_LINENO, 0)
+		list := m.nest(nl.IPSET_ATTR_ADT)
+		for _, name := range some {
+			data := m.nest(nl.IPSET_ATTR_DATA)
+			m.text(nl.IPSET_ATTR_NAME, name)
+			m.uint32(nl.IPSET_ATTR_LINENO, 0)
+			m.end(data)
+		}
+		m.end(list)
+		if err := m.send(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // elements adds or removes elements. One that is there already, or is not, is no error.
@@ -172,7 +205,8 @@ func (k *ipsets) elements(command int, s Set, elements []policy.Element) error {
 }
 
 // destroySets destroys sets and gives those that are in use still: nf_tables frees the
-// rules that refer to them a moment after the commit. One that is not there is destroyed.
+// rules that refer to them a moment after the commit. One that is not there is destroyed. Lists that
+// go free their sets.
 func destroySets(names []string) (left []string, err error) {
 	if len(names) == 0 {
 		return nil, nil
@@ -182,6 +216,16 @@ func destroySets(names []string) (left []string, err error) {
 		return names, err
 	}
 	defer k.socket.Close()
+	for {
+		left, err = k.destroy(names)
+		if err != nil || len(left) == 0 || len(left) == len(names) {
+			return left, err
+		}
+		names = left
+	}
+}
+
+func (k *ipsets) destroy(names []string) (left []string, err error) {
 	for _, name := range names {
 		failed := k.message(nl.IPSET_CMD_DESTROY, 0, name).send()
 		if failed == nil || errors.Is(failed, unix.ENOENT) {

@@ -126,7 +126,7 @@ func (n node) cleanup(b *ipt.Backend) {
 
 func TestTheToolsAcceptTheGoldenFiles(t *testing.T) {
 	forBothModes(t, func(t *testing.T, n node) {
-		for _, name := range []string{"shop", "edges", "empty", "logged", "audited", "merged"} {
+		for _, name := range []string{"shop", "edges", "empty", "logged", "audited", "merged", "listed"} {
 			for _, f := range families {
 				sets, rules := read(t, name, f, "sets"), read(t, name, f, "rules")
 				for _, c := range []struct {

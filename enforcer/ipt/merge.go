@@ -9,19 +9,7 @@ import (
 	"github.com/tierwall/tierwall/policy/eval"
 )
 
-const (
-	// maxWalk is the number of rules that one rule may become before it is merged.
-	maxWalk = 4
-	// maxExpand is the number of ports up to which a range becomes an element for each;
-	// a larger one has a set of its peers.
-	maxExpand = 64
-)
-
-// maxMerged is the number of elements that one peer of a rule may bring to the merged
-// sets; a larger one is looked up by itself, and so is kept once for all classes. Tests make it small.
-var maxMerged = 2048
-
-// merges says whether the run is merged: several rules are, which by lookups costs no packet more than a
+// merges reports whether the run is merged: several rules are, which by lookups costs no packet more than a
 // walk does, so that a policy that comes or goes changes elements alone; and one rule of many peers and ports. It
 // follows from the rules alone, not from members.
 func merges(u run.Run) bool {
@@ -31,19 +19,11 @@ func merges(u run.Run) bool {
 		if r.AnyPeer {
 			peers = 1
 		}
-		if n += peers * width(r); n > maxWalk || n > 1 && len(u.Rules) > 1 {
+		if n += peers * newPortList(r.AnyPort, r.Ports).matches; n > limits.walk || n > 1 && len(u.Rules) > 1 {
 			return true
 		}
 	}
 	return false
-}
-
-// width is the number of rules that the ports of a rule become.
-func width(r policy.Rule) int {
-	if r.AnyPort {
-		return 1
-	}
-	return len(spanMatches(spans(r.Ports))) + len(run.Named(r.Ports))
 }
 
 // merged is a run of many rules as a few lookups, in a family.
@@ -57,8 +37,6 @@ type merged struct {
 	spans        map[run.Span][]policy.Element
 	// hasPeers and hasPorts say which lookups there are, whatever their members at the moment.
 	hasPeers, hasPorts bool
-	// rest are the terms that are not merged.
-	rest []run.Term
 }
 
 // merger merges the terms of a run.
@@ -96,76 +74,29 @@ func (o *part) has(p policy.Protocol, port uint16) bool {
 	return o == nil || o.ports == nil || o.ports[run.Span{Protocol: p, First: port, Last: port}]
 }
 
-func merge(p *policy.Program, f Family, u run.Run, only *part) merged {
+func merge(p *policy.Program, f Family, terms []term, only *part) merged {
 	m := merger{program: p, family: f, only: only.of(f), merged: merged{spans: map[run.Span][]policy.Element{}}}
-	for _, t := range u.Terms() {
-		if !mergeable(p, t) {
-			m.rest = append(m.rest, t)
-			continue
-		}
+	for _, t := range terms {
 		m.add(t)
 	}
 	m.anyPeer = run.Disjoint(m.anyPeer)
 	return m.merged
 }
 
-// mergeable says whether a term is merged, or looked up by itself: what it stands for may be
-// too many, or is not there.
-func mergeable(p *policy.Program, t run.Term) bool {
-	size := 0
-	for _, port := range run.Named(t.Rule.Ports) {
-		s := p.Sets[port.Named]
-		if s == nil || s.Kind != policy.AddressPorts {
-			return false
-		}
-		size += len(s.Elements)
-	}
-	if t.AnyPeer {
-		return size <= maxMerged
-	}
-	s := p.Sets[t.Peer]
-	if s == nil || s.Kind == policy.AddressPorts || s.HasExcept() {
-		return false // an exception would apply to the other sets that are merged
-	}
-	each := 0
-	if t.Rule.AnyPort {
-		each = 1
-	}
-	for _, span := range spans(t.Rule.Ports) {
-		if each++; expands(span) {
-			each += span.Size() - 1
-		}
-	}
-	return size+each*len(s.Elements) <= maxMerged
-}
+func expands(s run.Span) bool { return s.Protocol.HasPorts() && s.Size() <= limits.expand }
 
-func expands(s run.Span) bool { return s.Protocol.HasPorts() && s.Size() <= maxExpand }
-
-// sameTerms says whether the same terms of a class are merged by two programs.
-func sameTerms(c *policy.Class, a, b *policy.Program) bool {
-	for _, t := range c.Tiers {
-		for _, u := range run.Of(t.Rules) {
-			if merges(u) && slices.ContainsFunc(u.Terms(), func(t run.Term) bool { return mergeable(a, t) != mergeable(b, t) }) {
-				return false
-			}
-		}
-	}
-	return true
-}
-
-func (m *merger) add(t run.Term) {
+func (m *merger) add(t term) {
 	m.named(t)
-	ports := spans(t.Rule.Ports)
 	switch {
-	case t.AnyPeer && t.Rule.AnyPort:
+	case t.always():
 		m.always = true
-	case t.AnyPeer:
-		m.anyPeer = append(m.anyPeer, ports...)
-	case t.Rule.AnyPort:
+	case t.anyPeer:
+		m.anyPeer = append(m.anyPeer, t.ports.spans...)
+	case t.ports.anyPort:
 		m.hasPeers = true
-		m.peers = append(m.peers, m.elements(t.Peer)...)
+		m.peers = append(m.peers, m.elements(t.peer)...)
 	default:
-		m.addSpans(t.Peer, ports)
+		m.addSpans(t.peer, t.ports.spans)
 	}
 }
 
@@ -191,11 +122,11 @@ func (m *merger) addPort(peers policy.SetID, p policy.Protocol, port uint16) {
 }
 
 // named adds the named ports of a term: those of the peers that it is about.
-func (m *merger) named(t run.Term) {
-	for _, port := range run.Named(t.Rule.Ports) {
+func (m *merger) named(t term) {
+	for _, port := range t.ports.named {
 		m.hasPorts = true
 		for _, e := range m.elements(port.Named) {
-			if e.Protocol == port.Protocol && (t.AnyPeer || eval.Contains(m.program.Sets[t.Peer], e.Prefix.Addr())) {
+			if e.Protocol == port.Protocol && (t.anyPeer || eval.Contains(m.program.Sets[t.peer], e.Prefix.Addr())) {
 				m.ports = append(m.ports, e)
 			}
 		}
@@ -234,10 +165,12 @@ func among(all []policy.Element, prefixes []netip.Prefix) []policy.Element {
 	return out
 }
 
-// differing is the part that terms stand for which only one of two classes has, for one of the
+// differing is the part that terms stand for which are merged in only one of two classes, for one of the
 // old program that one of the next follows: what their own sets have besides is the same. It is
 // everything (nil) where a run is merged in one of them alone.
 func differing(old, next *policy.Program, a, b *policy.Class) *part {
+	reader := newTermReader()
+	before, after := planMerge(old, a, reader), planMerge(next, b, reader)
 	var prefixes []netip.Prefix
 	ports := map[run.Span]bool{}
 	for i := range a.Tiers {
@@ -245,18 +178,22 @@ func differing(old, next *policy.Program, a, b *policy.Class) *part {
 		if len(x)+len(y) == 0 {
 			continue
 		}
-		if len(x) != 1 || len(y) != 1 || merges(x[0]) != merges(y[0]) {
+		was, is := before[place{i, 0}], after[place{i, 0}]
+		if len(x) != 1 || len(y) != 1 || (was == nil) != (is == nil) {
 			return nil
 		}
-		for _, t := range oneSided(x[0].Terms(), y[0].Terms()) {
-			if t.AnyPeer && t.Rule.AnyPort {
+		if was == nil {
+			continue
+		}
+		for _, t := range oneSided(was.merged, is.merged) {
+			if t.always() {
 				return nil // with it, nothing else is looked up
 			}
-			if len(run.Named(t.Rule.Ports)) > 0 {
+			if len(t.ports.named) > 0 {
 				ports = nil
 			}
 			prefixes = append(append(prefixes, prefixesOf(old, t)...), prefixesOf(next, t)...)
-			addPorts(ports, spans(t.Rule.Ports))
+			addPorts(ports, t.ports.spans)
 		}
 	}
 	return newPart(prefixes, ports)
@@ -271,22 +208,22 @@ func addPorts(to map[run.Span]bool, spans []run.Span) {
 	}
 }
 
-// oneSided are the terms that are not in both lists, or not as often.
-func oneSided(a, b []run.Term) []run.Term {
-	count := map[string]int{}
+// oneSided are the terms that are not in both lists, each of which has a term once.
+func oneSided(a, b []term) []term {
+	count := make(map[term]int, len(a)+len(b))
 	for _, t := range a {
-		count[t.Key()]++
+		count[t]++
 	}
 	for _, t := range b {
-		count[t.Key()]--
+		count[t]--
 	}
-	return slices.DeleteFunc(slices.Concat(a, b), func(t run.Term) bool { return count[t.Key()] == 0 })
+	return slices.DeleteFunc(slices.Concat(a, b), func(t term) bool { return count[t] == 0 })
 }
 
 // prefixesOf are all that a term may stand for.
-func prefixesOf(p *policy.Program, t run.Term) []netip.Prefix {
-	ids := []policy.SetID{t.Peer}
-	for _, port := range run.Named(t.Rule.Ports) {
+func prefixesOf(p *policy.Program, t term) []netip.Prefix {
+	ids := []policy.SetID{t.peer}
+	for _, port := range t.ports.named {
 		ids = append(ids, port.Named)
 	}
 	var out []netip.Prefix

@@ -104,11 +104,7 @@ func pair(members ...string) *policy.Program {
 // adopt plans the way from what is there to a program.
 func adopt(t *testing.T, tb *table, p *policy.Program, have reading) plan {
 	t.Helper()
-	out, err := tb.whole(p, have, diff.Slots{}, false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
+	return tb.whole(p, have, diff.Slots{}, false)
 }
 
 // planned is the plan from one program to another.
@@ -116,11 +112,7 @@ func planned(t *testing.T, tb *table, old, next *policy.Program, gradual bool) p
 	t.Helper()
 	m := newMove(old, next, diff.Between(old, next), diff.UsersOf(old), nil)
 	m.gradual = gradual
-	out, err := tb.step(m)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
+	return tb.step(m)
 }
 
 func lines(steps []setStep) (out []string) {

@@ -36,7 +36,7 @@ func (b *classBuilder) ports(rule policy.Rule) ([]portMatch, error) {
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, portMatch{ports: "-m set --match-set " + name + " dst,dst "})
+		out = append(out, portMatch{ports: inSet(name, "dst,dst")})
 	}
 	for _, protocol := range order {
 		out = append(out, portRanges(protocol, ranges[protocol])...)

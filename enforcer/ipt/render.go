@@ -1,6 +1,7 @@
 package ipt
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -11,11 +12,15 @@ import (
 )
 
 // Render is the ruleset that enforces a program for one IP family. It is pure,
-// and a function of the program and what to log alone. A program whose
-// rules refer to sets that it does not have is an error.
+// and a function of the program and what to log alone. A class whose
+// rules refer to sets that the program does not have is an error, and closed in the ruleset.
 func Render(p *policy.Program, f Family, log DenyLog) (Ruleset, error) {
-	v, err := render(p, f, newNames(), diff.Slots{}, log)
-	return v.ruleset(f), err
+	v := newRenderer(p, f, newNames(), diff.Slots{}, log, nil).render()
+	var errs []error
+	for _, k := range slices.SortedFunc(maps.Keys(v.failed), compareClasses) {
+		errs = append(errs, v.failed[k])
+	}
+	return v.ruleset(f), errors.Join(errs...)
 }
 
 // rendering is the ruleset of a program, by what it is made of.
@@ -24,32 +29,32 @@ type rendering struct {
 	frame    []Chain
 	dispatch [2][]Chain
 	classes  map[diff.Class]*classRules
-	// sets are by base name.
-	sets map[string]Set
+	// sets are by base name, lists too, of which lists holds the sets.
+	sets  map[string]Set
+	lists map[string][]policy.SetID
+	// failed are the classes that are closed, because they cannot be rendered or were refused.
+	failed refusals
 }
 
-func render(p *policy.Program, f Family, n names, s diff.Slots, log DenyLog) (rendering, error) {
-	r := newRenderer(p, f, n, s, log)
-	out := rendering{frame: r.chains, classes: map[diff.Class]*classRules{}, sets: map[string]Set{}}
+// render renders the whole program.
+func (r *renderer) render() rendering {
+	out := rendering{frame: r.chains, classes: map[diff.Class]*classRules{}, sets: map[string]Set{}, lists: map[string][]policy.SetID{}, failed: r.failed}
 	for _, d := range policy.Directions {
-		var err error
-		if out.dispatch[d], err = r.dispatch(d); err != nil {
-			return out, err
-		}
+		out.dispatch[d] = r.dispatch(d)
 		for id := range r.classes(d) {
 			k := diff.Class{Direction: d, ID: id}
-			c, err := r.class(k, nil)
-			if err != nil {
-				return out, err
-			}
+			c := r.class(k, nil)
 			out.classes[k] = c
 			maps.Copy(out.sets, c.own)
 			for base, id := range c.refs {
 				out.sets[base] = r.policySet(base, id)
 			}
+			for base, ids := range c.lists {
+				out.sets[base], out.lists[base] = r.list(base, ids), ids
+			}
 		}
 	}
-	return out, nil
+	return out
 }
 
 // ruleset is everything, in the order in which it is read best.
@@ -63,8 +68,20 @@ func (v rendering) ruleset(f Family) Ruleset {
 			}
 		}
 	}
-	out.Sets = slices.SortedFunc(maps.Values(v.sets), func(a, b Set) int { return strings.Compare(a.Name, b.Name) })
+	out.Sets = slices.SortedFunc(maps.Values(v.sets), compareSets)
 	return out
+}
+
+// compareSets orders sets by name, and lists behind the sets that they list.
+func compareSets(a, b Set) int {
+	switch {
+	case a.isList() == b.isList():
+		return strings.Compare(a.Name, b.Name)
+	case a.isList():
+		return 1
+	default:
+		return -1
+	}
 }
 
 func compareClasses(a, b diff.Class) int { return strings.Compare(string(a.ID), string(b.ID)) }
@@ -79,11 +96,13 @@ type renderer struct {
 	deny   string
 	audit  [2]string
 	chains []Chain
+	// refused are the classes to close, failed those that were closed.
+	refused, failed refusals
 }
 
 // newRenderer is a renderer that has made the frame.
-func newRenderer(p *policy.Program, f Family, n names, s diff.Slots, log DenyLog) *renderer {
-	r := &renderer{program: p, family: f, names: n, slots: s}
+func newRenderer(p *policy.Program, f Family, n names, s diff.Slots, log DenyLog, refused refusals) *renderer {
+	r := &renderer{program: p, family: f, names: n, slots: s, refused: refused, failed: refusals{}}
 	r.base()
 	r.denying(log)
 	r.auditing(log)
@@ -115,17 +134,14 @@ func (r *renderer) add(name string, rules []string) {
 }
 
 // dispatch makes the chains that lead from an address to its class.
-func (r *renderer) dispatch(d policy.Direction) ([]Chain, error) {
+func (r *renderer) dispatch(d policy.Direction) []Chain {
 	var out []Chain
-	entries, err := r.entries(d)
-	if err != nil {
-		return nil, err
-	}
+	entries := r.entries(d)
 	t := tree{direction: d, unknown: r.unknown(), deny: r.deny, add: func(name string, rules []string) {
 		out = append(out, Chain{Name: name, Rules: rules})
 	}}
 	t.chain(rootChain(d), r.family.all(), entries)
-	return out, nil
+	return out
 }
 
 // classes are those that have chains: all, where any endpoint has an address of the family.

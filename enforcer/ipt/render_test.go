@@ -139,7 +139,7 @@ func TestNeighbourDiscoveryPassesOnTheLinkAlone(t *testing.T) {
 
 // TestGolden shows what a person sees. TIERWALL_UPDATE=1 writes the files anew.
 func TestGolden(t *testing.T) {
-	for name, p := range map[string]*policy.Program{"shop": sample.Shop(), "edges": sample.Edges(), "empty": {}, "logged": sample.Shop(), "audited": sample.Audited(), "merged": popular(12, 2)} {
+	for name, p := range map[string]*policy.Program{"shop": sample.Shop(), "edges": sample.Edges(), "empty": {}, "logged": sample.Shop(), "audited": sample.Audited(), "merged": popular(12, 2), "listed": hostile["networks of every length by ports"](1).finish()} {
 		var log ipt.DenyLog
 		if name == "logged" || name == "audited" {
 			log = ipt.DenyLog{Group: 4741, Prefix: "tierwall", PerSecond: 100}
@@ -267,6 +267,30 @@ func TestAProgramThatRefersToNothingIsRefused(t *testing.T) {
 	for name, p := range map[string]*policy.Program{`no set "web"`: noSet, "data": noClass} {
 		if _, err := ipt.Render(p, ipt.IPv4, ipt.DenyLog{}); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("want an error about %s, got %v", name, err)
+		}
+	}
+}
+
+// One class that cannot be rendered is closed; the others are as ever.
+func TestAClassThatCannotBeRenderedIsClosedAlone(t *testing.T) {
+	p := sample.Shop()
+	delete(p.Sets, "world")
+	r, err := ipt.Render(p, ipt.IPv4, ipt.DenyLog{})
+	if err == nil {
+		t.Fatal("no error")
+	}
+	table := load(t, r)
+	for name, c := range map[string]struct {
+		from, to string
+		port     uint16
+		passes   bool
+	}{
+		"to the frontend whose set is missing": {"198.51.100.7", "10.1.0.2", 80, false},
+		"by its own backend":                   {"10.1.0.3", "10.1.0.4", 5432, true},
+	} {
+		v, err := table.Judge("FORWARD", interpret.Packet{Source: address(c.from), Destination: address(c.to), Protocol: policy.TCP, DestinationPort: c.port})
+		if err != nil || v.Accepted != c.passes {
+			t.Errorf("%s: accepted %v, %v, by %v", name, v.Accepted, err, v.Trace)
 		}
 	}
 }

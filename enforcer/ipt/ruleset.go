@@ -7,7 +7,7 @@ type Ruleset struct {
 	Family Family
 	// Chains are those of the filter table, base chains first. No two have one name.
 	Chains []Chain
-	// Sets are those that the chains refer to, sorted by name.
+	// Sets are those that the chains refer to, sorted by name, and then the lists of them.
 	Sets []Set
 }
 
@@ -37,9 +37,8 @@ func (r Ruleset) RestoreText() string {
 func (r Ruleset) SetText() string {
 	var b strings.Builder
 	for _, s := range r.Sets {
-		b.WriteString(s.create() + "\n")
-		for _, e := range s.Elements {
-			b.WriteString(s.add(e) + "\n")
+		for _, line := range (setStep{create, s}).lines() {
+			b.WriteString(line + "\n")
 		}
 	}
 	return b.String()

@@ -21,6 +21,8 @@ type Set struct {
 	Family Family
 	// Elements are sorted and unique; no prefix has length 0, which hash:net cannot hold.
 	Elements []policy.Element
+	// Lists are the names of the sets in a list of sets, sorted.
+	Lists []string
 }
 
 var setTypes = map[policy.SetKind]string{
@@ -80,11 +82,17 @@ func halves(e policy.Element) []policy.Element {
 	return []policy.Element{low, high}
 }
 
+// count is the number of elements, or of sets in a list.
+func (s Set) count() int { return len(s.Elements) + len(s.Lists) }
+
 // size and room are what a set is made with.
 func (s Set) size() int { return max(64, ceilPower(len(s.Elements))) }
 func (s Set) room() int { return max(maxElements, ceilPower(len(s.Elements))) }
 
 func (s Set) create() string {
+	if s.isList() {
+		return s.createList()
+	}
 	return fmt.Sprintf("create %s %s family %s hashsize %d maxelem %d", s.Name, s.Type, s.Family.inet(), s.size(), s.room())
 }
 
@@ -109,7 +117,7 @@ func (s Set) with(elements []policy.Element) Set {
 
 // sameAs says whether two sets are equal but for their names.
 func (s Set) sameAs(o Set) bool {
-	return s.Type == o.Type && s.Family == o.Family && slices.Equal(s.Elements, o.Elements)
+	return s.Type == o.Type && s.Family == o.Family && slices.Equal(s.Elements, o.Elements) && slices.Equal(s.Lists, o.Lists)
 }
 
 // ceilPower is the least power of two that is not less than n.

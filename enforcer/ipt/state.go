@@ -102,12 +102,16 @@ func parseSets(text string, f Family) map[string]Set {
 		s := sets[fields[1]]
 		switch fields[0] {
 		case "create":
-			if len(s.Elements) > 0 { // ipset prints members behind their set
+			if s.count() > 0 { // ipset prints members behind their set
 				s.Type = ""
 				break
 			}
 			s = createdSet(fields, f)
 		case "add":
+			if s.isList() {
+				s.Lists = append(s.Lists, fields[2])
+				break
+			}
 			e, err := parseElement(fields[2])
 			e.Except = s.Type == setTypes[policy.Networks] && slices.Equal(fields[3:], []string{nomatch})
 			if err != nil || len(fields) > 3 && !e.Except {
@@ -119,6 +123,7 @@ func parseSets(text string, f Family) map[string]Set {
 	}
 	for name, s := range sets {
 		slices.SortFunc(s.Elements, policy.Element.Compare)
+		slices.Sort(s.Lists)
 		sets[name] = s
 	}
 	return sets
@@ -126,6 +131,9 @@ func parseSets(text string, f Family) map[string]Set {
 
 // createdSet is an empty set, without a type if it is not as we make it.
 func createdSet(fields []string, f Family) Set {
+	if fields[2] == listType {
+		return createdList(fields, f)
+	}
 	s := Set{Name: fields[1], Family: f}
 	options := strings.Join(fields[3:], " ") + " "
 	var size int
@@ -173,7 +181,7 @@ type state struct {
 	// dispatch are the chains that lead to classes, classes what the classes have.
 	dispatch [2][]string
 	classes  map[diff.Class]classParts
-	// users are the numbers of classes that refer to the policy's sets, by base name.
+	// users are the numbers of classes that refer to the policy's sets and to lists of them, by base name.
 	users map[string]int
 	// sizes are the numbers of elements of sets, by name.
 	sizes map[string]int
@@ -183,11 +191,17 @@ type state struct {
 type classParts struct {
 	chains []string
 	refs   map[string]policy.SetID
+	lists  map[string][]policy.SetID
 	own    []string
 }
 
 func (c *classRules) parts() classParts {
-	return classParts{chainNames(c.chains), c.refs, slices.Collect(maps.Keys(c.own))}
+	return classParts{chainNames(c.chains), c.refs, c.lists, slices.Collect(maps.Keys(c.own))}
+}
+
+// bases are the base names of the sets and lists that the class shares with others.
+func (c classParts) bases() []string {
+	return slices.AppendSeq(slices.Collect(maps.Keys(c.refs)), maps.Keys(c.lists))
 }
 
 func chainNames(chains []Chain) []string {
@@ -211,7 +225,7 @@ func stateOf(v rendering, n names) state {
 		s.setClass(k, c)
 	}
 	for _, set := range v.sets {
-		s.sizes[set.Name] = len(set.Elements)
+		s.sizes[set.Name] = set.count()
 	}
 	return s
 }
@@ -221,7 +235,7 @@ func (s *state) resized(steps []setStep) {
 	for _, step := range steps {
 		switch step.verb {
 		case create:
-			s.sizes[step.set.Name] = len(step.set.Elements)
+			s.sizes[step.set.Name] = step.set.count()
 		case add:
 			s.sizes[step.set.Name] += len(step.set.Elements)
 		case del:
@@ -256,7 +270,7 @@ func (s *state) wrote(chains []Chain) {
 
 // setClass records what a class has; nil is a class that is gone.
 func (s *state) setClass(k diff.Class, c *classRules) {
-	for base := range s.classes[k].refs {
+	for _, base := range s.classes[k].bases() {
 		if s.users[base]--; s.users[base] == 0 {
 			delete(s.users, base)
 		}
@@ -265,7 +279,7 @@ func (s *state) setClass(k diff.Class, c *classRules) {
 		return
 	}
 	s.classes[k] = c.parts()
-	for base := range c.refs {
+	for _, base := range s.classes[k].bases() {
 		s.users[base]++
 	}
 }

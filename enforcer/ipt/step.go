@@ -59,36 +59,52 @@ type step struct {
 	was, is map[diff.Class]*classRules
 	// changes are the sets whose elements change, by base name.
 	changes map[string]setChange
-	plan    plan
+	// uses are the classes that refer to a shared set or list after the move, less those before, by
+	// base name; lists are the sets of such lists, and remade says which are in force and made beside.
+	uses   map[string]int
+	lists  map[string][]policy.SetID
+	remade map[string]bool
+	plan   plan
 }
 
 // setChange is what a set has before and after, or those parts of it that are different.
 type setChange struct{ was, is Set }
 
 // step plans a move, and makes the state what it will be once that is carried out.
-func (t *table) step(m move) (plan, error) {
-	s := &step{move: m, state: &t.state, was: map[diff.Class]*classRules{}, is: map[diff.Class]*classRules{}, changes: map[string]setChange{}}
-	s.before = newRenderer(m.old, t.family, newNames(), m.slots, t.log)
-	s.after = newRenderer(m.next, t.family, t.state.names, m.nextSlots, t.log)
-	if err := s.renderClasses(); err != nil {
-		return plan{}, err
-	}
+func (t *table) step(m move) plan {
+	s := &step{move: m, state: &t.state, was: map[diff.Class]*classRules{}, is: map[diff.Class]*classRules{}, changes: map[string]setChange{},
+		uses: map[string]int{}, lists: map[string][]policy.SetID{}, remade: map[string]bool{}}
+	s.before = newRenderer(m.old, t.family, newNames(), m.slots, t.log, t.refused)
+	s.after = newRenderer(m.next, t.family, t.state.names, m.nextSlots, t.log, t.refused)
+	s.renderClasses()
 	s.compareOwn()
 	s.compareShared()
-	if err := s.beside(); err != nil {
-		return plan{}, err
-	}
-	err := s.finish()
+	s.beside()
+	s.planLists()
+	s.finish()
 	s.state.resized(s.plan.grow)
 	s.state.resized(s.plan.shrink)
-	return s.plan, err
+	t.updateFailed(s)
+	return s.plan
+}
+
+// updateFailed records which classes are closed after a step.
+func (t *table) updateFailed(s *step) {
+	out := refusals{}
+	for k, err := range t.failed {
+		if _, again := s.is[k]; !again && k.Of(s.next) != nil {
+			out[k] = err
+		}
+	}
+	maps.Copy(out, s.after.failed)
+	t.failed = out
 }
 
 // renderClasses renders the classes that come, those that go and leave their place to one that
 // comes, and those whose own sets change.
-func (s *step) renderClasses() error {
+func (s *step) renderClasses() {
 	if !s.after.family.in(s.next) {
-		return nil
+		return
 	}
 	for _, d := range policy.Directions {
 		inPlaceOf := map[policy.ClassID]*policy.Class{}
@@ -99,32 +115,29 @@ func (s *step) renderClasses() error {
 		}
 		for _, c := range s.change.Classes[d] {
 			k := diff.Class{Direction: d, ID: c.ID}
-			if err := s.renderNew(k, c, inPlaceOf[s.nextSlots.Of(k)]); err != nil {
-				return err
-			}
+			s.renderNew(k, c, inPlaceOf[s.nextSlots.Of(k)])
 		}
 	}
-	return s.renderTouched()
+	s.renderTouched()
 }
 
 // renderNew renders a class that comes, and the one that it follows, if it does: of their own
-// sets, the part that is different.
-func (s *step) renderNew(k diff.Class, c, follows *policy.Class) (err error) {
+// sets, the part that is different. Of one that is closed there are no sets.
+func (s *step) renderNew(k diff.Class, c, follows *policy.Class) {
 	var only *part
 	if follows != nil {
 		old := diff.Class{Direction: k.Direction, ID: follows.ID}
 		only = differing(s.old, s.next, follows, c)
-		if s.was[old], err = s.before.class(old, only); err != nil {
-			return err
+		if s.was[old] = s.before.class(old, only); s.before.failed[old] != nil {
+			only = nil
 		}
 	}
-	s.is[k], err = s.after.class(k, only)
-	return err
+	s.is[k] = s.after.class(k, only)
 }
 
 // renderTouched renders the classes that stay and merge a set that changes: of their own sets, the
 // part that can be different.
-func (s *step) renderTouched() error {
+func (s *step) renderTouched() {
 	var prefixes []netip.Prefix
 	touched := map[diff.Class]bool{}
 	whole := map[diff.Class]bool{}
@@ -153,15 +166,11 @@ func (s *step) renderTouched() error {
 		if whole[k] || !sameTerms(class, s.old, s.next) {
 			only = nil
 		}
-		var err error
-		if s.was[k], err = s.before.class(k, only); err != nil {
-			return err
+		if s.was[k] = s.before.class(k, only); s.before.failed[k] != nil {
+			only = nil
 		}
-		if s.is[k], err = s.after.class(k, only); err != nil {
-			return err
-		}
+		s.is[k] = s.after.class(k, only)
 	}
-	return nil
 }
 
 func mergesAny(c *policy.Class) bool {
@@ -202,43 +211,49 @@ func (s *step) compareOwn() {
 // compareShared compares the policy's sets: some are referred to for the first time,
 // some for the last, some change.
 func (s *step) compareShared() {
-	count := map[string]int{}
 	ids := map[string]policy.SetID{}
-	for k := range s.was {
-		for base, id := range s.state.classes[k].refs {
-			count[base]--
+	count := func(refs map[string]policy.SetID, lists map[string][]policy.SetID, n int) {
+		for base, id := range refs {
+			s.uses[base] += n
 			ids[base] = id
 		}
+		for base, ids := range lists {
+			s.uses[base] += n
+			s.lists[base] = ids
+		}
+	}
+	for k := range s.was {
+		count(s.state.classes[k].refs, s.state.classes[k].lists, -1)
 	}
 	for _, c := range s.is {
-		for base, id := range c.refs {
-			count[base]++
-			ids[base] = id
-		}
+		count(c.refs, c.lists, 1)
 	}
-	for _, base := range slices.Sorted(maps.Keys(count)) {
-		before, after := s.state.users[base], s.state.users[base]+count[base]
-		switch {
-		case before == 0 && after > 0:
-			s.plan.grow = append(s.plan.grow, setStep{create, s.after.policySet(base, ids[base])})
+	for _, base := range slices.Sorted(maps.Keys(s.uses)) {
+		id, isSet := ids[base]
+		switch before, after := s.state.users[base], s.usersAfter(base); {
+		case before == 0 && after > 0 && isSet:
+			s.plan.grow = append(s.plan.grow, setStep{create, s.after.policySet(base, id)})
 		case before > 0 && after == 0:
 			s.state.names.leave(base)
 		}
 	}
 	for _, m := range s.change.Members {
 		base := policySet(s.after.family, m.ID)
-		if s.state.users[base] > 0 && s.state.users[base]+count[base] > 0 {
+		if s.state.users[base] > 0 && s.usersAfter(base) > 0 {
 			s.compareMembers(base, m)
 		}
 	}
 	for _, set := range s.change.Sets { // one whose kind changed cannot change in place
 		base := policySet(s.after.family, set.ID)
-		if old := s.old.Sets[set.ID]; old != nil && s.state.users[base] > 0 && s.state.users[base]+count[base] > 0 {
+		if old := s.old.Sets[set.ID]; old != nil && s.state.users[base] > 0 && s.usersAfter(base) > 0 {
 			s.changes[base] = setChange{is: s.after.policySet(base, set.ID)}
 			s.gradual = false
 		}
 	}
 }
+
+// usersAfter is the number of classes that refer to a shared set or list after the move.
+func (s *step) usersAfter(base string) int { return s.state.users[base] + s.uses[base] }
 
 func (s *step) compareMembers(base string, m policy.SetChange) {
 	f := s.after.family
@@ -256,17 +271,17 @@ func (s *step) compareMembers(base string, m policy.SetChange) {
 
 // beside has sets that must not change in place made anew under other names, and what refers
 // to them rendered again.
-func (s *step) beside() error {
+func (s *step) beside() {
 	bases := slices.Sorted(maps.Keys(s.changes))
 	if s.gradual {
 		for _, base := range bases {
 			c := s.changes[base]
 			s.plan.change(c.is, c.was.Elements, c.is.Elements)
 		}
-		return nil
+		return
 	}
 	if len(bases) == 0 {
-		return nil
+		return
 	}
 	again := map[diff.Class]bool{}
 	for k := range s.is {
@@ -280,12 +295,10 @@ func (s *step) beside() error {
 	for _, base := range bases {
 		s.state.names.leave(base)
 	}
+	s.leaveLists()
 	sets := map[string]Set{}
 	for k := range again {
-		var err error
-		if s.is[k], err = s.after.class(k, nil); err != nil {
-			return err
-		}
+		s.is[k] = s.after.class(k, nil)
 		maps.Copy(sets, s.is[k].own)
 		for base, id := range s.is[k].refs {
 			if _, changes := s.changes[base]; changes {
@@ -296,19 +309,41 @@ func (s *step) beside() error {
 	for _, base := range bases {
 		s.plan.grow = append(s.plan.grow, setStep{create, sets[base]})
 	}
-	return nil
+}
+
+// leaveLists has the lists in force that have a set which is made beside made beside as well.
+func (s *step) leaveLists() {
+	for _, parts := range s.state.classes {
+		for base, ids := range parts.lists {
+			if !s.remade[base] && slices.ContainsFunc(ids, s.makesBeside) {
+				s.remade[base], s.lists[base] = true, ids
+				s.state.names.leave(base)
+			}
+		}
+	}
+}
+
+func (s *step) makesBeside(id policy.SetID) bool {
+	_, changes := s.changes[policySet(s.after.family, id)]
+	return changes
+}
+
+// planLists plans the lists that are not there under the names that they and their sets have now.
+func (s *step) planLists() {
+	for _, base := range slices.Sorted(maps.Keys(s.lists)) {
+		if s.usersAfter(base) > 0 && (s.state.users[base] == 0 || s.remade[base]) {
+			s.plan.grow = append(s.plan.grow, setStep{create, s.after.list(base, s.lists[base])})
+		}
+	}
 }
 
 // finish plans the chains, and records what will be.
-func (s *step) finish() error {
+func (s *step) finish() {
 	var chains []Chain
 	there := map[string]bool{}
 	if s.change.Frame != nil || len(s.change.Endpoints)+len(s.change.EndpointsGone) > 0 {
 		for _, d := range policy.Directions {
-			dispatch, err := s.after.dispatch(d)
-			if err != nil {
-				return err
-			}
+			dispatch := s.after.dispatch(d)
 			for _, name := range s.state.dispatch[d] {
 				there[name] = true
 			}
@@ -327,7 +362,6 @@ func (s *step) finish() error {
 		s.state.setClass(k, s.is[k])
 	}
 	s.planChains(chains, there)
-	return nil
 }
 
 // planChains plans that chains become what they shall be, and that of those that are there the

@@ -21,6 +21,8 @@ type table struct {
 	// The names of its tools, such as ip6tables-nft and ip6tables-nft-save.
 	tool, save, restore string
 	log                 DenyLog
+	// refused are the classes to close, failed those that are closed.
+	refused, failed refusals
 	// state is what the kernel holds, while that is known.
 	state state
 }
@@ -64,21 +66,16 @@ func (t *table) read(ctx context.Context) (reading, error) {
 // whole plans the way from what the kernel has to a program. Sets that are there as they are
 // wanted are kept. What else is in force changes in place where it is known
 // to be that of the program, and is made beside otherwise. It makes the state what will be.
-func (t *table) whole(p *policy.Program, have reading, slots diff.Slots, known bool) (plan, error) {
+func (t *table) whole(p *policy.Program, have reading, slots diff.Slots, known bool) plan {
 	n := newNames()
-	v, err := render(p, t.family, n, slots, t.log)
-	if err != nil {
-		return plan{}, err
-	}
+	v := newRenderer(p, t.family, n, slots, t.log, t.refused).render()
 	rules := map[string][]string{}
 	inForce := map[string]string{}
 	if known {
 		rules, inForce = t.state.right(have), t.state.names.known
 	}
-	if t.rename(n, v.sets, have.sets, inForce) {
-		if v, err = render(p, t.family, n, slots, t.log); err != nil {
-			return plan{}, err
-		}
+	if t.rename(n, v, have.sets, inForce) {
+		v = newRenderer(p, t.family, n, slots, t.log, t.refused).render()
 	}
 	out := makePlan(have, rules, v.ruleset(t.family))
 	for _, name := range out.destroy {
@@ -90,25 +87,43 @@ func (t *table) whole(p *policy.Program, have reading, slots diff.Slots, known b
 	}
 	t.state = stateOf(v, n)
 	maps.Copy(t.state.prints, prints)
-	return out, nil
+	t.failed = v.failed
+	return out
 }
 
 // rename gives sets the names that they shall have beside those that are there: the one that they have in force, if
-// they may change there; else that of one that is as it is wanted, or one that nothing has.
-func (t *table) rename(n names, want, there map[string]Set, inForce map[string]string) (renamed bool) {
-	for base, s := range want {
-		name, found := inForce[base]
-		if found = found && there[name].Type == s.Type; !found {
-			i := 0
-			for old, taken := there[generation(base, i)]; taken && !old.sameAs(s); old, taken = there[generation(base, i)] {
-				i++
-			}
-			name = generation(base, i)
+// they may change there; else that of one that is as it is wanted, or one that nothing has. A list, which
+// never changes, gets its name once its sets have theirs.
+func (t *table) rename(n names, v rendering, there map[string]Set, inForce map[string]string) (renamed bool) {
+	choose := func(base string, s Set, keep bool) {
+		name := inForce[base]
+		if !keep {
+			name = firstFit(base, s, there)
 		}
 		renamed = renamed || name != n.known[base]
 		n.known[base] = name
 	}
+	for base, s := range v.sets {
+		if name, found := inForce[base]; !s.isList() {
+			choose(base, s, found && there[name].Type == s.Type)
+		}
+	}
+	for base, ids := range v.lists {
+		s := v.sets[base]
+		s.Lists = listed(n, t.family, ids)
+		name, found := inForce[base]
+		choose(base, s, found && there[name].sameAs(s))
+	}
 	return renamed
+}
+
+// firstFit is the first name of a set that no other set has.
+func firstFit(base string, s Set, there map[string]Set) string {
+	for i := 0; ; i++ {
+		if old, taken := there[generation(base, i)]; !taken || old.sameAs(s) {
+			return generation(base, i)
+		}
+	}
 }
 
 // startCommit begins to write chains and jumps, all at one moment. Where there is nothing to

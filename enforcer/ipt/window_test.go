@@ -57,11 +57,7 @@ func (k *kernel) apply(t testing.TB, p *policy.Program) {
 		k.update(t, p, diff.Between(k.program, p))
 		return
 	}
-	plan, err := k.whole(p, k.read(), diff.Slots{}, false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	k.execute(t, plan)
+	k.execute(t, k.whole(p, k.read(), diff.Slots{}, false))
 	k.program, k.users, k.slots = p, diff.UsersOf(p), diff.Slots{}
 }
 
@@ -74,10 +70,7 @@ func (k *kernel) update(t testing.TB, p *policy.Program, c *policy.Change) {
 		}
 	}
 	m := newMove(k.program, p, c, k.users, k.slots)
-	plan, err := k.step(m)
-	if err != nil {
-		t.Fatal(err)
-	}
+	plan := k.step(m)
 	if m.gradual {
 		k.inPlace++
 	} else {
@@ -102,12 +95,26 @@ func (k *kernel) execute(t testing.TB, p plan) {
 		k.steps()
 	}
 	k.sets(t, p.shrink)
-	for name := range k.state.names.taken {
-		if err := k.held.RestoreSets("destroy " + name); err != nil {
-			t.Fatal(err)
+	k.destroy(t)
+}
+
+// destroy destroys what is not in use: sets of which a list goes first once that is gone.
+func (k *kernel) destroy(t testing.TB) {
+	t.Helper()
+	for going := k.state.names.taken; len(going) > 0; {
+		before, failed := len(going), error(nil)
+		for name := range going {
+			if err := k.held.RestoreSets("destroy " + name); err != nil {
+				failed = err
+				continue
+			}
+			delete(going, name)
+			delete(k.state.sizes, name)
+		}
+		if len(going) == before {
+			t.Fatal(failed)
 		}
 	}
-	clear(k.state.names.taken)
 }
 
 func (k *kernel) sets(t testing.TB, steps []setStep) {
@@ -128,10 +135,7 @@ func (k *kernel) sets(t testing.TB, steps []setStep) {
 // check sees that the kernel holds what the whole program makes of it, and that this is known.
 func (k *kernel) check(t testing.TB) {
 	t.Helper()
-	v, err := render(k.program, k.family, names{maps.Clone(k.state.names.known), map[string]bool{}}, k.slots, k.log)
-	if err != nil {
-		t.Fatal(err)
-	}
+	v := newRenderer(k.program, k.family, names{maps.Clone(k.state.names.known), map[string]bool{}}, k.slots, k.log, k.refused).render()
 	r, fresh := v.ruleset(k.family), newKernel(t, k.family)
 	if err := fresh.held.RestoreSets(r.SetText()); err != nil {
 		t.Fatal(err)
@@ -157,10 +161,7 @@ func (k *kernel) check(t testing.TB) {
 func (s state) sets() map[string]bool {
 	out := map[string]bool{}
 	for _, c := range s.classes {
-		for base := range c.refs {
-			out[base] = true
-		}
-		for _, base := range c.own {
+		for _, base := range slices.Concat(c.bases(), c.own) {
 			out[base] = true
 		}
 	}
@@ -178,16 +179,31 @@ func (k *kernel) forwards(t *testing.T, f policy.Flow) bool {
 	return v.Accepted
 }
 
-func TestNoFlowIsOpenedOrCutForAMoment(t *testing.T) {
-	watchWorlds(t, 150)
+// bounds are ways to bound what is merged, so that small worlds meet each of them.
+var bounds = map[string]func(){
+	"as they are":                         func() {},
+	"up to 3 elements merged":             func() { limits.merged = 3 },
+	"nothing merged, peers listed":        func() { limits.merged, limits.walk = 0, 1 },
+	"few elements merged, peers listed":   func() { limits.merged, limits.walk = 3, 1 },
+	"members merged once at most":         func() { limits.factor, limits.copies, limits.walk = 0, 1, 1 },
+	"merged up to the size of the rules":  func() { limits.factor, limits.copies, limits.walk = 1, 0, 1 },
+	"lists of one, and hardly a set":      func() { limits.ownSets, limits.walk, limits.list = 2, 1, 1 },
+	"ranges are not expanded to elements": func() { limits.expand = 1 },
 }
 
-// Sets grow above and shrink below the size up to which they are merged.
-func TestNoFlowIsOpenedOrCutWhileSetsGrowTooLargeToMerge(t *testing.T) {
-	standard := maxMerged
-	maxMerged = 3
-	t.Cleanup(func() { maxMerged = standard })
-	watchWorlds(t, 100)
+func setLimits(t *testing.T, set func()) {
+	standard := limits
+	set()
+	t.Cleanup(func() { limits = standard })
+}
+
+func TestNoFlowIsOpenedOrCutForAMoment(t *testing.T) {
+	for name, limit := range bounds {
+		t.Run(name, func(t *testing.T) {
+			setLimits(t, limit)
+			watchWorlds(t, 40)
+		})
+	}
 }
 
 func watchWorlds(t *testing.T, worlds uint64) {

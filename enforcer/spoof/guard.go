@@ -147,7 +147,7 @@ func (g *Guard) settle(ctx context.Context, l *layout) error {
 	if err != nil {
 		return err
 	}
-	want := PodInterfaces(links, routes, podsOf(p))
+	want := PodInterfaces(links, routes, PodNetworks(p))
 	if g.written && want.equal(g.guarded) {
 		return nil
 	}
@@ -197,9 +197,9 @@ func samePods(a, b *policy.Program) bool {
 	return same && slices.Equal(a.Local, b.Local)
 }
 
-// podsOf reports whether a network is pods' of the program: an address that is known, or one of the node's networks
+// PodNetworks returns a function that reports whether a network is pods' of the program: an address that is known, or one of the node's networks
 // for pods or a part of it, or a network with an endpoint in it.
-func podsOf(p *policy.Program) func(netip.Prefix) bool {
+func PodNetworks(p *policy.Program) func(netip.Prefix) bool {
 	known, nodes := map[netip.Addr]bool{}, map[netip.Addr]bool{}
 	for _, e := range p.Endpoints {
 		for _, a := range e.Addrs {

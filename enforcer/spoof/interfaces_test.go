@@ -13,7 +13,7 @@ func route(link int, to string) Route { return Route{Link: link, To: netip.MustP
 // its own interface look like that.
 func TestInterfacesOfPods(t *testing.T) {
 	veth := func(index int, name string) Link { return Link{Index: index, Name: name, Kind: "veth"} }
-	pod := podsOf(&policy.Program{Local: []netip.Prefix{netip.MustParsePrefix("10.0.1.0/24"), netip.MustParsePrefix("fd00:1::/64")},
+	pod := PodNetworks(&policy.Program{Local: []netip.Prefix{netip.MustParsePrefix("10.0.1.0/24"), netip.MustParsePrefix("fd00:1::/64")},
 		Hosts:     []policy.Host{{Addrs: []netip.Addr{netip.MustParseAddr("10.0.1.1")}}},
 		Endpoints: []policy.Endpoint{{Addrs: []netip.Addr{netip.MustParseAddr("172.30.0.7")}}}})
 	cni0 := Link{Index: 2, Name: "cni0", Kind: "bridge"}

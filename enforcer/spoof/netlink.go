@@ -78,19 +78,34 @@ func (l *layout) read() ([]Link, []Route, error) {
 		a := f.Attrs()
 		links = append(links, Link{Index: a.Index, Name: a.Name, Kind: f.Type(), Master: a.MasterIndex})
 	}
+	routes, err := readRoutes(l.handle)
+	return links, routes, err
+}
+
+// ReadRoutes returns all unicast routes of the network namespace of the calling thread.
+func ReadRoutes() ([]Route, error) {
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("opening netlink: %w", err)
+	}
+	defer h.Close()
+	return readRoutes(h)
+}
+
+func readRoutes(h *netlink.Handle) ([]Route, error) {
 	var routes []Route
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
 		found, err := again(func() ([]netlink.Route, error) {
-			return l.handle.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
+			return h.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
 		})
 		if err != nil {
-			return nil, nil, fmt.Errorf("listing the routes: %w", err)
+			return nil, fmt.Errorf("listing the routes: %w", err)
 		}
 		for _, f := range found {
 			routes = append(routes, routesOf(f)...)
 		}
 	}
-	return links, routes, nil
+	return routes, nil
 }
 
 // again repeats a listing that a change came in between of.

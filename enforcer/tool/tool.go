@@ -4,6 +4,7 @@ package tool
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os/exec"
 	"strings"
@@ -17,6 +18,9 @@ const (
 	// LockWait is how long iptables is to wait for the lock of the legacy tables, in seconds.
 	LockWait = "10"
 )
+
+// ErrKilled is the failure of a tool that did not end within Time.
+var ErrKilled = errors.New("killed")
 
 // Run runs a tool with lines as its input, and gives what it printed. A failure is an
 // *Error. A tool that does not end within Time is killed.
@@ -40,7 +44,7 @@ func Start(ctx context.Context, lines []string, name string, args ...string) *Ru
 }
 
 func start(ctx context.Context, limit time.Duration, lines []string, name string, args ...string) *Running {
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("killed: it did not end within %v", limit))
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("%w: it did not end within %v", ErrKilled, limit))
 	r := &Running{lines: lines, cancel: cancel, killed: func() error { return context.Cause(ctx) }, cmd: exec.CommandContext(ctx, name, args...)}
 	r.cmd.Stdout, r.cmd.Stderr = &r.stdout, &r.stderr
 	r.cmd.WaitDelay = time.Second

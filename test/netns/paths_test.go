@@ -229,3 +229,14 @@ func TestIPVSTakesPacketsBeforeTheInputHookJudges(t *testing.T) {
 		}
 	}
 }
+
+// fieldsWith are the words of a command with one of them replaced.
+func fieldsWith(command, placeholder, value string) []string {
+	words := strings.Fields(command)
+	for i, w := range words {
+		if w == placeholder {
+			words[i] = value
+		}
+	}
+	return words
+}

@@ -13,6 +13,9 @@ func (t *Table) Dump() string {
 	for _, name := range t.Sets() {
 		s := t.sets[name]
 		fmt.Fprintf(&b, "create %s %s family %s\n", name, s.kind, s.family)
+		for _, member := range slices.Sorted(slices.Values(s.members)) {
+			fmt.Fprintf(&b, "add %s %s\n", name, member)
+		}
 		for _, e := range slices.Sorted(maps.Keys(s.elements)) {
 			flag := ""
 			if !s.elements[e] {

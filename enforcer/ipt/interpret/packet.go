@@ -32,6 +32,8 @@ type Packet struct {
 	// Midway says that the packet opens no connection: of TCP it has flags other than
 	// SYN alone, of SCTP no INIT chunk.
 	Midway bool
+	// lookups counts what is compared and looked up.
+	lookups *int
 }
 
 // Verdict is what became of a packet, and by which rules.
@@ -41,6 +43,9 @@ type Verdict struct {
 	Logged []Log
 	// Trace are the rules that matched, as "CHAIN: rule".
 	Trace []string
+	// Lookups is the number of rules that were compared with the packet, and of lookups in
+	// sets: one for each set of a list, and for each length of prefix in it.
+	Lookups int
 }
 
 // maxDepth is the number of nested jumps that nf_tables allows (NFT_JUMP_STACK_SIZE).
@@ -52,6 +57,7 @@ func (t *Table) Judge(hook string, k Packet) (Verdict, error) {
 		return Verdict{}, fmt.Errorf("no hook %s", hook)
 	}
 	var v Verdict
+	k.lookups = &v.Lookups
 	end, err := t.walk(hook, k, &v, 0)
 	v.Accepted = end != dropped
 	return v, err
@@ -70,6 +76,7 @@ func (t *Table) walk(chain string, k Packet, v *Verdict, depth int) (end, error)
 		return dropped, fmt.Errorf("chains nested too deep at %s", chain)
 	}
 	for _, r := range t.chains[chain] {
+		v.Lookups++
 		if slices.ContainsFunc(r.matches, func(m match) bool { return !m(t, k) }) {
 			continue
 		}

@@ -325,6 +325,6 @@ func (p *parser) set(name string) error {
 		}
 	}
 	p.rule.sets = append(p.rule.sets, name)
-	p.match(func(t *Table, k Packet) bool { return t.sets[name].contains(k, dimensions) })
+	p.match(func(t *Table, k Packet) bool { return t.inSet(name, k, dimensions) })
 	return p.needs("set")
 }

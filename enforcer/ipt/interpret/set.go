@@ -16,6 +16,8 @@ type set struct {
 	elements map[string]bool
 	// lengths are those of the prefixes, in sets that hold networks.
 	lengths map[int]int
+	// members are the sets in a list of sets.
+	members []string
 }
 
 // RestoreSets does what ipset restore -exist does with the text: line by line,
@@ -38,10 +40,14 @@ func (t *Table) setCommand(words []string) error {
 	}
 	command, name := words[0], words[1]
 	switch {
+	case command == "create" && len(words) > 2 && words[2] == listType:
+		return t.createList(name, words[3:])
 	case command == "create":
 		return t.createSet(name, words[2:])
 	case t.sets[name] == nil:
 		return fmt.Errorf("no such set")
+	case t.sets[name].kind == listType && command != "destroy":
+		return t.addToList(command, name, words[2:])
 	case command == "destroy" && len(words) == 2:
 		return t.destroySet(name)
 	case command == "add" && len(words) == 3:
@@ -83,6 +89,11 @@ func (t *Table) destroySet(name string) error {
 			if slices.Contains(r.sets, name) {
 				return fmt.Errorf("chain %s uses the set", chain)
 			}
+		}
+	}
+	for list, s := range t.sets {
+		if slices.Contains(s.members, name) {
+			return fmt.Errorf("list %s uses the set", list)
 		}
 	}
 	delete(t.sets, name)
@@ -170,6 +181,27 @@ func prefix(text string) (netip.Prefix, error) {
 		return netip.Prefix{}, err
 	}
 	return netip.PrefixFrom(a, a.BitLen()), nil
+}
+
+// inSet reports whether the sides of a packet that are asked for are in the set of a name, or in a set of the list.
+func (t *Table) inSet(name string, k Packet, dimensions []string) bool {
+	s := t.sets[name]
+	if s.kind == listType {
+		return slices.ContainsFunc(s.members, func(member string) bool { return t.inSet(member, k, dimensions) })
+	}
+	*k.lookups += s.cost()
+	return s.contains(k, dimensions)
+}
+
+// cost is the number of lookups that the kernel makes in the set for a packet.
+func (s *set) cost() int {
+	n := 0
+	for _, elements := range s.lengths {
+		if elements > 0 {
+			n++
+		}
+	}
+	return max(1, n)
 }
 
 // contains says whether the sides of a packet that are asked for are in the set.

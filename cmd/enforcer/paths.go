@@ -1,0 +1,23 @@
+package main
+
+import (
+	"log/slog"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tierwall/tierwall/enforcer"
+	"github.com/tierwall/tierwall/enforcer/backend"
+	"github.com/tierwall/tierwall/enforcer/ipt"
+	"github.com/tierwall/tierwall/enforcer/pathcheck"
+)
+
+// addPathCheck has the agent look for ways to and from pods that its rules do not see.
+func addPathCheck(work *tasks, registry *prometheus.Registry, agent *enforcer.Enforcer, chosen backend.Choice, record recordEvent, log *slog.Logger) *pathcheck.Checker {
+	_, iptables := chosen.Backend.(*ipt.Backend)
+	c := pathcheck.New(&pathcheck.Kernel{IPTables: iptables}, log)
+	c.Report = record.path
+	pathcheck.RegisterMetrics(registry)
+	agent.Listeners = append(agent.Listeners, c)
+	work.add(c.Start)
+	return c
+}

@@ -1,0 +1,171 @@
+package ipt
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tierwall/tierwall/enforcer/diff"
+	"github.com/tierwall/tierwall/enforcer/tool"
+	"github.com/tierwall/tierwall/policy"
+)
+
+// refusals are the classes that cannot be in force, and why. Their endpoints are closed, so that
+// everything else can be in force.
+type refusals map[diff.Class]error
+
+// refusalsPerMove is how many of them one change may meet: each costs a try.
+const refusalsPerMove = 16
+
+// setError is the kernel's refusal of a set.
+type setError struct {
+	name string
+	err  error
+}
+
+func (e *setError) Error() string { return e.err.Error() }
+
+// Unwrap is that of package errors.
+func (e *setError) Unwrap() error { return e.err }
+
+// attribute finds the classes that an error is about: those of the chain in a line that was refused, those that refer to
+// a set that was, and the largest where a tool did not come to an end. It finds none where it is about all.
+func attribute(err error, tables []*table) []diff.Class {
+	var set *setError
+	var failed *tool.Error
+	switch {
+	case errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EEXIST):
+		return nil // others change the sets
+	case errors.As(err, &set):
+		return usersOfSet(set.name, tables)
+	case !errors.As(err, &failed):
+		return nil
+	case failed.Line() > 0:
+		return ownersOfChain(failed.Lines[failed.Line()-1], tables)
+	case errors.Is(err, tool.ErrKilled):
+		return largestClass(tables)
+	}
+	return nil
+}
+
+func usersOfSet(name string, tables []*table) (out []diff.Class) {
+	for _, t := range tables {
+		for k, parts := range t.state.classes {
+			if slices.ContainsFunc(slices.Concat(parts.bases(), parts.own), func(base string) bool { return t.state.names.known[base] == name }) {
+				out = append(out, k)
+			}
+		}
+	}
+	return out
+}
+
+func ownersOfChain(line string, tables []*table) (out []diff.Class) {
+	words := strings.Fields(line)
+	if len(words) < 2 || words[0] != "-A" {
+		return nil
+	}
+	for _, t := range tables {
+		for k, parts := range t.state.classes {
+			if slices.Contains(parts.chains, words[1]) {
+				out = append(out, k)
+			}
+		}
+	}
+	return out
+}
+
+// worthClosing is the number of rules below which a class is not why a tool takes too long.
+const worthClosing = 1000
+
+func largestClass(tables []*table) []diff.Class {
+	rules := map[diff.Class]int{}
+	for _, t := range tables {
+		for k, parts := range t.state.classes {
+			for _, name := range parts.chains {
+				rules[k] += len(t.state.rules[name])
+			}
+		}
+	}
+	var out []diff.Class
+	for k, n := range rules {
+		if n >= worthClosing && (len(out) == 0 || cmp.Or(cmp.Compare(n, rules[out[0]]), strings.Compare(string(k.ID), string(out[0].ID))) > 0) {
+			out = []diff.Class{k}
+		}
+	}
+	return out
+}
+
+// refuse has the classes that an error is about closed. It reports whether there are any that are not yet.
+func (b *Backend) refuse(err error) bool {
+	found := false
+	for _, k := range attribute(err, b.tables) {
+		if b.refused[k] == nil {
+			b.refused[k], found = err, true
+		}
+	}
+	return found
+}
+
+// Problems are the objects whose rules cannot be in force on the node, as the last program has them; their
+// endpoints are closed.
+func (b *Backend) Problems() []policy.Problem {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.problems
+}
+
+// report records which classes are not in force, and logs those that were not before.
+func (b *Backend) report() {
+	closed := maps.Clone(b.refused)
+	for _, t := range b.tables {
+		maps.Copy(closed, t.failed)
+	}
+	b.problems = nil
+	seen := map[policy.Problem]bool{}
+	for k, err := range closed {
+		c := k.Of(b.program)
+		if c == nil {
+			continue
+		}
+		for _, id := range objectsOf(c) {
+			p := policy.Problem{ID: id, Message: fmt.Sprintf("its pods are closed for %s on this node, because their rules cannot be in force: %v", k.Direction, err)}
+			if !seen[p] {
+				seen[p] = true
+				b.problems = append(b.problems, p)
+			}
+		}
+		if b.closed[k] == nil {
+			b.log.Error("rules of a class refused; its pods are closed", "direction", k.Direction, "objects", objectsOf(c), "err", err)
+		}
+	}
+	slices.SortFunc(b.problems, func(a, b policy.Problem) int { return strings.Compare(a.Error(), b.Error()) })
+	b.closed = closed
+}
+
+// maxObjects is how many objects of a class a report names.
+const maxObjects = 20
+
+// objectsOf are the objects that the rules of a class come from.
+func objectsOf(c *policy.Class) []policy.RuleID {
+	var out []policy.RuleID
+	for _, t := range c.Tiers {
+		for _, r := range t.Rules {
+			id := r.ID
+			id.Field = ""
+			if !slices.Contains(out, id) && len(out) < maxObjects {
+				out = append(out, id)
+			}
+		}
+	}
+	return out
+}
+
+// forgetRefusals leaves out the classes that the program has not.
+func (b *Backend) forgetRefusals() {
+	maps.DeleteFunc(b.refused, func(k diff.Class, _ error) bool { return k.Of(b.program) == nil })
+}
