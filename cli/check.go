@@ -17,9 +17,10 @@ import (
 // checkFlags are those of check.
 type checkFlags struct {
 	source
-	files, guardrails []string
-	format            string
-	user              rego.UserInfo
+	input
+	guardrails []string
+	format     string
+	user       rego.UserInfo
 }
 
 func newCheck() *cobra.Command {
@@ -29,6 +30,8 @@ func newCheck() *cobra.Command {
 		Short: "Judge manifests by the guardrails, as if all of them were applied",
 		Example: `  # a folder, applied to an empty cluster
   tierwall check -f manifests/
+  # a kustomization
+  tierwall check -k overlays/prod
   # what Helm renders, applied to the live cluster
   helm template shop charts/shop | tierwall check --cluster -f -
   # for code scanning
@@ -41,12 +44,12 @@ func newCheck() *cobra.Command {
 		},
 	}
 	fs := c.Flags()
-	fs.StringSliceVarP(&f.files, "filename", "f", nil, "a `PATH` of manifests: a file, a folder, or - for standard input; may be repeated")
+	f.input.addTo(fs)
 	fs.StringSliceVar(&f.guardrails, "guardrails", nil, "a `PATH` of Guardrail objects or Rego to judge by, and not by those of the chart or the cluster; may be repeated")
 	fs.StringVarP(&f.format, "output", "o", report.Formats[0], "human, json, sarif or junit")
 	fs.StringVar(&f.user.Username, "as", "", "the `USER` who would apply the manifests, for guardrails that ask")
 	fs.StringSliceVar(&f.user.Groups, "as-group", nil, "a `GROUP` of that user; may be repeated")
-	f.addTo(fs)
+	f.source.addTo(fs)
 	return c
 }
 
@@ -62,14 +65,15 @@ func (f *checkFlags) run(ctx context.Context, c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	objects, wrong, err := read(c, before.namespace, f.files)
+	reading, err := f.read(c, before.namespace)
 	if err != nil {
 		return err
 	}
-	r := report.Report{Objects: objects, Errors: append(errs, wrong...), Version: version.Version}
+	reading.Errors = append(errs, reading.Errors...)
+	r := report.Report{Reading: reading, Unenforced: addCounts(reading.Unenforced(), before.unenforced), Version: version.Version}
 	if len(r.Errors) == 0 {
 		checker := &check.Checker{Before: before.state, Defaults: before.defaults, Guardrails: guardrails, User: f.user}
-		if r.Result, err = checker.Check(ctx, objects); err != nil {
+		if r.Result, err = checker.Check(ctx, reading.Objects); err != nil {
 			return err
 		}
 	}

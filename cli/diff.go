@@ -10,13 +10,14 @@ import (
 	"github.com/tierwall/tierwall/cli/diff"
 	"github.com/tierwall/tierwall/cli/report"
 	"github.com/tierwall/tierwall/cli/state"
+	"github.com/tierwall/tierwall/internal/unenforced"
 	"github.com/tierwall/tierwall/policy/effect"
 )
 
 // diffFlags are those of diff.
 type diffFlags struct {
 	source
-	files    []string
+	input
 	from, to string
 	all      bool
 	format   string
@@ -42,15 +43,16 @@ one folder to another, what is gone from it included.`,
 		},
 	}
 	fs := c.Flags()
-	fs.StringSliceVarP(&f.files, "filename", "f", nil, "a `PATH` of manifests to apply: a file, a folder, or - for standard input; may be repeated")
+	f.input.addTo(fs)
 	fs.StringVar(&f.from, "from", "", "the `PATH` of the manifests before the change")
 	fs.StringVar(&f.to, "to", "", "the `PATH` of the manifests after it")
 	fs.BoolVar(&f.all, "all", false, "show egress too that the ingress of the other side blocks")
 	fs.StringVarP(&f.format, "output", "o", "human", "human or json")
-	f.addTo(fs)
+	f.source.addTo(fs)
 	c.MarkFlagsRequiredTogether("from", "to")
 	c.MarkFlagsMutuallyExclusive("filename", "from")
-	c.MarkFlagsOneRequired("filename", "from")
+	c.MarkFlagsMutuallyExclusive("kustomize", "from")
+	c.MarkFlagsOneRequired("filename", "kustomize", "from")
 	return c
 }
 
@@ -62,13 +64,13 @@ func (f *diffFlags) run(ctx context.Context, c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	before, after, err := f.states(c, base)
+	before, after, others, err := f.states(c, base)
 	if err != nil {
 		return err
 	}
 	e := effect.Of(ctx, before.Snapshot(base.defaults), after.Snapshot(base.defaults))
 	if f.format == "json" {
-		err = report.WriteJSON(c.OutOrStdout(), diff.DocumentOf(e))
+		err = report.WriteJSON(c.OutOrStdout(), diff.DocumentOf(e, others))
 	} else {
 		err = diff.Text(c.OutOrStdout(), report.StyleFor(c.OutOrStdout()), e, f.all)
 	}
@@ -81,20 +83,21 @@ func (f *diffFlags) run(ctx context.Context, c *cobra.Command) error {
 	return nil
 }
 
-// states are what is before and after the change.
-func (f *diffFlags) states(c *cobra.Command, base existing) (before, after state.State, err error) {
+// states are what is before and after the change, and what other engines enforce after it.
+func (f *diffFlags) states(c *cobra.Command, base existing) (before, after state.State, others []unenforced.Count, err error) {
 	before = base.state
-	paths := f.files
+	paths, kustomizations := f.files, f.kustomizations
 	if f.from != "" {
-		objects, errs, err := read(c, base.namespace, []string{f.from})
-		if err := errors.Join(err, tell(c, errs)); err != nil {
-			return before, after, err
+		reading, err := f.readPaths(c, base.namespace, []string{f.from}, nil)
+		if err := errors.Join(err, tell(c.ErrOrStderr(), reading, nil)); err != nil {
+			return before, after, nil, err
 		}
-		before, paths = applied(base.state, objects), []string{f.to}
+		before, paths = applied(base.state, reading.Objects), []string{f.to}
 	}
-	objects, errs, err := read(c, base.namespace, paths)
-	if err := errors.Join(err, tell(c, errs)); err != nil {
-		return before, after, err
+	reading, err := f.readPaths(c, base.namespace, paths, kustomizations)
+	others = addCounts(reading.Unenforced(), base.unenforced)
+	if err := errors.Join(err, tell(c.ErrOrStderr(), reading, others)); err != nil {
+		return before, after, nil, err
 	}
-	return before, applied(base.state, objects), nil
+	return before, applied(base.state, reading.Objects), others, nil
 }

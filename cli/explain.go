@@ -11,12 +11,13 @@ import (
 
 	"github.com/tierwall/tierwall/cli/explain"
 	"github.com/tierwall/tierwall/cli/report"
+	"github.com/tierwall/tierwall/internal/unenforced"
 )
 
 // explainFlags are those of explain.
 type explainFlags struct {
 	source
-	files          []string
+	input
 	from, to, port string
 	format         string
 	nodeCIDRs      []string
@@ -52,11 +53,11 @@ or the input is wrong; 3 unknown.`,
 	fs.StringVar(&f.from, "from", "", "who sends: namespace/pod, namespace/deployment/name, namespace/svc/name or an address")
 	fs.StringVar(&f.to, "to", "", "who receives, in the same form")
 	fs.StringVar(&f.port, "port", "", "the destination's port: a number such as 5432/TCP or 53/UDP, a name such as postgres, or ICMP")
-	fs.StringSliceVarP(&f.files, "filename", "f", nil, "a `PATH` of manifests: a file, a folder, or - for standard input; may be repeated")
+	f.input.addTo(fs)
 	fs.StringVarP(&f.format, "output", "o", "human", "human or json")
 	fs.StringSliceVar(&f.nodeCIDRs, "node-cidr", nil, "the `NETWORK` that nodes have addresses of, where no Node says so; may be repeated")
 	fs.StringSliceVar(&f.serviceCIDRs, "service-cidr", nil, "the `NETWORK` that Services have addresses of; may be repeated")
-	f.addTo(fs)
+	f.source.addTo(fs)
 	for _, required := range []string{"from", "to", "port"} {
 		if err := c.MarkFlagRequired(required); err != nil {
 			panic(err) // a flag that is not there: a mistake in the program itself
@@ -73,19 +74,21 @@ func (f *explainFlags) run(ctx context.Context, c *cobra.Command) error {
 	if err != nil {
 		return fmt.Errorf("--port: %w", err)
 	}
-	if len(f.files) == 0 {
+	if f.input.isEmpty() {
 		f.cluster = true
 	}
 	s, err := f.exists(ctx, c.ErrOrStderr())
 	if err != nil {
 		return err
 	}
-	if len(f.files) > 0 {
-		objects, errs, err := read(c, s.namespace, f.files)
-		if err = errors.Join(err, tell(c, errs)); err != nil {
+	others := s.unenforced
+	if !f.input.isEmpty() {
+		reading, err := f.read(c, s.namespace)
+		others = addCounts(reading.Unenforced(), others)
+		if err = errors.Join(err, tell(c.ErrOrStderr(), reading, others)); err != nil {
 			return err
 		}
-		s.state = applied(s.state, objects)
+		s.state = applied(s.state, reading.Objects)
 	}
 	facts, err := f.facts(s)
 	if err != nil {
@@ -103,7 +106,7 @@ func (f *explainFlags) run(ctx context.Context, c *cobra.Command) error {
 	if err != nil {
 		return fmt.Errorf("%s to %s: %w", q.From.Name, q.To.Name, err)
 	}
-	return f.tell(c.OutOrStdout(), q, result)
+	return f.tell(c.OutOrStdout(), q, result, others)
 }
 
 // facts are what is known of the cluster that is asked about.
@@ -131,11 +134,18 @@ func (f *explainFlags) facts(s existing) (*explain.Facts, error) {
 	return explain.NewFacts(s.state, s.defaults, networks, s.live, asked...), nil
 }
 
+// answerDocument is the JSON form of the answers.
+type answerDocument struct {
+	explain.Document
+	// Unenforced are policies that other engines enforce, and the answers do not know.
+	Unenforced []unenforced.Count `json:"unenforced,omitempty"`
+}
+
 // tell writes the answers, and is an error where not all of them are yes.
-func (f *explainFlags) tell(out io.Writer, q explain.Question, r explain.Result) error {
+func (f *explainFlags) tell(out io.Writer, q explain.Question, r explain.Result, others []unenforced.Count) error {
 	var err error
 	if f.format == "json" {
-		err = report.WriteJSON(out, explain.DocumentOf(q, r))
+		err = report.WriteJSON(out, answerDocument{explain.DocumentOf(q, r), others})
 	} else {
 		err = explain.Text(out, report.StyleFor(out), q, r)
 	}

@@ -2,13 +2,11 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/netip"
 	"time"
 
-	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -20,6 +18,7 @@ import (
 	"github.com/tierwall/tierwall/cli/manifest"
 	"github.com/tierwall/tierwall/cli/state"
 	"github.com/tierwall/tierwall/internal/flags"
+	"github.com/tierwall/tierwall/internal/unenforced"
 	"github.com/tierwall/tierwall/internal/version"
 	"github.com/tierwall/tierwall/policy"
 )
@@ -50,6 +49,8 @@ type existing struct {
 	defaults  policy.Defaults
 	namespace string
 	live      bool
+	// unenforced are the cluster's policies that other engines enforce.
+	unenforced []unenforced.Count
 }
 
 // exists is the state of the cluster that the flags say.
@@ -70,6 +71,9 @@ func (s *source) exists(ctx context.Context, notes io.Writer) (existing, error) 
 		var missing []string
 		if out.state, missing, err = state.Live(ctx, config); err != nil {
 			return existing{}, err
+		}
+		if out.unenforced, err = state.CountUnenforced(ctx, config); err != nil {
+			fmt.Fprintf(notes, "note: policies of other engines could not be counted: %v\n", err)
 		}
 		for _, kind := range missing {
 			fmt.Fprintf(notes, "note: the cluster does not serve %s, or you may not list it\n", kind)
@@ -115,31 +119,6 @@ func (s *source) withPodNetworks(st state.State) (state.State, error) {
 		node.Spec.PodCIDRs = append(node.Spec.PodCIDRs, text)
 	}
 	return st.With(map[state.Key]client.Object{state.KeyOf("Node", node): node}), nil
-}
-
-// read reads manifests, and tells on the writer what cannot be read.
-func read(c *cobra.Command, namespace string, paths []string) ([]*manifest.Object, []manifest.Error, error) {
-	if len(paths) == 0 {
-		return nil, nil, errors.New("no manifests: give files or folders with -f, or - for standard input")
-	}
-	for _, p := range paths {
-		if p == "-" && interactive(c.InOrStdin()) {
-			return nil, nil, errors.New("-f -: standard input is a terminal")
-		}
-	}
-	objects, errs := manifest.Reader{Namespace: namespace, Stdin: c.InOrStdin()}.Read(paths...)
-	return objects, errs, nil
-}
-
-// tell prints what cannot be read; nil is nothing.
-func tell(c *cobra.Command, errs []manifest.Error) error {
-	for _, e := range errs {
-		fmt.Fprintln(c.ErrOrStderr(), "error: "+e.Error())
-	}
-	if len(errs) > 0 {
-		return errTold
-	}
-	return nil
 }
 
 // applied is the state when the objects are applied to it.

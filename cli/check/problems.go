@@ -38,7 +38,7 @@ func (r *run) problems(ctx context.Context, objects []*manifest.Object) {
 			r.forged(o, "", v.Labels, state.Account(&v.Spec), tierRoles)
 		default:
 			if t := state.Template(v); t != nil {
-				r.forged(o, state.TemplateField(o.Kind), t.Labels, state.Account(&t.Spec), tierRoles)
+				r.forged(o, state.TemplateField(v), t.Labels, state.Account(&t.Spec), tierRoles)
 			}
 		}
 		if manifest.IsPolicy(o.ID()) && len(r.findings) > before {

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/tierwall/tierwall/cli/report"
+	"github.com/tierwall/tierwall/internal/unenforced"
 	"github.com/tierwall/tierwall/policy/effect"
 )
 
@@ -20,10 +21,14 @@ const Schema = "tierwall.io/diff/v1"
 type Document struct {
 	Schema string `json:"schema"`
 	effect.Effect
+	// Unenforced are policies that other engines enforce, and the effect does not know.
+	Unenforced []unenforced.Count `json:"unenforced,omitempty"`
 }
 
 // DocumentOf is the JSON form of an effect.
-func DocumentOf(e effect.Effect) Document { return Document{Schema, e} }
+func DocumentOf(e effect.Effect, others []unenforced.Count) Document {
+	return Document{Schema, e, others}
+}
 
 // table is rows of cells, aligned.
 type table struct {

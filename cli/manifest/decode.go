@@ -2,10 +2,13 @@ package manifest
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -18,27 +21,36 @@ import (
 // (k8s.io/apiserver, MaxRequestBodyBytes).
 const MaxObject = 3 << 20
 
+// maxNesting is how deep lists may be within lists.
+const maxNesting = 16
+
 // decoder reads the objects of one file.
 type decoder struct {
 	Reader
-	file    string
-	objects []*Object
-	errs    []Error
+	file     string
+	objects  []*Object
+	errs     []Error
+	warnings []Error
+	// foreign are documents that are no Kubernetes objects, and do not begin as such.
+	foreign []Error
 }
 
-func (r Reader) objects(file string, text []byte) ([]*Object, []Error) {
+// decode reads the objects of a text.
+func (r Reader) decode(file string, text []byte) *decoder {
 	d := &decoder{Reader: r, file: file}
-	docs, line, err := documents(text)
+	text, err := decodeText(text)
+	if err != nil {
+		d.errs = append(d.errs, Error{File: file, Message: err.Error()})
+		return d
+	}
+	docs, line, err := splitDocuments(text)
 	for _, doc := range docs {
 		d.document(doc)
 	}
 	if err != nil {
-		d.errs = append(d.errs, Error{File: file, Line: line, Message: "is not JSON: " + err.Error()})
+		d.unreadable(text, Error{File: file, Line: line, Message: "is not JSON: " + err.Error()})
 	}
-	if len(docs) == 0 && err == nil {
-		d.errs = append(d.errs, Error{File: file, Message: "there is no object in it"})
-	}
-	return d.objects, d.errs
+	return d
 }
 
 func (d *decoder) document(doc *document) {
@@ -46,16 +58,58 @@ func (d *decoder) document(doc *document) {
 		d.fail(doc, "", "", "has %.1f MiB; the API server takes objects of %d MiB at most", float64(len(doc.text))/(1<<20), MaxObject>>20)
 		return
 	}
+	if doc.unseen {
+		d.warn(Error{File: d.file, Line: doc.line, Message: "kubectl does not read what follows here, as no line \"---\" comes before it"})
+	}
 	text := doc.text
+	var twice []Error
 	if !doc.json {
-		converted, err := yaml.YAMLToJSONStrict(text)
-		if err != nil {
-			d.yamlError(doc, err)
+		var ok bool
+		if text, twice, ok = d.convert(doc); !ok {
 			return
 		}
-		text = converted
 	}
-	d.value(doc, "", text, "", "")
+	before := len(d.objects)
+	d.value(doc, "", text, head{}, 0)
+	if !slices.ContainsFunc(d.objects[before:], func(o *Object) bool { return o.Value != nil }) {
+		d.warnings = append(d.warnings, twice...)
+	} else if len(twice) > 0 {
+		d.objects, d.errs = d.objects[:before], append(d.errs, twice...)
+	}
+}
+
+// convert returns a document of YAML as JSON, and the keys that are there twice. kubectl
+// reads the last of them; which one was meant nobody can say.
+func (d *decoder) convert(doc *document) (converted []byte, twice []Error, ok bool) {
+	err := checkRepetition(doc.text)
+	if err == nil {
+		converted, err = yaml.YAMLToJSONStrict(doc.text)
+	}
+	if err == nil {
+		return converted, nil, true
+	}
+	if converted, err = convertYAML(doc.text); err != nil {
+		d.yamlError(doc, err)
+		return nil, nil, false
+	}
+	if root := doc.root(); root != nil {
+		for _, key := range findDuplicates(root, nil) {
+			twice = append(twice, Error{File: d.file, Line: doc.line + key.line - 1, Message: fmt.Sprintf("is not YAML: key %q already set in map", key.name)})
+		}
+	}
+	return converted, twice, true
+}
+
+func (d *decoder) warn(e Error) { d.warnings = append(d.warnings, e) }
+
+// unreadable takes in what is wrong with a text that is no YAML or JSON. Without the word
+// "kind" it is no Kubernetes object, even were it mended.
+func (d *decoder) unreadable(text []byte, e Error) {
+	if bytes.Contains(bytes.ToLower(text), []byte("kind")) {
+		d.errs = append(d.errs, e)
+	} else {
+		d.foreign = append(d.foreign, e)
+	}
 }
 
 // kindLine is the kind of a list in YAML; JSON is quickly read whatever it is.
@@ -81,7 +135,7 @@ func (d *decoder) yamlError(doc *document, err error) {
 	if bytes.Contains(doc.text, []byte("{{")) {
 		e.Message += "; is it a template? Render it first"
 	}
-	d.errs = append(d.errs, e)
+	d.unreadable(doc.text, e)
 }
 
 // head is what every object begins with.
@@ -96,45 +150,77 @@ type head struct {
 	Items []json.RawMessage `json:"items"`
 }
 
-// value reads an object or a list, at a place in the document. The items of a typed list
-// may leave out what they are.
-func (d *decoder) value(doc *document, within string, text []byte, apiVersion, kindName string) {
-	var h head
-	if err := kjson.UnmarshalCaseSensitivePreserveInts(text, &h); err != nil {
-		d.fail(doc, within, typeField(err), "is no Kubernetes object: %s", strings.TrimSpace(typeField(err)+" "+typeError(err)))
+// value reads an object or a list, as deep in lists as said. The items of a typed list
+// may leave out what they are, which is what the list's own head says.
+func (d *decoder) value(doc *document, within string, text []byte, list head, depth int) {
+	if string(text) == "null" { // kubectl reads it as nothing
 		return
 	}
-	if h.APIVersion == "" {
-		h.APIVersion = apiVersion
+	var h head
+	if err := kjson.UnmarshalCaseSensitivePreserveInts(text, &h); err != nil {
+		message := "is no Kubernetes object: " + strings.TrimSpace(typeField(err)+" "+typeError(err))
+		if within == "" && typeField(err) == "" {
+			d.foreign = append(d.foreign, Error{File: d.file, Line: doc.lineOf(""), Message: message})
+		} else {
+			d.fail(doc, within, typeField(err), "%s", message)
+		}
+		return
 	}
-	if h.Kind == "" {
-		h.Kind = kindName
-	}
+	h.APIVersion, h.Kind = cmp.Or(h.APIVersion, list.APIVersion), cmp.Or(h.Kind, list.Kind)
 	switch {
 	case h.Kind == "" || h.APIVersion == "":
-		d.fail(doc, within, "", "is no Kubernetes object: it has no apiVersion or no kind")
+		d.incomplete(doc, within, text, h)
+	case strings.HasSuffix(h.Kind, "List") && h.Items != nil && depth == maxNesting:
+		d.fail(doc, within, "", "is a list within %d lists", maxNesting)
 	case strings.HasSuffix(h.Kind, "List") && h.Items != nil:
-		itemVersion, itemKind := h.APIVersion, strings.TrimSuffix(h.Kind, "List")
-		if itemKind == "" { // the List of v1 holds anything
-			itemVersion = ""
+		var items head
+		if items.Kind = strings.TrimSuffix(h.Kind, "List"); items.Kind != "" { // the List of v1 holds anything
+			items.APIVersion = h.APIVersion
 		}
 		for i, item := range h.Items {
-			d.value(doc, within+"/items/"+strconv.Itoa(i), item, itemVersion, itemKind)
+			d.value(doc, within+"/items/"+strconv.Itoa(i), item, items, depth+1)
 		}
+	case h.Kind == "List" && h.APIVersion == "v1": // that of nothing
 	default:
 		d.object(doc, within, text, h)
 	}
 }
 
+// incomplete takes in what has no kind or no API version. What has nothing of the sort is
+// something else; what nearly has it is a mistake.
+func (d *decoder) incomplete(doc *document, within string, text []byte, h head) {
+	const message = "is no Kubernetes object: it has no apiVersion or no kind"
+	chart := h.Kind == "" && strings.EqualFold(filepath.Base(d.file), "Chart.yaml")
+	if within != "" || (h.Kind != "" || h.APIVersion != "") && !chart || resemblesObject(text) && !chart {
+		d.fail(doc, within, "", message)
+		return
+	}
+	d.foreign = append(d.foreign, Error{File: d.file, Line: doc.lineOf(""), Message: message})
+}
+
+// resemblesObject reports whether a key differs from those of an object by its case alone.
+func resemblesObject(text []byte) bool {
+	var keys map[string]json.RawMessage
+	if err := json.Unmarshal(text, &keys); err != nil {
+		return true
+	}
+	for key := range keys {
+		if strings.EqualFold(key, "kind") || strings.EqualFold(key, "apiVersion") {
+			return true
+		}
+	}
+	return false
+}
+
 func (d *decoder) object(doc *document, within string, text []byte, h head) {
 	o := &Object{File: d.file, APIVersion: h.APIVersion, Kind: h.Kind, Namespace: h.Metadata.Namespace, Name: h.Metadata.Name,
 		document: doc, within: within}
-	if o.Name == "" {
-		o.Name = h.Metadata.GenerateName
+	if o.Name == "" && h.Metadata.GenerateName != "" {
+		o.Name, o.generated = h.Metadata.GenerateName, true
 	}
-	k, known := kinds[h.Kind]
+	k, template, known := d.kindOf(h)
 	switch {
-	case !known || !k.of(h.APIVersion):
+	case !known:
 		o.Context = d.context(h, text)
 		d.objects = append(d.objects, o)
 	case h.APIVersion != k.apiVersion:
@@ -142,7 +228,7 @@ func (d *decoder) object(doc *document, within string, text []byte, h head) {
 	case o.Name == "":
 		d.fail(doc, within, "/metadata", "%s has no name", h.Kind)
 	default:
-		d.known(o, k, text)
+		d.known(o, k, template, text)
 	}
 }
 
@@ -163,7 +249,7 @@ func (d *decoder) context(h head, text []byte) client.Object {
 }
 
 // known reads an object of a kind that policy depends on.
-func (d *decoder) known(o *Object, k kind, text []byte) {
+func (d *decoder) known(o *Object, k kind, template *TemplateKind, text []byte) {
 	if o.Namespace == "" && k.namespaced {
 		o.Namespace = d.Namespace
 	}
@@ -174,21 +260,20 @@ func (d *decoder) known(o *Object, k kind, text []byte) {
 		d.wrong(o, "", fmt.Sprintf("has %.1f MiB; the API server takes objects of %d MiB at most", float64(len(text))/(1<<20), MaxObject>>20))
 		return
 	}
-	value := k.empty()
-	strict, err := kjson.UnmarshalStrict(text, value)
-	if err != nil {
-		d.wrong(o, typeField(err), typeError(err))
+	var value client.Object
+	if template == nil {
+		value = d.typed(o, k, text)
+	} else {
+		value = d.templated(o, *template, text)
+	}
+	if value == nil {
 		return
 	}
-	for _, e := range strict {
-		field := ""
-		if f := kjson.FieldError(nil); errors.As(e, &f) {
-			field = pointer(f.FieldPath())
-		}
-		what, _, _ := strings.Cut(e.Error(), ` "`)
-		d.wrong(o, field, what)
+	errs := validate(value, o.generated)
+	for _, e := range errs {
+		d.wrong(o, pointer(e.Field), e.ErrorBody())
 	}
-	if len(strict) > 0 {
+	if len(errs) > 0 {
 		return
 	}
 	value.SetNamespace(o.Namespace)
@@ -197,6 +282,38 @@ func (d *decoder) known(o *Object, k kind, text []byte) {
 	o.Value = value
 	d.objects = append(d.objects, o)
 }
+
+// typed decodes an object strictly, as the API server does. What old versions wrote and new
+// ones do not know is left out with a warning.
+func (d *decoder) typed(o *Object, k kind, text []byte) client.Object {
+	value := k.empty()
+	strict, err := kjson.UnmarshalStrict(text, value)
+	if err != nil {
+		d.wrong(o, typeField(err), typeError(err))
+		return nil
+	}
+	sound := true
+	for _, e := range strict {
+		field := ""
+		if f := kjson.FieldError(nil); errors.As(e, &f) {
+			field = pointer(f.FieldPath())
+		}
+		if slices.Contains(formerFields, field) {
+			d.warn(Error{File: o.File, Line: o.Line(field), Object: o.ID(), Field: field, Message: "is not known any more, and left out; old clusters wrote it"})
+			continue
+		}
+		sound = false
+		what, _, _ := strings.Cut(e.Error(), ` "`)
+		d.wrong(o, field, what)
+	}
+	if !sound {
+		return nil
+	}
+	return value
+}
+
+// formerFields are what old API servers wrote into objects, and new ones refuse.
+var formerFields = []string{"/status", "/metadata/clusterName", "/spec/template/metadata/clusterName"}
 
 func (d *decoder) wrong(o *Object, field, message string) {
 	d.errs = append(d.errs, Error{File: d.file, Line: o.Line(field), Object: o.ID(), Field: field, Message: message})

@@ -52,7 +52,17 @@ var kinds = map[string]kind{
 	"Guardrail": {"tierwall.io/v1alpha1", false, func() client.Object { return &v1alpha1.Guardrail{} }},
 }
 
-// of says whether the object is of the kind, in whatever version: one that is not
+// kindOf returns the kind of an object, if policy depends on it, and how its pods are
+// found where no Go type says so.
+func (r Reader) kindOf(h head) (kind, *TemplateKind, bool) {
+	if t, ok := r.templateKind(groupOf(h.APIVersion), h.Kind); ok {
+		return kind{apiVersion: h.APIVersion, namespaced: true}, &t, true
+	}
+	k, known := kinds[h.Kind]
+	return k, nil, known && k.of(h.APIVersion)
+}
+
+// of reports whether the object is of the kind, in whatever version: one that is not
 // read is not to be passed over as if it were of another group.
 func (k kind) of(apiVersion string) bool {
 	group := groupOf(apiVersion)

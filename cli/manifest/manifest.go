@@ -23,7 +23,9 @@ type Object struct {
 	// such as a Service; else nil.
 	Context client.Object
 
-	document *document
+	// generated reports whether Name is only how the API server's name will begin.
+	generated bool
+	document  *document
 	// within is where the object is in its document, as a JSON pointer: that of an item of a list.
 	within string
 }

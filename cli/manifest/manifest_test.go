@@ -92,32 +92,28 @@ func TestWhatTheAPIServerDefaultsIsThere(t *testing.T) {
 func TestMistakesNameTheirPlace(t *testing.T) {
 	const np = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata:\n  name: a\n  namespace: b\n"
 	for name, c := range map[string]struct{ text, want string }{
-		"no YAML":                  {np + "spec:\n  podSelector: {\n", "x.yaml:7: is not YAML:"},
-		"a tab":                    {"# a\n---\n" + np + "spec:\n\tpodSelector: {}\n", "x.yaml:9: is not YAML: found character"},
-		"a template":               {"---\n{{ if .Values.x }}\n" + np, "Render it first"},
-		"a key twice":              {np + "spec:\n  podSelector: {}\n  podSelector: {matchLabels: {a: b}}\n", "x.yaml:8: is not YAML: key \"podSelector\" already set in map"},
-		"a key twice, second part": {"# one\n---\n" + np + "spec:\n  podSelector: {}\n  podSelector: {}\n", "x.yaml:10: is not YAML: key \"podSelector\" already set in map"},
-		"a key twice in JSON":      {`{"apiVersion":"v1","kind":"Namespace",` + "\n" + `"metadata":{"name":"a","name":"b"}}`, "x.yaml:2: Namespace b /metadata/name: duplicate field"},
-		"an unknown field":         {np + "spec:\n  podSelector: {}\n  ingress:\n  - from:\n    - podSelecter: {}\n", "x.yaml:10: NetworkPolicy b/a /spec/ingress/0/from/0/podSelecter: unknown field"},
-		"a field of another case":  {np + "Spec:\n  podSelector: {}\n", "x.yaml:6: NetworkPolicy b/a /Spec: unknown field"},
-		"a text for a list":        {np + "spec:\n  podSelector: {}\n  ingress: all\n", "x.yaml:8: NetworkPolicy b/a /spec/ingress: is a string where a list is wanted"},
-		"a number for a text":      {np + "spec:\n  podSelector: {matchLabels: {a: 1}}\n", "x.yaml:7: NetworkPolicy b/a /spec/podSelector/matchLabels"},
-		"an unquoted name":         {"apiVersion: v1\nkind: Namespace\nmetadata:\n  name: on\n", "x.yaml:4: is no Kubernetes object: /metadata/name is a bool where a text is wanted"},
-		"an unquoted yes":          {np + "spec:\n  podSelector: {matchLabels: {a: yes}}\n", "is a bool where a text is wanted"},
-		"no kind":                  {"replicas: 3\n", "x.yaml:1: is no Kubernetes object: it has no apiVersion or no kind"},
-		"a list of texts":          {"- a\n- b\n", "x.yaml:1: is no Kubernetes object"},
-		"an old version":           {"apiVersion: extensions/v1beta1\nkind: NetworkPolicy\nmetadata: {name: a}\n", "x.yaml:1: NetworkPolicy a: NetworkPolicy is not read in version extensions/v1beta1, only in networking.k8s.io/v1"},
-		"no name":                  {"apiVersion: v1\nkind: Namespace\nmetadata: {}\n", "x.yaml:3: Namespace has no name"},
-		"JSON that ends":           {"{\"apiVersion\": \"v1\",\n\"kind\": \"Namespace\",\n", "x.yaml:2: is not JSON: unexpected EOF"},
-		"JSON with a comma":        {"{\"apiVersion\": \"v1\",\n\"kind\": \"Namespace\",\n}", "x.yaml:3: is not JSON: invalid character"},
-		"in a list":                {"apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Namespace\n  metadata: {name: a}\n- apiVersion: v1\n  kind: Namespace\n  metadata: {name: b}\n  specs: {}\n", "x.yaml:10: Namespace b /specs: unknown field"},
-		"nothing":                  {"# nothing\n", "x.yaml: there is no object in it"},
-		"the same twice":           {np + "spec: {podSelector: {}}\n---\n" + np + "spec: {podSelector: {}}\n", "x.yaml:8: NetworkPolicy b/a: is also in "},
-		"an alias bomb":            {bomb(), "is not YAML: document contains excessive aliasing"},
-		"no text":                  {"\x00\x01", "is not YAML: control characters are not allowed"},
+		"no YAML":                 {np + "spec:\n  podSelector: {\n", "x.yaml:7: is not YAML:"},
+		"a tab":                   {"# a\n---\n" + np + "spec:\n\tpodSelector: {}\n", "x.yaml:9: is not YAML: found character"},
+		"a template":              {"---\n{{ if .Values.x }}\n" + np, "Render it first"},
+		"an unknown field":        {np + "spec:\n  podSelector: {}\n  ingress:\n  - from:\n    - podSelecter: {}\n", "x.yaml:10: NetworkPolicy b/a /spec/ingress/0/from/0/podSelecter: unknown field"},
+		"a field of another case": {np + "Spec:\n  podSelector: {}\n", "x.yaml:6: NetworkPolicy b/a /Spec: unknown field"},
+		"a text for a list":       {np + "spec:\n  podSelector: {}\n  ingress: all\n", "x.yaml:8: NetworkPolicy b/a /spec/ingress: is a string where a list is wanted"},
+		"a number for a text":     {np + "spec:\n  podSelector: {matchLabels: {a: 1}}\n", "x.yaml:7: NetworkPolicy b/a /spec/podSelector/matchLabels"},
+		"an unquoted name":        {"apiVersion: v1\nkind: Namespace\nmetadata:\n  name: on\n", "x.yaml:4: is no Kubernetes object: /metadata/name is a bool where a text is wanted"},
+		"an unquoted yes":         {np + "spec:\n  podSelector: {matchLabels: {a: yes}}\n", "is a bool where a text is wanted"},
+		"no kind":                 {"replicas: 3\n", "x.yaml:1: is no Kubernetes object: it has no apiVersion or no kind"},
+		"a list of texts":         {"- a\n- b\n", "x.yaml:1: is no Kubernetes object"},
+		"an old version":          {"apiVersion: extensions/v1beta1\nkind: NetworkPolicy\nmetadata: {name: a}\n", "x.yaml:1: NetworkPolicy a: NetworkPolicy is not read in version extensions/v1beta1, only in networking.k8s.io/v1"},
+		"no name":                 {"apiVersion: v1\nkind: Namespace\nmetadata: {}\n", "x.yaml:3: Namespace has no name"},
+		"JSON that ends":          {"{\"apiVersion\": \"v1\",\n\"kind\": \"Namespace\",\n", "x.yaml:2: is not JSON: unexpected EOF"},
+		"JSON with a comma":       {"{\"apiVersion\": \"v1\",\n\"kind\": \"Namespace\",\n,}", "x.yaml:3: is not JSON: invalid character"},
+		"in a list":               {"apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Namespace\n  metadata: {name: a}\n- apiVersion: v1\n  kind: Namespace\n  metadata: {name: b}\n  specs: {}\n", "x.yaml:10: Namespace b /specs: unknown field"},
+		"the same twice":          {np + "spec: {podSelector: {}}\n---\n" + np + "spec: {podSelector: {}}\n", "x.yaml:8: NetworkPolicy b/a: is also in "},
+		"an alias bomb":           {bomb(), "is not YAML: document contains excessive aliasing"},
+		"no text":                 {"\x00\x01", "is not YAML: control characters are not allowed"},
 	} {
 		folder := written(t, map[string]string{"x.yaml": c.text, "y.yaml": fmt.Sprintf(policy, "sound")})
-		objects, errs := manifest.Reader{Namespace: "shop"}.Read(folder)
+		objects, errs := manifest.Reader{Namespace: "shop"}.Read(filepath.Join(folder, "x.yaml"), filepath.Join(folder, "y.yaml"))
 		if len(errs) == 0 || !strings.Contains(errs[0].Error(), c.want) || !strings.HasPrefix(errs[0].Error(), folder) {
 			t.Errorf("%s: errors %q, want %q", name, errs, c.want)
 		}

@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -20,27 +21,119 @@ type Reader struct {
 	Namespace string
 	// Stdin is what the path "-" stands for.
 	Stdin io.Reader
+	// Exclude are the files that are left out, in the syntax of .gitignore.
+	Exclude []string
+	// Templates are kinds that make pods, besides those that are known.
+	Templates []TemplateKind
 }
 
-// Read reads the objects of files and folders, in the order given and those of a
-// folder by name. All that is wrong is returned, not the first thing alone.
+// Reading is what was read of files, and what was not.
+type Reading struct {
+	Objects []*Object
+	// Errors are all that is wrong, not the first thing alone.
+	Errors []Error
+	// Warnings are what was read otherwise than it is written.
+	Warnings []Error
+	// Skipped are the files that hold no object, and why; Excluded is how many files
+	// were left out as the caller asked.
+	Skipped  []Error
+	Excluded int
+}
+
+// Read reads the objects of files and folders, without what is of no harm.
 func (r Reader) Read(paths ...string) ([]*Object, []Error) {
-	var all []*Object
-	var errs []Error
+	reading := r.ReadAll(paths, nil)
+	return reading.Objects, reading.Errors
+}
+
+// ReadAll reads the objects of files and folders, in the order given and those of a
+// folder by name, and then those that kustomizations render. A file without an object is
+// an error if it was named, and skipped in a folder.
+func (r Reader) ReadAll(paths, kustomizations []string) Reading {
+	var out Reading
+	var empty []Error
 	for _, path := range paths {
-		files, found := r.files(path)
-		errs = append(errs, found...)
-		for _, file := range files {
-			text, err := r.contents(file)
+		found := r.find(path)
+		out.Errors, out.Excluded = append(out.Errors, found.errs...), out.Excluded+found.excluded
+		for _, file := range found.files {
+			d, err := r.read(file)
 			if err != nil {
-				errs = append(errs, Error{File: file, Message: err.Error()})
+				out.Errors = append(out.Errors, Error{File: file, Message: err.Error()})
 				continue
 			}
-			objects, found := r.objects(file, text)
-			all, errs = append(all, objects...), append(errs, found...)
+			out.take(d, file != path)
+			if len(d.objects)+len(d.errs)+len(d.foreign) == 0 {
+				empty = append(empty, Error{File: file, Message: "there is no object in it"})
+			}
 		}
 	}
-	return all, append(errs, twice(all)...)
+	for _, folder := range kustomizations {
+		out.take(r.kustomization(folder), false)
+	}
+	if len(out.Objects)+len(out.Errors) == 0 && len(empty) > 0 {
+		out.Errors, empty = empty, nil
+	}
+	out.Skipped = append(out.Skipped, empty...)
+	if len(out.Objects)+len(out.Errors) == 0 {
+		out.Errors = append(out.Errors, out.Skipped...)
+	}
+	out.Errors = append(out.Errors, nameGenerated(out.Objects)...)
+	return out
+}
+
+// take adds what was found in a file.
+func (r *Reading) take(d *decoder, inFolder bool) {
+	r.Objects = append(r.Objects, d.objects...)
+	r.Errors, r.Warnings = append(r.Errors, d.errs...), append(r.Warnings, d.warnings...)
+	switch {
+	case len(d.foreign) == 0:
+	case inFolder && len(d.objects)+len(d.errs) == 0:
+		skipped := d.foreign[0]
+		skipped.Line = 0
+		skipped.Message = cmp.Or(knownFile(d.file), skipped.Message)
+		r.Skipped = append(r.Skipped, skipped)
+	default:
+		r.Errors = append(r.Errors, d.foreign...)
+	}
+}
+
+// knownFile says what a file is that other programs read, by its name.
+func knownFile(file string) string {
+	switch name := filepath.Base(file); {
+	case isKustomization(name):
+		return "is a kustomization; -k renders it"
+	case name == "Chart.yaml":
+		return "is a Helm chart; pipe what \"helm template\" renders into -f -"
+	case strings.EqualFold(name, "values.yaml"):
+		return "is no Kubernetes object, but values of a chart"
+	default:
+		return ""
+	}
+}
+
+func (r Reader) read(file string) (*decoder, error) {
+	text, err := r.contents(file)
+	if err != nil {
+		return nil, err
+	}
+	return r.decode(file, text), nil
+}
+
+// nameGenerated gives objects whose names are generated names of their own, and finds other
+// objects that are there twice.
+func nameGenerated(objects []*Object) []Error {
+	taken := map[string]int{}
+	for _, o := range objects {
+		if !o.generated || o.Value == nil {
+			continue
+		}
+		id := o.ID()
+		if taken[id]++; taken[id] > 1 {
+			o.Name += fmt.Sprintf("(%d)", taken[id])
+			o.Value.SetName(o.Name)
+		}
+	}
+	return twice(objects)
 }
 
 // twice finds objects that are there more than once: which of them would be in
@@ -90,35 +183,48 @@ func reason(err error) error {
 	return err
 }
 
-// files are the files of a path: itself, or those of the folder with manifests.
-func (r Reader) files(path string) ([]string, []Error) {
+// find returns the files of a path: itself, or those of the folder with manifests.
+func (r Reader) find(path string) walk {
+	w := walk{inside: map[string]bool{}}
 	if path == "-" {
-		return []string{path}, nil
+		w.files = []string{path}
+		return w
+	}
+	exclude, err := parseIgnore(strings.Join(r.Exclude, "\n"))
+	if err != nil {
+		w.errs = []Error{{File: path, Message: "--exclude: " + err.Error()}}
+		return w
 	}
 	info, err := os.Stat(path)
 	switch {
 	case err != nil:
-		return nil, []Error{{File: path, Message: reason(err).Error()}}
+		w.errs = []Error{{File: path, Message: reason(err).Error()}}
+		return w
+	case !info.IsDir() && exclude.matches(filepath.ToSlash(filepath.Clean(path)), false):
+		w.excluded++
+		return w
 	case !info.IsDir():
-		return []string{path}, nil
+		w.files = []string{path}
+		return w
 	}
-	w := walk{inside: map[string]bool{}}
-	w.folder(path)
+	w.folder(path, []ignoreFile{{folder: path, rules: exclude}})
 	if len(w.files) == 0 && len(w.errs) == 0 {
 		w.errs = []Error{{File: path, Message: "there is no .yaml, .yml or .json file in this folder"}}
 	}
-	return w.files, w.errs
+	return w
 }
 
 // walk goes through a folder. It follows links, but never into a folder that it
 // is in, and leaves out what is hidden, as names with a dot in front are.
 type walk struct {
-	files  []string
-	errs   []Error
-	inside map[string]bool
+	files    []string
+	errs     []Error
+	excluded int
+	inside   map[string]bool
 }
 
-func (w *walk) folder(path string) {
+// folder goes through a folder, leaving out what the files of it and of those above name.
+func (w *walk) folder(path string, ignored []ignoreFile) {
 	real, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		w.fail(path, err)
@@ -134,22 +240,30 @@ func (w *walk) folder(path string) {
 		w.fail(path, err)
 		return
 	}
+	own, err := readIgnore(path)
+	if err != nil {
+		w.fail(filepath.Join(path, ignoreName), err)
+		return
+	}
+	ignored = append(slices.Clip(ignored), own...)
 	for _, entry := range entries {
 		if !strings.HasPrefix(entry.Name(), ".") {
-			w.entry(filepath.Join(path, entry.Name()))
+			w.entry(filepath.Join(path, entry.Name()), ignored)
 		}
 	}
 }
 
-func (w *walk) entry(path string) {
+func (w *walk) entry(path string, ignored []ignoreFile) {
 	isManifest := slices.Contains([]string{".yaml", ".yml", ".json"}, strings.ToLower(filepath.Ext(path)))
 	info, err := os.Stat(path)
 	switch {
 	case err != nil && !isManifest: // such as a link that leads nowhere
+	case isIgnored(path, err == nil && info.IsDir(), ignored):
+		w.excluded++
 	case err != nil:
 		w.fail(path, err)
 	case info.IsDir():
-		w.folder(path)
+		w.folder(path, ignored)
 	case isManifest:
 		w.files = append(w.files, path)
 	}

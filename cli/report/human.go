@@ -46,6 +46,9 @@ func level(l check.Level, style Style) string {
 
 // place is the line and the field.
 func place(f check.Finding) string {
+	if f.Line == 0 {
+		return f.Field
+	}
 	return strings.TrimSpace(fmt.Sprintf("line %d  %s", f.Line, f.Field))
 }
 
@@ -54,7 +57,7 @@ func (r Report) summary(w io.Writer, style Style) {
 	warnings := len(r.Findings) - denials
 	policies := 0
 	for _, o := range r.Objects {
-		if manifest.IsPolicy(o.ID()) {
+		if o.Value != nil && manifest.IsPolicy(o.ID()) {
 			policies++
 		}
 	}
@@ -74,6 +77,14 @@ func (r Report) summary(w io.Writer, style Style) {
 	}
 	if unread := r.unread(); len(unread) > 0 {
 		fmt.Fprintln(w, style.Faint("not looked at: "+counted(unread)))
+	}
+	for _, note := range Notes(r.Reading, r.Unenforced) {
+		if strings.HasPrefix(note, "warning") {
+			note = style.Notice(note)
+		} else {
+			note = style.Faint(note)
+		}
+		fmt.Fprintln(w, note)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/tierwall/tierwall/cli/check"
 	"github.com/tierwall/tierwall/cli/manifest"
+	"github.com/tierwall/tierwall/internal/unenforced"
 )
 
 // Schema is the version of the JSON form.
@@ -18,6 +19,11 @@ type document struct {
 	Errors     []manifest.Error `json:"errors"`
 	Guardrails []string         `json:"guardrails"`
 	Summary    summary          `json:"summary"`
+	// Warnings are what was read otherwise than it is written, Skipped files without
+	// objects, and Unenforced policies of other engines.
+	Warnings   []manifest.Error   `json:"warnings,omitempty"`
+	Skipped    []manifest.Error   `json:"skipped,omitempty"`
+	Unenforced []unenforced.Count `json:"unenforced,omitempty"`
 }
 
 type summary struct {
@@ -35,6 +41,7 @@ func (r Report) json(out io.Writer) error {
 		Schema: Schema, Findings: append([]check.Finding{}, r.Findings...), Errors: append([]manifest.Error{}, r.Errors...), Guardrails: []string{},
 		Summary: summary{Objects: len(r.Objects), Judged: r.Judged, Exempt: r.Exempt, Violations: r.Denials(),
 			Warnings: len(r.Findings) - r.Denials(), NotLookedAt: r.unread()},
+		Warnings: r.Warnings, Skipped: r.Skipped, Unenforced: r.Unenforced,
 	}
 	for _, g := range r.Guardrails {
 		d.Guardrails = append(d.Guardrails, g.Name)

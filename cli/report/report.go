@@ -12,15 +12,17 @@ import (
 
 	"github.com/tierwall/tierwall/cli/check"
 	"github.com/tierwall/tierwall/cli/manifest"
+	"github.com/tierwall/tierwall/internal/unenforced"
 )
 
 // Report is what a check found.
 type Report struct {
 	check.Result
-	// Errors are the files and objects that could not be read.
-	Errors []manifest.Error
-	// Objects are all that were read, those that do not matter among them.
-	Objects []*manifest.Object
+	// Reading is what was read, and what was not.
+	manifest.Reading
+	// Unenforced are the policies, among the manifests and on the cluster, that other
+	// engines enforce.
+	Unenforced []unenforced.Count
 	// Version is that of the program.
 	Version string
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/tierwall/tierwall/cli/check"
+	"github.com/tierwall/tierwall/cli/manifest"
 	"github.com/tierwall/tierwall/rego"
 )
 
@@ -91,6 +92,10 @@ func (r Report) sarif(out io.Writer) error {
 	for _, e := range r.Errors {
 		run.Invocations[0].Notifications = append(run.Invocations[0].Notifications, sarifNotification{
 			Level: "error", Message: sarifText{e.Error()}, Locations: []sarifLocation{location(e.File, e.Line, e.Object, e.Field)}})
+	}
+	for _, note := range Notes(manifest.Reading{Warnings: r.Warnings}, r.Unenforced) {
+		run.Invocations[0].Notifications = append(run.Invocations[0].Notifications, sarifNotification{
+			Level: "warning", Message: sarifText{strings.TrimPrefix(note, "warning: ")}})
 	}
 	for _, f := range r.Findings {
 		run.Results = append(run.Results, sarifResult{

@@ -6,6 +6,8 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/tierwall/tierwall/cli/manifest"
 )
 
 // maxOrdinals is how many replicas of a StatefulSet are told apart.
@@ -32,6 +34,8 @@ func (s State) replicas(k Key) int {
 		return written(o.Spec.Replicas)
 	case *corev1.ReplicationController:
 		return written(o.Spec.Replicas)
+	case *manifest.TemplateWorkload:
+		return written(o.Replicas)
 	case *batchv1.Job:
 		return parallelism(&o.Spec)
 	case *batchv1.CronJob:

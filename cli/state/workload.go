@@ -7,6 +7,8 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/tierwall/tierwall/cli/manifest"
 )
 
 // Template is what a workload makes pods of; nil where the object makes none.
@@ -26,17 +28,23 @@ func Template(o client.Object) *corev1.PodTemplateSpec {
 		return &o.Spec.JobTemplate.Spec.Template
 	case *corev1.ReplicationController:
 		return o.Spec.Template
+	case *manifest.TemplateWorkload:
+		return &o.Template
 	default:
 		return nil
 	}
 }
 
 // TemplateField is where a workload's template is, as a JSON pointer.
-func TemplateField(kind string) string {
-	if kind == "CronJob" {
+func TemplateField(o client.Object) string {
+	switch o := o.(type) {
+	case *batchv1.CronJob:
 		return "/spec/jobTemplate/spec/template"
+	case *manifest.TemplateWorkload:
+		return o.Field
+	default:
+		return "/spec/template"
 	}
-	return "/spec/template"
 }
 
 // Account is the service account of a pod's spec, which has two names in the API.
