@@ -10,29 +10,20 @@ import (
 	"github.com/tierwall/tierwall/cli/manifest"
 )
 
-// human writes the findings by object, and a summary.
+// human writes the findings, those that say the same of several objects once, and a summary.
 func (r Report) human(out io.Writer, style Style) error {
 	w := bufio.NewWriter(out)
-	for _, e := range r.Errors {
+	for i, e := range r.Errors {
+		if i == shownErrors && len(r.Errors) > shownErrors+1 {
+			fmt.Fprintln(w, style.Bad("error")+fmt.Sprintf("  and %d more; -o json lists them", len(r.Errors)-i))
+			break
+		}
 		fmt.Fprintln(w, style.Bad("error")+"  "+style.Wrap(e.Error(), 7))
 	}
 	if len(r.Errors) > 0 {
 		fmt.Fprintln(w)
 	}
-	ruleWidth := 0
-	for _, f := range r.Findings {
-		ruleWidth = max(ruleWidth, len(f.Rule))
-	}
-	object := ""
-	for _, f := range r.Findings {
-		if at := f.File + " " + f.Object; at != object {
-			object = at
-			fmt.Fprintf(w, "%s  %s\n", style.Strong(f.Object), style.Faint(f.File))
-		}
-		const indent = 4
-		fmt.Fprintf(w, "  %s  %-*s  %s\n", level(f.Level, style), ruleWidth, f.Rule, style.Faint(place(f)))
-		fmt.Fprintf(w, "%*s%s\n\n", indent, "", style.Wrap(f.Message, indent))
-	}
+	writeFindings(w, style, r.Findings)
 	r.summary(w, style)
 	return w.Flush()
 }
