@@ -54,6 +54,7 @@ func TestGoldenOutput(t *testing.T) {
 		"diff-shop.txt":        {cli.Fine, []string{"diff", "-f", shop}},
 		"diff-shop.json":       {cli.Fine, []string{"diff", "-f", shop, "-o", "json"}},
 		"diff-telnet.txt":      {cli.Fine, []string{"diff", "--from", shop, "--to", "testdata/shop-with-telnet"}},
+		"diff-sides.txt":       {cli.Fine, []string{"diff", "-f", shop, "--sides"}},
 		"diff-allow.txt":       {cli.Fine, []string{"diff", "-f", shop, "--default-action", "Allow"}},
 		"diff-nothing.txt":     {cli.Fine, []string{"diff", "--from", shop, "--to", shop}},
 		"explain-allowed.txt":  {cli.Fine, []string{"explain", "-f", shop, "--from", "prod/deploy/api", "--to", "prod/sts/db", "--port", "5432"}},

@@ -11,6 +11,7 @@ import (
 	"github.com/tierwall/tierwall/cli/report"
 	"github.com/tierwall/tierwall/cli/state"
 	"github.com/tierwall/tierwall/internal/unenforced"
+	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/effect"
 )
 
@@ -20,6 +21,7 @@ type diffFlags struct {
 	input
 	from, to string
 	all      bool
+	sides    bool
 	format   string
 }
 
@@ -46,7 +48,8 @@ one folder to another, what is gone from it included.`,
 	f.input.addTo(fs)
 	fs.StringVar(&f.from, "from", "", "the `PATH` of the manifests before the change")
 	fs.StringVar(&f.to, "to", "", "the `PATH` of the manifests after it")
-	fs.BoolVar(&f.all, "all", false, "show egress too that the ingress of the other side blocks")
+	fs.BoolVar(&f.sides, "sides", false, "show what each side lets pass by itself, and not flows")
+	fs.BoolVar(&f.all, "all", false, "show, of each side, what the other side blocks too, and cut nothing")
 	fs.StringVarP(&f.format, "output", "o", "human", "human or json")
 	f.source.addTo(fs)
 	c.MarkFlagsRequiredTogether("from", "to")
@@ -72,7 +75,8 @@ func (f *diffFlags) run(ctx context.Context, c *cobra.Command) error {
 	if f.format == "json" {
 		err = report.WriteJSON(c.OutOrStdout(), diff.DocumentOf(e, others))
 	} else {
-		err = diff.Text(c.OutOrStdout(), report.StyleFor(c.OutOrStdout()), e, f.all)
+		err = diff.Text(c.OutOrStdout(), report.StyleFor(c.OutOrStdout()), e,
+			diff.Options{Sides: f.sides, All: f.all, ClosedBefore: isClosed(before, base.defaults)})
 	}
 	if err != nil {
 		return fmt.Errorf("write the difference: %w", err)
@@ -100,4 +104,15 @@ func (f *diffFlags) states(c *cobra.Command, base existing) (before, after state
 		return before, after, nil, err
 	}
 	return before, applied(base.state, reading.Objects), others, nil
+}
+
+// isClosed reports whether nothing passes in a state: there is no policy, and the default
+// action denies.
+func isClosed(s state.State, d policy.Defaults) bool {
+	for _, action := range d.Namespaces {
+		if action != policy.Deny {
+			return false
+		}
+	}
+	return d.Action == policy.Deny && !s.Has("NetworkPolicy", "ClusterNetworkPolicy")
 }

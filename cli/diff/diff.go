@@ -38,22 +38,27 @@ type table struct {
 	rows  [][]string
 }
 
-// Text writes an effect for people. What the other side blocks on egress opens and
-// closes nothing, and is counted unless all is wanted.
-func Text(out io.Writer, style report.Style, e effect.Effect, all bool) error {
+// Options say how an effect is shown.
+type Options struct {
+	// Sides shows what each side lets pass by itself, and not flows; All shows what the other
+	// side blocks too, and cuts nothing.
+	Sides, All bool
+	// ClosedBefore reports whether nothing passed before the change.
+	ClosedBefore bool
+}
+
+// maxLines is how many lines of a table are shown.
+const maxLines = 40
+
+// Text writes an effect for people: as flows, which pass where both sides let them.
+func Text(out io.Writer, style report.Style, e effect.Effect, o Options) error {
 	w := bufio.NewWriter(out)
-	opened, blocked := e.Added, 0
-	closed := e.Removed
-	if !all {
-		opened, closed = passing(e.Added), passing(e.Removed)
-		blocked = len(e.Added) + len(e.Removed) - len(opened) - len(closed)
+	tables, hidden := flowTables(style, e, o)
+	if o.Sides || o.All {
+		tables, hidden = sideTables(style, e, o)
 	}
-	tables := []table{
-		{"opened", "+", style.Bad, rows(opened)},
-		{"closed", "-", style.Good, rows(closed)},
-		{"newly isolated", "-", style.Good, isolations(e.NewlyIsolated)},
-		{"no longer isolated", "+", style.Bad, isolations(e.NoLongerIsolated)},
-	}
+	tables = append(tables, table{"newly isolated", "-", style.Good, isolations(e.NewlyIsolated)},
+		table{"no longer isolated", "+", style.Bad, isolations(e.NoLongerIsolated)})
 	empty := true
 	for _, t := range tables {
 		if len(t.rows) == 0 {
@@ -61,22 +66,62 @@ func Text(out io.Writer, style report.Style, e effect.Effect, all bool) error {
 		}
 		empty = false
 		fmt.Fprintf(w, "%s\n", style.Strong(fmt.Sprintf("%s (%d)", t.title, len(t.rows))))
+		more := 0
+		if !o.All && len(t.rows) > maxLines+1 {
+			more = len(t.rows) - maxLines
+			t.rows = t.rows[:maxLines]
+		}
 		t.write(w)
+		if more > 0 {
+			fmt.Fprintf(w, "     %s\n", style.Faint(fmt.Sprintf("and %d more; --all shows them", more)))
+		}
 		fmt.Fprintln(w)
 	}
 	for _, why := range e.Incomplete {
 		fmt.Fprintln(w, style.Bad("not complete: "+why))
 	}
 	if e.Truncated {
-		fmt.Fprintln(w, style.Notice(fmt.Sprintf("only %d rows are shown of each", effect.MaxRows)))
+		fmt.Fprintln(w, style.Notice(fmt.Sprintf("only %d rows are known of each", effect.MaxRows)))
 	}
-	if blocked > 0 {
-		fmt.Fprintln(w, style.Faint(fmt.Sprintf("not shown: %d rows of egress that the ingress of the other side blocks; --all shows them", blocked)))
+	if hidden != "" {
+		fmt.Fprintln(w, style.Faint(hidden))
 	}
-	if empty && e.Complete && blocked == 0 {
+	if empty && e.Complete && hidden == "" {
 		fmt.Fprintln(w, "nothing is opened or closed")
 	}
 	return w.Flush()
+}
+
+// flowTables are the flows that are opened and closed, and what is said of the rest.
+func flowTables(style report.Style, e effect.Effect, o Options) (tables []table, hidden string) {
+	opened, halves := openedFlows(e.Added, o.ClosedBefore)
+	closed, more := closedFlows(e.Removed)
+	for _, t := range []struct {
+		table
+		flows []flow
+	}{{table{title: "opened", sign: "+", paint: style.Bad}, opened}, {table{title: "closed", sign: "-", paint: style.Good}, closed}} {
+		for _, f := range joinFlows(t.flows) {
+			t.rows = append(t.rows, f.cells())
+		}
+		tables = append(tables, t.table)
+	}
+	if halves += more; halves > 0 {
+		hidden = fmt.Sprintf("not shown: %d rows of one side that the other side blocks; --all shows them", halves)
+	}
+	return tables, hidden
+}
+
+// sideTables are what each side lets pass by itself. What the other side blocks on egress
+// opens and closes nothing, and is counted unless all is wanted.
+func sideTables(style report.Style, e effect.Effect, o Options) (tables []table, hidden string) {
+	opened, closed := e.Added, e.Removed
+	if !o.All {
+		opened, closed = passing(e.Added), passing(e.Removed)
+	}
+	if blocked := len(e.Added) + len(e.Removed) - len(opened) - len(closed); blocked > 0 {
+		hidden = fmt.Sprintf("not shown: %d rows of egress that the ingress of the other side blocks; --all shows them", blocked)
+	}
+	return []table{{"opened", "+", style.Bad, rows(opened)}, {"closed", "-", style.Good, rows(closed)}}, hidden
 }
 
 // passing are the rows but for egress that the other side blocks.
@@ -102,7 +147,7 @@ func rows(all []effect.Row) [][]string {
 		case r.Blocked:
 			note = "blocked by the egress of the other side"
 		}
-		out = append(out, []string{string(r.Direction), Peer(r.From), "→", Peer(r.To), strings.Join(r.Ports, ", "), via(r.Via), note})
+		out = append(out, []string{string(r.Direction), Peer(r.From), "→", Peer(r.To), strings.Join(r.Ports, ", "), strings.Join(refs(r.Via), ", "), note})
 	}
 	return out
 }
@@ -172,14 +217,6 @@ func labels(all map[string]string) string {
 		}
 	}
 	return strings.Join(out, ",")
-}
-
-func via(refs []effect.Ref) string {
-	var out []string
-	for _, r := range refs {
-		out = append(out, strings.TrimSpace(r.Policy+" "+r.Rule))
-	}
-	return strings.Join(out, ", ")
 }
 
 func (t table) write(w io.Writer) {

@@ -12,7 +12,7 @@ import (
 // Lists for people are cut after so many entries; -o json has them whole.
 const (
 	shownObjects = 5
-	shownAlike   = 2
+	shownAlike   = 3
 	shownErrors  = 20
 	// maxMessage is how many characters of a message are shown, and tailMessage how many
 	// of them from its end, where the advice is.
