@@ -4,7 +4,6 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/tierwall/tierwall/enforcer/run"
 	"github.com/tierwall/tierwall/policy"
 )
 
@@ -79,60 +78,4 @@ func union(in []block) []block {
 		out = append(out, b)
 	}
 	return out
-}
-
-// area is a block of addresses with ports.
-type area struct {
-	block
-	ports []run.Span
-}
-
-// disjointAreas cover the same flows as the areas and do not overlap, which is what
-// a set of concatenated ranges takes.
-func disjointAreas(in []area) []area {
-	starts := map[netip.Addr][]int{}
-	ends := map[netip.Addr][]int{}
-	var edges []netip.Addr
-	for i, a := range in {
-		starts[a.first] = append(starts[a.first], i)
-		edges = append(edges, a.first)
-		if next := a.last.Next(); next.IsValid() {
-			ends[next] = append(ends[next], i)
-			edges = append(edges, next)
-		}
-	}
-	slices.SortFunc(edges, netip.Addr.Compare)
-	edges = slices.Compact(edges)
-	open := map[int]bool{}
-	var out []area
-	for i, edge := range edges {
-		for _, n := range ends[edge] {
-			delete(open, n)
-		}
-		for _, n := range starts[edge] {
-			open[n] = true
-		}
-		if len(open) == 0 {
-			continue
-		}
-		var ports []run.Span
-		for n := range open {
-			ports = append(ports, in[n].ports...)
-		}
-		a := area{block{edge, lastBefore(edges, i)}, run.Disjoint(ports)}
-		if n := len(out) - 1; n >= 0 && out[n].last.Next() == a.first && slices.Equal(out[n].ports, a.ports) {
-			out[n].last = a.last
-			continue
-		}
-		out = append(out, a)
-	}
-	return out
-}
-
-// lastBefore is the last address before the edge after the i-th.
-func lastBefore(edges []netip.Addr, i int) netip.Addr {
-	if i+1 < len(edges) {
-		return edges[i+1].Prev()
-	}
-	return blockOf(netip.PrefixFrom(edges[i], 0)).last
 }

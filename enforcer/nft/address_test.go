@@ -1,7 +1,6 @@
 package nft
 
 import (
-	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"testing"
@@ -28,47 +27,6 @@ func TestABlockIsWrittenAsNftPrintsIt(t *testing.T) {
 			t.Errorf("%s is read as %v (%v)", want, back, err)
 		}
 	}
-}
-
-// Areas cover the same flows when they are made disjoint, and overlap nowhere.
-func TestAreasAreMadeDisjoint(t *testing.T) {
-	for seed := range uint64(500) {
-		r := rand.New(rand.NewPCG(seed, 2))
-		at := func(n int) netip.Addr { return netip.AddrFrom4([4]byte{255, 255, 255, byte(240 + n)}) }
-		var in []area
-		for range r.IntN(6) {
-			first := r.IntN(16)
-			a := area{block: block{at(first), at(first + r.IntN(16-first))}}
-			for range r.IntN(3) {
-				low := uint16(r.IntN(8))
-				a.ports = append(a.ports, run.Span{Protocol: policy.Protocol(6 + 11*r.IntN(2)), First: low, Last: low + uint16(r.IntN(4))})
-			}
-			in = append(in, a)
-		}
-		out := disjointAreas(in)
-		for n := range 16 {
-			for _, protocol := range []policy.Protocol{policy.TCP, policy.UDP} {
-				for port := range uint16(13) {
-					if want, got := covering(in, at(n), protocol, port), covering(out, at(n), protocol, port); got > 1 || got > 0 != (want > 0) {
-						t.Fatalf("seed %d: %s %s/%d is in %d areas of %v, in %d of %v", seed, at(n), protocol, port, want, in, got, out)
-					}
-				}
-			}
-		}
-	}
-}
-
-// covering is how many spans of areas hold a flow.
-func covering(areas []area, a netip.Addr, protocol policy.Protocol, port uint16) int {
-	n := 0
-	for _, area := range areas {
-		for _, s := range area.ports {
-			if area.first.Compare(a) <= 0 && a.Compare(area.last) <= 0 && s.Protocol == protocol && s.First <= port && port <= s.Last {
-				n++
-			}
-		}
-	}
-	return n
 }
 
 func TestPortsOfProtocolsWithoutPorts(t *testing.T) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -180,14 +179,16 @@ func unforeseen(err error) bool {
 // carryOut writes a plan: sets ahead, then everything at one moment, or, in turn, all
 // that is added before what is removed.
 func (b *Backend) carryOut(ctx context.Context, p plan, inTurn bool) error {
-	if err := b.ahead(ctx, p.ahead); err != nil {
+	for _, chains := range []map[string]Chain{p.chains, p.aheadChains} {
+		for name := range chains {
+			delete(b.state.garbage.chains, name)
+		}
+	}
+	if err := b.ahead(ctx, p); err != nil {
 		return fmt.Errorf("making sets: %w", err)
 	}
 	if !p.switches() {
 		return nil
-	}
-	for name := range p.chains {
-		delete(b.state.garbage.chains, name)
 	}
 	t := b.begin()
 	p.write(t, b.state.garbage)
@@ -207,24 +208,25 @@ func (b *Backend) carryOut(ctx context.Context, p plan, inTurn bool) error {
 	return nil
 }
 
-// ahead makes sets that no rule refers to yet, in transactions of a bounded size.
-func (b *Backend) ahead(ctx context.Context, sets map[string]Set) error {
+// ahead makes sets and chains that no rule in force refers to yet, in transactions of a bounded size: sets,
+// chains without rules, maps that lead to them, and then their rules.
+func (b *Backend) ahead(ctx context.Context, p plan) error {
 	t := b.begin()
-	for _, name := range slices.Sorted(maps.Keys(sets)) {
-		set := sets[name]
-		t.createSet(name, set)
-		for some := range slices.Chunk(slices.Sorted(maps.Keys(set.Elements)), transactionSize) {
-			if t.elements > 0 && t.elements+len(some) > transactionSize {
-				if err := b.run(ctx, t); err != nil {
-					return err
-				}
-				t = b.begin()
-			}
-			t.some(ofElements{add, name, set, some, set.Elements, len(some) == len(set.Elements)})
+	pass := func(c command, size int) (err error) {
+		if t.size > 0 && t.size+size > transactionSize {
+			err = b.run(ctx, t)
+			t = b.begin()
 		}
+		t.do(c)
+		t.size += size
+		return err
 	}
-	if len(sets) == 0 {
-		return nil
+	for _, commands := range [][]sized{p.aheadSets(false), p.aheadEmpty(), p.aheadSets(true), p.aheadRules()} {
+		for _, c := range commands {
+			if err := pass(c.command, c.size); err != nil {
+				return err
+			}
+		}
 	}
 	return b.run(ctx, t)
 }

@@ -199,7 +199,7 @@ func (b *batch) elements(c ofElements, kind concatenation, id uint32) bool {
 		list = append(list, e)
 	}
 	switch {
-	case c.kind.Interval && (!c.all || c.verb != add || c.kind.Map):
+	case c.kind.Interval && (!c.all || c.verb != add || c.kind.Map && len(kind) == 1):
 		return false
 	case c.kind.Interval && len(kind) == 1:
 		list = ends(list)

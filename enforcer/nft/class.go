@@ -9,28 +9,37 @@ import (
 	"github.com/tierwall/tierwall/policy"
 )
 
-// build makes the chains of a class in a family: one, and another for each tier that
-// a rule before it passes to. return allows, drop denies.
+// maxSplits is how often a class may go on in another chain after ports have led to their
+// peers: the kernel allows 16 chains on the way to a verdict (NFT_JUMP_STACK_SIZE).
+const maxSplits = 3
+
+// build makes the chains of a class in a family: one, and others where a tier is passed to, or
+// where what comes after a run that is merged goes on. return allows, drop denies.
 func (b *classBuilder) build(c *policy.Class) error {
 	b.rules = strayRules()
 	for i, tier := range c.Tiers {
 		last := i+1 == len(c.Tiers)
-		pass, opens := b.log.verdict(), false
+		pass, opens, next := b.log.verdict(), false, 0
 		if !last && passes(tier) {
-			pass, opens = goTo(b.chainName(b.parts+1)), true
-		}
-		if err := b.tier(tier, pass); err != nil {
-			return err
+			next = b.newPart()
+			pass, opens = goTo(b.chainName(next)), true
 		}
 		falls := tier.Else == policy.Pass && !opens && !last
+		end := b.verdict(tier.Else, pass)
+		if falls {
+			end = ""
+		}
+		if err := b.tier(tier, pass, end); err != nil {
+			return err
+		}
 		if !falls {
-			b.rule(otherwise(tier), b.verdict(tier.Else, pass))
+			b.rule(otherwise(tier), end)
 		}
 		if !opens && !falls {
 			break
 		}
 		if opens {
-			b.next()
+			b.begin(next)
 		}
 	}
 	b.done()
@@ -73,9 +82,14 @@ type classBuilder struct {
 	*renderer
 	diff.Class
 	family family
-	// parts is the number of chains that are done, runs that of merged runs.
-	parts, runs int
-	rules       []Rule
+	// part is the number of the chain in the making, parts the highest number, runs that of merged runs.
+	part, parts, runs int
+	// splits is how many runs have led to another part.
+	splits int
+	rules  []Rule
+	// budget is what the run in the making may copy, and sets the sets for lists of peers.
+	budget budget
+	sets   map[string]lookupSets
 }
 
 func (b *classBuilder) chainName(part int) string {
@@ -86,57 +100,93 @@ func (b *classBuilder) rule(why string, v verdict, match ...term) {
 	b.rules = append(b.rules, newRule(why, append(slices.Clip(match), v)...))
 }
 
-// next ends a chain and begins the next one.
-func (b *classBuilder) next() {
-	b.done()
+// newPart is the number of another chain.
+func (b *classBuilder) newPart() int {
 	b.parts++
+	return b.parts
+}
+
+// begin ends a chain and begins another.
+func (b *classBuilder) begin(part int) {
+	b.done()
+	b.part = part
 }
 
 func (b *classBuilder) done() {
-	b.out.Chains[b.chainName(b.parts)] = Chain{Rules: b.rules}
+	b.out.Chains[b.chainName(b.part)] = Chain{Rules: b.rules}
 	b.rules = nil
 }
 
-func (b *classBuilder) tier(t policy.Tier, pass verdict) error {
-	for _, u := range run.Of(t.Rules) {
+// tier makes the rules of a tier. The end is what becomes of a packet that none of them matches,
+// or nothing if more tiers follow in the same chain.
+func (b *classBuilder) tier(t policy.Tier, pass, end verdict) error {
+	runs := run.Of(t.Rules)
+	for i, u := range runs {
+		v := b.verdict(u.Verdict, pass)
 		if !merges(u) {
-			if err := b.walk(u.Terms(), b.verdict(u.Verdict, pass)); err != nil {
+			if err := b.walk(u, v); err != nil {
 				return err
 			}
 			continue
 		}
-		if err := b.merged(t, u, b.verdict(u.Verdict, pass)); err != nil {
+		after := end
+		if i+1 < len(runs) {
+			after = ""
+		}
+		why := fmt.Sprintf("%s tier, %d rules", t.Name, len(u.Rules))
+		if err := b.merged(u, why, v, after); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// walk makes rules of terms one by one.
-func (b *classBuilder) walk(terms []run.Term, v verdict) error {
-	for _, t := range terms {
-		var peer []term
+// walk makes rules one by one.
+func (b *classBuilder) walk(u run.Run, v verdict) error {
+	for _, t := range u.Terms() {
+		m := match{anyPeer: t.AnyPeer, anyPort: t.Rule.AnyPort, spans: run.Spans(t.Rule.Ports), named: run.Named(t.Rule.Ports)}
+		var peers []string
 		if !t.AnyPeer {
-			name, err := b.shared(t.Peer)
+			base, err := b.shared(t.Peer)
 			if err != nil {
 				return err
 			}
-			peer = []term{in{fields: fields{b.family.peer(b.Direction)}, set: name}}
+			peers = []string{base}
 		}
-		why := t.Rule.ID.String()
-		if t.Rule.AnyPort {
+		if err := b.match(t.Rule.ID.String(), v, m, peers); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// match makes rules for peers in any of some sets, by their base names, at the ports of a match.
+func (b *classBuilder) match(why string, v verdict, m match, sets []string) error {
+	terms := make([][]term, 0, len(sets))
+	for _, base := range sets {
+		terms = append(terms, []term{in{fields: fields{b.family.peer(b.Direction)}, set: b.names.of(base)}})
+	}
+	if m.anyPeer {
+		terms = [][]term{nil}
+	}
+	ports := spanMatches(m.spans)
+	if len(ports)*len(terms) > maxWalk && len(m.spans) > 1 {
+		ports = [][]term{{in{portFields, b.names.of(b.portSet(m.spans)), true}}}
+	}
+	for _, peer := range terms {
+		if m.anyPort {
 			b.rule(why, v, peer...)
 			continue
 		}
-		for _, ports := range spanMatches(run.Spans(t.Rule.Ports)) {
-			b.rule(why, v, append(ports, peer...)...)
+		for _, p := range ports {
+			b.rule(why, v, slices.Concat(p, peer)...)
 		}
-		for _, port := range run.Named(t.Rule.Ports) {
-			name, err := b.shared(port.Named)
+		for _, port := range m.named {
+			base, err := b.shared(port.Named)
 			if err != nil {
 				return err
 			}
-			named := in{fields: b.peerPort(), set: name}
+			named := in{fields: b.peerPort(), set: b.names.of(base)}
 			b.rule(why, v, slices.Concat([]term{of(port.Protocol)}, peer, []term{named})...)
 		}
 	}
@@ -146,56 +196,4 @@ func (b *classBuilder) walk(terms []run.Term, v verdict) error {
 // peerPort are the fields of a port at an address of the other side.
 func (b *classBuilder) peerPort() fields {
 	return append(fields{b.family.peer(b.Direction)}, portFields...)
-}
-
-// merged makes rules of a run that is merged: lookups in sets of its own.
-func (b *classBuilder) merged(t policy.Tier, u run.Run, v verdict) error {
-	m := merge(b.program, b.family, u)
-	why := fmt.Sprintf("%s tier, %d rules", t.Name, len(u.Rules))
-	if m.always {
-		b.rule(why, v)
-		return nil
-	}
-	prefix := fmt.Sprintf("%s-run%d-", b.chainName(0), b.runs)
-	b.runs++
-	lookup := func(name string, f fields, ranges bool, elements map[string]Element) {
-		set := b.own(prefix+name, Set{Type: f.setType(), Interval: ranges, Elements: elements})
-		b.rule(why, v, in{f, set, ranges})
-	}
-	peer := fields{b.family.peer(b.Direction)}
-	walked, ranges := m.anyPeer, []run.Span(nil)
-	if together, apart := splitRanges(m.anyPeer); len(apart) > maxWalk {
-		walked, ranges = together, apart
-	}
-	for _, match := range spanMatches(walked) {
-		b.rule(why, v, match...)
-	}
-	if len(ranges) > 0 {
-		lookup("anyone", portFields, true, spanElements(ranges))
-	}
-	if m.hasPeers {
-		lookup("peers", peer, false, policyElements(m.peers))
-	}
-	if m.hasPeerPorts {
-		lookup("ports", b.peerPort(), false, policyElements(m.peerPorts))
-	}
-	if len(m.networks) > 0 {
-		lookup("networks", peer, true, blockElements(m.networks))
-	}
-	if len(m.areas) > 0 {
-		lookup("ranges", b.peerPort(), true, areaElements(m.areas))
-	}
-	return b.walk(m.rest, v)
-}
-
-// splitRanges are the spans that spanMatches matches together, and those that it does not.
-func splitRanges(in []run.Span) (together, ranges []run.Span) {
-	for _, s := range in {
-		if single(s) || s.All() {
-			together = append(together, s)
-		} else {
-			ranges = append(ranges, s)
-		}
-	}
-	return together, ranges
 }

@@ -40,28 +40,13 @@ func blockElements(in []block) map[string]Element {
 	return out
 }
 
-func areaElements(in []area) map[string]Element {
-	out := make(map[string]Element, len(in))
-	for _, a := range in {
-		for _, s := range a.ports {
-			out[a.text()+" . "+spanText(s)] = Element{}
-		}
-	}
-	return out
-}
-
-// members are elements of a policy's set in a family, as they are in the kernel.
-func members(f family, kind policy.SetKind, in []policy.Element) map[string]Element {
-	out := make(map[string]Element, len(in))
-	if kind == policy.Networks {
-		return blockElements(union(blocksOf(f, in)))
-	}
+// addMembers adds elements of a policy's set of a family, as they are in the kernel.
+func addMembers(to map[string]Element, f family, in []policy.Element) {
 	for _, e := range in {
 		if f.has(e.Prefix.Addr()) {
-			out[key(e)] = Element{}
+			to[key(e)] = Element{}
 		}
 	}
-	return out
 }
 
 // setOf is an empty set of a kind in a family.

@@ -95,7 +95,7 @@ func (k *fakeKernel) List(_ context.Context, elements bool) (listing, error) {
 		out.sets[name] = Set{Type: s.Type, Interval: len(s.Flags) > 0, Elements: listed(s.Elements, elements)}
 	}
 	for name, m := range k.Table.Maps {
-		out.sets[name] = Set{Type: strings.TrimSuffix(m.Type, " : verdict"), Map: true, Elements: listed(m.Elements, elements)}
+		out.sets[name] = Set{Type: strings.TrimSuffix(m.Type, " : verdict"), Map: true, Interval: len(m.Flags) > 0, Elements: listed(m.Elements, elements)}
 	}
 	return out, nil
 }
@@ -182,7 +182,7 @@ func backendOn(t testing.TB, k kernel) *Backend {
 	return b
 }
 
-var generationInName = regexp.MustCompile(`((?:set[46]|in[46]|eg[46]|ingress-map|egress-map)[-\w]*)\.\d+`)
+var generationInName = regexp.MustCompile(`((?:set[46]|any[46]|net[46]|ports|in[46]|eg[46]|ingress-map|egress-map)[-\w]*)\.\d+`)
 
 var classInName = regexp.MustCompile(`\b(in|eg)([46])-([-\w]+?)((?:-run\d+-\w+|-part\d+)?(?:\.\d+)?)(?:\s|$)`)
 

@@ -9,8 +9,9 @@ import (
 // packet on its way can see of a change comes with one of them, switching; and
 // what rules refer to no more goes with a later one.
 type plan struct {
-	// ahead are sets that no rule refers to yet.
-	ahead map[string]Set
+	// ahead are sets, and chains, that no rule in force refers to yet.
+	ahead       map[string]Set
+	aheadChains map[string]Chain
 	// sets are made and elements added and removed together with the chains.
 	sets           map[string]Set
 	added, removed map[string]map[string]Element
@@ -25,7 +26,7 @@ type plan struct {
 // makePlan is the least that has to be written. Sets of ranges that are there
 // must be as wanted.
 func makePlan(have, want Ruleset) plan {
-	p := plan{ahead: map[string]Set{}, sets: map[string]Set{}, chains: map[string]Chain{}, gone: garbage{map[string]bool{}, map[string]Set{}},
+	p := plan{ahead: map[string]Set{}, aheadChains: map[string]Chain{}, sets: map[string]Set{}, chains: map[string]Chain{}, gone: garbage{map[string]bool{}, map[string]Set{}},
 		added: map[string]map[string]Element{}, removed: map[string]map[string]Element{}, kinds: map[string]Set{}}
 	for name, s := range want.Sets {
 		old, ok := have.Sets[name]
@@ -53,7 +54,22 @@ func makePlan(have, want Ruleset) plan {
 			p.gone.sets[name] = s
 		}
 	}
+	if len(p.ahead) > 0 {
+		p.prepare(have)
+	}
 	return p
+}
+
+// prepare moves everything that is new, and that nothing in force refers to before the switch, ahead of it.
+func (p *plan) prepare(have Ruleset) {
+	maps.Copy(p.ahead, p.sets)
+	p.sets = map[string]Set{}
+	for name, c := range p.chains {
+		if _, there := have.Chains[name]; !there && c.Hook == "" {
+			p.aheadChains[name] = c
+			delete(p.chains, name)
+		}
+	}
 }
 
 // change adds and removes elements. A key whose verdict changes is removed and added.
@@ -81,7 +97,8 @@ func (p *plan) change(name string, old, s Set) {
 // together is the plan with nothing ahead.
 func (p plan) together() plan {
 	maps.Copy(p.sets, p.ahead)
-	p.ahead = nil
+	maps.Copy(p.chains, p.aheadChains)
+	p.ahead, p.aheadChains = nil, nil
 	return p
 }
 
@@ -96,6 +113,45 @@ const (
 	aheadFrom       = 1000
 	transactionSize = 10_000
 )
+
+// sized is a command with its share of a transaction's size.
+type sized struct {
+	command
+	size int
+}
+
+// aheadSets make the sets, or the maps, that are made ahead.
+func (p plan) aheadSets(areMaps bool) (out []sized) {
+	for _, name := range slices.Sorted(maps.Keys(p.ahead)) {
+		set := p.ahead[name]
+		if set.Map != areMaps {
+			continue
+		}
+		out = append(out, sized{ofSet{add, name, set}, 1})
+		for some := range slices.Chunk(slices.Sorted(maps.Keys(set.Elements)), transactionSize) {
+			out = append(out, sized{ofElements{add, name, set, some, set.Elements, len(some) == len(set.Elements)}, len(some)})
+		}
+	}
+	return out
+}
+
+// aheadEmpty make the chains that are made ahead, without their rules.
+func (p plan) aheadEmpty() (out []sized) {
+	for _, name := range slices.Sorted(maps.Keys(p.aheadChains)) {
+		out = append(out, sized{ofChain{add, name, ""}, 1}, sized{ofChain{empty, name, ""}, 1})
+	}
+	return out
+}
+
+// aheadRules fill the chains that are made ahead.
+func (p plan) aheadRules() (out []sized) {
+	for _, name := range slices.Sorted(maps.Keys(p.aheadChains)) {
+		for _, r := range p.aheadChains[name].Rules {
+			out = append(out, sized{ofRule{name, r}, 4})
+		}
+	}
+	return out
+}
 
 // write puts the switching step of the plan into the transaction, after it deleted
 // what the last one left.

@@ -25,20 +25,12 @@ type renderer struct {
 	slots    diff.Slots
 	log      DenyLog
 	out      Ruleset
-	// refs are the policy's sets that chains refer to, by base name, with the classes
-	// whose chains they are.
-	refs map[string]*reference
-}
-
-// reference is a policy's set in a family, and who refers to it.
-type reference struct {
-	family  family
-	id      policy.SetID
-	classes map[diff.Class]bool
+	// refs are the sets and chains that chains of classes refer to.
+	refs references
 }
 
 func newRenderer(p *policy.Program, n names, s diff.Slots, log DenyLog) *renderer {
-	return &renderer{program: p, families: familiesOf(p), names: n, slots: s, log: log, out: newRuleset(), refs: map[string]*reference{}}
+	return &renderer{program: p, families: familiesOf(p), names: n, slots: s, log: log, out: newRuleset(), refs: references{}}
 }
 
 func (r *renderer) all() error {
@@ -55,8 +47,8 @@ func (r *renderer) all() error {
 			}
 		}
 	}
-	for base := range r.refs {
-		r.set(base)
+	for base, ref := range r.refs {
+		r.put(base, ref)
 	}
 	return nil
 }
@@ -77,40 +69,6 @@ func (r *renderer) class(k diff.Class) error {
 		}
 	}
 	return nil
-}
-
-// shared is the name of a policy's set, for a rule of the class to refer to.
-func (b *classBuilder) shared(id policy.SetID) (string, error) {
-	if _, ok := b.program.Sets[id]; !ok {
-		return "", fmt.Errorf("the program has no set %q", id)
-	}
-	base := setName(b.family, id)
-	if b.refs[base] == nil {
-		b.refs[base] = &reference{b.family, id, map[diff.Class]bool{}}
-	}
-	b.refs[base].classes[b.Class] = true
-	return b.names.of(base), nil
-}
-
-// set makes a policy's set that chains refer to, with all its members.
-func (r *renderer) set(base string) {
-	ref := r.refs[base]
-	r.members(ref.family, ref.id, r.program.Sets[ref.id].Elements)
-}
-
-// members makes a policy's set with some of its members.
-func (r *renderer) members(f family, id policy.SetID, in []policy.Element) {
-	kind := r.program.Sets[id].Kind
-	set := setOf(f, kind)
-	set.Elements = members(f, kind, in)
-	r.out.Sets[r.names.of(setName(f, id))] = set
-}
-
-// own makes a set that no other rule refers to, and gives its name.
-func (r *renderer) own(base string, s Set) string {
-	name := r.names.of(base)
-	r.out.Sets[name] = s
-	return name
 }
 
 const established = "ct state established,related accept"
@@ -159,7 +117,7 @@ func (r *renderer) chain(name, hook string, rules ...Rule) {
 // lookup are the rules that lead from an address to its class, and deny addresses that
 // are within the node's pod networks and no endpoint's.
 func (r *renderer) lookup(f family, d policy.Direction) []Rule {
-	rules := []Rule{newRule("", by{fields{f.own(d)}, r.names.of(dispatchMap(f, d))})}
+	rules := []Rule{newRule("", by{fields{f.own(d)}, r.names.of(dispatchMap(f, d)), false})}
 	if r.program.Unknown == policy.Allow {
 		return rules
 	}

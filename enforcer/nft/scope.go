@@ -42,11 +42,6 @@ func scopeOf(old, next *policy.Program, c *policy.Change, uses diff.Users) *scop
 	}
 	for _, m := range c.Members {
 		maps.Copy(s.classes, uses[m.ID])
-		if next.Sets[m.ID].Kind == policy.Networks { // a range depends on the elements around it
-			for _, f := range []family{ipv4, ipv6} {
-				s.sets[setName(f, m.ID)] = true
-			}
-		}
 		s.members[m.ID] = append(slices.Clone(m.Added), m.Removed...)
 	}
 	for _, set := range c.Sets {
@@ -85,22 +80,33 @@ func (r *renderer) part(s *scope) error {
 	return nil
 }
 
-// partSets makes the policy's sets of the scope: in full, or the members that it names.
+// partSets makes what chains refer to, as far as it is in the scope: chains, sets in full, or
+// the members of sets that change.
 func (r *renderer) partSets(s *scope, there references) {
-	for base := range s.sets {
-		if ref := there[base]; ref != nil && r.program.Sets[ref.id] != nil {
-			r.members(ref.family, ref.id, r.program.Sets[ref.id].Elements)
-		}
-	}
-	for id, elements := range s.members {
-		for _, f := range r.families {
-			base := setName(f, id)
-			if there[base] == nil || s.sets[base] || r.program.Sets[id] == nil {
-				continue
+	for base, ref := range there {
+		switch {
+		case s.sets[base]:
+			if len(ref.ids) != 1 || r.program.Sets[ref.ids[0]] != nil {
+				r.put(base, ref)
 			}
-			r.members(f, id, has(r.program.Sets[id], elements))
+		case len(s.members) > 0 && slices.ContainsFunc(ref.ids, func(id policy.SetID) bool { return s.members[id] != nil }):
+			r.putChanged(base, ref, s.members)
 		}
 	}
+}
+
+// putChanged makes a set with those members alone that the change is about. Ranges depend on the elements
+// around them, so a set of them is made in full.
+func (r *renderer) putChanged(base string, ref *reference, changed map[policy.SetID][]policy.Element) {
+	if r.kindOf(ref) == policy.Networks {
+		r.put(base, ref)
+		return
+	}
+	var all []policy.Element
+	for _, id := range ref.ids {
+		all = append(all, changed[id]...)
+	}
+	r.putMembers(base, ref, func(s *policy.Set) []policy.Element { return has(s, all) })
 }
 
 // has are those of the elements that the set has.
@@ -110,33 +116,6 @@ func has(s *policy.Set, elements []policy.Element) []policy.Element {
 		if _, found := slices.BinarySearchFunc(s.Elements, e, policy.Element.Compare); found {
 			out = append(out, e)
 		}
-	}
-	return out
-}
-
-// references are the policy's sets that chains refer to, by base name.
-type references map[string]*reference
-
-// with are the references after some classes were rendered anew.
-func (r references) with(classes map[diff.Class]bool, rendered map[string]*reference) references {
-	out := maps.Clone(r)
-	for base, ref := range r {
-		if !slices.ContainsFunc(slices.Collect(maps.Keys(classes)), func(k diff.Class) bool { return ref.classes[k] }) {
-			continue
-		}
-		next := &reference{ref.family, ref.id, maps.Clone(ref.classes)}
-		maps.DeleteFunc(next.classes, func(k diff.Class, _ bool) bool { return classes[k] })
-		out[base] = next
-		if len(next.classes) == 0 {
-			delete(out, base)
-		}
-	}
-	for base, ref := range rendered {
-		next := &reference{ref.family, ref.id, maps.Clone(ref.classes)}
-		if there := out[base]; there != nil {
-			maps.Copy(next.classes, there.classes)
-		}
-		out[base] = next
 	}
 	return out
 }

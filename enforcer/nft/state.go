@@ -68,9 +68,11 @@ func (s *state) changeUses(c *policy.Change, old *policy.Program) {
 
 // wrote records what a plan that was carried out changed.
 func (s *state) wrote(p plan) {
-	for name, c := range p.chains {
-		s.chains[name] = c
-		delete(s.told, name)
+	for _, chains := range []map[string]Chain{p.chains, p.aheadChains} {
+		for name, c := range chains {
+			s.chains[name] = c
+			delete(s.told, name)
+		}
 	}
 	for name := range p.gone.chains {
 		delete(s.chains, name)

@@ -2,6 +2,7 @@ package nft
 
 import (
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/tierwall/tierwall/enforcer/diff"
@@ -34,6 +35,9 @@ func (s *state) stepTo(old, next *policy.Program, c *policy.Change) (step, error
 	before, after, err := s.parts(&out, old, next, c, part)
 	if err != nil {
 		return out, err
+	}
+	if !follows && rewrites(before.out, after.out) {
+		out.way = beside
 	}
 	if renamed := s.rename(&out, before.out, after.out); len(renamed) > 0 {
 		s.widen(part, renamed, out.refs)
@@ -73,8 +77,15 @@ func (s *state) parts(out *step, old, next *policy.Program, c *policy.Change, pa
 		}
 	}
 	for _, set := range c.Sets { // one whose kind changed is there before and after
-		for _, f := range after.families {
-			if base := setName(f, set.ID); out.refs[base] != nil {
+		for base, ref := range out.refs {
+			if slices.Contains(ref.ids, set.ID) {
+				part.sets[base] = true
+			}
+		}
+	}
+	for _, known := range []references{s.refs, out.refs} {
+		for base, ref := range known {
+			if ref.chain != nil && ref.usedBy(part.classes) {
 				part.sets[base] = true
 			}
 		}
@@ -92,7 +103,7 @@ func (s *state) rename(out *step, before, after Ruleset) map[string]bool {
 		old, there := before.Sets[name]
 		_, taken := s.garbage.sets[name]
 		differs := there && !set.sameAs(old)
-		apart := set.Interval || !set.sameKind(old) || out.way == beside || leadsToNew(set, before, after)
+		apart := set.Interval || !set.sameKind(old) || out.way == beside || leadsToNew(set, before, after) || leadsElsewhere(old, set)
 		if !there && taken || differs && apart {
 			base := baseName(name)
 			out.names[base] = free(base, before.Sets, s.garbage.sets)
@@ -102,7 +113,33 @@ func (s *state) rename(out *step, before, after Ruleset) map[string]bool {
 	return renamed
 }
 
-// leadsToNew says whether a map leads to a chain that was not there before. A packet that
+// rewrites reports whether a chain that stays gets other rules, although no class takes it over. The
+// sets that it looked into must then stay as they are for packets that came before.
+func rewrites(before, after Ruleset) bool {
+	for name, c := range after.Chains {
+		old, there := before.Chains[name]
+		if there && !slices.EqualFunc(old.Rules, c.Rules, Rule.reads) {
+			return true
+		}
+	}
+	return false
+}
+
+// leadsElsewhere reports whether a port leads to another chain. A packet that has looked into other sets
+// before must find those peers that went with them.
+func leadsElsewhere(old, s Set) bool {
+	if !s.Map || s.Type != portFields.setType() {
+		return false
+	}
+	for k, e := range s.Elements {
+		if was, ok := old.Elements[k]; ok && was.Verdict != e.Verdict {
+			return true
+		}
+	}
+	return false
+}
+
+// leadsToNew reports whether a map leads to a chain that was not there before. A packet that
 // came before the transaction must not get there: to it the chain has no rules.
 func leadsToNew(s Set, before, after Ruleset) bool {
 	for _, e := range s.Elements {

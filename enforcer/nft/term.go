@@ -115,12 +115,14 @@ func (t among) express(e *expressions) bool {
 type by struct {
 	fields
 	verdicts string
+	// ranges reports whether the map holds ranges.
+	ranges bool
 }
 
 func (t by) text() string { return t.fields.text() + " vmap @" + t.verdicts }
 
 func (t by) express(e *expressions) bool {
-	e.load(t.fields, false)
+	e.load(t.fields, t.ranges)
 	e.lookup(t.verdicts, 0, true)
 	return true
 }

@@ -16,8 +16,8 @@ type transaction struct {
 	commands []command
 	// direct says that the kernel may be asked without nft.
 	direct bool
-	// elements is how many elements it has.
-	elements int
+	// size is about how many elements it has; a rule counts as a few.
+	size int
 }
 
 // command is one thing to do.
@@ -104,7 +104,11 @@ type ofSet struct {
 
 func (c ofSet) write(tx *knftables.Transaction) {
 	if c.kind.Map {
-		c.verb.write(tx, &knftables.Map{Name: c.name, Type: c.kind.Type + " : verdict"})
+		out := &knftables.Map{Name: c.name, Type: c.kind.Type + " : verdict"}
+		if c.kind.Interval {
+			out.Flags = []knftables.SetFlag{knftables.IntervalFlag}
+		}
+		c.verb.write(tx, out)
 		return
 	}
 	out := &knftables.Set{Name: c.name, Type: c.kind.Type}
@@ -150,7 +154,7 @@ func (t *transaction) fill(name string, s Set) {
 // some adds or removes elements, if there are any.
 func (t *transaction) some(c ofElements) {
 	if len(c.keys) > 0 {
-		t.elements += len(c.keys)
+		t.size += len(c.keys)
 		t.do(c)
 	}
 }

@@ -41,7 +41,7 @@ func newSet(kind, definition string) (*set, error) {
 	}
 	s := &set{kind: kind + " " + definition, isMap: kind == "map", interval: flags != " }", verdicts: map[string]*verdict{}, ranges: map[string][]bounds{}}
 	if s.isMap {
-		if types, ok = strings.CutSuffix(types, " : verdict"); !ok || s.interval {
+		if types, ok = strings.CutSuffix(types, " : verdict"); !ok {
 			return nil, fmt.Errorf("not a map of verdicts")
 		}
 	}

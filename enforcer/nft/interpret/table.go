@@ -206,6 +206,38 @@ func (t *Table) rule(verb, name, rest string) error {
 	return nil
 }
 
+// InForce are the sets and maps that a packet may be looked up in, by name.
+func (t *Table) InForce() map[string]bool {
+	sets, chains := map[string]bool{}, map[string]bool{}
+	var visit func(chain string)
+	visit = func(chain string) {
+		c := t.chains[chain]
+		if c == nil || chains[chain] {
+			return
+		}
+		chains[chain] = true
+		for _, r := range c.rules {
+			if r.verdict != nil {
+				visit(r.verdict.target)
+			}
+			for _, name := range r.sets {
+				sets[name] = true
+				for _, v := range t.sets[name].verdicts {
+					if v != nil {
+						visit(v.target)
+					}
+				}
+			}
+		}
+	}
+	for name, c := range t.chains {
+		if c.hook != "" {
+			visit(name)
+		}
+	}
+	return sets
+}
+
 // userOf is who refers to a chain or a set, or nothing.
 func (t *Table) userOf(what string) string {
 	for name, c := range t.chains {
