@@ -67,7 +67,7 @@ func (s situation) program() *policy.Program {
 		Hosts: []policy.Host{{Name: "node", Addrs: []netip.Addr{netip.MustParseAddr("192.168.0.1"), netip.MustParseAddr("fd00:1::1")}}},
 		Local: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24"), netip.MustParsePrefix("fd00::/64")},
 	}
-	for _, id := range []policy.SetID{"e", "f", "i", "j", "x", "y"} {
+	for _, id := range []policy.SetID{"e", "f", "i", "j", "x", "y", "empty1", "empty2", "empty3"} {
 		set := &policy.Set{ID: id}
 		for _, a := range slices.Concat(s.members[id]...) {
 			set.Elements = append(set.Elements, policy.AddressElement(a))
@@ -97,7 +97,8 @@ func (s situation) program() *policy.Program {
 	return p
 }
 
-// manyRules admit a set by ports, by ranges and as a whole, one way or another.
+// manyRules admit a set by ports, by ranges and as a whole, one way or another, and with it at some
+// ports a set that nobody is in, so that ports lead to different chains.
 func manyRules(set policy.SetID) []policy.Rule {
 	rule := func(ports ...policy.Port) policy.Rule {
 		return policy.Rule{Verdict: policy.Allow, Peers: []policy.SetID{set}, AnyPeer: set == "", Ports: ports}
@@ -106,6 +107,7 @@ func manyRules(set policy.SetID) []policy.Rule {
 	for i := range uint16(7) {
 		first := 20000 + 100*i
 		rules = append(rules, rule(policy.Port{Protocol: policy.TCP, First: first, Last: first + i%2}))
+		rules[i].Peers = append(rules[i].Peers, []policy.SetID{"empty1", "empty2", "empty3"}[:i%4]...)
 	}
 	for _, port := range append(slices.Clone(netns.Ports), canaryPort) {
 		rules = append(rules, rule(policy.Port{Protocol: policy.UDP, First: port, Last: port}))

@@ -15,14 +15,23 @@ import (
 
 // Load is a cluster with pods on the node that is measured, others elsewhere, and policies of
 // which each local pod has about two, and the first one a tenth of all.
-type Load struct{ Local, Remote, Policies int }
+type Load struct {
+	Local, Remote, Policies int
+	// Dense has each policy select all pods of its namespace, so that each pod has a tenth of all,
+	// and admit all pods of another namespace.
+	Dense bool
+}
 
 func (l Load) String() string {
+	if l.Dense {
+		return fmt.Sprintf("%d pods, %d elsewhere, %d policies, %d on each pod", l.Local, l.Remote, l.Policies, l.Policies/namespaces)
+	}
 	return fmt.Sprintf("%d pods, %d elsewhere, %d policies", l.Local, l.Remote, l.Policies)
 }
 
 // Loads are those that are measured.
-var Loads = []Load{{54, 450, 10}, {54, 450, 1000}, {250, 250, 1000}, {54, 10_000, 1000}}
+var Loads = []Load{{Local: 54, Remote: 450, Policies: 10}, {Local: 54, Remote: 450, Policies: 1000}, {Local: 250, Remote: 250, Policies: 1000},
+	{Local: 54, Remote: 10_000, Policies: 1000}, {Local: 54, Remote: 450, Policies: 1000, Dense: true}}
 
 const namespaces, apps = 10, 50
 
@@ -46,15 +55,15 @@ func (l Load) Snapshot() *compile.Snapshot {
 		s.Pods = append(s.Pods, p)
 	}
 	for i := range l.Policies {
-		s.NetworkPolicies = append(s.NetworkPolicies, policyOf(i))
+		s.NetworkPolicies = append(s.NetworkPolicies, l.policyOf(i))
 	}
 	return s
 }
 
 // policyOf admits one application to a port of another; every tenth is about the first pod.
-func policyOf(i int) *networkingv1.NetworkPolicy {
+func (l Load) policyOf(i int) *networkingv1.NetworkPolicy {
 	namespace, app := i%namespaces, i/namespaces%apps
-	if i%10 == 0 {
+	if i%10 == 0 && !l.Dense {
 		namespace, app = 0, 0
 	}
 	port := intstr.FromInt32(int32(5000 + i%97))
@@ -64,6 +73,11 @@ func policyOf(i int) *networkingv1.NetworkPolicy {
 		From: []networkingv1.NetworkPolicyPeer{{NamespaceSelector: &metav1.LabelSelector{}, PodSelector: &metav1.LabelSelector{
 			MatchLabels: map[string]string{"app": fmt.Sprint("app-", (i*7+1)%apps)}}}},
 		Ports: []networkingv1.NetworkPolicyPort{{Port: &port}}}}
+	if l.Dense {
+		np.Spec.PodSelector = metav1.LabelSelector{}
+		np.Spec.Ingress[0].From[0] = networkingv1.NetworkPolicyPeer{NamespaceSelector: &metav1.LabelSelector{
+			MatchLabels: map[string]string{"kubernetes.io/metadata.name": fmt.Sprint("ns-", (i/namespaces*7+1)%namespaces)}}}
+	}
 	return np
 }
 
@@ -71,13 +85,13 @@ func policyOf(i int) *networkingv1.NetworkPolicy {
 func (l Load) Changes() map[string]*compile.Snapshot {
 	member, policies, pod, label := l.Snapshot(), l.Snapshot(), l.Snapshot(), l.Snapshot()
 	member.Pods = member.Pods[:len(member.Pods)-1]
-	policies.NetworkPolicies = append(policies.NetworkPolicies, policyOf(l.Policies+11))
+	policies.NetworkPolicies = append(policies.NetworkPolicies, l.policyOf(l.Policies+11))
 	pod.Pods = append(pod.Pods[:l.Local/2:l.Local/2], pod.Pods[l.Local/2+1:]...)
 	other := *label.Pods[len(label.Pods)-1]
 	other.Labels = map[string]string{"app": "app-3"}
 	label.Pods[len(label.Pods)-1] = &other
 	mine := l.Snapshot()
-	mine.NetworkPolicies = append(mine.NetworkPolicies, policyOf((l.Policies/10+1)*10))
+	mine.NetworkPolicies = append(mine.NetworkPolicies, l.policyOf((l.Policies/10+1)*10))
 	return map[string]*compile.Snapshot{"a pod elsewhere": member, "a label elsewhere": label, "a policy": policies,
 		"a policy of the pod that has many": mine, "a local pod": pod}
 }
