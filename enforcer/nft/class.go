@@ -16,7 +16,7 @@ const maxSplits = 3
 // build makes the chains of a class in a family: one, and others where a tier is passed to, or
 // where what comes after a run that is merged goes on. return allows, drop denies.
 func (b *classBuilder) build(c *policy.Class) error {
-	b.rules = strayRules()
+	b.rules, b.budget, b.sets = strayRules(), newBudget(b.program, c), map[string]lookupSets{}
 	for i, tier := range c.Tiers {
 		last := i+1 == len(c.Tiers)
 		pass, opens, next := b.log.verdict(), false, 0
@@ -87,7 +87,7 @@ type classBuilder struct {
 	// splits is how many runs have led to another part.
 	splits int
 	rules  []Rule
-	// budget is what the run in the making may copy, and sets the sets for lists of peers.
+	// budget is what may still be copied, and sets are those for lists of peers.
 	budget budget
 	sets   map[string]lookupSets
 }

@@ -21,8 +21,8 @@ const (
 	// maxMerged is the number of elements from which a set is not merged with others: it is
 	// looked up by itself, and so is kept once for all classes.
 	maxMerged = 2048
-	// maxCopies is how often the members of a run's sets may be copied, on the average.
-	maxCopies = 4
+	// maxCopies is how often the members of a class's sets may be copied, on the average.
+	maxCopies = 2
 )
 
 // merges reports whether a run is merged. It follows from the rules alone, not from members.
@@ -52,14 +52,17 @@ func width(r *policy.Rule) int {
 // budget is how many more members may be copied into sets of several selectors.
 type budget int
 
-// newBudget is that of a run: what was written, and the members of its sets.
-func newBudget(p *policy.Program, u run.Run, size int) budget {
-	seen := map[policy.SetID]bool{}
-	for _, r := range u.Rules {
-		for _, id := range r.Peers {
-			if s := p.Sets[id]; s != nil && !seen[id] {
-				seen[id] = true
-				size += len(s.Elements)
+// newBudget is that of a class: what was written, and the members of its sets.
+func newBudget(p *policy.Program, c *policy.Class) budget {
+	size, seen := 0, map[policy.SetID]bool{}
+	for _, t := range c.Tiers {
+		for _, r := range t.Rules {
+			size += 1 + len(r.Peers) + len(r.Ports)
+			for _, id := range diff.SetsOf(r) {
+				if s := p.Sets[id]; s != nil && !seen[id] {
+					seen[id] = true
+					size += len(s.Elements)
+				}
 			}
 		}
 	}

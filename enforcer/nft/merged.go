@@ -28,7 +28,6 @@ func (b *classBuilder) merged(u run.Run, why string, v, end verdict) error {
 	if err := b.known(u); err != nil {
 		return err
 	}
-	b.budget, b.sets = newBudget(b.program, u, a.size), map[string]lookupSets{}
 	if err := b.anyPort(why, v, a.anyPort); err != nil {
 		return err
 	}
@@ -201,8 +200,7 @@ func (b *classBuilder) own(name, why string, v verdict, f fields, s Set) {
 // anyPort looks up the peers of all ports.
 func (b *classBuilder) anyPort(why string, v verdict, l peerList) error {
 	peer := fields{b.family.peer(b.Direction)}
-	if len(l) > maxPeers {
-		sorted := sortPeers(b.program, l)
+	if sorted := sortPeers(b.program, l); len(l) > maxPeers && b.budget.take(sorted.members) {
 		addresses := map[string]Element{}
 		for _, id := range sorted.addresses {
 			addMembers(addresses, b.family, b.program.Sets[id].Elements)
@@ -229,16 +227,22 @@ func (b *classBuilder) anyPort(why string, v verdict, l peerList) error {
 	return nil
 }
 
-// named looks up the ports that go by name.
+// named looks up the ports that go by name, in a set of those that the peers have. Large sets of named ports are looked
+// up by themselves, unless there are so many peers that the elements are fewer.
 func (b *classBuilder) named(why string, v verdict, matches []match) error {
-	elements, found := map[string]Element{}, false
+	elements, found, copied := map[string]Element{}, false, map[policy.SetID]bool{}
 	for _, m := range matches {
 		var small, large []policy.Port
 		for _, port := range m.named {
-			if s := b.program.Sets[port.Named]; s.Kind != policy.AddressPorts || len(s.Elements) > maxMerged {
+			s := b.program.Sets[port.Named]
+			switch {
+			case s.Kind != policy.AddressPorts, len(s.Elements) > maxMerged && len(s.Elements) > len(m.peers):
 				large = append(large, port)
-			} else {
+			case copied[s.ID] || b.budget.take(len(s.Elements)) || len(s.Elements) < len(m.peers):
+				copied[s.ID] = true
 				small = append(small, port)
+			default:
+				large = append(large, port)
 			}
 		}
 		if len(small) > 0 {
