@@ -107,7 +107,7 @@ func script(r nft.Ruleset) string {
 			flags = append(flags, knftables.IntervalFlag)
 		}
 		if s.Map {
-			tx.Add(&knftables.Map{Name: name, Type: s.Type + " : verdict"})
+			tx.Add(&knftables.Map{Name: name, Type: s.Type + " : verdict", Flags: flags})
 		} else {
 			tx.Add(&knftables.Set{Name: name, Type: s.Type, Flags: flags})
 		}
