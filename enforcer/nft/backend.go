@@ -211,24 +211,26 @@ func (b *Backend) carryOut(ctx context.Context, p plan, inTurn bool) error {
 // ahead makes sets and chains that no rule in force refers to yet, in transactions of a bounded size: sets,
 // chains without rules, maps that lead to them, and then their rules.
 func (b *Backend) ahead(ctx context.Context, p plan) error {
-	t := b.begin()
-	pass := func(c command, size int) (err error) {
-		if t.size > 0 && t.size+size > transactionSize {
-			err = b.run(ctx, t)
-			t = b.begin()
+	t, made := b.begin(), false
+	commit := func() error {
+		if made && len(t.commands) > 0 {
+			b.last = time.Time{} // of what nothing refers to, no packet sees one transaction after the other
 		}
-		t.do(c)
-		t.size += size
+		made = true
+		err := b.run(ctx, t)
+		t = b.begin()
 		return err
 	}
-	for _, commands := range [][]sized{p.aheadSets(false), p.aheadEmpty(), p.aheadSets(true), p.aheadRules()} {
-		for _, c := range commands {
-			if err := pass(c.command, c.size); err != nil {
+	for _, c := range slices.Concat(p.aheadSets(false), p.makeEmpty(), p.aheadSets(true), p.aheadRules()) {
+		if t.size > 0 && t.size+c.size > transactionSize {
+			if err := commit(); err != nil {
 				return err
 			}
 		}
+		t.do(c.command)
+		t.size += c.size
 	}
-	return b.run(ctx, t)
+	return commit()
 }
 
 func (b *Backend) begin() *transaction {

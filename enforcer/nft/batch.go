@@ -86,7 +86,13 @@ func (b *batch) bytes(generation uint32) []byte {
 	return slices.Concat(begin, body, bound(unix.NFNL_MSG_BATCH_END, func(*attributes) {}))
 }
 
-func (c ofTable) encode(*batch) bool { return false }
+func (c ofTable) encode(b *batch) bool {
+	b.message(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, "our table", func() {
+		b.text(unix.NFTA_TABLE_NAME, tableName)
+		b.number(unix.NFTA_TABLE_FLAGS, 0)
+	})
+	return c.verb == add
+}
 
 func (c ofChain) encode(b *batch) bool {
 	kind, flags, table, name := uint16(unix.NFT_MSG_NEWCHAIN), uint16(unix.NLM_F_CREATE), uint16(unix.NFTA_CHAIN_TABLE), uint16(unix.NFTA_CHAIN_NAME)

@@ -146,7 +146,7 @@ func TestKeysThatAreLeftToNft(t *testing.T) {
 func TestWhatIsLeftToNft(t *testing.T) {
 	some := map[string]Element{"10.0.0.0/8": {}}
 	for name, c := range map[string]command{
-		"a table":                      ofTable{add},
+		"a table that goes":            ofTable{remove},
 		"a base chain":                 ofChain{add, "forward", "forward"},
 		"a rule in words":              ofRule{"c", plain("ip saddr 10.0.0.1 drop")},
 		"a rule of no terms":           ofRule{"c", Rule{Text: "drop"}},

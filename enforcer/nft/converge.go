@@ -6,12 +6,22 @@ import (
 	"slices"
 )
 
-// converge reads the kernel and brings it to the program, whatever is there. It
-// says whether anything was not as it was left.
-func (b *Backend) converge(ctx context.Context) (amiss bool, err error) {
+// converge reads the kernel and brings it to the program, whatever is there. It reports whether anything was
+// not as it was left. What the kernel refuses is tried again by way of nft.
+func (b *Backend) converge(ctx context.Context) (differs bool, err error) {
 	earlier, known := b.state, b.known
-	b.known, b.direct = false, false
-	defer func() { b.direct = b.known }()
+	differs, err = b.convergeBy(ctx, earlier, known, true)
+	if unforeseen(err) {
+		b.log.Warn("kernel refused the program; writing it by way of nft", "err", err)
+		differs, err = b.convergeBy(ctx, earlier, known, false)
+	}
+	b.direct = b.known
+	return differs, err
+}
+
+// convergeBy is converge with, or without, batches for the kernel itself.
+func (b *Backend) convergeBy(ctx context.Context, earlier state, known, direct bool) (amiss bool, err error) {
+	b.known, b.direct = false, direct
 	generation, generationErr := b.kernel.Generation()
 	l, err := b.kernel.List(ctx, true)
 	if err != nil {
@@ -38,6 +48,13 @@ func (b *Backend) converge(ctx context.Context) (amiss bool, err error) {
 	p := makePlan(have, r.out)
 	b.state = newState(b.program, r)
 	b.alone, b.generation = generationErr == nil, generation
+	if !l.there {
+		t := b.begin()
+		t.do(ofTable{add})
+		if err := b.run(ctx, t); err != nil {
+			return false, fmt.Errorf("making our table: %w", err)
+		}
+	}
 	if l.dormant {
 		p.chains["forward"] = r.out.Chains["forward"] // a transaction that says "add table" wakes it up
 	}

@@ -46,7 +46,7 @@ func (l DenyLog) audit(d policy.Direction) verdict {
 // are logged. Strays are not logged: they are about the past.
 func (r *renderer) logged() {
 	if r.log.PerSecond > 0 {
-		r.chain(deniedChain, "", handOver(r.log.Group, r.log.Prefix, r.log.PerSecond), plain("drop"))
+		r.chain(deniedChain, "", handOver(r.log.Group, r.log.Prefix, r.log.PerSecond), newRule("", verdict("drop")))
 	}
 	if r.log.AuditPerSecond <= 0 {
 		return

@@ -12,6 +12,8 @@ type plan struct {
 	// ahead are sets, and chains, that no rule in force refers to yet.
 	ahead       map[string]Set
 	aheadChains map[string]Chain
+	// aheadEmpty are the chains that must be there before something leads to them.
+	aheadEmpty []string
 	// sets are made and elements added and removed together with the chains.
 	sets           map[string]Set
 	added, removed map[string]map[string]Element
@@ -54,22 +56,35 @@ func makePlan(have, want Ruleset) plan {
 			p.gone.sets[name] = s
 		}
 	}
-	if len(p.ahead) > 0 {
+	if len(p.ahead) > 0 || len(p.sets)+len(p.chains) > aheadFrom/10 {
 		p.prepare(have)
 	}
 	return p
 }
 
-// prepare moves everything that is new, and that nothing in force refers to before the switch, ahead of it.
+// prepare moves everything that is new, and that nothing in force refers to before the switch, ahead of it, but
+// for rules that only nft can say: they are few.
 func (p *plan) prepare(have Ruleset) {
 	maps.Copy(p.ahead, p.sets)
 	p.sets = map[string]Set{}
 	for name, c := range p.chains {
-		if _, there := have.Chains[name]; !there && c.Hook == "" {
-			p.aheadChains[name] = c
-			delete(p.chains, name)
+		if _, there := have.Chains[name]; there || c.Hook != "" {
+			continue
 		}
+		if p.aheadEmpty = append(p.aheadEmpty, name); c.hasWords() {
+			continue
+		}
+		p.aheadChains[name] = c
+		delete(p.chains, name)
 	}
+	slices.Sort(p.aheadEmpty)
+}
+
+// hasWords reports whether only nft can say one of the rules.
+func (c Chain) hasWords() bool {
+	return slices.ContainsFunc(c.Rules, func(r Rule) bool {
+		return slices.ContainsFunc(r.terms, func(t term) bool { _, is := t.(words); return is })
+	})
 }
 
 // change adds and removes elements. A key whose verdict changes is removed and added.
@@ -98,7 +113,7 @@ func (p *plan) change(name string, old, s Set) {
 func (p plan) together() plan {
 	maps.Copy(p.sets, p.ahead)
 	maps.Copy(p.chains, p.aheadChains)
-	p.ahead, p.aheadChains = nil, nil
+	p.ahead, p.aheadChains, p.aheadEmpty = nil, nil, nil
 	return p
 }
 
@@ -108,10 +123,11 @@ func (p plan) switches() bool {
 }
 
 // aheadFrom is the number of elements from which a set is made ahead, and
-// transactionSize that of a transaction which does so: nft takes 2.5 KB for each.
+// transactionSize that of a transaction which does so: nft takes 2.5 KB for each, and the kernel
+// itself takes so many in one batch.
 const (
 	aheadFrom       = 1000
-	transactionSize = 10_000
+	transactionSize = 4000
 )
 
 // sized is a command with its share of a transaction's size.
@@ -135,10 +151,10 @@ func (p plan) aheadSets(areMaps bool) (out []sized) {
 	return out
 }
 
-// aheadEmpty make the chains that are made ahead, without their rules.
-func (p plan) aheadEmpty() (out []sized) {
-	for _, name := range slices.Sorted(maps.Keys(p.aheadChains)) {
-		out = append(out, sized{ofChain{add, name, ""}, 1}, sized{ofChain{empty, name, ""}, 1})
+// makeEmpty makes the chains that are new, without their rules.
+func (p plan) makeEmpty() (out []sized) {
+	for _, name := range p.aheadEmpty {
+		out = append(out, sized{ofChain{add, name, ""}, 2}, sized{ofChain{empty, name, ""}, 1})
 	}
 	return out
 }

@@ -36,8 +36,8 @@ const foreign = "fib saddr type != local"
 // node's own packets are not judged but for strays: a node reaches its own pods. A source that is not the
 // node's is a pod's or a client's whose packet IPVS sends on; it is judged as at the forward hook.
 func (r *renderer) strays() {
-	r.chain(strayChain, "", plain("meta l4proto tcp ct state new reject with tcp reset"), plain("drop"))
-	r.chain(allowChain, "", append(strayRules(), plain("return"))...)
+	r.chain(strayChain, "", plain("meta l4proto tcp ct state new reject with tcp reset"), newRule("", verdict("drop")))
+	r.chain(allowChain, "", append(strayRules(), newRule("", verdict("return")))...)
 	r.chain(denyChain, "", append(strayRules(), newRule("", r.log.verdict()))...)
 	r.chain("output", "output", plain(established), newRule("", words(foreign), goTo("output-foreign")), newRule("", strayTCP, goTo("output-stray")), newRule("", straySCTP, goTo("output-stray")))
 	rules, foreigners := []Rule(nil), []Rule{plain("ip6 saddr fe80::/10 return")} // the node's own, by any interface
