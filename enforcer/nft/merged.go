@@ -176,6 +176,9 @@ func (b *classBuilder) runName(name string) string {
 // known returns an error if the program does not have a set of the run's.
 func (b *classBuilder) known(u run.Run) error {
 	for _, r := range u.Rules {
+		if r.AnyPeer {
+			r.Peers = nil
+		}
 		for _, id := range diff.SetsOf(r) {
 			if b.program.Sets[id] == nil {
 				return fmt.Errorf("the program has no set %q", id)
