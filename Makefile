@@ -65,6 +65,7 @@ bench: setup ## benchmarks: compiling and memory, packets, changes, the webhook 
 	$(GO) test -tags netns -run '^$$' -bench . -benchtime 1x -timeout 1h ./test/bench/packets
 	$(GO) test -tags netns -run '^$$' -bench . -benchtime 1x -timeout 1h ./test/bench/change
 	$(GO) test -run '^$$' -bench . -benchmem ./policy/... ./rego/... ./webhook/...
+	$(GO) run ./test/worst -for 4m -o out/worst
 
 lint: ## golangci-lint, with the import rules
 	GOLANGCI_LINT_CACHE=$${GOLANGCI_LINT_CACHE:-$(CURDIR)/out/golangci-lint} $(GO) run $(GOLANGCI_LINT) run --allow-parallel-runners ./...
