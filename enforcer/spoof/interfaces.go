@@ -1,9 +1,12 @@
 package spoof
 
 import (
+	"cmp"
 	"net/netip"
 	"regexp"
 	"slices"
+
+	"github.com/tierwall/tierwall/policy"
 )
 
 // Link is an interface of the node.
@@ -14,6 +17,19 @@ type Link struct {
 	Kind string
 	// Master is the index of the bridge, bond or VRF that it is part of, or 0.
 	Master int
+	// Tunnel is what the interface takes packets out of; zero where it is the end of no tunnel.
+	Tunnel Tunnel
+}
+
+// Tunnel is an encapsulation that says nothing about who sent the packet inside.
+type Tunnel struct {
+	// Protocol is that of the outer packet, and Port its destination port with UDP.
+	Protocol policy.Protocol
+	Port     uint16
+}
+
+func (t Tunnel) compare(o Tunnel) int {
+	return cmp.Or(cmp.Compare(t.Protocol, o.Protocol), cmp.Compare(t.Port, o.Port))
 }
 
 // Route is a unicast route of the node.
@@ -46,6 +62,8 @@ type Interfaces struct {
 	Shared []string
 	// New are ends of pairs that are part of nothing and that no route leads to: pods that are being made.
 	New []string
+	// Tunnels are those that the node takes packets out of. A pod that sends in one forges what is inside.
+	Tunnels []Tunnel
 }
 
 // Guarded are the interfaces whose routes say which sources are genuine.
@@ -59,7 +77,7 @@ func (i Interfaces) All() []string {
 }
 
 func (i Interfaces) equal(o Interfaces) bool {
-	return slices.Equal(i.Own, o.Own) && slices.Equal(i.Shared, o.Shared) && slices.Equal(i.New, o.New)
+	return slices.Equal(i.Own, o.Own) && slices.Equal(i.Shared, o.Shared) && slices.Equal(i.New, o.New) && slices.Equal(i.Tunnels, o.Tunnels)
 }
 
 // leadsTo is what the routes to an interface lead to.
@@ -83,6 +101,9 @@ func PodInterfaces(links []Link, routes []Route, isPod func(netip.Prefix) bool) 
 	}
 	var out Interfaces
 	for _, l := range links {
+		if l.Tunnel != (Tunnel{}) {
+			out.Tunnels = append(out.Tunnels, l.Tunnel)
+		}
 		routes, pair := to[l.Index], slices.Contains(kinds, l.Kind)
 		switch {
 		case l.Master != 0 || !safeName.MatchString(l.Name):
@@ -94,6 +115,8 @@ func PodInterfaces(links []Link, routes []Route, isPod func(netip.Prefix) bool) 
 			out.Shared = append(out.Shared, l.Name)
 		}
 	}
+	slices.SortFunc(out.Tunnels, Tunnel.compare)
+	out.Tunnels = slices.Compact(out.Tunnels)
 	for _, names := range [][]string{out.Own, out.Shared, out.New} {
 		slices.Sort(names)
 	}

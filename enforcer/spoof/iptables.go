@@ -118,6 +118,11 @@ func (t IPTables) chainLines(f ipFamily, generation string, i Interfaces, missin
 			rule(chain, match+"-m set --match-set "+set+" src,src -g "+foreignChain)
 		}
 	}
+	if !t.AnySource {
+		for _, tunnel := range i.Tunnels {
+			drop(linkChain, tunnel.iptables(), podsGroup)
+		}
+	}
 	if f.linkLocal != "" {
 		rule(linkChain, "-s "+f.linkLocal+" -g "+localChain)
 		rule(linkChain, "-s ::/128 -g "+localChain) // for which rpfilter has a route
@@ -149,6 +154,14 @@ func (t IPTables) chainLines(f ipFamily, generation string, i Interfaces, missin
 		out = append(out, "-I "+strings.Replace(hook, "PREROUTING", "PREROUTING 1", 1))
 	}
 	return append(out, "COMMIT")
+}
+
+// iptables is the tunnel as a match, with a space at its end.
+func (t Tunnel) iptables() string {
+	if t.Port == 0 {
+		return fmt.Sprintf("-p %d ", t.Protocol)
+	}
+	return fmt.Sprintf("-p udp -m udp --dport %d ", t.Port)
 }
 
 // Write is Kernel's. Each IP family switches at one moment from a generation of sets to the other.

@@ -3,10 +3,13 @@ package spoof
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/tierwall/tierwall/policy"
 )
 
 // layout is the kernel's links and routes, and word of their changes. It is of
@@ -76,10 +79,31 @@ func (l *layout) read() ([]Link, []Route, error) {
 	var links []Link
 	for _, f := range found {
 		a := f.Attrs()
-		links = append(links, Link{Index: a.Index, Name: a.Name, Kind: f.Type(), Master: a.MasterIndex})
+		links = append(links, Link{Index: a.Index, Name: a.Name, Kind: f.Type(), Master: a.MasterIndex, Tunnel: tunnelOf(f)})
 	}
 	routes, err := readRoutes(l.handle)
 	return links, routes, err
+}
+
+// tunnelOf is what an interface takes packets out of. WireGuard, which knows who sent a packet, is none.
+func tunnelOf(l netlink.Link) Tunnel {
+	const ipInIP, ipv6InIP, gre = 4, 41, 47
+	if l.Attrs().Flags&net.FlagUp == 0 {
+		return Tunnel{} // some are there as soon as their module is
+	}
+	switch l := l.(type) {
+	case *netlink.Vxlan:
+		return Tunnel{policy.UDP, uint16(l.Port)}
+	case *netlink.Geneve:
+		return Tunnel{policy.UDP, l.Dport}
+	case *netlink.Iptun:
+		return Tunnel{Protocol: ipInIP}
+	case *netlink.Sittun, *netlink.Ip6tnl:
+		return Tunnel{Protocol: ipv6InIP}
+	case *netlink.Gretun, *netlink.Gretap:
+		return Tunnel{Protocol: gre}
+	}
+	return Tunnel{}
 }
 
 // ReadRoutes returns all unicast routes of the network namespace of the calling thread.

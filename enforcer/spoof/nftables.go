@@ -60,6 +60,11 @@ func (n NFTables) Script(i Interfaces) []string {
 		}
 		rule("sources", "meta iifkind "+strconv.Quote(kind)+" "+sources+"fib saddr . iif oif missing goto foreign")
 	}
+	if !n.AnySource {
+		for _, t := range i.Tunnels {
+			rule("sources", "iifname @pods "+t.nft()+" goto dropped")
+		}
+	}
 	if len(i.Shared) > 0 {
 		for _, to := range []string{"ip6 daddr fe80::/10", "ip6 daddr ff00::/8", "ip daddr 224.0.0.0/4", "ip daddr 255.255.255.255"} {
 			rule("sources", "meta iifkind "+strconv.Quote(bridge)+" "+to+" jump on-link")
@@ -79,6 +84,13 @@ func (n NFTables) Script(i Interfaces) []string {
 	}
 	slices.Sort(out[slices.Index(out, "add rule "+nftTable+" dropped drop")+1:])
 	return out
+}
+
+func (t Tunnel) nft() string {
+	if t.Port == 0 {
+		return fmt.Sprintf("meta l4proto %d", t.Protocol)
+	}
+	return fmt.Sprintf("meta l4proto %d th dport %d", t.Protocol, t.Port)
 }
 
 // kinds are the kinds of interfaces that have to be looked at.

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/tierwall/tierwall/policy"
 )
 
 // TestGolden shows what a person sees. TIERWALL_UPDATE=1 writes the files anew.
@@ -32,7 +34,8 @@ func TestGolden(t *testing.T) {
 // goldens are what the tools read, by the name of the file.
 func goldens(log Log) map[string][]string {
 	two := Interfaces{Own: []string{"azv0123456789ab", "cali.1-a@b"}}
-	bridged := Interfaces{Own: []string{"veth0"}, Shared: []string{"cni0"}, New: []string{"veth1"}}
+	bridged := Interfaces{Own: []string{"veth0"}, Shared: []string{"cni0"}, New: []string{"veth1"},
+		Tunnels: []Tunnel{{Protocol: 4}, {policy.UDP, 8472}}}
 	var many Interfaces
 	for i := range maxInterfaces + 1 {
 		many.Own = append(many.Own, fmt.Sprint("veth", i))

@@ -228,3 +228,42 @@ func TestPodsOnABridgeDoNotReachEachOtherByLinkLocalAddresses(t *testing.T) {
 		})
 	}
 }
+
+// A pod that sends in the node's own tunnel would have the node take a packet out of it that seems to come from anyone.
+func TestAPodSendsNothingInTheNodesTunnels(t *testing.T) {
+	for name, k := range guards {
+		for _, port := range []uint16{8472, 4789} {
+			t.Run(fmt.Sprint(name, " ", port), func(t *testing.T) {
+				t.Parallel()
+				l := spoofLab(t)
+				node, bad, good := l.Nodes["node"], l.Pods[attacker.Key()], l.Pods[victim.Key()]
+				node.Run(t, "ip", "link", "add", "flannel.1", "address", "02:00:00:00:00:01", "type", "vxlan", "id", "1", "dstport", fmt.Sprint(port), "local", spoofNode.Addrs[0].String(), "nolearning")
+				node.Run(t, "ip", "link", "set", "flannel.1", "up")
+				node.Run(t, "ip", "route", "add", "10.0.9.0/24", "dev", "flannel.1")
+				seen := good.sniff(t)
+				inside := func(mark []byte) []byte { // from a pod of another node
+					inner := datagram(netip.MustParseAddr("10.0.9.9"), victim.Addrs[0], 80, mark)
+					frame := append([]byte{2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0}, inner...)
+					return append([]byte{8, 0, 0, 0, 0, 0, 1, 0}, frame...) // RFC 7348, section 5
+				}
+				arrives := func(patience time.Duration) bool {
+					return l.crosses(t, bad, seen, func(mark []byte) [][]byte {
+						return [][]byte{datagram(attacker.Addrs[0], spoofNode.Addrs[0], port, inside(mark))}
+					}, patience)
+				}
+				if !arrives(forAllowed) {
+					t.Fatal("nothing comes out of the tunnel although nothing is guarded: the test shows nothing")
+				}
+				l.guard(t, k, spoofProgram(attacker, victim))
+				l.awaitGuarded(t, k, l.linkOf(t, attacker.Addrs[0]), true)
+				if arrives(forDenied) {
+					t.Error("a packet comes out of the tunnel that a pod put there")
+				}
+				// Other datagrams to the node pass, and tunnels that are not the node's.
+				for _, to := range []netip.Addr{spoofNode.Addrs[0], World4} {
+					l.expect(t, attacker.Name, policy.Flow{Source: attacker.Addrs[0], Destination: to, Protocol: policy.UDP, DestinationPort: 53}, true)
+				}
+			})
+		}
+	}
+}
