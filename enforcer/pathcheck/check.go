@@ -190,7 +190,7 @@ func ipvs(f Facts) (out []Finding) {
 
 func tracking(f Facts) (out []Finding) {
 	if f.MaxConnections > 0 && f.Connections >= f.MaxConnections {
-		out = append(out, Finding{Connection, false, fmt.Sprintf("the connection table is full (%d of %d): new connections are dropped", f.Connections, f.MaxConnections),
+		out = append(out, Finding{Connection, false, fmt.Sprintf("the connection table is full (%d): new connections are dropped", f.MaxConnections),
 			"raise net.netfilter.nf_conntrack_max, or find who opens so many"})
 	}
 	if len(f.Untracked) > 0 {

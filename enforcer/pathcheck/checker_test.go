@@ -21,11 +21,13 @@ func TestFindingsAreReportedWhenTheyComeAndGo(t *testing.T) {
 	sound, open, limited := soundFacts(), soundFacts(), soundFacts()
 	open.Bridged[ipv4] = false
 	limited.Connections = limited.MaxConnections
+	fuller := limited
+	fuller.Connections++
 	for i, step := range []struct {
 		facts Facts
 		open  bool
 		want  string
-	}{{sound, false, ""}, {open, true, "new bridge"}, {open, true, ""}, {limited, false, "new conntrack gone bridge"}, {sound, false, "gone conntrack"}} {
+	}{{sound, false, ""}, {open, true, "new bridge"}, {open, true, ""}, {limited, false, "new conntrack gone bridge"}, {fuller, false, ""}, {sound, false, "gone conntrack"}} {
 		reports = nil
 		c.check(step.facts, program())
 		if got := strings.Join(reports, " "); got != step.want {

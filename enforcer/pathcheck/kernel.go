@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,6 +26,9 @@ import (
 // rulesEvery is how often the rules of others are read, which takes programs.
 const rulesEvery = time.Minute
 
+// triesOfDumps is how often a dump is tried that changes interrupt.
+const triesOfDumps = 5
+
 // Kernel reads the facts of the network namespace of the calling thread.
 type Kernel struct {
 	// IPTables says that the backend is iptables.
@@ -32,6 +36,8 @@ type Kernel struct {
 
 	rules     Facts
 	rulesRead time.Time
+	// routes are those of the last time.
+	routes []spoof.Route
 }
 
 // Read is Reader's.
@@ -45,7 +51,10 @@ func (k *Kernel) Read(ctx context.Context) Facts {
 	var err error
 	f.Links, err = readLinks()
 	unread("interfaces", err)
-	f.Routes, err = spoof.ReadRoutes()
+	if f.Routes, err = spoof.ReadRoutes(); errors.Is(err, netlink.ErrDumpInterrupted) {
+		f.Routes, err = k.routes, nil // they change all the time, and are read again soon
+	}
+	k.routes = f.Routes
 	unread("routes", err)
 	f.Bridged[ipv4] = readNumber("/proc/sys/net/bridge/bridge-nf-call-iptables") == 1
 	f.Bridged[ipv6] = readNumber("/proc/sys/net/bridge/bridge-nf-call-ip6tables") == 1
@@ -83,8 +92,15 @@ const (
 func readLinks() ([]Link, error) {
 	request := nl.NewNetlinkRequest(unix.RTM_GETLINK, unix.NLM_F_DUMP)
 	request.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
-	messages, err := request.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
-	if err != nil {
+	var messages [][]byte
+	var err error
+	for range triesOfDumps {
+		messages, err = request.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
+		if !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+	}
+	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) { // what changes all the time is read again soon
 		return nil, err
 	}
 	var out []Link
@@ -193,6 +209,7 @@ func addPrograms(links []Link) {
 				l.Programs = append(l.Programs, fmt.Sprintf("%s (%d)", kind, n))
 			}
 		}
+		slices.Sort(l.Programs) // equal facts are equal findings
 	}
 }
 

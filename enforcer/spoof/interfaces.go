@@ -80,18 +80,24 @@ func (i Interfaces) equal(o Interfaces) bool {
 	return slices.Equal(i.Own, o.Own) && slices.Equal(i.Shared, o.Shared) && slices.Equal(i.New, o.New) && slices.Equal(i.Tunnels, o.Tunnels)
 }
 
-// leadsTo is what the routes to an interface lead to.
-type leadsTo struct{ pod, pods, single, network, gateway bool }
+// leadsTo is what the routes to an interface lead to; learned says that whoever is behind it made some, as a router does
+// behind the node's own link.
+type leadsTo struct{ pod, pods, single, network, gateway, learned bool }
 
 // PodInterfaces tells the interfaces of pods from all others. isPod reports whether all of a network, which may be a
 // single address, is pods'. Who is behind any other interface cannot be known.
 func PodInterfaces(links []Link, routes []Route, isPod func(netip.Prefix) bool) Interfaces {
 	to := map[int]leadsTo{}
 	for _, r := range routes {
-		if r.Learned || r.To.Addr().IsLinkLocalUnicast() {
+		if r.To.Addr().IsLinkLocalUnicast() {
 			continue
 		}
 		l := to[r.Link]
+		if r.Learned {
+			l.learned = true
+			to[r.Link] = l
+			continue
+		}
 		l.gateway = l.gateway || r.Gateway
 		l.network = l.network || !r.To.IsSingleIP()
 		l.single = l.single || r.To.IsSingleIP()

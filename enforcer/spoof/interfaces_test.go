@@ -52,6 +52,7 @@ func TestInterfacesOfPods(t *testing.T) {
 		"no pod's address":                          {[]Link{veth(2, "veth0")}, []Route{route(2, "192.168.7.1/32")}, Interfaces{}},
 		"no route at all":                           {[]Link{veth(2, "veth0")}, nil, Interfaces{New: []string{"veth0"}}},
 		"a link-local route alone":                  {[]Link{veth(2, "veth0")}, []Route{fe80}, Interfaces{New: []string{"veth0"}}},
+		"the node's own link, by its router":        {[]Link{veth(2, "eth0")}, []Route{advertised}, Interfaces{}},
 		"ends of tunnels": {[]Link{{Index: 2, Name: "flannel.1", Kind: "vxlan", Tunnel: Tunnel{policy.UDP, 8472}}, {Index: 3, Name: "tunl0", Tunnel: Tunnel{Protocol: 4}},
 			{Index: 4, Name: "vxlan2", Tunnel: Tunnel{policy.UDP, 8472}}}, nil, Interfaces{Tunnels: []Tunnel{{Protocol: 4}, {policy.UDP, 8472}}}},
 		"no route to a device":                   {[]Link{{Index: 2, Name: "eth0"}}, nil, Interfaces{}},
