@@ -45,7 +45,7 @@ type Host struct {
 	PodCIDRs []netip.Prefix
 }
 
-// ClassID names a class by its content: equal programs have equal IDs.
+// ClassID names a class by a full-width hash of its direction and content: equal programs have equal IDs.
 type ClassID string
 
 // Class is the program of one or more endpoints in one direction: tiers that

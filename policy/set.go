@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// SetID names a set by what defines it: the same canonical selector, list of
+// SetID names a set by a full-width hash of what defines it: the same canonical selector, list of
 // networks or port name has the same ID whoever refers to it, and whatever its
 // elements are at the moment.
 type SetID string

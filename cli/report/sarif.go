@@ -169,5 +169,5 @@ func uri(file string) string {
 
 func fingerprint(f check.Finding) string {
 	sum := sha256.Sum256([]byte(strings.Join([]string{f.Rule, uri(f.File), f.Object, f.Field, f.Message}, "\x00")))
-	return hex.EncodeToString(sum[:16])
+	return hex.EncodeToString(sum[:])
 }

@@ -14,8 +14,8 @@ import (
 const tableName = "tierwall"
 
 const (
-	// maxName is shorter than nftables allows, so that rules can be read.
-	maxName = 48
+	// maxName is shorter than nftables allows (NFT_NAME_MAXLEN), with room for a full-width ID.
+	maxName = 100
 	// maxComment is NFTNL_UDATA_COMMENT_MAXLEN less the terminating zero.
 	maxComment = 127
 )
@@ -58,13 +58,13 @@ func classChain(f family, d policy.Direction, id policy.ClassID, part int) strin
 	return fmt.Sprintf("%s-part%d", name, part)
 }
 
-// fit is the text itself where it is safe in a name and short enough, and else a hash of it.
+// fit is the text itself where it is safe in a name and short enough, and else a full-width hash of it.
 func fit(text string) string {
 	if text != "" && len(text) <= maxName && sanitize(text, "-_") == text {
 		return text
 	}
 	sum := sha256.Sum256([]byte(text))
-	return "x" + hex.EncodeToString(sum[:])[:24]
+	return "x" + hex.EncodeToString(sum[:])
 }
 
 // comment is a text that is safe between quotes and short enough.

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"fmt"
 	"slices"
 
 	"github.com/tierwall/tierwall/policy"
@@ -92,9 +93,32 @@ func (u *unfinished) clusterTier(name policy.TierName, policies []*clusterPolicy
 	return final && !slices.ContainsFunc(tier.Rules, func(r policy.Rule) bool { return r.Verdict == policy.Pass })
 }
 
-// networkPolicyTier adds the tier of the NetworkPolicies, if any isolates the endpoint.
+// classSize is the number of entries of the rules that select an endpoint together.
+func classSize(d policy.Direction, policies []*networkPolicy) int {
+	size := 0
+	for _, np := range policies {
+		size += np.size[d]
+	}
+	return size
+}
+
+// budgetProblem reports NetworkPolicies that select one endpoint and come to more than the budget of a class.
+func budgetProblem(d policy.Direction, policies []*networkPolicy) *policy.Problem {
+	size := classSize(d, policies)
+	if size <= MaxClassSize {
+		return nil
+	}
+	id := policy.RuleID{Kind: NetworkPolicyKind, Namespace: policies[0].id.Namespace}
+	largest := slices.MaxFunc(policies, func(a, b *networkPolicy) int { return a.size[d] - b.size[d] })
+	return &policy.Problem{ID: id, Message: fmt.Sprintf("%d policies that select the same pods come to %d entries for %s, the largest is %s with %d; at most %d are allowed: these pods are isolated and nothing is allowed",
+		len(policies), size, d, largest.id.Name, largest.size[d], MaxClassSize)}
+}
+
+// networkPolicyTier adds the tier of the NetworkPolicies, if any isolates the endpoint. It has
+// no rules where they come to more than the budget of a class: that denies everything.
 func (u *unfinished) networkPolicyTier(policies []*networkPolicy) (final bool) {
 	tier := policy.Tier{Name: policy.NetworkPolicyTier}
+	closed := classSize(u.direction, policies) > MaxClassSize
 	for _, np := range policies {
 		if !np.isolates[u.direction] {
 			continue
@@ -103,7 +127,9 @@ func (u *unfinished) networkPolicyTier(policies []*networkPolicy) (final bool) {
 			tier.ElseID = np.id
 			tier.ElseID.Field = fieldOf(u.direction)
 		}
-		final = true
+		if final = true; closed {
+			break
+		}
 		for _, r := range np.rules[u.direction] {
 			if out, ok := u.resolve(r); ok {
 				tier.Rules = append(tier.Rules, out)
@@ -127,7 +153,7 @@ func (u *unfinished) resolve(r rule) (policy.Rule, bool) {
 	return out, ok
 }
 
-// classID is 64 bits of a hash of everything that the class is.
+// classID is the SHA-256 of everything that the class is.
 func classID(d policy.Direction, tiers []policy.Tier) policy.ClassID {
 	var w contentWriter
 	w.number(int(d))
@@ -142,7 +168,7 @@ func classID(d policy.Direction, tiers []policy.Tier) policy.ClassID {
 		}
 	}
 	sum := sha256.Sum256(w)
-	return policy.ClassID(hex.EncodeToString(sum[:8]))
+	return policy.ClassID(hex.EncodeToString(sum[:]))
 }
 
 // contentWriter writes values so that different content has different bytes:

@@ -16,6 +16,8 @@ type builtClass struct {
 	class *usedClass
 	key   string
 	uses  int
+	// problem is set where the policies are over the budget of a class.
+	problem *policy.Problem
 }
 
 // usedClass is a class under its content. Built classes that come out equal use it.
@@ -36,7 +38,7 @@ func (c *commit) acquire(d policy.Direction, of subject, s selecting) *builtClas
 	key := classes.builder.key(of, s)
 	b := classes.built[key]
 	if b == nil {
-		b = &builtClass{key: key, class: c.use(d, of, s)}
+		b = &builtClass{key: key, class: c.use(d, of, s), problem: budgetProblem(d, s.namespaced)}
 		classes.built[key] = b
 	}
 	b.uses++

@@ -55,6 +55,10 @@ func parseClusterNetworkPolicy(cnp *policyv1alpha2.ClusterNetworkPolicy) (*clust
 		r.report("/spec/priority", "priority %d is not between 0 and 1000", spec.Priority)
 		ok = false
 	}
+	if reportSize(ClusterNetworkPolicySize(cnp), r) {
+		out.denyAll(spec)
+		return out, r.all()
+	}
 	for i := range spec.Ingress {
 		in := &spec.Ingress[i]
 		peers := make([]policyv1alpha2.ClusterNetworkPolicyEgressPeer, len(in.From))
@@ -71,7 +75,7 @@ func parseClusterNetworkPolicy(cnp *policyv1alpha2.ClusterNetworkPolicy) (*clust
 		out.close()
 	}
 	out.named = named(out.rules)
-	return out, r.problems
+	return out, r.all()
 }
 
 // subject reads which pods the policy is for; what of it cannot be understood selects all.

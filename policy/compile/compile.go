@@ -18,7 +18,9 @@ import (
 // of networking.k8s.io/v1 and policy.networking.k8s.io/v1alpha2.
 func Compile(s *Snapshot, node string) (*policy.Program, []policy.Problem) {
 	ps, problems := parsePolicies(s)
-	return NewCluster(s, node).program(ps), problems
+	c := NewCluster(s, node)
+	p := c.program(ps)
+	return p, joinProblems(problems, c.classes.problems)
 }
 
 // classifier builds the classes of a snapshot, each of them once.
@@ -27,6 +29,7 @@ type classifier struct {
 	built    [2]map[policy.ClassID]*policy.Class
 	known    [2]map[string]policy.ClassID // by what the class follows from
 	sets     map[policy.SetID]*definition
+	problems []policy.Problem // of classes over their budget
 }
 
 func newClassifier(d policy.Defaults) *classifier {
@@ -49,6 +52,9 @@ func (c *classifier) of(subject subject, s selecting) (out [2]policy.ClassID) {
 			id = class.ID
 			c.known[d][key], c.built[d][id] = id, class
 			maps.Copy(c.sets, sets)
+			if p := budgetProblem(d, s.namespaced); p != nil {
+				c.problems = append(c.problems, *p)
+			}
 		}
 		out[d] = id
 	}

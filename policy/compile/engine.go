@@ -102,12 +102,18 @@ func (e *Engine) Size() (endpoints, sets int) {
 
 // Problems are those of all policies, as Compile gives them.
 func (e *Engine) Problems() []policy.Problem {
-	var out []policy.Problem
+	var out, classes []policy.Problem
 	for _, found := range e.problems {
 		out = append(out, found...)
 	}
-	sortProblems(out)
-	return out
+	for _, d := range policy.Directions {
+		for _, b := range e.classes[d].built {
+			if b.problem != nil {
+				classes = append(classes, *b.problem)
+			}
+		}
+	}
+	return joinProblems(out, classes)
 }
 
 // selecting are the policies that select the pods of the profile.

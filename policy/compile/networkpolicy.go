@@ -21,15 +21,20 @@ type networkPolicy struct {
 	isolates [2]bool
 	rules    [2][]rule
 	named    [2]bool // some rule of the direction goes by port name
+	size     [2]int  // of the direction's rules, in entries
 	number   uint64  // tells it from every other policy of its kind, whoever else has had its name
 }
 
 // parseNetworkPolicy reads a policy. What cannot be understood allows nothing, and the
 // policy still isolates. When it is the subject that cannot be understood it
-// isolates every pod of the namespace, since it might have meant any.
+// isolates every pod of the namespace, since it might have meant any. One that is over its budget
+// isolates its subjects and is read no further.
 func parseNetworkPolicy(np *networkingv1.NetworkPolicy) (*networkPolicy, []policy.Problem) {
 	r := &reporter{object: policy.RuleID{Kind: NetworkPolicyKind, Namespace: np.Namespace, Name: np.Name}}
 	out := &networkPolicy{id: r.object}
+	if reportSize(NetworkPolicySize(np), r) {
+		np = closedNetworkPolicy(np)
+	}
 	subject, ok := parseSelector(&np.Spec.PodSelector, "/spec/podSelector", r)
 	out.subject = subject
 	var applies [2]bool
@@ -45,8 +50,8 @@ func parseNetworkPolicy(np *networkingv1.NetworkPolicy) (*networkPolicy, []polic
 			out.rules[d] = nil
 		}
 	}
-	out.named = named(out.rules)
-	return out, r.problems
+	out.named, out.size = named(out.rules), sizes(out.rules)
+	return out, r.all()
 }
 
 // policyTypes are the directions whose rules apply and those that are isolated. They differ

@@ -51,6 +51,16 @@ func sortProblems(problems []policy.Problem) {
 	slices.SortStableFunc(problems, func(a, b policy.Problem) int { return compareObjects(a.ID, b.ID) })
 }
 
+// joinProblems are the problems of policies and of classes, sorted; classes have many alike.
+func joinProblems(ofPolicies, ofClasses []policy.Problem) []policy.Problem {
+	slices.SortFunc(ofClasses, func(a, b policy.Problem) int {
+		return cmp.Or(compareObjects(a.ID, b.ID), strings.Compare(a.Message, b.Message))
+	})
+	out := append(ofPolicies, slices.Compact(ofClasses)...)
+	sortProblems(out)
+	return out
+}
+
 func compareNetworkPolicies(a, b *networkPolicy) int { return compareObjects(a.id, b.id) }
 
 func compareObjects(a, b policy.RuleID) int {

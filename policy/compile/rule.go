@@ -34,6 +34,24 @@ func (r rule) named() bool {
 	return slices.ContainsFunc(r.ports, func(p portMatch) bool { return p.name != "" })
 }
 
+// size is the number of entries that are left of the rule.
+func (r rule) size() int {
+	size := 1 + len(r.ports)
+	for _, p := range r.peers {
+		size += 1 + p.size()
+	}
+	return size
+}
+
+func sizes(rules [2][]rule) (out [2]int) {
+	for d, list := range rules {
+		for _, r := range list {
+			out[d] += r.size()
+		}
+	}
+	return out
+}
+
 func named(rules [2][]rule) [2]bool {
 	return [2]bool{slices.ContainsFunc(rules[0], rule.named), slices.ContainsFunc(rules[1], rule.named)}
 }

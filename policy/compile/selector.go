@@ -139,6 +139,15 @@ func canonical(reqs []requirement) selector {
 	return selector{requirements: reqs, text: strings.Join(texts, ",")}
 }
 
+// size is the number of requirements and of their values.
+func (s selector) size() int {
+	size := len(s.requirements)
+	for i := range s.requirements {
+		size += len(s.requirements[i].values)
+	}
+	return size
+}
+
 // everything says whether the selector has no requirement.
 func (s selector) everything() bool { return len(s.requirements) == 0 }
 

@@ -65,6 +65,18 @@ func addressElements(addrs []netip.Addr) []policy.Element {
 	return out
 }
 
+// size is the number of entries that define the set.
+func (d *definition) size() int {
+	switch {
+	case d.pods != nil:
+		return d.pods.namespaces.size() + d.pods.pods.size()
+	case d.nodes != nil:
+		return d.nodes.size()
+	default:
+		return len(d.networks)
+	}
+}
+
 func (d *definition) kind() policy.SetKind {
 	switch {
 	case d.pods != nil, d.nodes != nil:
@@ -89,10 +101,10 @@ func (d *definition) means() string {
 	}
 }
 
-// setID is the letter of the kind and 80 bits of a hash of what defines the set.
+// setID is the letter of the kind and the SHA-256 of what defines the set.
 func setID(kind byte, canonical string) policy.SetID {
 	sum := sha256.Sum256([]byte(canonical))
-	return policy.SetID(string(kind) + hex.EncodeToString(sum[:10]))
+	return policy.SetID(string(kind) + hex.EncodeToString(sum[:]))
 }
 
 // podSet is the addresses of the pods that one selector matches, in the

@@ -23,6 +23,9 @@ var leftAtMost = 64
 // shelve packs a policy, and says what is wrong with it.
 func shelve(np *networkingv1.NetworkPolicy) (*shelved, []policy.Problem) {
 	bare := networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: np.Namespace, Name: np.Name}, Spec: np.Spec}
+	if NetworkPolicySize(np) > MaxPolicySize {
+		bare = *closedNetworkPolicy(np)
+	}
 	packed, err := bare.Marshal()
 	if err != nil {
 		panic(fmt.Sprintf("packing NetworkPolicy %s/%s: %v", np.Namespace, np.Name, err)) // into memory: it cannot fail

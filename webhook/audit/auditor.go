@@ -2,10 +2,12 @@ package audit
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"log/slog"
+	"slices"
+	"strings"
 	"time"
 
 	networkingv1 "k8s.io/api/networking/v1"
@@ -64,7 +66,7 @@ type Auditor struct {
 type state struct {
 	snapshot   *compile.Snapshot
 	guardrails *rego.Engine
-	policies   uint64
+	policies   [sha256.Size]byte
 }
 
 // NeedLeaderElection is true: one replica is enough.
@@ -142,12 +144,10 @@ func (w *World) list(ctx context.Context, from client.Reader) error {
 }
 
 // version differs where the policies do; their order means nothing.
-func (w *World) version() uint64 {
-	var sum uint64
+func (w *World) version() [sha256.Size]byte {
+	versions := make([]string, 0, len(w.NetworkPolicies)+len(w.ClusterNetworkPolicies))
 	add := func(o client.Object) {
-		h := fnv.New64a()
-		fmt.Fprint(h, o.GetUID(), o.GetResourceVersion())
-		sum += h.Sum64()
+		versions = append(versions, fmt.Sprintf("%q %q", o.GetUID(), o.GetResourceVersion()))
 	}
 	for _, p := range w.NetworkPolicies {
 		add(p)
@@ -155,5 +155,6 @@ func (w *World) version() uint64 {
 	for _, p := range w.ClusterNetworkPolicies {
 		add(p)
 	}
-	return sum
+	slices.Sort(versions)
+	return sha256.Sum256([]byte(strings.Join(versions, "\n")))
 }
