@@ -14,10 +14,15 @@ import (
 	"k8s.io/client-go/metadata"
 )
 
+// Served says what an API server serves.
+type Served interface {
+	ServerPreferredResources() ([]*metav1.APIResourceList, error)
+}
+
 // CountServed counts the policies of a cluster. Only metadata is asked for, of one object
 // of each kind, as the API server tells how many follow. The error names kinds that are
 // served and could not be counted; the counts are right without them.
-func CountServed(ctx context.Context, served discovery.ServerResourcesInterface, client metadata.Interface) ([]Count, error) {
+func CountServed(ctx context.Context, served Served, client metadata.Interface) ([]Count, error) {
 	lists, err := served.ServerPreferredResources()
 	if err != nil && !discovery.IsGroupDiscoveryFailedError(err) {
 		return nil, fmt.Errorf("ask the API server what it serves: %w", err)

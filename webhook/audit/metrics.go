@@ -20,6 +20,10 @@ var (
 		Name: "tierwall_exempt_namespaces_missing",
 		Help: "Exempt namespaces that do not exist. The replica that leads counts them.",
 	})
+	otherPolicies = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "tierwall_unenforced_policies",
+		Help: "Network policies that other engines enforce and tierwall does not, by API group and kind. The replica that leads counts them.",
+	}, []string{"group", "kind"})
 	failures = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "tierwall_audit_failures_total",
 		Help: "Audits that could not be finished, or whose results could not be written.",
@@ -29,5 +33,5 @@ var (
 // RegisterMetrics adds the metrics of the audit to those that the manager serves.
 func RegisterMetrics() error {
 	return errors.Join(metrics.Registry.Register(violations), metrics.Registry.Register(duration), metrics.Registry.Register(failures),
-		metrics.Registry.Register(exemptMissing))
+		metrics.Registry.Register(exemptMissing), metrics.Registry.Register(otherPolicies))
 }

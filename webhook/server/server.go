@@ -189,6 +189,10 @@ func (everyReplica) NeedLeaderElection() bool { return false }
 
 func (s *Server) addRunnables() error {
 	o := s.options
+	others, err := audit.NewOtherEngines(s.manager.GetConfig(), o.Log)
+	if err != nil {
+		return err
+	}
 	runnables := []manager.Runnable{
 		s.watcher,
 		s.state,
@@ -203,6 +207,7 @@ func (s *Server) addRunnables() error {
 			Snapshots: s.state, Guardrails: s.engine, Client: s.manager.GetClient(), Reader: s.manager.GetAPIReader(),
 			Recorder: s.manager.GetEventRecorder("tierwall-audit"), Log: o.Log,
 		},
+		others,
 		&activation.Keeper{
 			Webhooks: o.Webhooks, Validating: o.Validating, Mutating: o.Mutating,
 			Cache: s.manager.GetCache(), Client: s.manager.GetClient(),
