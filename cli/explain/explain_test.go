@@ -111,6 +111,27 @@ func TestAPortThatIsDeniedTooIsNoNearMiss(t *testing.T) {
 	}
 }
 
+// That the default action or a later tier would decide is a way around a policy, and no near miss.
+func TestAWayAroundAPolicyIsNoNearMiss(t *testing.T) {
+	for name, policies := range map[string]map[string]string{
+		"the label that selects the pod":        {"db": "podSelector: {matchLabels: {app: db}}"},
+		"the absence of a label":                {"db": "podSelector: {matchExpressions: [{key: track, operator: DoesNotExist}]}"},
+		"one of two policies, a label for both": {"db": "podSelector: {matchLabels: {app: db}}", "again": "podSelector: {matchExpressions: [{key: app, operator: In, values: [db]}]}"},
+	} {
+		for _, action := range []policy.Verdict{policy.Allow, policy.Audit} {
+			s := shop(t, policies)
+			s.Defaults.Action = action
+			s.ClusterNetworkPolicies = []*policyv1alpha2.ClusterNetworkPolicy{{ObjectMeta: metav1.ObjectMeta{Name: "base"}, Spec: policyv1alpha2.ClusterNetworkPolicySpec{
+				Tier: policyv1alpha2.BaselineTier, Subject: policyv1alpha2.ClusterNetworkPolicySubject{Namespaces: &metav1.LabelSelector{}},
+				Ingress: []policyv1alpha2.ClusterNetworkPolicyIngressRule{{Action: policyv1alpha2.ClusterNetworkPolicyRuleActionAccept,
+					From: []policyv1alpha2.ClusterNetworkPolicyIngressPeer{{Namespaces: &metav1.LabelSelector{}}}}}}}}
+			if a := ask(t, s, "test/web", "db", "80")[0]; a.Verdict != "denied" || len(a.Ingress.NearMisses) != 0 {
+				t.Errorf("%s: %s: %+v", name, action, a.Ingress)
+			}
+		}
+	}
+}
+
 func TestTheReasonNamesTierPolicyAndField(t *testing.T) {
 	s := shop(t, map[string]string{"db": "podSelector: {matchLabels: {app: db}}\ningress: [{}, {from: [{podSelector: {matchLabels: {app: api}}}]}]"})
 	a := ask(t, s, "api", "db", "5432")[0]

@@ -1,0 +1,60 @@
+package cli_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/tierwall/tierwall/cli"
+)
+
+// manifests is a file with the text.
+func manifests(t *testing.T, text string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "m.yaml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// What is beside the pods in a dump of a cluster, the workloads that made them, opens and closes nothing.
+func TestWorkloadsBesideTheirPodsOpenNothing(t *testing.T) {
+	const workload = `
+apiVersion: apps/v1
+kind: %s
+metadata: {name: web, namespace: shop%s}
+spec: {%s selector: {matchLabels: {app: web}}, template: {metadata: {labels: {app: web}}, spec: {serviceAccount: web, containers: [{name: c, image: x}]}}}
+---
+`
+	const policies = `
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: web, namespace: shop}
+spec: {podSelector: {matchLabels: {app: web}}, ingress: [{from: [{podSelector: {}}]}]}
+`
+	const pod = `
+apiVersion: v1
+kind: Pod
+metadata: {name: %s, namespace: shop, uid: p, labels: {app: web, %s}, ownerReferences: [{apiVersion: apps/v1, kind: %s, name: %s, uid: o, controller: true}]}
+spec: {serviceAccountName: web, containers: [{name: c, image: x}]}
+status: {phase: Running, podIPs: [{ip: 10.0.0.%d}]}
+---
+`
+	owned := ", uid: r, ownerReferences: [{apiVersion: apps/v1, kind: Deployment, name: web, uid: o, controller: true}]"
+	old := strings.Replace(fmt.Sprintf(workload, "ReplicaSet", owned, "replicas: 0,"), "name: web", "name: web-1", 1)
+	stateful := fmt.Sprintf(pod, "web-0", "apps.kubernetes.io/pod-index: \"0\"", "StatefulSet", "web", 1) +
+		fmt.Sprintf(pod, "web-1", "apps.kubernetes.io/pod-index: \"1\"", "StatefulSet", "web", 2)
+	deployed := fmt.Sprintf(pod, "web-7f-a", "pod-template-hash: 7f", "ReplicaSet", "web-7f", 1)
+	for name, c := range map[string]struct{ pods, workloads string }{
+		"a Deployment with an old ReplicaSet": {deployed, fmt.Sprintf(workload, "Deployment", ", uid: o", "replicas: 1,") + strings.ReplaceAll(old, "app: web", "app: was")},
+		"a StatefulSet with two pods":         {stateful, fmt.Sprintf(workload, "StatefulSet", ", uid: o", "serviceName: web, replicas: 2,")},
+	} {
+		status, text, errs := run(t, "", "diff", "--from", manifests(t, c.pods+policies), "--to", manifests(t, c.workloads+c.pods+policies))
+		if status != cli.Fine || text != "nothing is opened or closed\n" {
+			t.Errorf("%s: %d\n%s%s", name, status, text, errs)
+		}
+	}
+}
