@@ -7,10 +7,14 @@ package tierwall.guardrails.dead_policies
 
 import data.tierwall.lib
 
-warn contains {"msg": msg, "path": "/spec/podSelector"} if {
+warn contains {"msg": msg, "path": sprintf("/spec/%s", [selector])} if {
 	input.effect.lint.selectsNothing
-	msg := sprintf("%s selects no pod that exists. Check the labels of its podSelector; pods that come later will be selected.", [lib.name])
+	msg := sprintf("%s selects no pod that exists. Check the labels of its %s; pods that come later will be selected.", [lib.name, selector])
 }
+
+selector := "subject" if lib.kind == "ClusterNetworkPolicy"
+
+else := "podSelector"
 
 warn contains {"msg": msg, "path": dead.rule} if {
 	some dead in input.effect.lint.deadPeers

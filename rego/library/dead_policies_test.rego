@@ -14,6 +14,13 @@ test_a_policy_that_selects_nothing if {
 	w.msg == "NetworkPolicy prod/p selects no pod that exists. Check the labels of its podSelector; pods that come later will be selected."
 }
 
+test_a_cluster_policy_has_a_subject if {
+	cluster := {"object": {"kind": "ClusterNetworkPolicy", "metadata": {"name": "p"}}}
+	some w in dead_policies.warn with input as object.union(change({"selectsNothing": true}), cluster)
+	w.path == "/spec/subject"
+	contains(w.msg, "Check the labels of its subject;")
+}
+
 test_a_peer_that_matches_nothing if {
 	some w in dead_policies.warn with input as change({"deadPeers": [field("/spec/ingress/0/from/1")]})
 	w.path == "/spec/ingress/0/from/1"

@@ -24,7 +24,7 @@ roles := lib.parameter("roles", [])
 
 deny contains {"msg": msg, "path": lib.at("/spec/egress")} if {
 	some ports, pairs in violations
-	msg := sprintf("%s would let %s reach %s on %s, where the cloud's metadata service is (%s). Put its address into except of the ipBlock, or name the networks that are needed.", [lib.change, lib.list(lib.froms(pairs)), lib.list(lib.tos(pairs)), ports, concat(", ", addresses)])
+	msg := sprintf("%s would let %s reach %s on %s, where the cloud's metadata service is (%s). %s, or name the networks that are needed.", [lib.change, lib.list(lib.froms(pairs)), lib.list(lib.tos(pairs)), ports, concat(", ", addresses), way])
 }
 
 violations[lib.ports(row)] contains [row.from, row.to] if {
@@ -36,3 +36,8 @@ violations[lib.ports(row)] contains [row.from, row.to] if {
 }
 
 deny contains lib.unjudged[_]
+
+# Networks of a ClusterNetworkPolicy have no exceptions.
+way := "Put a rule in front that denies its address" if lib.kind == "ClusterNetworkPolicy"
+
+else := "Put its address into except of the ipBlock"

@@ -20,6 +20,12 @@ test_the_world_has_the_metadata_service if {
 	count(metadata_service.deny) == 1 with input as change("egress", "169.254.169.254/32", [], {})
 }
 
+test_a_cluster_policy_denies_it_in_front if {
+	cluster := {"object": {"kind": "ClusterNetworkPolicy", "metadata": {"name": "p"}}}
+	some d in metadata_service.deny with input as object.union(change("egress", "0.0.0.0/0", [], {}), cluster)
+	endswith(d.msg, "Put a rule in front that denies its address, or name the networks that are needed.")
+}
+
 test_excepted_it_is_closed if {
 	count(metadata_service.deny) == 0 with input as change("egress", "0.0.0.0/0", ["169.254.0.0/16"], {})
 	count(metadata_service.deny) == 1 with input as change("egress", "0.0.0.0/0", ["10.0.0.0/8"], {})

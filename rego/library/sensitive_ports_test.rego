@@ -17,6 +17,20 @@ test_shell_and_database_are_never_open_to_the_world if {
 	d.msg == "NetworkPolicy prod/p would open frontend pods of namespace prod to addresses in 0.0.0.0/0 on TCP ports 22, 5432, which may never be open to the world. Name the ports that are needed, or narrow the peers."
 }
 
+test_who_named_the_ports_is_told_to_narrow_the_peers if {
+	some d in sensitive_ports.deny with input as change("ingress", "0.0.0.0/0", ["TCP/10250"], {})
+	endswith(d.msg, "Narrow the peers to the addresses that connect; those of a webhook are the API servers'.")
+	some two in sensitive_ports.deny with input as change("ingress", "::/0", ["TCP/22", "TCP/443"], {})
+	not contains(two.msg, "Name the ports")
+	some all in sensitive_ports.deny with input as change("ingress", "0.0.0.0/0", ["any"], {})
+	endswith(all.msg, "Name the ports that are needed, or narrow the peers.")
+}
+
+test_the_way_out_opens_no_more if {
+	count(sensitive_ports.deny) == 0 with input as change("ingress", "192.0.2.7/32", ["TCP/10250"], {"networks": ["192.0.2.0/28"]})
+	count(sensitive_ports.deny) == 1 with input as change("ingress", "0.0.0.0/0", ["TCP/10250"], {"networks": ["192.0.2.0/28"]})
+}
+
 test_other_ports_may if {
 	count(sensitive_ports.deny) == 0 with input as change("ingress", "0.0.0.0/0", ["TCP/443", "UDP/22"], {})
 }
