@@ -15,9 +15,8 @@ import (
 
 // Guardrails refuses Guardrails that could not come into force.
 type Guardrails struct {
+	*Reviewer
 	Decoder admission.Decoder
-	// Limit is how long a validation may take.
-	Limit time.Duration
 	// Bundle is the one in use, or nil; without the function there is none.
 	Bundle func() *rego.Bundle
 	// Existing says which objects that exist the guardrails would deny; without the
@@ -38,8 +37,10 @@ func (h *Guardrails) bundle() *rego.Bundle {
 
 // Handle answers a Guardrail's CREATE and UPDATE.
 func (h *Guardrails) Handle(ctx context.Context, req admission.Request) admission.Response {
-	ctx, cancel := context.WithTimeout(ctx, h.Limit)
-	defer cancel()
+	return h.withSlot(ctx, req, func(ctx context.Context) admission.Response { return h.review(ctx, req) })
+}
+
+func (h *Guardrails) review(ctx context.Context, req admission.Request) admission.Response {
 	g := &v1alpha1.Guardrail{}
 	if err := h.Decoder.Decode(req, g); err != nil {
 		return malformed(fmt.Errorf("read the Guardrail: %w", err))

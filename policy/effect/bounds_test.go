@@ -203,3 +203,23 @@ func TestPossiblePodsOfOneRoleThatHadOthersAreNotOneKind(t *testing.T) {
 		}
 	}
 }
+
+// What an answer costs goes by the rules that are about its peer, not by all rules and all ports.
+func TestManyRulesOfNetworksAndPortsAreCompared(t *testing.T) {
+	const rules = 400
+	var spec strings.Builder
+	spec.WriteString("podSelector: {}\ningress:\n")
+	for i := range rules {
+		fmt.Fprintf(&spec, "- {from: [{ipBlock: {cidr: 10.%d.%d.1/32}}, {ipBlock: {cidr: 10.%d.%d.3/32}}], ports: [{port: %d}]}\n", i/250, i%250, i/250, i%250, 1024+3*i)
+	}
+	s := shop()
+	s.Pods = s.Pods[:1]
+	after := with(s, [3]string{"prod", "many", spec.String()})
+	e, bytes := allocated(t, s, after)
+	if !e.Complete || len(e.Added) == 0 {
+		t.Errorf("complete %v %v, %d rows", e.Complete, e.Incomplete, len(e.Added))
+	}
+	if most := uint64(rules * 60 << 10); bytes > most {
+		t.Errorf("%d bytes for %d rules, want %d at most", bytes, rules, most)
+	}
+}

@@ -22,12 +22,14 @@ const (
 
 // comparison asks the programs of both moments the same questions.
 type comparison struct {
-	ctx      context.Context // of the one call that the comparison is made for
-	sides    [2]*side
-	spans    []span
-	names    func(policy.RuleID, policy.Protocol) []string
-	members  []*standIn
-	networks []*network
+	ctx   context.Context // of the one call that the comparison is made for
+	sides [2]*side
+	spans []span
+	// firstSpans are those that begin a protocol.
+	firstSpans []int
+	names      func(policy.RuleID, policy.Protocol) []string
+	members    []*standIn
+	networks   []*network
 	// alike numbers the members that have the same marks at both moments: they are
 	// the same to every rule.
 	alike map[*standIn]int
@@ -51,6 +53,7 @@ func newComparison(ctx context.Context, members []*standIn, sides [2]*side, lone
 	c := &comparison{ctx: ctx, members: members, sides: sides, spans: spans(programs...),
 		alike: map[*standIn]int{}, answers: map[question]*answer{}, whys: newNumbers[policy.Why](),
 		described: [2]map[*standIn]*Peer{{}, {}}}
+	c.firstSpans = firstSpansOf(c.spans)
 	classes := newNumbers[[2][2]int]()
 	for _, s := range members {
 		var marks [2][2]int
@@ -121,11 +124,11 @@ func (c *comparison) ask(m moment, class *policy.Class, peer netip.Addr) *answer
 	if a != nil || !c.goesOn() {
 		return a
 	}
-	if c.kept += len(c.spans) + keptAnswer; c.kept > maxKept {
+	a = c.answer(c.sides[m], class, peer)
+	if c.kept += len(a.why) + keptAnswer; c.kept > maxKept {
 		clear(c.answers)
-		c.kept = len(c.spans) + keptAnswer
+		c.kept = len(a.why) + keptAnswer
 	}
-	a = c.answer(c.sides[m].program, class, peer)
 	c.answers[q] = a
 	return a
 }
@@ -174,11 +177,16 @@ func (c *comparison) blocked(m moment, o *opening, s *standIn, d policy.Directio
 // touched are the members that the change may concern as subjects: their class
 // is another one, or a set that it refers to has other elements.
 func (c *comparison) touched(d policy.Direction) []*standIn {
-	same := map[policy.SetID]bool{}
+	same, differs := map[policy.SetID]bool{}, map[classPair]bool{}
 	var out []*standIn
 	for _, m := range c.members {
-		before, after := c.sides[was].classes[m][d], c.sides[is].classes[m][d]
-		if before == nil || after == nil || before.ID != after.ID || c.setsDiffer(after, same) {
+		pair := classPair{c.sides[was].classes[m][d], c.sides[is].classes[m][d]}
+		touched, known := differs[pair]
+		if !known {
+			touched = pair.before == nil || pair.after == nil || pair.before.ID != pair.after.ID || c.setsDiffer(pair.after, same)
+			differs[pair] = touched
+		}
+		if touched {
 			out = append(out, m)
 		}
 	}

@@ -85,12 +85,12 @@ func (c *closing) networkPolicies() bool {
 }
 
 // networkPolicy reports whether the change of one policy can only close. What was not understood before, and denied
-// for that, may be understood now.
+// for that, may be understood now; and what was closed for the size of all policies, may be in force when there is less.
 func (c *closing) networkPolicy(old, now *networkingv1.NetworkPolicy) bool {
 	switch {
 	case old == nil:
 		return len(now.Spec.Ingress)+len(now.Spec.Egress) == 0
-	case len(compile.ValidateNetworkPolicy(old)) > 0:
+	case len(compile.ValidateNetworkPolicy(old)) > 0 || c.sizeIn(old.Namespace) > compile.MaxClassSize:
 		return false
 	case now == nil:
 		return c.isolatedWithout(old, policy.Ingress) && c.isolatedWithout(old, policy.Egress)
@@ -126,6 +126,17 @@ func (c *closing) isolatedWithout(np *networkingv1.NetworkPolicy, d policy.Direc
 		return isolates(o, d) && len(compile.ValidateNetworkPolicy(o)) == 0 &&
 			(len(s.MatchLabels)+len(s.MatchExpressions) == 0 || apiequality.Semantic.DeepEqual(s, np.Spec.PodSelector))
 	})
+}
+
+// sizeIn is what the policies of a namespace came to before, which is at least what a class of its pods did.
+func (c *closing) sizeIn(namespace string) int {
+	size := 0
+	for _, np := range c.before.NetworkPolicies {
+		if np.Namespace == namespace {
+			size += compile.NetworkPolicySize(np)
+		}
+	}
+	return size
 }
 
 func (c *closing) keptIn(namespace string) []*networkingv1.NetworkPolicy {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	networkingv1 "k8s.io/api/networking/v1"
@@ -184,6 +185,15 @@ func TestFormsThatCanOnlyClose(t *testing.T) {
 			t.Errorf("%s: %v, want %v", c.name, got, c.want)
 		}
 	}
+	// The pods are closed for the size of all policies, and open when there is less.
+	var wide [][3]string
+	for i := range 3 {
+		wide = append(wide, [3]string{"prod", fmt.Sprint("wide-", i), manyNetworks(19000)})
+	}
+	crowded := with(s, wide...)
+	if fewer := with(s, wide[:2]...); effect.CanOnlyClose(crowded, fewer) {
+		t.Error("a policy less of more than a class may come to is said to close only")
+	}
 	relabelled := *s
 	relabelled.Namespaces = slices.Clone(s.Namespaces)
 	if effect.CanOnlyClose(s, &relabelled) {
@@ -192,4 +202,14 @@ func TestFormsThatCanOnlyClose(t *testing.T) {
 	if e := effect.Closing(effect.Effect{Incomplete: []string{"x"}, Truncated: true, Added: []effect.Row{{}}}); !e.Complete || e.Truncated || len(e.Added) > 0 || fmt.Sprint(e.Incomplete) != "[]" {
 		t.Errorf("the effect of what only closes: %+v", e)
 	}
+}
+
+// manyNetworks is the spec of a policy that allows as many networks to come in.
+func manyNetworks(n int) string {
+	var b strings.Builder
+	b.WriteString("podSelector: {}\ningress: [{from: [")
+	for i := range n {
+		fmt.Fprintf(&b, "{ipBlock: {cidr: 10.%d.%d.%d/32}},", i>>16, i>>8&255, i&255)
+	}
+	return strings.TrimSuffix(b.String(), ",") + "]}]"
 }

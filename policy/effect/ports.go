@@ -85,12 +85,77 @@ type answer struct {
 	program *policy.Program
 	class   *policy.Class // as the peer meets it
 	peer    netip.Addr
-	why     []int32 // numbers of reasons, from 1 on; 0 where it was not asked yet
+	// why are the numbers of reasons, by segment, from 1 on; 0 where it was not asked yet.
+	why []int32
+	// starts are the spans at which a rule of the class begins or ends: those from one to the next are a segment, and have
+	// one reason. Nil where each span is one.
+	starts []int
+}
+
+// segment is the number of the segment that a span is in, and the span that the next one begins with.
+func (a *answer) segment(span, spans int) (number, next int) {
+	if a.starts == nil {
+		return span, span + 1
+	}
+	after, _ := slices.BinarySearch(a.starts, span+1)
+	if after < len(a.starts) {
+		spans = a.starts[after]
+	}
+	return after - 1, spans
 }
 
 // answer is one that is asked nothing yet.
-func (c *comparison) answer(program *policy.Program, class *policy.Class, peer netip.Addr) *answer {
-	return &answer{program, eval.ClassFor(program, class, peer), peer, make([]int32, len(c.spans))}
+func (c *comparison) answer(of *side, class *policy.Class, peer netip.Addr) *answer {
+	a := &answer{program: of.program, class: of.classFor(class, peer), peer: peer}
+	segments := len(c.spans)
+	if a.starts = c.starts(a.class); a.starts != nil {
+		segments = len(a.starts)
+	}
+	a.why = make([]int32, segments)
+	return a
+}
+
+// starts are the spans at which a rule of a class begins or ends, and those that begin a protocol.
+func (c *comparison) starts(class *policy.Class) []int {
+	out := slices.Clone(c.firstSpans)
+	if class == nil {
+		return out
+	}
+	for _, t := range class.Tiers {
+		for _, r := range t.Rules {
+			for _, p := range r.Ports {
+				if p.Named != "" {
+					return nil
+				}
+				out = c.appendSpan(out, p.Protocol, int(p.First))
+				out = c.appendSpan(out, p.Protocol, int(p.Last)+1)
+			}
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// appendSpan appends the number of the span that begins with a port.
+func (c *comparison) appendSpan(to []int, protocol policy.Protocol, port int) []int {
+	at := slices.Index(protocols, protocol)
+	if at < 0 || port > policy.MaxPort {
+		return to
+	}
+	first, end := c.firstSpans[at], c.firstSpans[at+1]
+	i, _ := slices.BinarySearchFunc(c.spans[first:end], port, func(s span, port int) int { return int(s.first) - port })
+	return append(to, first+i)
+}
+
+// firstSpansOf are the spans that begin a protocol; that without ports is last.
+func firstSpansOf(spans []span) []int {
+	var out []int
+	for i, s := range spans {
+		if i == 0 || s.protocol != spans[i-1].protocol {
+			out = append(out, i)
+		}
+	}
+	return out
 }
 
 // why says who decides about a span; a class that is nil decides to allow nothing.
@@ -98,7 +163,8 @@ func (c *comparison) why(a *answer, span int) policy.Why {
 	if c.stopped != "" {
 		return policy.Why{}
 	}
-	if n := a.why[span]; n > 0 {
+	at, _ := a.segment(span, len(c.spans))
+	if n := a.why[at]; n > 0 {
 		return c.whys.values[n-1]
 	}
 	if c.asked++; c.asked > maxAsked {
@@ -110,11 +176,7 @@ func (c *comparison) why(a *answer, span int) policy.Why {
 		protocol = policy.ICMPv6
 	}
 	why := eval.Class(a.program, a.class, a.peer, protocol, c.spans[span].first)
-	if span > 0 && a.why[span-1] > 0 && c.whys.values[a.why[span-1]-1] == why {
-		a.why[span] = a.why[span-1] // as most often
-	} else {
-		a.why[span] = int32(c.whys.of(why)) + 1
-	}
+	a.why[at] = int32(c.whys.of(why)) + 1
 	return why
 }
 
@@ -156,8 +218,14 @@ func (o *opening) none() bool { return o == nil || len(o.spans) == 0 }
 
 // open compares two answers.
 func (c *comparison) open(before, after *answer) *opening {
+	if before == nil || after == nil {
+		return nil // the comparison was given up
+	}
 	var o *opening
-	for i, s := range c.spans {
+	for i, next := 0, 0; i < len(c.spans); i = next {
+		_, next = after.segment(i, len(c.spans))
+		_, other := before.segment(i, len(c.spans))
+		next = min(next, other)
 		why := c.why(after, i)
 		if !why.Verdict.Permits() || c.allows(before, i) {
 			continue
@@ -165,9 +233,11 @@ func (c *comparison) open(before, after *answer) *opening {
 		if o == nil {
 			o = &opening{unknown: map[policy.Protocol]policy.RuleID{}}
 		}
-		o.spans = append(o.spans, i)
-		if s.first == anyNumber && !c.allOf(after, s.protocol) {
-			o.unknown[s.protocol] = why.Rule
+		for n := i; n < next; n++ {
+			o.spans = append(o.spans, n)
+			if s := c.spans[n]; s.first == anyNumber && !c.allOf(after, s.protocol) {
+				o.unknown[s.protocol] = why.Rule
+			}
 		}
 		o.decidedBy(why)
 	}

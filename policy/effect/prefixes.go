@@ -35,6 +35,16 @@ func (p *prefixes) of(a netip.Addr) []int {
 	return slices.Compact(out)
 }
 
+// widest is the widest network that an address is in.
+func (p *prefixes) widest(a netip.Addr) (netip.Prefix, bool) {
+	for _, bits := range p.lengths[familyOf(a)] {
+		if n, _ := a.Prefix(bits); p.sets[n] != nil {
+			return n, true
+		}
+	}
+	return netip.Prefix{}, false
+}
+
 // around says whether any of the sets has a network around another one.
 func (p *prefixes) around(n netip.Prefix) bool {
 	return slices.ContainsFunc(p.lengths[familyOf(n.Addr())], func(bits int) bool {

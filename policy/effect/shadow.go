@@ -111,7 +111,7 @@ func (v *verdicts) probes() []netip.Addr {
 }
 
 func (v *verdicts) comparePeer(of policy.RuleID, pair [2]*policy.Class, peer netip.Addr) {
-	alone, all := v.answer(v.alone.program, pair[0], peer), v.ask(is, pair[1], peer)
+	alone, all := v.answer(v.alone.side, pair[0], peer), v.ask(is, pair[1], peer)
 	for i := range v.spans {
 		own := v.why(alone, i)
 		if own.Rule.Kind != of.Kind || own.Rule.Namespace != of.Namespace || own.Rule.Name != of.Name || !ruled(own) {

@@ -28,7 +28,7 @@ var reserved = []netip.Prefix{netip.MustParsePrefix("240.0.0.0/4"), netip.MustPa
 type addresses struct {
 	used  [2]bool // families that the cluster has
 	pools [2][]netip.Prefix
-	avoid []netip.Prefix
+	avoid prefixes
 	next  [2]netip.Addr
 	taken map[netip.Addr]bool
 }
@@ -72,7 +72,7 @@ func newAddresses(snapshots [2]*compile.Snapshot, networks []netip.Prefix) *addr
 		}
 		for _, n := range networks {
 			if familyOf(n.Addr()) == f && pools.around(n) {
-				a.avoid = append(a.avoid, n)
+				a.avoid.add(n, 0)
 			}
 		}
 		a.pools[f] = append(a.pools[f], reserved[f])
@@ -90,8 +90,8 @@ func (a *addresses) take(f int) netip.Addr {
 		}
 		addr := a.next[f]
 		a.next[f] = addr.Next()
-		if hole := slices.IndexFunc(a.avoid, func(p netip.Prefix) bool { return p.Contains(addr) }); hole >= 0 {
-			a.next[f] = last(a.avoid[hole]).Next()
+		if hole, found := a.avoid.widest(addr); found {
+			a.next[f] = last(hole).Next()
 			continue
 		}
 		if a.taken[addr] {
@@ -289,6 +289,16 @@ func (s *side) index() {
 type sight struct {
 	sets  map[int]bool
 	known numbers[string]
+	// rules are those that name a set as peers, by the set's number; anyPeer those about all peers.
+	rules   map[int][]rulePlace
+	anyPeer []rulePlace
+}
+
+// rulePlace is the place of a rule in its class.
+type rulePlace struct{ tier, rule int }
+
+func compareRulePlaces(a, b rulePlace) int {
+	return cmp.Or(cmp.Compare(a.tier, b.tier), cmp.Compare(a.rule, b.rule))
 }
 
 // markFor is what the sets that a class refers to know of an address: addresses
@@ -297,11 +307,7 @@ func (s *side) markFor(class *policy.Class, a netip.Addr) int {
 	if class == nil {
 		return 0
 	}
-	v := s.sights[class]
-	if v == nil {
-		v = &sight{sets: s.setsOf(class), known: newNumbers[string]()}
-		s.sights[class] = v
-	}
+	v := s.sightOf(class)
 	all := s.memberships(a)
 	own := make([]byte, 0, 8*membership)
 	for i := 0; i < len(all); i += membership {
@@ -310,6 +316,54 @@ func (s *side) markFor(class *policy.Class, a netip.Addr) int {
 		}
 	}
 	return v.known.of(string(own))
+}
+
+func (s *side) sightOf(class *policy.Class) *sight {
+	v := s.sights[class]
+	if v == nil {
+		v = &sight{sets: s.setsOf(class), known: newNumbers[string](), rules: map[int][]rulePlace{}}
+		for i, t := range class.Tiers {
+			for j, r := range t.Rules {
+				if r.AnyPeer {
+					v.anyPeer = append(v.anyPeer, rulePlace{i, j})
+				}
+				for _, id := range r.Peers {
+					if n, found := slices.BinarySearch(s.sets, id); found {
+						v.rules[n] = append(v.rules[n], rulePlace{i, j})
+					}
+				}
+			}
+		}
+		s.sights[class] = v
+	}
+	return v
+}
+
+// classFor is a class as one peer meets it: rules that are not about the peer are left out, and the others are about any.
+// It takes time by the sets that the peer is in, not by the rules of the class.
+func (s *side) classFor(class *policy.Class, peer netip.Addr) *policy.Class {
+	if class == nil {
+		return nil
+	}
+	v, all := s.sightOf(class), s.memberships(peer)
+	places := slices.Clone(v.anyPeer)
+	for i := 0; i < len(all); i += membership {
+		n := int(all[i])<<16 | int(all[i+1])<<8 | int(all[i+2])
+		if s.program.Sets[s.sets[n]].Kind != policy.AddressPorts {
+			places = append(places, v.rules[n]...)
+		}
+	}
+	slices.SortFunc(places, compareRulePlaces)
+	out := &policy.Class{ID: class.ID, Tiers: slices.Clone(class.Tiers)}
+	for i := range out.Tiers {
+		out.Tiers[i].Rules = nil
+	}
+	for _, at := range slices.Compact(places) {
+		met := class.Tiers[at.tier].Rules[at.rule]
+		met.AnyPeer, met.Peers = true, nil
+		out.Tiers[at.tier].Rules = append(out.Tiers[at.tier].Rules, met)
+	}
+	return out
 }
 
 // setsOf are the numbers of the sets that a class refers to.

@@ -157,27 +157,6 @@ func Class(p *policy.Program, c *policy.Class, peer netip.Addr, proto policy.Pro
 	return policy.Why{Note: "no tier decides"}
 }
 
-// ClassFor is a class as one peer meets it: rules that are not about the peer are left out, and the others are about any. Class says
-// of it what it says of the class.
-func ClassFor(p *policy.Program, c *policy.Class, peer netip.Addr) *policy.Class {
-	if c == nil {
-		return nil
-	}
-	out := &policy.Class{ID: c.ID, Tiers: make([]policy.Tier, len(c.Tiers))}
-	for i := range c.Tiers {
-		t := &c.Tiers[i]
-		out.Tiers[i] = policy.Tier{Name: t.Name, Else: t.Else, ElseID: t.ElseID}
-		for j := range t.Rules {
-			if r := &t.Rules[j]; matchesPeer(p, r, peer) {
-				met := *r
-				met.AnyPeer, met.Peers = true, nil
-				out.Tiers[i].Rules = append(out.Tiers[i].Rules, met)
-			}
-		}
-	}
-	return out
-}
-
 func firstMatch(p *policy.Program, rules []policy.Rule, peer netip.Addr, proto policy.Protocol, port uint16) *policy.Rule {
 	for i := range rules {
 		if matchesPort(p, &rules[i], peer, proto, port) && matchesPeer(p, &rules[i], peer) {

@@ -5,9 +5,7 @@ import (
 	"testing"
 
 	"github.com/tierwall/tierwall/policy"
-	"github.com/tierwall/tierwall/policy/compile"
 	"github.com/tierwall/tierwall/policy/eval"
-	"github.com/tierwall/tierwall/test/generate"
 )
 
 var (
@@ -203,37 +201,5 @@ func BenchmarkDecide(b *testing.B) {
 	f := policy.Flow{Source: addr("10.0.0.1"), Destination: addr("10.0.0.2"), Protocol: policy.TCP, DestinationPort: 5433}
 	for b.Loop() {
 		e.Decide(f)
-	}
-}
-
-// What a class says of a peer is what it says as the peer meets it.
-func TestAClassAsAPeerMeetsItSaysTheSame(t *testing.T) {
-	passed := map[policy.Verdict]int{}
-	for seed := range uint64(20) {
-		p, _ := compile.Compile(generate.Cluster(generate.NewRand(seed), generate.Small), "")
-		var peers []netip.Addr
-		for _, e := range p.Endpoints {
-			peers = append(peers, e.Addrs...)
-		}
-		peers = append(peers, netip.MustParseAddr("203.0.113.9"), netip.MustParseAddr("2001:db8::9"))
-		for _, classes := range p.Classes {
-			for _, c := range classes {
-				for _, peer := range peers {
-					met := eval.ClassFor(p, c, peer)
-					for _, protocol := range []policy.Protocol{policy.TCP, policy.UDP, policy.ICMP} {
-						for _, port := range []uint16{0, 53, 80, 443, 5432, 8080, 9090} {
-							got, want := eval.Class(p, met, peer, protocol, port), eval.Class(p, c, peer, protocol, port)
-							if got != want {
-								t.Fatalf("seed %d, class %s, %s %s/%d: %+v, want %+v", seed, c.ID, peer, protocol, port, got, want)
-							}
-							passed[got.Verdict]++
-						}
-					}
-				}
-			}
-		}
-	}
-	if eval.ClassFor(&policy.Program{}, nil, netip.Addr{}) != nil || len(passed) < 2 {
-		t.Errorf("verdicts %v", passed)
 	}
 }

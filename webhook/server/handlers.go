@@ -31,7 +31,7 @@ func (s *Server) register() {
 	}
 	for path, handler := range map[string]admission.Handler{
 		policiesPath: &webhook.Policies{Reviewer: reviewer, Decoder: decoder},
-		guardrailsPath: &webhook.Guardrails{Decoder: decoder, Limit: limit, Bundle: s.engine.Bundle,
+		guardrailsPath: &webhook.Guardrails{Reviewer: reviewer, Decoder: decoder, Bundle: s.engine.Bundle,
 			Existing: audit.Existing(s.state, s.manager.GetAPIReader())},
 		tierRolesPath:  &webhook.TierRoles{Reviewer: reviewer, Decoder: decoder},
 		roleLabelPath:  &webhook.RoleLabel{Snapshots: s.state, Decoder: decoder},
