@@ -1,10 +1,8 @@
 # METADATA
 # title: Sensitive ports are never open to the world
 # description: >-
-#   Ports of remote shells, databases and of the control plane may not be reached from networks
-#   outside. Where the API server calls a webhook on one of them, as cert-manager's on 10250,
-#   name the API servers' addresses: as an ipBlock of the policy, or, if they are no private
-#   ones, in the parameter networks too.
+#   Ports of remote shells, databases and of the control plane may not be reached from
+#   networks outside.
 # custom:
 #   severity: critical
 #   parameters:
