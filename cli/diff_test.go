@@ -20,6 +20,31 @@ func manifests(t *testing.T, text string) string {
 	return file
 }
 
+// The number of a port by name is that of a pod which does not exist yet: it can be the one that the other side has.
+func TestAPortByNameAndANumberDoNotBlockEachOther(t *testing.T) {
+	const policies = `
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: out, namespace: hub}
+spec: {podSelector: {matchLabels: {app: caller}}, policyTypes: [Egress], egress: [{to: [{podSelector: {matchLabels: {app: callee}}}], ports: [{port: %s}]}]}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: in, namespace: hub}
+spec: {podSelector: {matchLabels: {app: callee}}, ingress: [{from: [{podSelector: {matchLabels: {app: caller}}}], ports: [{port: %s}]}]}
+`
+	for _, c := range []struct {
+		out, in string
+		blocked bool
+	}{{"web", "8080", false}, {"8443", "web", false}, {"web", "web", false}, {"80", "81", true}, {"web, protocol: UDP", "53", true}} {
+		file := manifests(t, fmt.Sprintf(policies, c.out, c.in))
+		_, text, errs := run(t, "", "diff", "-f", file, "--all")
+		if got := strings.Contains(text, "blocked by"); got != c.blocked || !strings.Contains(text, "opened") {
+			t.Errorf("to %s, at %s: blocked %v, want %v\n%s%s", c.out, c.in, got, c.blocked, text, errs)
+		}
+	}
+}
+
 // What is beside the pods in a dump of a cluster, the workloads that made them, opens and closes nothing.
 func TestWorkloadsBesideTheirPodsOpenNothing(t *testing.T) {
 	const workload = `

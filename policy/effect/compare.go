@@ -166,12 +166,24 @@ func (c *comparison) blocked(m moment, o *opening, s *standIn, d policy.Directio
 		}
 		a := c.ask(m, c.sides[m].classes[p][1-d], addr)
 		for _, i := range o.spans {
-			if c.allows(a, i) {
+			if c.allows(a, i) || c.canMeet(a, o, c.spans[i].protocol) {
 				return false
 			}
 		}
 	}
 	return true
+}
+
+// canMeet reports whether a port by name, whose number is not known, can turn out to be one that the
+// other side has: where the opening has the name, or the answer does.
+func (c *comparison) canMeet(a *answer, o *opening, protocol policy.Protocol) bool {
+	_, named := o.unknown[protocol]
+	for i, s := range c.spans {
+		if s.protocol == protocol && c.allows(a, i) && (named || s.first == anyNumber && !c.allOf(a, protocol)) {
+			return true
+		}
+	}
+	return false
 }
 
 // touched are the members that the change may concern as subjects: their class
