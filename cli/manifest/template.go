@@ -79,7 +79,7 @@ type TemplateWorkload struct {
 // DeepCopyObject returns a copy.
 func (w *TemplateWorkload) DeepCopyObject() runtime.Object {
 	out := *w
-	w.ObjectMeta.DeepCopyInto(&out.ObjectMeta)
+	w.DeepCopyInto(&out.ObjectMeta)
 	w.Template.DeepCopyInto(&out.Template)
 	return &out
 }
