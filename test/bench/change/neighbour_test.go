@@ -1,0 +1,197 @@
+//go:build netns
+
+package change
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+const (
+	// hostile is a namespace with pods on the node, whose owner writes policies to do harm.
+	hostile     = "hostile"
+	hostilePods = 8
+	// worstPolicies is how many there are at once.
+	worstPolicies = 200
+)
+
+// neighbour is what one tenant's changes took without and with another tenant's policies.
+type neighbour struct {
+	backend         string
+	quiet, attacked []time.Duration // sorted
+	written         int
+	resident        float64 // megabytes, the most that was seen
+}
+
+// BenchmarkNeighbour measures how long after its request a tenant's change is in force, while another tenant
+// writes policies that are as bad for the node as they can be.
+func BenchmarkNeighbour(b *testing.B) {
+	for b.Loop() {
+		n := newNode(b)
+		t := newTown(b, n)
+		n.makeHostileNamespace(b)
+		t.grow(b, size{450, 100})
+		n.warm(b)
+		var results []neighbour
+		for _, backend := range []string{"nftables", "iptables-nft", "iptables-legacy"} {
+			fmt.Fprintln(os.Stderr, backend)
+			results = append(results, n.measureNeighbour(b, backend))
+		}
+		fmt.Println(neighbourTable(results))
+	}
+}
+
+func (n *node) makeHostileNamespace(b *testing.B) {
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: hostile}}
+	if _, err := n.api.CoreV1().Namespaces().Create(b.Context(), ns, metav1.CreateOptions{}); err != nil {
+		b.Fatal(err)
+	}
+	for i := range hostilePods {
+		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: hostile, Name: fmt.Sprint("pod-", i), Labels: map[string]string{"a": fmt.Sprint("v", i)}}}
+		pod.Spec.NodeName, pod.Spec.Containers = local, []corev1.Container{{Name: "c", Image: "none",
+			Ports: []corev1.ContainerPort{{Name: "web", ContainerPort: 80}}}}
+		made, err := n.api.CoreV1().Pods(hostile).Create(b.Context(), pod, metav1.CreateOptions{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		made.Status.Phase, made.Status.PodIP = corev1.PodRunning, fmt.Sprintf("10.0.0.%d", 200+i)
+		made.Status.PodIPs = []corev1.PodIP{{IP: made.Status.PodIP}}
+		if _, err := n.api.CoreV1().Pods(hostile).UpdateStatus(b.Context(), made, metav1.UpdateOptions{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func (n *node) measureNeighbour(b *testing.B, backend string) neighbour {
+	r := neighbour{backend: backend}
+	p := n.watch(b, changing)
+	a := n.start(b, backend)
+	n.awaitInForce(b, a)
+	r.quiet = n.changeRepeatedly(b, p, backend)
+	ctx, stop := context.WithCancel(b.Context())
+	done := make(chan error, 1)
+	go func() {
+		var err error
+		r.written, err = n.writeWorstPolicies(ctx)
+		done <- err
+	}()
+	r.attacked = n.changeRepeatedly(b, p, backend)
+	r.resident = a.usage(b).resident
+	stop()
+	if err := <-done; err != nil {
+		b.Fatal(err)
+	}
+	p.end()
+	n.stop(b, a)
+	if err := n.api.NetworkingV1().NetworkPolicies(hostile).DeleteCollection(b.Context(), metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil {
+		b.Fatal(err)
+	}
+	return r
+}
+
+// changeRepeatedly makes a policy and deletes it, many times, and returns how long each took to be in force, sorted.
+func (n *node) changeRepeatedly(b *testing.B, p *probe, backend string) []time.Duration {
+	r := result{backend: backend}
+	for i := range 2 * changes {
+		r.change(b, n, p, i%2 == 0)
+	}
+	all := append(r.allowing, r.denying...)
+	slices.Sort(all)
+	return all
+}
+
+// writeWorstPolicies writes policies, each in place of the one before of its name, until the context ends.
+func (n *node) writeWorstPolicies(ctx context.Context) (int, error) {
+	policies := n.api.NetworkingV1().NetworkPolicies(hostile)
+	written := 0
+	for ; ctx.Err() == nil; written++ {
+		np := worstPolicy(written)
+		if written >= worstPolicies {
+			_ = policies.Delete(ctx, np.Name, metav1.DeleteOptions{})
+		}
+		if _, err := policies.Create(ctx, np, metav1.CreateOptions{}); err != nil && ctx.Err() == nil {
+			return written, fmt.Errorf("policy %d: %w", written, err)
+		}
+	}
+	return written, nil
+}
+
+// worstPolicy is one that multiplies: peers by ranges of ports, networks by ports, exceptions by their
+// bits, or rules by members, in sizes up to what the API server takes.
+func worstPolicy(i int) *networkingv1.NetworkPolicy {
+	np := &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: hostile, Name: fmt.Sprint("worst-", i%worstPolicies)}}
+	size := []int{10, 100, 1000, 2500}[i/4%4]
+	var rules []networkingv1.NetworkPolicyIngressRule
+	switch i % 4 {
+	case 0:
+		rules = []networkingv1.NetworkPolicyIngressRule{{From: selectors(i, size), Ports: ranges(i, size)}}
+	case 1:
+		for j := range size {
+			rules = append(rules, networkingv1.NetworkPolicyIngressRule{From: networks(i+j, 5, 0), Ports: ranges(i+j, 2)})
+		}
+	case 2:
+		rules = []networkingv1.NetworkPolicyIngressRule{{From: networks(i, 10, size), Ports: ranges(i, 100)}}
+	case 3:
+		everywhere := []networkingv1.NetworkPolicyPeer{{NamespaceSelector: &metav1.LabelSelector{}}}
+		for j := range size {
+			rules = append(rules, networkingv1.NetworkPolicyIngressRule{From: everywhere, Ports: ranges(i+7*j, 3)})
+		}
+	}
+	np.Spec.Ingress = rules
+	return np
+}
+
+func selectors(seed, n int) []networkingv1.NetworkPolicyPeer {
+	var out []networkingv1.NetworkPolicyPeer
+	for i := range n {
+		out = append(out, networkingv1.NetworkPolicyPeer{NamespaceSelector: &metav1.LabelSelector{}, PodSelector: &metav1.LabelSelector{
+			MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "app", Operator: metav1.LabelSelectorOpNotIn, Values: []string{fmt.Sprint("x", seed+i)}}}}})
+	}
+	return out
+}
+
+func ranges(seed, n int) []networkingv1.NetworkPolicyPort {
+	var out []networkingv1.NetworkPolicyPort
+	for i := range n {
+		first := 1024 + (seed+3*i)%60000
+		port, end := intstr.FromInt(first), int32(first+1)
+		out = append(out, networkingv1.NetworkPolicyPort{Port: &port, EndPort: &end})
+	}
+	return out
+}
+
+func networks(seed, n, exceptions int) []networkingv1.NetworkPolicyPeer {
+	var out []networkingv1.NetworkPolicyPeer
+	for i := range n {
+		block := &networkingv1.IPBlock{CIDR: fmt.Sprintf("fd%02x:%x::/32", (seed+i)%256, seed%65536)}
+		for e := range exceptions {
+			block.Except = append(block.Except, fmt.Sprintf("fd%02x:%x:%x::1/128", (seed+i)%256, seed%65536, e))
+		}
+		out = append(out, networkingv1.NetworkPolicyPeer{IPBlock: block})
+	}
+	return out
+}
+
+func neighbourTable(results []neighbour) string {
+	var out strings.Builder
+	w := tabwriter.NewWriter(&out, 0, 0, 3, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "\nbackend\tundisturbed p50\tp99\tbeside the worst p50\tp99 ms\tp99 ratio\tpolicies written\tresident MB\t")
+	for _, r := range results {
+		quiet, attacked := quantile(r.quiet, 0.99), quantile(r.attacked, 0.99)
+		fmt.Fprintf(w, "%s\t%.1f\t%.1f\t%.1f\t%.1f\t%.2f\t%d\t%.0f\t\n", r.backend, quantile(r.quiet, 0.5), quiet,
+			quantile(r.attacked, 0.5), attacked, attacked/quiet, r.written, r.resident)
+	}
+	w.Flush()
+	return out.String()
+}
