@@ -76,11 +76,11 @@ func (f *fixture) awaitTiers(t *testing.T) {
 	}
 }
 
-// restarts is how often each container of ours was restarted, as text.
+// restarts is how often each container of ours was restarted, and why it ended last, as text.
 func (f *fixture) restarts(t *testing.T) string {
 	t.Helper()
 	return f.run(t, "kubectl", "-n", systemNamespace, "get", "pods", "-o",
-		`jsonpath={range .items[*]}{.metadata.name}={.status.containerStatuses[*].restartCount} {end}`)
+		`jsonpath={range .items[*]}{.metadata.name}={.status.containerStatuses[*].restartCount}{.status.containerStatuses[*].lastState.terminated.reason} {end}`)
 }
 
 // asUser runs kubectl as somebody else, with objects on its standard input,
@@ -187,7 +187,7 @@ func (f *fixture) deletePolicies(t *testing.T) {
 	f.run(t, "kubectl", "-n", tenant, "delete", "networkpolicies", "--all")
 }
 
-// blockEmergencyDeny stores what the tenant may store, and then an administrator closes the cluster's metadata address.
+// blockEmergencyDeny stores what the tenant may store, and then an administrator closes all namespaces to the tenant.
 func blockEmergencyDeny(t *testing.T, f *fixture) {
 	for i := range 6 {
 		out, err := f.asUser(t, tenant, rules(fmt.Sprint("stored-", i), 250), "create", "-f", "-")
