@@ -47,6 +47,13 @@ test-admission: ## admission against the real API server
 test-cluster: ## the chart, installed by Helm on the real cluster
 	$(TEST) -tags cluster -p 1 -timeout 40m ./test/cluster/... ./test/e2e/... ./test/chart/certmanager/...
 
+# Each of these is part of test too.
+test-hostile: setup ## the attacks alone: a tenant's, a pod's, a stolen account's (as root)
+	$(TEST) ./test/worst/...
+	$(TEST) -tags netns -p 1 -timeout 30m -run 'LinkLocal|Tunnels|PastThePacketFilter|PathsAreFound|NeighbourDiscovery|IPVS|AllShapes|PortsOfNodes|Forged|OwnAddresses' ./test/netns
+	$(TEST) -tags admission -run 'Stolen|Account|Exempt|Hostile|Huge|Finalizer|Terminating|InFlight|Taken|Thousand' ./test/admission
+	$(TEST) -tags cluster -timeout 40m -run TestHostile ./test/e2e
+
 conformance: setup ## the upstream tests of both kinds of policy, with kube-proxy in both modes (over an hour)
 	@$(LAB) build conformance
 	@$(GO) run ./test/conformance
@@ -73,4 +80,4 @@ lint: ## golangci-lint, with the import rules
 generate: ## deepcopy functions and CRDs from the API types
 	$(GO) run $(CONTROLLER_GEN) object crd:maxDescLen=300 paths=./api/... output:crd:dir=charts/tierwall/crds
 
-.PHONY: help setup demo demo-down build release images test test-fresh test-unit test-netns test-admission test-cluster conformance bench lint generate
+.PHONY: help setup demo demo-down build release images test test-fresh test-unit test-netns test-admission test-cluster test-hostile conformance bench lint generate
