@@ -118,6 +118,7 @@ type Enforcer struct {
 	reported map[policy.Problem]bool
 	refused  int // problems of the backend among them
 	engine   *compile.Engine
+	pacer    pacer
 	standing standing
 	// since is when the oldest change came that is not in force yet; zero where there is none.
 	since time.Time
@@ -198,8 +199,8 @@ func (e *Enforcer) loop(ctx context.Context) {
 	backoff := workqueue.NewTypedItemExponentialFailureRateLimiter[string](retryMin, retryMax)
 	repair := time.NewTicker(repairEvery)
 	defer repair.Stop()
-	retry := time.NewTimer(0) // the first program
-	defer retry.Stop()
+	again := time.NewTimer(0) // the first program
+	defer again.Stop()
 	for {
 		var idle bool
 		var err error
@@ -212,8 +213,10 @@ func (e *Enforcer) loop(ctx context.Context) {
 			idle, err = e.follow(ctx)
 		case <-e.standing.woken():
 			idle, err = e.follow(ctx)
-		case <-retry.C:
-			err = e.enforce(ctx, e.compile())
+		case <-e.paused():
+			idle, err = e.follow(ctx)
+		case <-again.C:
+			err = e.retry(ctx)
 		case <-repair.C:
 			if !e.InForce() {
 				continue // a retry is on its way
@@ -228,15 +231,25 @@ func (e *Enforcer) loop(ctx context.Context) {
 			continue
 		}
 		if ctx.Err() == nil {
-			retry.Reset(backoff.When(e.Node))
+			again.Reset(backoff.When(e.Node))
 		}
 	}
 }
 
+// retry puts in force the whole program, with what changed in the cluster.
+func (e *Enforcer) retry(ctx context.Context) error {
+	start := time.Now()
+	err := e.enforce(ctx, e.compile())
+	e.pacer.charge(time.Since(start), time.Now())
+	return err
+}
+
 // follow puts in force what changed in the cluster; it is idle where that is nothing on this node.
 func (e *Enforcer) follow(ctx context.Context) (idle bool, err error) {
+	start := time.Now()
 	change := e.compile()
 	if change.Empty() {
+		e.pacer.charge(time.Since(start), time.Now())
 		if e.current {
 			e.since = time.Time{}
 			e.standing.enforce(e.program)
@@ -244,8 +257,18 @@ func (e *Enforcer) follow(ctx context.Context) (idle bool, err error) {
 		return true, nil
 	}
 	err = e.enforce(ctx, change)
+	e.pacer.charge(time.Since(start), time.Now())
 	gather(ctx)
 	return false, err
+}
+
+// paused receives when policies that were held back may go on. Nothing held gives no channel.
+func (e *Enforcer) paused() <-chan time.Time {
+	wait, held := e.pacer.next(time.Now())
+	if !held {
+		return nil
+	}
+	return time.After(wait)
 }
 
 // gather lets more changes come together.
@@ -283,6 +306,7 @@ func (e *Enforcer) learn() {
 func (e *Enforcer) compile() *policy.Change {
 	e.standing.take()
 	update := e.Source.Take()
+	e.pacer.admit(update, time.Now())
 	if dated, ok := e.Source.(Dated); ok && e.since.IsZero() {
 		e.since = dated.Since()
 	}

@@ -176,7 +176,7 @@ func networks(seed, n, exceptions int) []networkingv1.NetworkPolicyPeer {
 	for i := range n {
 		block := &networkingv1.IPBlock{CIDR: fmt.Sprintf("fd%02x:%x::/32", (seed+i)%256, seed%65536)}
 		for e := range exceptions {
-			block.Except = append(block.Except, fmt.Sprintf("fd%02x:%x:%x::1/128", (seed+i)%256, seed%65536, e))
+			block.Except = append(block.Except, fmt.Sprintf("fd%02x:%x:%x::1/128", (seed+i)%256, seed%65536, e+1))
 		}
 		out = append(out, networkingv1.NetworkPolicyPeer{IPBlock: block})
 	}
