@@ -74,7 +74,7 @@ func (f *explainFlags) run(ctx context.Context, c *cobra.Command) error {
 	if err != nil {
 		return fmt.Errorf("--port: %w", err)
 	}
-	if f.input.isEmpty() {
+	if f.isEmpty() {
 		f.cluster = true
 	}
 	s, err := f.exists(ctx, c.ErrOrStderr())
@@ -82,7 +82,7 @@ func (f *explainFlags) run(ctx context.Context, c *cobra.Command) error {
 		return err
 	}
 	others := s.unenforced
-	if !f.input.isEmpty() {
+	if !f.isEmpty() {
 		reading, err := f.read(c, s.namespace)
 		others = addCounts(reading.Unenforced(), others)
 		if err = errors.Join(err, tell(c.ErrOrStderr(), reading, others)); err != nil {

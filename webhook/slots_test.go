@@ -12,11 +12,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 )
 
-// queued asks for a slot in the background, and adds the tenant to the list when it has it.
-func queued(t *testing.T, s *Slots, l lane, tenant string, served *[]string, releases chan func()) {
+// queued asks for a slot for a small request in the background, and adds the tenant to the list when it has it.
+func queued(t *testing.T, s *Slots, tenant string, served *[]string, releases chan func()) {
 	t.Helper()
 	go func() {
-		release, err := s.acquire(t.Context(), l, tenant)
+		release, err := s.acquire(t.Context(), smallLane, tenant)
 		if err != nil {
 			t.Error(err)
 			return
@@ -32,10 +32,10 @@ func TestTenantsTakeTurns(t *testing.T) {
 		s, releases := NewSlots(1), make(chan func(), 100)
 		var served []string
 		for range 5 {
-			queued(t, s, smallLane, "flood", &served, releases)
+			queued(t, s, "flood", &served, releases)
 		}
 		for _, tenant := range []string{"one", "two", "one"} {
-			queued(t, s, smallLane, tenant, &served, releases)
+			queued(t, s, tenant, &served, releases)
 		}
 		for range 8 {
 			synctest.Wait()
@@ -53,9 +53,9 @@ func TestATenantLeavesASlotToOthers(t *testing.T) {
 		s, releases := NewSlots(3), make(chan func(), 100)
 		var served []string
 		for range 10 {
-			queued(t, s, smallLane, "flood", &served, releases)
+			queued(t, s, "flood", &served, releases)
 		}
-		queued(t, s, smallLane, "other", &served, releases)
+		queued(t, s, "other", &served, releases)
 		if want := []string{"flood", "flood", "other"}; !slices.Equal(served, want) {
 			t.Errorf("served %v, want %v", served, want)
 		}

@@ -68,7 +68,7 @@ func (x *explainer) outcomes(w *world, d policy.Direction, subject, peer Member,
 	case unknownPod, unknownPeer:
 		return w.anyOf(own, class, peer, q)
 	}
-	return w.exact(d, own, class, peer.addr(q.family), q)
+	return w.exact(d, own, peer.addr(q.family), q)
 }
 
 // bothVerdicts are the outcomes of a subject that nothing is known of.
@@ -89,7 +89,7 @@ func (w *world) outside(d policy.Direction, subject, peer Member, q query) polic
 
 // exact are the outcomes for a peer whose address is known. A pod that is not on a node yet may
 // come to be on the peer's.
-func (w *world) exact(d policy.Direction, own *policy.Endpoint, class *policy.Class, peer netip.Addr, q query) []outcome {
+func (w *world) exact(d policy.Direction, own *policy.Endpoint, peer netip.Addr, q query) []outcome {
 	out := []outcome{{Why: eval.Direction(w.program, own.Key(), d, peer, q.protocol, q.port)}}
 	if d == policy.Ingress && own.Node == "" && w.isHost(peer) {
 		u := Unknown{"the node that " + own.Key() + " runs on", "the live cluster says so"}
@@ -235,7 +235,7 @@ func (x *explainer) byNode(w *world, d policy.Direction, own *policy.Endpoint, c
 	for _, h := range w.program.Hosts {
 		for _, a := range h.Addrs {
 			if familyOf(a) == q.family {
-				for _, o := range w.exact(d, own, class, a, q) {
+				for _, o := range w.exact(d, own, a, q) {
 					out = append(out, outcome{o.Why, &u})
 				}
 			}

@@ -16,14 +16,6 @@ func key(e policy.Element) string {
 	return text
 }
 
-func policyElements(in map[policy.Element]bool) map[string]Element {
-	out := make(map[string]Element, len(in))
-	for e := range in {
-		out[key(e)] = Element{}
-	}
-	return out
-}
-
 func spanElements(in []run.Span) map[string]Element {
 	out := make(map[string]Element, len(in))
 	for _, s := range in {

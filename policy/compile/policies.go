@@ -56,7 +56,7 @@ func joinProblems(ofPolicies, ofClasses []policy.Problem) []policy.Problem {
 	slices.SortFunc(ofClasses, func(a, b policy.Problem) int {
 		return cmp.Or(compareObjects(a.ID, b.ID), strings.Compare(a.Message, b.Message))
 	})
-	out := append(ofPolicies, slices.Compact(ofClasses)...)
+	out := slices.Concat(ofPolicies, slices.Compact(ofClasses))
 	sortProblems(out)
 	return out
 }

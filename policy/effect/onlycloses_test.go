@@ -93,14 +93,16 @@ var actions = []policyv1alpha2.ClusterNetworkPolicyRuleAction{"Accept", "Deny", 
 
 var edits = []edit{
 	{"a NetworkPolicy comes", true, func(r *rand.Rand, s *compile.Snapshot) {
-		for _, np := range generate.Cluster(r, generate.Small).NetworkPolicies {
-			np.Name = "new"
-			if r.IntN(2) == 0 {
-				np.Spec.Ingress, np.Spec.Egress = nil, nil
-			}
-			s.NetworkPolicies = append(s.NetworkPolicies, np)
+		others := generate.Cluster(r, generate.Small).NetworkPolicies
+		if len(others) == 0 {
 			return
 		}
+		np := others[0]
+		np.Name = "new"
+		if r.IntN(2) == 0 {
+			np.Spec.Ingress, np.Spec.Egress = nil, nil
+		}
+		s.NetworkPolicies = append(s.NetworkPolicies, np)
 	}},
 	{"a NetworkPolicy goes", true, func(r *rand.Rand, s *compile.Snapshot) {
 		if n := len(s.NetworkPolicies); n > 0 {
@@ -128,14 +130,16 @@ var edits = []edit{
 		np.Spec.PolicyTypes = anyOf(r, []networkingv1.PolicyType{"Ingress", "Egress"})
 	})},
 	{"a ClusterNetworkPolicy comes", true, func(r *rand.Rand, s *compile.Snapshot) {
-		for _, p := range generate.Cluster(r, generate.Small).ClusterNetworkPolicies {
-			p.Name = "new"
-			if r.IntN(2) == 0 {
-				act(p, func() policyv1alpha2.ClusterNetworkPolicyRuleAction { return "Deny" })
-			}
-			s.ClusterNetworkPolicies = append(s.ClusterNetworkPolicies, p)
+		others := generate.Cluster(r, generate.Small).ClusterNetworkPolicies
+		if len(others) == 0 {
 			return
 		}
+		p := others[0]
+		p.Name = "new"
+		if r.IntN(2) == 0 {
+			act(p, func() policyv1alpha2.ClusterNetworkPolicyRuleAction { return "Deny" })
+		}
+		s.ClusterNetworkPolicies = append(s.ClusterNetworkPolicies, p)
 	}},
 	{"a ClusterNetworkPolicy goes", true, func(r *rand.Rand, s *compile.Snapshot) {
 		if n := len(s.ClusterNetworkPolicies); n > 0 {
@@ -152,7 +156,7 @@ var edits = []edit{
 	{"another priority", true, oneClusterPolicy(func(r *rand.Rand, p *policyv1alpha2.ClusterNetworkPolicy) {
 		p.Spec.Priority += int32(r.IntN(5)) - 2
 	})},
-	{"another tier", false, oneClusterPolicy(func(r *rand.Rand, p *policyv1alpha2.ClusterNetworkPolicy) {
+	{"another tier", false, oneClusterPolicy(func(_ *rand.Rand, p *policyv1alpha2.ClusterNetworkPolicy) {
 		p.Spec.Tier = map[policyv1alpha2.Tier]policyv1alpha2.Tier{"Admin": "Baseline", "Baseline": "Admin"}[p.Spec.Tier]
 	})},
 	{"rules change places", true, oneClusterPolicy(func(r *rand.Rand, p *policyv1alpha2.ClusterNetworkPolicy) {

@@ -47,7 +47,7 @@ func behind(next byte, header ...byte) shape {
 func fragments(port uint16, backwards bool) shape {
 	return shape{dns: port == 53, packets: func(from, to netip.Addr, mark []byte) [][]byte {
 		whole := datagram(from, to, port, mark)
-		id := uint32(serial.Add(1))
+		id := serial.Add(1)
 		var out [][]byte
 		if from.Is4() {
 			udp := whole[20:]

@@ -106,7 +106,7 @@ func (n *node) changeRepeatedly(b *testing.B, p *probe, backend string) []time.D
 	for i := range 2 * changes {
 		r.change(b, n, p, i%2 == 0)
 	}
-	all := append(r.allowing, r.denying...)
+	all := slices.Concat(r.allowing, r.denying)
 	slices.Sort(all)
 	return all
 }
