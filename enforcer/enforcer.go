@@ -288,6 +288,8 @@ const podsAtOnce = 4096
 func (e *Enforcer) learn() {
 	e.engine = compile.NewEngine(e.Node, e.Defaults)
 	all := e.Source.Take()
+	e.pacer.admit(all, time.Now())
+	clear(e.pacer.charged) // the start is nobody's change
 	pods := all.Pods
 	all.Pods = nil
 	e.engine.Commit(all)

@@ -10,6 +10,9 @@ import (
 )
 
 const (
+	// freeSize is what the policies of a namespace may come to, in entries as the compiler counts
+	// them, without any pause: a busy machine does not make a namespace of ordinary size wait.
+	freeSize = 2000
 	// freeCost is what changes of one namespace's policies may cost without a pause after them.
 	freeCost = 20 * time.Millisecond
 	// pausePerCost is how many times as long as its last change a namespace waits for the next
@@ -19,7 +22,7 @@ const (
 	longestPause = 10 * time.Second
 )
 
-// pacer holds back changes of NetworkPolicies of namespaces whose last change was expensive, so
+// pacer holds back changes of NetworkPolicies of large namespaces whose last change was expensive, so
 // that one tenant's policies do not delay another's. Changes of pods, nodes, namespaces and
 // ClusterNetworkPolicies are never held back. The zero value holds back nothing.
 type pacer struct {
@@ -29,6 +32,9 @@ type pacer struct {
 	held compile.Objects[networkingv1.NetworkPolicy]
 	// charged are the sizes of what was let through since the last charge, by namespace.
 	charged map[string]int
+	// sizes are those of all policies that were let through, total their sums by namespace.
+	sizes map[types.NamespacedName]int
+	total map[string]int
 }
 
 // admit takes out of the update what has to wait, and adds what need not wait any longer.
@@ -55,27 +61,39 @@ func (p *pacer) admit(u *compile.Update, now time.Time) {
 	p.note(u.NetworkPolicies)
 }
 
-func (p *pacer) note(changed map[types.NamespacedName]*networkingv1.NetworkPolicy) {
+// note counts what is let through.
+func (p *pacer) note(changed compile.Objects[networkingv1.NetworkPolicy]) {
+	if p.sizes == nil {
+		p.sizes, p.total, p.charged = map[types.NamespacedName]int{}, map[string]int{}, map[string]int{}
+	}
 	for key, np := range changed {
-		if p.charged == nil {
-			p.charged = map[string]int{}
-		}
-		p.charged[key.Namespace]++
+		before, size := p.sizes[key], 0
 		if np != nil {
-			p.charged[key.Namespace] += compile.NetworkPolicySize(np)
+			size = 1 + compile.NetworkPolicySize(np)
+		}
+		p.charged[key.Namespace] += max(before, size)
+		p.total[key.Namespace] += size - before
+		if p.sizes[key] = size; size == 0 {
+			delete(p.sizes, key)
+		}
+		if p.total[key.Namespace] == 0 {
+			delete(p.total, key.Namespace)
 		}
 	}
 }
 
 // charge divides what putting the admitted changes in force cost among their namespaces, by the
-// sizes of their policies, and makes those wait whose part is large.
+// sizes of their policies, and makes those large ones wait whose part is large.
 func (p *pacer) charge(cost time.Duration, now time.Time) {
-	total := 0
+	all := 0
 	for _, size := range p.charged {
-		total += size
+		all += size
 	}
 	for namespace, size := range p.charged {
-		part := time.Duration(float64(cost) * float64(size) / float64(total))
+		if p.total[namespace] <= freeSize {
+			continue
+		}
+		part := time.Duration(float64(cost) * float64(size) / float64(all))
 		if part <= freeCost {
 			continue
 		}

@@ -11,12 +11,15 @@ import (
 	"github.com/tierwall/tierwall/policy/compile"
 )
 
-// policies is an update of one policy in each namespace, of the name.
+// policies is an update of one policy in each namespace, of the name; those of hostile are large.
 func policies(name string, namespaces ...string) *compile.Update {
 	u := &compile.Update{}
 	for _, ns := range namespaces {
 		np := &networkingv1.NetworkPolicy{}
 		np.Namespace, np.Name = ns, name
+		if ns == "hostile" {
+			np.Spec.Ingress = make([]networkingv1.NetworkPolicyIngressRule, freeSize)
+		}
 		u.NetworkPolicies.Set(types.NamespacedName{Namespace: ns, Name: name}, np)
 	}
 	return u
@@ -86,7 +89,7 @@ func TestANewerStateReplacesOneThatWaited(t *testing.T) {
 	}
 }
 
-func TestOrdinaryChangesAreNeverHeldBack(t *testing.T) {
+func TestOrdinaryNamespacesAreNeverHeldBack(t *testing.T) {
 	var p pacer
 	now := time.Unix(1, 0)
 	for i := range 1000 {
@@ -94,7 +97,24 @@ func TestOrdinaryChangesAreNeverHeldBack(t *testing.T) {
 		if got, want := admitted(&p, policies(name, "shop"), now), fmt.Sprintf("map[shop/%s:true]", name); got != want {
 			t.Fatalf("change %d: %s", i, got)
 		}
-		p.charge(freeCost, now)
+		p.charge(time.Hour, now) // the machine is busy
+	}
+}
+
+func TestANamespaceThatBecameSmallIsNotHeldBack(t *testing.T) {
+	var p pacer
+	now := time.Unix(1, 0)
+	admitted(&p, policies("a", "hostile"), now)
+	p.charge(time.Millisecond, now)
+	gone := &compile.Update{}
+	gone.NetworkPolicies.Set(types.NamespacedName{Namespace: "hostile", Name: "a"}, nil)
+	admitted(&p, gone, now)
+	p.charge(time.Hour, now)
+	if got := admitted(&p, policies("b", "hostile"), now); got != "map[hostile/b:true]" {
+		t.Errorf("after all large policies are gone: %s", got)
+	}
+	if len(p.sizes) != 1 || len(p.total) != 1 {
+		t.Errorf("sizes of %d policies in %d namespaces are kept, want 1 in 1", len(p.sizes), len(p.total))
 	}
 }
 
@@ -102,8 +122,6 @@ func TestTheCostIsDividedBySize(t *testing.T) {
 	var p pacer
 	now := time.Unix(1, 0)
 	u := policies("large", "hostile")
-	np := u.NetworkPolicies[types.NamespacedName{Namespace: "hostile", Name: "large"}]
-	np.Spec.Ingress = make([]networkingv1.NetworkPolicyIngressRule, 1000)
 	for key, other := range policies("small", "shop").NetworkPolicies {
 		u.NetworkPolicies.Set(key, other)
 	}
