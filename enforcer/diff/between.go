@@ -6,7 +6,20 @@ import (
 	"github.com/tierwall/tierwall/policy"
 )
 
-// Between is the change from one program to another.
+// Numbered reports whether the IDs of two programs are those of one numbering: no ID of a class stands for different
+// contents. Programs of two compilers can have another each, where their hashes are the same.
+func Numbered(old, next *policy.Program) bool {
+	for _, d := range policy.Directions {
+		for id, class := range next.Classes[d] {
+			if was := old.Classes[d][id]; was != nil && !was.Equal(class) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// Between is the change from one program to another, whose IDs are those of one numbering.
 func Between(old, next *policy.Program) *policy.Change {
 	c := &policy.Change{}
 	endpointsBetween(c, old, next)

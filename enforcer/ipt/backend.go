@@ -129,7 +129,7 @@ func (b *Backend) Apply(ctx context.Context, p *policy.Program) error {
 	defer b.mu.Unlock()
 	b.openIPv6(ctx)
 	var c *policy.Change
-	if b.known {
+	if b.known = b.known && diff.Numbered(b.program, p); b.known {
 		c = diff.Between(b.program, p)
 	}
 	if err := b.move(ctx, p, c); err != nil {

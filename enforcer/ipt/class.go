@@ -105,7 +105,7 @@ func passes(t policy.Tier) bool {
 }
 
 func (b *classBuilder) chainName(part int) string {
-	return classChain(b.Direction, b.slots.Of(b.Class), part)
+	return b.names.chain(classChain(b.Direction, b.slots.Of(b.Class), part))
 }
 
 // next begins the next chain.

@@ -85,8 +85,9 @@ type tree struct {
 	direction policy.Direction
 	unknown   []netip.Prefix
 	// deny is the target of packets to and from an unknown address.
-	deny string
-	add  func(chain string, rules []string)
+	deny  string
+	names names
+	add   func(chain string, rules []string)
 }
 
 // chain makes the chain for the addresses within a prefix, and those below it.
@@ -100,12 +101,12 @@ func (t tree) chain(name string, prefix netip.Prefix, entries []entry) {
 			continue
 		}
 		p := common(branch)
-		rules = append(rules, t.match(p)+" -g "+dispatchChain(t.direction, p))
+		rules = append(rules, t.match(p)+" -g "+t.names.chain(dispatchChain(t.direction, p)))
 		order, below[p] = append(order, p), branch
 	}
 	t.add(name, append(rules, t.rest(prefix)...))
 	for _, p := range order {
-		t.chain(dispatchChain(t.direction, p), p, below[p])
+		t.chain(t.names.chain(dispatchChain(t.direction, p)), p, below[p])
 	}
 }
 

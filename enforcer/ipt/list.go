@@ -14,14 +14,14 @@ import (
 // With it a rule of many peers and many ports costs their sum.
 const listType = "list:set"
 
-// listSet is the base name of the list of a policy's sets, which are sorted. It is named by them, so that
-// a list of one name always has the same sets, whichever classes refer to it.
+// listSet is the base name of the list of a policy's sets, which are sorted. It follows from a whole SHA-256 of their
+// IDs, so that a list of one base name always has the same sets, whichever classes refer to it.
 func listSet(f Family, ids []policy.SetID) string {
 	h := sha256.New()
 	for _, id := range ids {
 		_, _ = fmt.Fprintf(h, "%q ", id)
 	}
-	return setPrefix(f) + "l" + hex.EncodeToString(h.Sum(nil)[:10])
+	return hashed(setPrefix(f)+"l", hex.EncodeToString(h.Sum(nil)), "")
 }
 
 // list is a list of the policy's sets in the family. The names of its sets are those in use now.

@@ -1,13 +1,12 @@
 package ipt
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
 
+	"github.com/tierwall/tierwall/internal/contenthash"
 	"github.com/tierwall/tierwall/policy"
 )
 
@@ -27,51 +26,87 @@ const (
 	maxChainName = 28 // XT_EXTENSION_MAXNAMELEN less the terminating zero
 	maxSetName   = 31 // IPSET_MAXNAMELEN less the terminating zero
 	maxComment   = 255
+	// hashDigits is how much of a hash a name has. What has the same digits is told apart by a number.
+	hashDigits = 16
 	// maxGeneration is room for the generation of a set's name.
 	maxGeneration = 3
 )
 
+// A base name says what a set or a chain is for, in full: different ones have different base names. Where the kernel's
+// names have no room for it all, it is the beginning of the name, the end, and a text of which the name has a
+// hash in between, with marks between them.
+const mark = "|"
+
 // policySet is the base name of a policy's set in a family.
 func policySet(f Family, id policy.SetID) string {
-	prefix := setPrefix(f)
-	return prefix + fit(string(id), maxSetName-len(prefix)-maxGeneration)
+	return fit(setPrefix(f), string(id), "", maxSetName-maxGeneration)
 }
 
 // ownSet is the base name of a set that a class has for the run of rules at a place.
 func ownSet(f Family, d policy.Direction, class policy.ClassID, place, what string) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s %q %s %s", d, class, place, what))
-	return setPrefix(f) + "m" + hex.EncodeToString(sum[:10])
+	return hashed(setPrefix(f)+"m", fmt.Sprintf("%s %q %s %s", d, class, place, what), "")
 }
 
-// names are the names of sets by their base names, which they have unless a change had to be
-// made beside the set in force; then they have a generation appended, such as tw4-x.1.
+// names are the names in the kernel of sets and of chains.
 type names struct {
-	known map[string]string
+	sets, chains nameTable
 	// taken are names that other sets have in the kernel.
 	taken map[string]bool
 }
 
-func newNames() names { return names{map[string]string{}, map[string]bool{}} }
+func newNames() names { return names{newNameTable(), newNameTable(), map[string]bool{}} }
 
-// of is the name of a set, from now on.
+// of is the name of a set, from now on: the first that no other set has. A change that had to be made beside
+// the set in force gives it another generation, such as tw4-x.1.
 func (n names) of(base string) string {
-	if name, ok := n.known[base]; ok {
-		return name
+	name, ok := n.sets.known[base]
+	for i := 0; !ok; i++ {
+		name = generation(base, i)
+		if ok = n.sets.isFree(name) && !n.taken[name]; ok {
+			n.sets.give(base, name)
+		}
 	}
-	i := 0
-	for n.taken[generation(base, i)] {
-		i++
-	}
-	n.known[base] = generation(base, i)
-	return n.known[base]
+	return name
 }
 
 // leave has the set of a base name keep its name for itself; the next one has another.
 func (n names) leave(base string) {
-	if name, ok := n.known[base]; ok {
+	if name, ok := n.sets.known[base]; ok {
 		n.taken[name] = true
-		delete(n.known, base)
+		n.sets.release(name)
 	}
+}
+
+// chain is the name of a chain, from now on: the first that no other chain has.
+func (n names) chain(base string) string {
+	name, ok := n.chains.known[base]
+	for i := 0; !ok; i++ {
+		name = numbered(base, i, maxChainName)
+		if ok = n.chains.isFree(name); ok {
+			n.chains.give(base, name)
+		}
+	}
+	return name
+}
+
+// nameTable holds names in the kernel by base names. Each has one of its own, whatever their hashes are.
+type nameTable struct {
+	known map[string]string // names by base name
+	given map[string]string // base names by name
+}
+
+func newNameTable() nameTable { return nameTable{map[string]string{}, map[string]string{}} }
+
+func (t nameTable) isFree(name string) bool {
+	_, taken := t.given[name]
+	return !taken
+}
+
+func (t nameTable) give(base, name string) { t.known[base], t.given[name] = name, base }
+
+func (t nameTable) release(name string) {
+	delete(t.known, t.given[name])
+	delete(t.given, name)
 }
 
 func setPrefix(f Family) string { return fmt.Sprintf("tw%d-", f) }
@@ -81,12 +116,22 @@ func ourSet(name string) bool {
 	return slices.ContainsFunc(families[:], func(f Family) bool { return strings.HasPrefix(name, setPrefix(f)) })
 }
 
-// generation is the n-th name of a set; the first is the name itself.
-func generation(name string, n int) string {
-	if n == 0 {
-		return name
+// generation is the n-th name of a set.
+func generation(base string, n int) string { return numbered(base, n, maxSetName) }
+
+// numbered is the n-th name in the kernel for a base name, with a number from the second on.
+func numbered(base string, n, size int) string {
+	name := base
+	if head, rest, hashed := strings.Cut(base, mark); hashed {
+		tail, text, _ := strings.Cut(rest, mark)
+		sum := contenthash.Sum([]byte(text))
+		name = head + sum[:min(hashDigits, len(sum))] + tail
 	}
-	return fmt.Sprintf("%s.%d", name, n)
+	suffix := ""
+	if n > 0 {
+		suffix = fmt.Sprintf(".%d", n)
+	}
+	return name[:min(len(name), size-len(suffix))] + suffix
 }
 
 // initial is the letter of a direction in the names of chains.
@@ -95,31 +140,31 @@ func initial(d policy.Direction) string { return strings.ToUpper(d.String()[:1])
 // rootChain is where the dispatch of a direction begins.
 func rootChain(d policy.Direction) string { return chainPrefix + strings.ToUpper(d.String()) }
 
-// dispatchChain is the chain of a branch of the dispatch tree. The longest
-// IPv4 prefix fits exactly; IPv6 prefixes are hashed.
+// dispatchChain is the base name of the chain of a branch of the dispatch tree. The longest
+// IPv4 prefix fits exactly; of IPv6 prefixes the name has a hash.
 func dispatchChain(d policy.Direction, p netip.Prefix) string {
-	name := chainPrefix + initial(d)
-	return name + fit(p.String(), maxChainName-len(name))
+	return fit(chainPrefix+initial(d), p.String(), "", maxChainName)
 }
 
-// classChain is the chain of a class; those of its further parts have a B, C, D appended.
+// classChain is the base name of the chain of a class; those of its further parts have a B, C, D appended.
 func classChain(d policy.Direction, id policy.ClassID, part int) string {
-	name := chainPrefix + initial(d) + "-"
-	name += fit(string(id), maxChainName-len(name)-1)
-	if part == 0 {
-		return name
+	tail := ""
+	if part > 0 {
+		tail = string(rune('A' + part))
 	}
-	return name + string(rune('A'+part))
+	return fit(chainPrefix+initial(d)+"-", string(id), tail, maxChainName-1)
 }
 
-// fit is the text itself where it is safe in a name and short enough, and else a hash of it.
-func fit(text string, size int) string {
-	if text != "" && len(text) <= size && sanitize(text, ".-_/") == text {
-		return text
+// fit is the base name of a text between a beginning and an end, hashed where it is not safe in a name or too long.
+func fit(head, text, tail string, size int) string {
+	if text != "" && len(head)+len(text) <= size && sanitize(text, ".-_/") == text {
+		return head + text + tail
 	}
-	sum := sha256.Sum256([]byte(text))
-	return hex.EncodeToString(sum[:])[:min(size, 16)]
+	return hashed(head, text, tail)
 }
+
+// hashed is the base name of a text of which the name has a hash.
+func hashed(head, text, tail string) string { return head + mark + tail + mark + text }
 
 // comment is a match that says why a rule is there, with a space at its end.
 // Whatever the text, it ends neither the quotes nor the line.

@@ -56,7 +56,7 @@ func attribute(err error, tables []*table) []diff.Class {
 func usersOfSet(name string, tables []*table) (out []diff.Class) {
 	for _, t := range tables {
 		for k, parts := range t.state.classes {
-			if slices.ContainsFunc(slices.Concat(parts.bases(), parts.own), func(base string) bool { return t.state.names.known[base] == name }) {
+			if slices.ContainsFunc(slices.Concat(parts.bases(), parts.own), func(base string) bool { return t.state.names.sets.known[base] == name }) {
 				out = append(out, k)
 			}
 		}

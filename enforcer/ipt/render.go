@@ -41,7 +41,7 @@ func (r *renderer) render() rendering {
 	out := rendering{frame: r.chains, classes: map[diff.Class]*classRules{}, sets: map[string]Set{}, lists: map[string][]policy.SetID{}, failed: r.failed}
 	for _, d := range policy.Directions {
 		out.dispatch[d] = r.dispatch(d)
-		for id := range r.classes(d) {
+		for _, id := range slices.Sorted(maps.Keys(r.classes(d))) {
 			k := diff.Class{Direction: d, ID: id}
 			c := r.class(k, nil)
 			out.classes[k] = c
@@ -137,7 +137,7 @@ func (r *renderer) add(name string, rules []string) {
 func (r *renderer) dispatch(d policy.Direction) []Chain {
 	var out []Chain
 	entries := r.entries(d)
-	t := tree{direction: d, unknown: r.unknown(), deny: r.deny, add: func(name string, rules []string) {
+	t := tree{direction: d, unknown: r.unknown(), deny: r.deny, names: r.names, add: func(name string, rules []string) {
 		out = append(out, Chain{Name: name, Rules: rules})
 	}}
 	t.chain(rootChain(d), r.family.all(), entries)

@@ -376,6 +376,7 @@ func (s *step) planChains(chains []Chain, there map[string]bool) {
 	for name := range there {
 		delete(s.state.rules, name)
 		delete(s.state.prints, name)
+		s.state.names.chains.release(name)
 	}
 	s.plan.chains = chainLines(chains, nil, slices.Sorted(maps.Keys(there)))
 }

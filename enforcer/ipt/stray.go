@@ -34,5 +34,5 @@ func (r *renderer) toClass(e policy.Endpoint, d policy.Direction) string {
 	if r.open(e) {
 		return r.target(d, r.program.Classes[d][e.Class[d]].Tiers[0].Else, "")
 	}
-	return "-g " + classChain(d, r.slots.Of(diff.Class{Direction: d, ID: e.Class[d]}), 0)
+	return "-g " + r.names.chain(classChain(d, r.slots.Of(diff.Class{Direction: d, ID: e.Class[d]}), 0))
 }

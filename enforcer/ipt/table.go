@@ -68,11 +68,14 @@ func (t *table) read(ctx context.Context) (reading, error) {
 // to be that of the program, and is made beside otherwise. It makes the state what will be.
 func (t *table) whole(p *policy.Program, have reading, slots diff.Slots, known bool) plan {
 	n := newNames()
+	if known {
+		n.chains = t.state.names.chains
+	}
 	v := newRenderer(p, t.family, n, slots, t.log, t.refused).render()
 	rules := map[string][]string{}
 	inForce := map[string]string{}
 	if known {
-		rules, inForce = t.state.right(have), t.state.names.known
+		rules, inForce = t.state.right(have), t.state.names.sets.known
 	}
 	if t.rename(n, v, have.sets, inForce) {
 		v = newRenderer(p, t.family, n, slots, t.log, t.refused).render()
@@ -95,33 +98,52 @@ func (t *table) whole(p *policy.Program, have reading, slots diff.Slots, known b
 // they may change there; else that of one that is as it is wanted, or one that nothing has. A list, which
 // never changes, gets its name once its sets have theirs.
 func (t *table) rename(n names, v rendering, there map[string]Set, inForce map[string]string) (renamed bool) {
-	choose := func(base string, s Set, keep bool) {
-		name := inForce[base]
-		if !keep {
-			name = firstFit(base, s, there)
+	before := maps.Clone(n.sets.known)
+	clear(n.sets.known)
+	clear(n.sets.given)
+	var sets, lists []string
+	for _, base := range slices.Sorted(maps.Keys(v.sets)) {
+		if v.sets[base].isList() {
+			lists = append(lists, base)
+			continue
 		}
-		renamed = renamed || name != n.known[base]
-		n.known[base] = name
-	}
-	for base, s := range v.sets {
-		if name, found := inForce[base]; !s.isList() {
-			choose(base, s, found && there[name].Type == s.Type)
+		if name, found := inForce[base]; found && there[name].Type == v.sets[base].Type {
+			n.sets.give(base, name)
+			continue
 		}
+		sets = append(sets, base)
 	}
-	for base, ids := range v.lists {
-		s := v.sets[base]
-		s.Lists = listed(n, t.family, ids)
-		name, found := inForce[base]
-		choose(base, s, found && there[name].sameAs(s))
+	for _, base := range sets {
+		n.sets.give(base, n.firstFit(base, v.sets[base], there))
 	}
-	return renamed
+	t.renameLists(n, v, lists, there, inForce)
+	return !maps.Equal(before, n.sets.known)
 }
 
-// firstFit is the first name of a set that no other set has.
-func firstFit(base string, s Set, there map[string]Set) string {
+// renameLists is rename for lists of sets.
+func (t *table) renameLists(n names, v rendering, lists []string, there map[string]Set, inForce map[string]string) {
+	var others []string
+	for _, base := range lists {
+		s := v.sets[base]
+		s.Lists = listed(n, t.family, v.lists[base])
+		v.sets[base] = s
+		if name, found := inForce[base]; found && there[name].sameAs(s) {
+			n.sets.give(base, name)
+			continue
+		}
+		others = append(others, base)
+	}
+	for _, base := range others {
+		n.sets.give(base, n.firstFit(base, v.sets[base], there))
+	}
+}
+
+// firstFit is the first name for a set that no other set has.
+func (n names) firstFit(base string, s Set, there map[string]Set) string {
 	for i := 0; ; i++ {
-		if old, taken := there[generation(base, i)]; !taken || old.sameAs(s) {
-			return generation(base, i)
+		name := generation(base, i)
+		if old, taken := there[name]; n.sets.isFree(name) && (!taken || old.sameAs(s)) {
+			return name
 		}
 	}
 }

@@ -135,7 +135,7 @@ func (k *kernel) sets(t testing.TB, steps []setStep) {
 // check sees that the kernel holds what the whole program makes of it, and that this is known.
 func (k *kernel) check(t testing.TB) {
 	t.Helper()
-	v := newRenderer(k.program, k.family, names{maps.Clone(k.state.names.known), map[string]bool{}}, k.slots, k.log, k.refused).render()
+	v := newRenderer(k.program, k.family, k.state.names.clone(), k.slots, k.log, k.refused).render()
 	r, fresh := v.ruleset(k.family), newKernel(t, k.family)
 	if err := fresh.held.RestoreSets(r.SetText()); err != nil {
 		t.Fatal(err)
@@ -152,9 +152,18 @@ func (k *kernel) check(t testing.TB) {
 			t.Fatalf("chain %s is said to have %q", name, k.state.rules[name])
 		}
 	}
-	if len(want.rules) != len(k.state.rules) || !maps.Equal(want.users, k.state.users) || len(want.sets()) != len(k.state.names.known) {
+	if len(want.rules) != len(k.state.rules) || !maps.Equal(want.users, k.state.users) || len(want.sets()) != len(k.state.names.sets.known) {
 		t.Fatalf("of %s is said to be there: %+v, want %+v", k.program, k.state, want)
 	}
+}
+
+func (n names) clone() names {
+	out := newNames()
+	for _, pair := range [][2]nameTable{{n.sets, out.sets}, {n.chains, out.chains}} {
+		maps.Copy(pair[1].known, pair[0].known)
+		maps.Copy(pair[1].given, pair[0].given)
+	}
+	return out
 }
 
 // sets are the base names of all sets that classes refer to.

@@ -30,7 +30,7 @@ func (b *Backend) convergeBy(ctx context.Context, earlier state, known, direct b
 	if !known {
 		earlier = state{}
 	}
-	r := newRenderer(b.program, names{}, earlier.slots, b.denyLog)
+	r := newRenderer(b.program, names{}, earlier.slots, b.denyLog).keep(&earlier)
 	if err := r.all(); err != nil {
 		return false, err
 	}
@@ -39,7 +39,7 @@ func (b *Backend) convergeBy(ctx context.Context, earlier state, known, direct b
 	}
 	n := namesFor(r.out, l)
 	if len(n) > 0 {
-		r = newRenderer(b.program, n, earlier.slots, b.denyLog)
+		r = newRenderer(b.program, n, earlier.slots, b.denyLog).keep(&earlier)
 		if err := r.all(); err != nil {
 			return false, err
 		}

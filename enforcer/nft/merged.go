@@ -146,7 +146,7 @@ func (b *classBuilder) byPort(why string, v, end verdict, groups []portGroup) {
 		to := v
 		if !g.anyPeer {
 			sets := b.sets[g.peers.key()]
-			to = goTo(b.peerChain(peerChain{b.family.peer(b.Direction), sets.bases, v, end}))
+			to = goTo(b.peerChain(peerChain{peer: b.family.peer(b.Direction), sets: sets.bases, verdict: v, miss: end}))
 		}
 		for _, s := range g.spans {
 			if single(s) {

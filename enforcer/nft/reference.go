@@ -1,14 +1,14 @@
 package nft
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/tierwall/tierwall/enforcer/diff"
 	"github.com/tierwall/tierwall/enforcer/run"
+	"github.com/tierwall/tierwall/internal/contenthash"
 	"github.com/tierwall/tierwall/policy"
 )
 
@@ -31,10 +31,49 @@ type peerChain struct {
 	peer          field
 	sets          []string
 	verdict, miss verdict
+	// ofRun reports that the chain is that of one run of a class, whose verdicts may change.
+	ofRun bool
 }
 
-// refer has the class refer to what has a base name.
-func (b *classBuilder) refer(base string, ref reference) string {
+// sameAs reports whether both are about the same, for the same hash.
+func (r *reference) sameAs(o *reference) bool {
+	return slices.Equal(r.ids, o.ids) && slices.Equal(r.spans, o.spans) && r.chain.sameAs(o.chain)
+}
+
+func (c *peerChain) sameAs(o *peerChain) bool {
+	if c == nil || o == nil {
+		return c == o
+	}
+	return c.peer == o.peer && slices.Equal(c.sets, o.sets) && c.ofRun == o.ofRun &&
+		(c.ofRun || c.verdict == o.verdict && c.miss == o.miss)
+}
+
+// baseOf returns the base name of what is referred to: its hash, unless something else has that; then with a number.
+func (r *renderer) baseOf(hash string, ref *reference) string {
+	unused := ""
+	for n := 1; n <= max(1, r.numbered[hash]); n++ {
+		base := contenthash.Numbered(hash, n)
+		there := r.refs[base]
+		if there == nil {
+			there = r.inForce[base]
+		}
+		switch {
+		case there == nil && unused == "":
+			unused = base
+		case there != nil && there.sameAs(ref):
+			return base
+		}
+	}
+	if unused == "" {
+		r.numbered[hash] = max(1, r.numbered[hash]) + 1
+		unused = contenthash.Numbered(hash, r.numbered[hash])
+	}
+	return unused
+}
+
+// refer has the class refer to something, by its base name.
+func (b *classBuilder) refer(hash string, ref reference) string {
+	base := b.baseOf(hash, &ref)
 	if b.refs[base] == nil {
 		ref.classes = map[diff.Class]bool{}
 		b.refs[base] = &ref
@@ -74,16 +113,13 @@ func (b *classBuilder) peerChain(c peerChain) string {
 	key := digest(fmt.Sprint(b.Direction, b.family, c.verdict, c.miss, strings.Join(c.sets, " ")))
 	name := fmt.Sprintf("to%d-%s", b.family, key)
 	if own := b.chainName(0); strings.HasPrefix(string(c.miss), string(goTo(own))) {
-		name = b.runName(digest(strings.Join(c.sets, " ")))
+		name, c.ofRun = b.runName(digest(strings.Join(c.sets, " "))), true
 	}
 	return b.refer(name, reference{family: b.family, chain: &c})
 }
 
-// digest is a name for a content that no other content has.
-func digest(content string) string {
-	sum := sha256.Sum256([]byte(content))
-	return hex.EncodeToString(sum[:])
-}
+// digest is the hash of a content.
+func digest(content string) string { return contenthash.Sum([]byte(content)) }
 
 // put makes what a reference is about, in full.
 func (r *renderer) put(base string, ref *reference) {

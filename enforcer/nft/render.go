@@ -2,6 +2,7 @@ package nft
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -27,10 +28,22 @@ type renderer struct {
 	out      Ruleset
 	// refs are the sets and chains that chains of classes refer to.
 	refs references
+	// inForce are those of the program in force, whose base names others must not have; numbered holds the highest
+	// number given for a hash, where several have it.
+	inForce  references
+	numbered map[string]int
 }
 
 func newRenderer(p *policy.Program, n names, s diff.Slots, log DenyLog) *renderer {
-	return &renderer{program: p, families: familiesOf(p), names: n, slots: s, log: log, out: newRuleset(), refs: references{}}
+	return &renderer{program: p, families: familiesOf(p), names: n, slots: s, log: log, out: newRuleset(), refs: references{}, numbered: map[string]int{}}
+}
+
+// keep has what the program in force refers to keep its base names.
+func (r *renderer) keep(s *state) *renderer {
+	if r.inForce = s.refs; s.numbered != nil {
+		r.numbered = s.numbered
+	}
+	return r
 }
 
 func (r *renderer) all() error {
@@ -41,7 +54,7 @@ func (r *renderer) all() error {
 		}
 	}
 	for _, d := range policy.Directions {
-		for id := range r.program.Classes[d] {
+		for _, id := range slices.Sorted(maps.Keys(r.program.Classes[d])) {
 			if err := r.class(diff.Class{Direction: d, ID: id}); err != nil {
 				return err
 			}

@@ -14,6 +14,8 @@ type state struct {
 	slots diff.Slots
 	log   DenyLog
 	refs  references
+	// numbered is that of the renderer.
+	numbered map[string]int
 	// uses are the classes that merge a set's members.
 	uses diff.Users
 	// users are the classes that refer to a set.
@@ -26,7 +28,7 @@ type state struct {
 
 // newState is that of a program which was rendered as a whole.
 func newState(p *policy.Program, r *renderer) state {
-	return state{names: r.names, slots: r.slots, log: r.log, refs: r.refs, uses: indexUses(p), users: diff.UsersOf(p), chains: r.out.Chains, told: map[string][]listedRule{}}
+	return state{names: r.names, slots: r.slots, log: r.log, refs: r.refs, numbered: r.numbered, uses: indexUses(p), users: diff.UsersOf(p), chains: r.out.Chains, told: map[string][]listedRule{}}
 }
 
 // indexUses are the classes of a program that merge members of sets, by set.

@@ -1,12 +1,11 @@
 package compile
 
 import (
-	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
 	"fmt"
 	"slices"
 
+	"github.com/tierwall/tierwall/internal/contenthash"
 	"github.com/tierwall/tierwall/policy"
 )
 
@@ -49,9 +48,15 @@ func (b classBuilder) key(of subject, s selecting) string {
 	return string(key)
 }
 
-// build is the class, with the sets that it refers to. Tiers that no flow gets to are left out.
-func (b classBuilder) build(of subject, s selecting) (*policy.Class, map[policy.SetID]*definition) {
-	u := &unfinished{direction: b.direction, ports: of.ports, sets: map[policy.SetID]*definition{}}
+// setNamer gives sets their IDs: equal definitions have equal ones, different definitions different ones.
+type setNamer interface {
+	nameSet(*definition) policy.SetID
+}
+
+// build is the class, with the sets that it refers to. Its ID is the hash of its content, which another class may
+// have as well. Tiers that no flow gets to are left out.
+func (b classBuilder) build(of subject, s selecting, names setNamer) (*policy.Class, map[policy.SetID]bool) {
+	u := &unfinished{direction: b.direction, ports: of.ports, names: names, sets: map[policy.SetID]bool{}}
 	switch {
 	case u.clusterTier(policy.AdminTier, s.cluster):
 	case u.networkPolicyTier(s.namespaced):
@@ -59,7 +64,7 @@ func (b classBuilder) build(of subject, s selecting) (*policy.Class, map[policy.
 	default:
 		u.tiers = append(u.tiers, policy.Tier{Name: policy.DefaultTier, Else: b.defaults.For(of.namespace), ElseID: defaultID})
 	}
-	return &policy.Class{ID: classID(b.direction, u.tiers), Tiers: u.tiers}, u.sets
+	return &policy.Class{ID: classHash(b.direction, u.tiers), Tiers: u.tiers}, u.sets
 }
 
 // unfinished is a class as far as it is built.
@@ -67,7 +72,8 @@ type unfinished struct {
 	direction policy.Direction
 	ports     []NamedPort
 	tiers     []policy.Tier
-	sets      map[policy.SetID]*definition
+	names     setNamer
+	sets      map[policy.SetID]bool
 }
 
 // clusterTier adds a tier of ClusterNetworkPolicies and says whether it decides every flow.
@@ -144,17 +150,22 @@ func (u *unfinished) networkPolicyTier(policies []*networkPolicy) (final bool) {
 
 // resolve resolves the rule for the endpoint and notes the sets that it needs.
 func (u *unfinished) resolve(r rule) (policy.Rule, bool) {
-	out, sets, ok := r.resolve(u.direction, u.ports)
+	out, ok := r.resolve(u.direction, u.ports, u.names)
 	if ok {
-		for _, def := range sets {
-			u.sets[def.id] = def
+		for _, id := range out.Peers {
+			u.sets[id] = true
+		}
+		for _, p := range out.Ports {
+			if p.Named != "" {
+				u.sets[p.Named] = true
+			}
 		}
 	}
 	return out, ok
 }
 
-// classID is the SHA-256 of everything that the class is.
-func classID(d policy.Direction, tiers []policy.Tier) policy.ClassID {
+// classHash is the hash of everything that the class is.
+func classHash(d policy.Direction, tiers []policy.Tier) policy.ClassID {
 	var w contentWriter
 	w.number(int(d))
 	w.number(len(tiers))
@@ -167,8 +178,7 @@ func classID(d policy.Direction, tiers []policy.Tier) policy.ClassID {
 			w.rule(r)
 		}
 	}
-	sum := sha256.Sum256(w)
-	return policy.ClassID(hex.EncodeToString(sum[:]))
+	return policy.ClassID(contenthash.Sum(w))
 }
 
 // contentWriter writes values so that different content has different bytes:

@@ -1,6 +1,7 @@
 package compile
 
 import (
+	"github.com/tierwall/tierwall/internal/contenthash"
 	"github.com/tierwall/tierwall/policy"
 )
 
@@ -8,7 +9,7 @@ import (
 type classes struct {
 	builder classBuilder
 	built   map[string]*builtClass
-	used    map[policy.ClassID]*usedClass
+	used    contenthash.Table[policy.ClassID, *usedClass]
 }
 
 // builtClass is a class under the key of what it follows from. Profiles use it.
@@ -29,7 +30,7 @@ type usedClass struct {
 }
 
 func newClasses(b classBuilder) classes {
-	return classes{builder: b, built: map[string]*builtClass{}, used: map[policy.ClassID]*usedClass{}}
+	return classes{builder: b, built: map[string]*builtClass{}, used: contenthash.NewTable[policy.ClassID, *usedClass]()}
 }
 
 // acquire is the class of a profile's subject, one use of it more.
@@ -47,14 +48,16 @@ func (c *commit) acquire(d policy.Direction, of subject, s selecting) *builtClas
 
 func (c *commit) use(d policy.Direction, of subject, s selecting) *usedClass {
 	classes := &c.classes[d]
-	class, definitions := classes.builder.build(of, s)
-	u := classes.used[class.ID]
-	if u == nil {
+	class, sets := classes.builder.build(of, s, c)
+	hash := class.ID
+	u, id, found := classes.used.Find(hash, func(u *usedClass) bool { return u.Equal(class) })
+	if !found {
+		class.ID = id
 		u = &usedClass{Class: class, fresh: true}
-		for _, def := range definitions {
-			u.sets = append(u.sets, c.useSet(def))
+		for id := range sets {
+			u.sets = append(u.sets, c.useSet(id))
 		}
-		classes.used[class.ID] = u
+		classes.used.Put(hash, id, u)
 		c.freshClasses[d] = append(c.freshClasses[d], u)
 	}
 	u.uses++
@@ -85,7 +88,7 @@ func (c *commit) sweepClasses(d policy.Direction) {
 		if u.uses--; u.uses > 0 {
 			continue
 		}
-		delete(classes.used, u.ID)
+		classes.used.Remove(u.ID)
 		for _, s := range u.sets {
 			c.releaseSet(s)
 		}

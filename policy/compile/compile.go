@@ -1,13 +1,13 @@
 package compile
 
 import (
-	"maps"
 	"net/netip"
 	"slices"
 
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
 
+	"github.com/tierwall/tierwall/internal/contenthash"
 	"github.com/tierwall/tierwall/policy"
 )
 
@@ -26,18 +26,18 @@ func Compile(s *Snapshot, node string) (*policy.Program, []policy.Problem) {
 // classifier builds the classes of a snapshot, each of them once.
 type classifier struct {
 	defaults policy.Defaults
-	built    [2]map[policy.ClassID]*policy.Class
+	built    [2]contenthash.Table[policy.ClassID, *policy.Class]
 	known    [2]map[string]policy.ClassID // by what the class follows from
-	sets     map[policy.SetID]*definition
+	sets     contenthash.Table[policy.SetID, *definition]
 	problems []policy.Problem // of classes over their budget
 }
 
 func newClassifier(d policy.Defaults) *classifier {
 	return &classifier{
 		defaults: d,
-		built:    [2]map[policy.ClassID]*policy.Class{{}, {}},
+		built:    [2]contenthash.Table[policy.ClassID, *policy.Class]{contenthash.NewTable[policy.ClassID, *policy.Class](), contenthash.NewTable[policy.ClassID, *policy.Class]()},
 		known:    [2]map[string]policy.ClassID{{}, {}},
-		sets:     map[policy.SetID]*definition{},
+		sets:     contenthash.NewTable[policy.SetID, *definition](),
 	}
 }
 
@@ -48,10 +48,9 @@ func (c *classifier) of(subject subject, s selecting) (out [2]policy.ClassID) {
 		key := b.key(subject, s)
 		id, ok := c.known[d][key]
 		if !ok {
-			class, sets := b.build(subject, s)
-			id = class.ID
-			c.known[d][key], c.built[d][id] = id, class
-			maps.Copy(c.sets, sets)
+			class, _ := b.build(subject, s, c)
+			id = c.keep(d, class)
+			c.known[d][key] = id
 			if p := budgetProblem(d, s.namespaced); p != nil {
 				c.problems = append(c.problems, *p)
 			}
@@ -59,6 +58,26 @@ func (c *classifier) of(subject subject, s selecting) (out [2]policy.ClassID) {
 		out[d] = id
 	}
 	return out
+}
+
+// keep returns the ID of a class, which is given to it if it is new.
+func (c *classifier) keep(d policy.Direction, class *policy.Class) policy.ClassID {
+	hash := class.ID
+	_, id, found := c.built[d].Find(hash, class.Equal)
+	if !found {
+		class.ID = id
+		c.built[d].Put(hash, id, class)
+	}
+	return id
+}
+
+// nameSet returns the ID of the set with a definition.
+func (c *classifier) nameSet(def *definition) policy.SetID {
+	_, id, found := c.sets.Find(def.hash, def.same)
+	if !found {
+		c.sets.Put(def.hash, id, def)
+	}
+	return id
 }
 
 // ValidateNetworkPolicy says what of a policy cannot mean what it says. Compile reports the same.

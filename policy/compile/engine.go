@@ -82,12 +82,12 @@ func (e *Engine) Program() *policy.Program {
 	policy.SortEndpoints(p.Endpoints)
 	for _, d := range policy.Directions {
 		p.Classes[d] = map[policy.ClassID]*policy.Class{}
-		for id, c := range e.classes[d].used {
+		for id, c := range e.classes[d].used.All() {
 			p.Classes[d][id] = c.Class
 		}
 	}
-	for id, s := range e.sets.used {
-		p.Sets[id] = s.set(e)
+	for id, s := range e.sets.used.All() {
+		p.Sets[id] = s.set(id, e)
 	}
 	return p
 }
@@ -97,7 +97,7 @@ func (e *Engine) Size() (endpoints, sets int) {
 	for p := range e.inhabited {
 		endpoints += len(p.here)
 	}
-	return endpoints, len(e.sets.used)
+	return endpoints, len(e.sets.used.All())
 }
 
 // Problems are those of all policies, as Compile gives them.

@@ -96,7 +96,7 @@ func (c *Cluster) program(ps *policies) *policy.Program {
 		p.Endpoints = append(p.Endpoints, e)
 		for d, id := range e.Class {
 			if p.Classes[d][id] == nil {
-				p.Classes[d][id] = c.classes.built[d][id]
+				p.Classes[d][id] = c.classes.built[d].All()[id]
 				c.addSets(p.Sets, p.Classes[d][id])
 			}
 		}
@@ -108,7 +108,7 @@ func (c *Cluster) program(ps *policies) *policy.Program {
 func (c *Cluster) addSets(to map[policy.SetID]*policy.Set, class *policy.Class) {
 	add := func(id policy.SetID) {
 		if c.sets[id] == nil {
-			c.sets[id] = c.classes.sets[id].set(c.cluster)
+			c.sets[id] = c.classes.sets.All()[id].set(id, c.cluster)
 		}
 		to[id] = c.sets[id]
 	}

@@ -7,6 +7,7 @@ import (
 	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
 
 	"github.com/tierwall/tierwall/policy/compile"
+	"github.com/tierwall/tierwall/test/canonical"
 	"github.com/tierwall/tierwall/test/generate"
 )
 
@@ -43,8 +44,8 @@ func TestAClusterCompilesAsCompileDoes(t *testing.T) {
 				same := *s
 				same.NetworkPolicies, same.ClusterNetworkPolicies = ps.nps, ps.cnps
 				want, _ := compile.Compile(&same, node)
-				if got := cluster.Compile(read(ps)).String(); got != want.String() {
-					t.Fatalf("seed %d, policies %d: the cluster's (+) is not what Compile gives (-):\n%s", seed, i, lineDiff(want.String(), got))
+				if got := canonical.Text(cluster.Compile(read(ps))); got != canonical.Text(want) {
+					t.Fatalf("seed %d, policies %d: the cluster's (+) is not what Compile gives (-):\n%s", seed, i, lineDiff(canonical.Text(want), got))
 				}
 			}
 		}

@@ -59,12 +59,8 @@ func named(rules [2][]rule) [2]bool {
 // resolve is the rule as it is for an endpoint with the named ports. At ingress the
 // endpoint is the destination itself; at egress every destination has ports of its own. It
 // is false when the endpoint has none of the ports.
-func (r rule) resolve(d policy.Direction, own []NamedPort) (policy.Rule, []*definition, bool) {
+func (r rule) resolve(d policy.Direction, own []NamedPort, names setNamer) (policy.Rule, bool) {
 	out := policy.Rule{ID: r.id, Verdict: r.verdict, AnyPeer: r.anyPeer, AnyPort: r.anyPort}
-	sets := slices.Clone(r.peers)
-	for _, p := range r.peers {
-		out.Peers = append(out.Peers, p.id)
-	}
 	for _, p := range r.ports {
 		switch {
 		case p.name == "":
@@ -72,16 +68,21 @@ func (r rule) resolve(d policy.Direction, own []NamedPort) (policy.Rule, []*defi
 		case d == policy.Ingress:
 			out.Ports = append(out.Ports, ownPorts(p, own)...)
 		default:
-			set := namedPortSet(p.name, p.protocol)
-			sets = append(sets, set)
-			out.Ports = append(out.Ports, policy.Port{Protocol: p.protocol, Named: set.id})
+			set := names.nameSet(namedPortSet(p.name, p.protocol))
+			out.Ports = append(out.Ports, policy.Port{Protocol: p.protocol, Named: set})
 		}
+	}
+	if !out.AnyPort && len(out.Ports) == 0 {
+		return out, false
+	}
+	for _, p := range r.peers {
+		out.Peers = append(out.Peers, names.nameSet(p))
 	}
 	slices.Sort(out.Peers)
 	out.Peers = slices.Compact(out.Peers)
 	slices.SortFunc(out.Ports, comparePorts)
 	out.Ports = slices.Compact(out.Ports)
-	return out, sets, out.AnyPort || len(out.Ports) > 0
+	return out, true
 }
 
 func ownPorts(p portMatch, own []NamedPort) []policy.Port {

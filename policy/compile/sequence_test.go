@@ -18,6 +18,7 @@ import (
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/compile"
+	"github.com/tierwall/tierwall/test/canonical"
 	"github.com/tierwall/tierwall/test/generate"
 )
 
@@ -44,20 +45,20 @@ func (s sequence) verify(node string, shuffle *rand.Rand) error {
 		if err := compare(engine, change, before, want, problems); err != nil {
 			return fmt.Errorf("commit %d: %w", i, err)
 		}
-		before = want
+		before = engine.Program()
 	}
 	return nil
 }
 
 func compare(e *compile.Engine, c *policy.Change, before, want *policy.Program, problems []policy.Problem) error {
-	wanted := want.String()
-	if got := e.Program().String(); got != wanted {
+	wanted, is := canonical.Text(want), e.Program()
+	if got := canonical.Text(is); got != wanted {
 		return fmt.Errorf("the engine's program (+) is not the one compiled from scratch (-):\n%s", lineDiff(wanted, got))
 	}
-	if got, want := describe(c), describe(difference(before, want)); got != want {
+	if got, want := describe(c), describe(difference(before, is)); got != want {
 		return fmt.Errorf("the change that is told (+) is not the one that happened (-):\n%s", lineDiff(want, got))
 	}
-	if got := before.With(c).String(); got != wanted {
+	if got := canonical.Text(before.With(c)); got != wanted {
 		return fmt.Errorf("the program with the change (+) is not the one compiled from scratch (-):\n%s", lineDiff(wanted, got))
 	}
 	if got := e.Problems(); !slices.Equal(got, problems) {

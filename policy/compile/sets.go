@@ -1,19 +1,18 @@
 package compile
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
 
+	"github.com/tierwall/tierwall/internal/contenthash"
 	"github.com/tierwall/tierwall/policy"
 )
 
 // definition is what a set's identity and members follow from: pods, nodes, networks or a port.
 type definition struct {
-	id       policy.SetID
+	hash     policy.SetID
 	pods     *podSelection
 	nodes    *selector
 	networks []policy.Element
@@ -38,11 +37,25 @@ type inventory interface {
 	namedPorts(portName) []policy.Element
 }
 
-// set is the set with its members of the moment.
-func (d *definition) set(in inventory) *policy.Set {
+// same reports whether both define the same set.
+func (d *definition) same(o *definition) bool {
+	switch {
+	case d.hash != o.hash || d.kind() != o.kind() || (d.pods == nil) != (o.pods == nil) || (d.nodes == nil) != (o.nodes == nil):
+		return false
+	case d.pods != nil:
+		return d.pods.namespaces.text == o.pods.namespaces.text && d.pods.pods.text == o.pods.pods.text
+	case d.nodes != nil:
+		return d.nodes.text == o.nodes.text
+	default:
+		return d.port == o.port && slices.Equal(d.networks, o.networks)
+	}
+}
+
+// set is the set under an ID with its members of the moment.
+func (d *definition) set(id policy.SetID, in inventory) *policy.Set {
 	elements := d.elements(in)
 	slices.SortFunc(elements, policy.Element.Compare)
-	return &policy.Set{ID: d.id, Kind: d.kind(), Means: d.means(), Elements: slices.Compact(elements)}
+	return &policy.Set{ID: id, Kind: d.kind(), Means: d.means(), Elements: slices.Compact(elements)}
 }
 
 func (d *definition) elements(in inventory) []policy.Element {
@@ -101,32 +114,31 @@ func (d *definition) means() string {
 	}
 }
 
-// setID is the letter of the kind and the SHA-256 of what defines the set.
-func setID(kind byte, canonical string) policy.SetID {
-	sum := sha256.Sum256([]byte(canonical))
-	return policy.SetID(string(kind) + hex.EncodeToString(sum[:]))
+// setHash is the letter of the kind and the hash of what defines the set.
+func setHash(kind byte, canonical string) policy.SetID {
+	return policy.SetID(string(kind) + contenthash.Sum([]byte(canonical)))
 }
 
 // podSet is the addresses of the pods that one selector matches, in the
 // namespaces that the other matches.
 func podSet(namespaces, pods selector) *definition {
-	return &definition{id: setID('p', namespaces.text+"|"+pods.text), pods: &podSelection{namespaces, pods}}
+	return &definition{hash: setHash('p', namespaces.text+"|"+pods.text), pods: &podSelection{namespaces, pods}}
 }
 
 // nodeSet is the addresses of the nodes that the selector matches.
 func nodeSet(nodes selector) *definition {
-	return &definition{id: setID('n', nodes.text), nodes: &nodes}
+	return &definition{hash: setHash('n', nodes.text), nodes: &nodes}
 }
 
 // networkSet is networks with their exceptions, sorted.
 func networkSet(networks []policy.Element) *definition {
-	return &definition{id: setID('c', strings.Join(texts(networks), ",")), networks: networks}
+	return &definition{hash: setHash('c', strings.Join(texts(networks), ",")), networks: networks}
 }
 
 // namedPortSet is the pods' container ports of the name and the protocol, with
 // the pods' addresses.
 func namedPortSet(name string, protocol policy.Protocol) *definition {
-	return &definition{id: setID('a', name+"|"+protocol.String()), port: portName{name, protocol}}
+	return &definition{hash: setHash('a', name+"|"+protocol.String()), port: portName{name, protocol}}
 }
 
 func selected(what string, s selector) string {

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/tierwall/tierwall/internal/contenthash"
 	"github.com/tierwall/tierwall/policy"
 )
 
@@ -12,7 +13,7 @@ import (
 // pods is not kept anywhere: it follows from the pods.
 type sets struct {
 	numbered uint64
-	used     map[policy.SetID]*usedSet
+	used     contenthash.Table[policy.SetID, *usedSet]
 	byPods   selections[*usedSet]
 	byPort   map[portName]*usedSet
 	ofNodes  map[*usedSet][]policy.Element // with what is in them
@@ -21,6 +22,7 @@ type sets struct {
 // usedSet is a set that classes use.
 type usedSet struct {
 	*definition
+	id     policy.SetID
 	number uint64
 	uses   int
 	fresh  bool // was not there before this commit
@@ -29,19 +31,26 @@ type usedSet struct {
 }
 
 func newSets() sets {
-	return sets{used: map[policy.SetID]*usedSet{}, byPods: selections[*usedSet]{},
+	return sets{used: contenthash.NewTable[policy.SetID, *usedSet](), byPods: selections[*usedSet]{},
 		byPort: map[portName]*usedSet{}, ofNodes: map[*usedSet][]policy.Element{}}
 }
 
-// useSet is the set, one use of it more.
-func (c *commit) useSet(def *definition) *usedSet {
-	s := c.sets.used[def.id]
-	if s == nil {
+// nameSet returns the ID of the set with a definition. One that is new is there from now on, and goes with the commit
+// unless a class uses it.
+func (c *commit) nameSet(def *definition) policy.SetID {
+	_, id, found := c.sets.used.Find(def.hash, func(s *usedSet) bool { return s.same(def) })
+	if !found {
 		c.sets.numbered++
-		s = &usedSet{definition: def, number: c.sets.numbered, fresh: true}
-		c.sets.used[def.id] = s
-		c.freshSets = append(c.freshSets, s)
+		s := &usedSet{definition: def, id: id, number: c.sets.numbered, fresh: true}
+		c.sets.used.Put(def.hash, id, s)
+		c.freshSets, c.idleSets = append(c.freshSets, s), append(c.idleSets, s)
 	}
+	return id
+}
+
+// useSet is the set with an ID, one use of it more.
+func (c *commit) useSet(id policy.SetID) *usedSet {
+	s := c.sets.used.All()[id]
 	s.uses++
 	return s
 }
@@ -56,10 +65,10 @@ func (c *commit) releaseSet(s *usedSet) {
 // what came into and left the others.
 func (c *commit) sweepSets() {
 	for _, s := range c.idleSets {
-		if s.uses > 0 || c.sets.used[s.id] != s {
+		if s.uses > 0 || c.sets.used.All()[s.id] != s {
 			continue
 		}
-		delete(c.sets.used, s.id)
+		c.sets.used.Remove(s.id)
 		if !s.fresh {
 			c.sets.unfile(s)
 			c.change.SetsGone = append(c.change.SetsGone, s.id)
@@ -76,7 +85,7 @@ func (c *commit) sweepSets() {
 	}
 	for _, s := range c.freshSets {
 		if s.fresh = false; s.uses > 0 {
-			set := s.set(c)
+			set := s.set(s.id, c)
 			c.sets.file(s, set.Elements)
 			c.change.Sets = append(c.change.Sets, set)
 		}
@@ -108,7 +117,7 @@ func (x *sets) unfile(s *usedSet) {
 // renewNodeSets compares what is in the sets of nodes with what was. Nodes may share an address.
 func (c *commit) renewNodeSets() {
 	for s, before := range c.sets.ofNodes {
-		now := s.set(c).Elements
+		now := s.set(s.id, c).Elements
 		for _, e := range before {
 			c.alter(s, e, -1)
 		}

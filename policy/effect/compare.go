@@ -195,7 +195,7 @@ func (c *comparison) touched(d policy.Direction) []*standIn {
 		pair := classPair{c.sides[was].classes[m][d], c.sides[is].classes[m][d]}
 		touched, known := differs[pair]
 		if !known {
-			touched = pair.before == nil || pair.after == nil || pair.before.ID != pair.after.ID || c.setsDiffer(pair.after, same)
+			touched = pair.before == nil || pair.after == nil || !pair.before.Equal(pair.after) || c.setsDiffer(pair.after, same)
 			differs[pair] = touched
 		}
 		if touched {

@@ -9,6 +9,7 @@ import (
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/compile"
 	"github.com/tierwall/tierwall/policy/eval"
+	"github.com/tierwall/tierwall/test/canonical"
 	"github.com/tierwall/tierwall/test/generate"
 )
 
@@ -24,7 +25,7 @@ func TestTheOrderOfObjectsMeansNothing(t *testing.T) {
 		shuffle(r, s.ClusterNetworkPolicies)
 		shuffle(r, s.TierRoles)
 		after, afterProblems := compile.Compile(s, "")
-		if before.String() != after.String() {
+		if canonical.Text(before) != canonical.Text(after) {
 			t.Errorf("seed %d: before:\n%s\nafter:\n%s", seed, before, after)
 		}
 		if !slices.Equal(beforeProblems, afterProblems) {
@@ -38,7 +39,7 @@ func TestTheWatcherMakesOfObjectsWhatTheyMean(t *testing.T) {
 	forEachCluster(t, 300, func(t *testing.T, seed uint64, s *compile.Snapshot) {
 		want, _ := compile.Compile(s, "")
 		got, _ := compile.Compile(snapshot(generate.Objects(generate.NewRand(seed), s)), "")
-		if got.String() != want.String() {
+		if canonical.Text(got) != canonical.Text(want) {
 			t.Errorf("seed %d: the snapshot:\n%s\nthe objects:\n%s", seed, want, got)
 		}
 	})
