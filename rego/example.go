@@ -33,7 +33,7 @@ var example = Input{
 		NewlyIsolated:    []effect.Isolation{{Direction: effect.Ingress, Subject: exampleData}},
 		NoLongerIsolated: []effect.Isolation{},
 		Roles:            effect.Roles{Added: map[string]map[string][]string{"frontend": {"data": {"TCP/5432"}}}},
-		Lint: effect.Lint{DeadPeers: []effect.Ref{}, NamedPortsUnresolved: []effect.Ref{}, ShadowedBy: []effect.Ref{},
+		Lint: effect.Lint{DeadPeers: []effect.Ref{}, NearMatches: []effect.NearMatch{}, NamedPortsUnresolved: []effect.Ref{}, ShadowedBy: []effect.Ref{},
 			RedundantWith: []effect.Ref{}, PriorityTies: []effect.Ref{}},
 	},
 }

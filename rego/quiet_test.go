@@ -75,7 +75,7 @@ func everything() effect.Effect {
 	e.Complete, e.Truncated, e.Incomplete = false, true, []string{"too much"}
 	ref := []effect.Ref{{Policy: "NetworkPolicy prod/x", Rule: "/spec/ingress/0", By: "NetworkPolicy prod/y /spec/ingress/0"}}
 	e.Removed, e.NoLongerIsolated = e.Added, e.NewlyIsolated
-	e.Lint = effect.Lint{SelectsNothing: true, DeadPeers: ref, NamedPortsUnresolved: ref, ShadowedBy: ref, RedundantWith: ref, PriorityTies: ref}
+	e.Lint = effect.Lint{SelectsNothing: true, DeadPeers: ref, NearMatches: []effect.NearMatch{{}}, NamedPortsUnresolved: ref, ShadowedBy: ref, RedundantWith: ref, PriorityTies: ref}
 	return e
 }
 

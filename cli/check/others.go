@@ -104,7 +104,7 @@ func (r *run) opened(was *compile.Snapshot, e effect.Effect) effect.Effect {
 		own := side(row)
 		return !judged && (byPolicy || existed[own.Namespace+"/"+own.Name])
 	})
-	e.Lint = effect.Lint{DeadPeers: []effect.Ref{}, NamedPortsUnresolved: []effect.Ref{}, ShadowedBy: []effect.Ref{},
+	e.Lint = effect.Lint{DeadPeers: []effect.Ref{}, NearMatches: []effect.NearMatch{}, NamedPortsUnresolved: []effect.Ref{}, ShadowedBy: []effect.Ref{},
 		RedundantWith: []effect.Ref{}, PriorityTies: []effect.Ref{}}
 	e.Roles = rolesOf(e.Added)
 	return e

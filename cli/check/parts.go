@@ -117,6 +117,7 @@ func (p parts) lint(l effect.Lint, id string, s subject) effect.Lint {
 		return keep(refs, func(r effect.Ref) bool { return r.Policy == id })
 	}
 	l.DeadPeers, l.NamedPortsUnresolved = own(l.DeadPeers), own(l.NamedPortsUnresolved)
+	l.NearMatches = keep(l.NearMatches, func(m effect.NearMatch) bool { return m.Policy == id })
 	l.ShadowedBy, l.RedundantWith, l.PriorityTies = own(l.ShadowedBy), own(l.RedundantWith), own(l.PriorityTies)
 	l.SelectsNothing = l.SelectsNothing && !slices.ContainsFunc(p.after.Pods, func(pod *compile.Pod) bool {
 		return !pod.HostNetwork && !pod.Ended && s.selects(p.after, pod, p.roles)

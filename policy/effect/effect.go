@@ -120,6 +120,8 @@ type Lint struct {
 	SelectsNothing bool `json:"selectsNothing"`
 	// DeadPeers are the peers of changed policies that match no pod there is.
 	DeadPeers []Ref `json:"deadPeers"`
+	// NearMatches are pods that the selectors of both would match but for one reason.
+	NearMatches []NearMatch `json:"nearMatches"`
 	// NamedPortsUnresolved are the port names that no destination there is has.
 	NamedPortsUnresolved []Ref `json:"namedPortsUnresolved"`
 	// ShadowedBy are the rules of changed policies that never decide, with the rules that do,

@@ -66,9 +66,13 @@ func (m *Memory) Of(ctx context.Context, before, after *compile.Snapshot) Effect
 	}
 	if narrow {
 		part := &reading{words: r.words, old: within(r.old, b), now: within(r.now, a)}
-		return of(ctx, part, difference, b, a)
+		e := of(ctx, part, difference, b, a)
+		e.addNearMatches(present(difference, r.now), after)
+		return e
 	}
-	return of(ctx, r, difference, before, after)
+	e := of(ctx, r, difference, before, after)
+	e.addNearMatches(present(difference, r.now), after)
+	return e
 }
 
 // reading reads the policies of both snapshots. Those of before are remembered.

@@ -23,7 +23,10 @@ import (
 // When the context ends, the effect is not complete.
 func Of(ctx context.Context, before, after *compile.Snapshot) Effect {
 	r := new(Memory).reading(before, after)
-	return of(ctx, r, r.changed(), before, after)
+	difference := r.changed()
+	e := of(ctx, r, difference, before, after)
+	e.addNearMatches(present(difference, r.now), after)
+	return e
 }
 
 // of is the effect, where the policies are read and it is known which of them differ.
@@ -178,7 +181,7 @@ func known() Effect {
 }
 
 func emptyLint() Lint {
-	return Lint{DeadPeers: []Ref{}, NamedPortsUnresolved: []Ref{}, ShadowedBy: []Ref{}, RedundantWith: []Ref{}, PriorityTies: []Ref{}}
+	return Lint{DeadPeers: []Ref{}, NearMatches: []NearMatch{}, NamedPortsUnresolved: []Ref{}, ShadowedBy: []Ref{}, RedundantWith: []Ref{}, PriorityTies: []Ref{}}
 }
 
 // withoutNil has an empty list where there would be none, as its JSON form must.

@@ -27,6 +27,7 @@ var nothing = map[Part]func(*Effect) bool{
 	"roles/added":               func(e *Effect) bool { return len(e.Roles.Added) == 0 },
 	"lint/selectsNothing":       func(e *Effect) bool { return !e.Lint.SelectsNothing },
 	"lint/deadPeers":            func(e *Effect) bool { return len(e.Lint.DeadPeers) == 0 },
+	"lint/nearMatches":          func(e *Effect) bool { return len(e.Lint.NearMatches) == 0 },
 	"lint/namedPortsUnresolved": func(e *Effect) bool { return len(e.Lint.NamedPortsUnresolved) == 0 },
 	"lint/shadowedBy":           func(e *Effect) bool { return len(e.Lint.ShadowedBy) == 0 },
 	"lint/redundantWith":        func(e *Effect) bool { return len(e.Lint.RedundantWith) == 0 },

@@ -49,6 +49,7 @@ func TestWhatAPartHasIsNotNothing(t *testing.T) {
 		"roles/added":               func(e *effect.Effect) { e.Roles.Added = map[string]map[string][]string{"a": {}} },
 		"lint/selectsNothing":       func(e *effect.Effect) { e.Lint.SelectsNothing = true },
 		"lint/deadPeers":            func(e *effect.Effect) { e.Lint.DeadPeers = ref },
+		"lint/nearMatches":          func(e *effect.Effect) { e.Lint.NearMatches = []effect.NearMatch{{}} },
 		"lint/namedPortsUnresolved": func(e *effect.Effect) { e.Lint.NamedPortsUnresolved = ref },
 		"lint/shadowedBy":           func(e *effect.Effect) { e.Lint.ShadowedBy = ref },
 		"lint/redundantWith":        func(e *effect.Effect) { e.Lint.RedundantWith = ref },

@@ -9,16 +9,41 @@ import data.tierwall.lib
 
 warn contains {"msg": msg, "path": sprintf("/spec/%s", [selector])} if {
 	input.effect.lint.selectsNothing
-	msg := sprintf("%s selects no pod that exists. Check the labels of its %s; pods that come later will be selected.", [lib.name, selector])
+	msg := sprintf("%s selects no pod that exists%s; pods that come later will be selected.", [lib.name, advice(
+		lib.name,
+		sprintf("/spec/%s", [selector]),
+		sprintf("Check the labels of its %s", [selector]),
+	)])
 }
 
 selector := "subject" if lib.kind == "ClusterNetworkPolicy"
 
 else := "podSelector"
 
+# Why pods that are there do not count, or what to look at where there are none.
+advice(policy, rule, otherwise) := sprintf(": %s", [concat(", and ", reasons)]) if {
+	reasons := [text |
+		some near in object.get(input, ["effect", "lint", "nearMatches"], [])
+		near.policy == policy
+		near.rule == rule
+		text := sprintf("%s %s", [some_pods(near), why[near.reason][near.pods == 1]])
+	]
+	count(reasons) > 0
+} else := sprintf(". %s", [otherwise])
+
+some_pods(near) := near.pod if near.pods == 1
+
+else := sprintf("%s and %d more", [near.pod, near.pods - 1])
+
+why := {
+	"ended": {true: "has ended", false: "have ended"},
+	"hostNetwork": {true: "is on the host network, where policies do not apply", false: "are on the host network, where policies do not apply"},
+	"otherNamespace": {true: "has these labels in another namespace", false: "have these labels in other namespaces"},
+}
+
 warn contains {"msg": msg, "path": dead.rule} if {
 	some dead in input.effect.lint.deadPeers
-	msg := sprintf("%s: the peer at %s matches no pod that exists. Check its labels and its namespace.", [dead.policy, dead.rule])
+	msg := sprintf("%s: the peer at %s matches no pod that exists%s.", [dead.policy, dead.rule, advice(dead.policy, dead.rule, "Check its labels and its namespace")])
 }
 
 warn contains {"msg": msg, "path": port.rule} if {

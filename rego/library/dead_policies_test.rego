@@ -27,6 +27,32 @@ test_a_peer_that_matches_nothing if {
 	w.msg == "NetworkPolicy prod/p: the peer at /spec/ingress/0/from/1 matches no pod that exists. Check its labels and its namespace."
 }
 
+near(rule, reason, pods) := {"policy": "NetworkPolicy prod/p", "rule": rule, "reason": reason, "pod": "test/web-1", "pods": pods}
+
+test_pods_that_are_there_say_why_they_do_not_count if {
+	every case in [
+		["hostNetwork", 1, "test/web-1 is on the host network, where policies do not apply"],
+		["ended", 3, "test/web-1 and 2 more have ended"],
+		["otherNamespace", 2, "test/web-1 and 1 more have these labels in other namespaces"],
+	] {
+		some w in dead_policies.warn with input as change({"selectsNothing": true, "nearMatches": [near("/spec/podSelector", case[0], case[1])]})
+		w.msg == sprintf("NetworkPolicy prod/p selects no pod that exists: %s; pods that come later will be selected.", [case[2]])
+	}
+}
+
+test_several_reasons_are_told_and_those_of_other_rules_are_not if {
+	rule := "/spec/ingress/0/from/1"
+	some w in dead_policies.warn with input as change({"deadPeers": [field(rule)], "nearMatches": [
+		near(rule, "ended", 1),
+		near(rule, "otherNamespace", 1),
+		near("/spec/podSelector", "hostNetwork", 1),
+	]})
+	w.msg == concat("", [
+		"NetworkPolicy prod/p: the peer at /spec/ingress/0/from/1 matches no pod that exists: ",
+		"test/web-1 has ended, and test/web-1 has these labels in another namespace.",
+	])
+}
+
 test_a_port_name_that_no_pod_has if {
 	some w in dead_policies.warn with input as change({"namedPortsUnresolved": [field("/spec/ingress/0/ports/0")]})
 	w.path == "/spec/ingress/0/ports/0"

@@ -1,0 +1,135 @@
+package effect
+
+import (
+	"cmp"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/tierwall/tierwall/policy/compile"
+	"github.com/tierwall/tierwall/policy/roles"
+)
+
+// maxNearMatchTrials bounds how often a pod is compared with a selector to find near matches.
+const maxNearMatchTrials = 1_000_000
+
+// Reason is why a pod that has the labels which a selector asks for is not selected.
+type Reason string
+
+const (
+	// OnHostNetwork is a pod on the host network, to which policies do not apply.
+	OnHostNetwork Reason = "hostNetwork"
+	// HasEnded is a pod of the phase Succeeded or Failed.
+	HasEnded Reason = "ended"
+	// InOtherNamespace is a pod of a namespace that the selector is not about.
+	InOtherNamespace Reason = "otherNamespace"
+)
+
+// NearMatch is pods that a selector without pods would match but for the reason.
+type NearMatch struct {
+	// Policy and Rule are as in a Ref.
+	Policy string `json:"policy"`
+	Rule   string `json:"rule"`
+	Reason Reason `json:"reason"`
+	// Pod is the first of them by name, such as "kube-system/etcd-0", and Pods how many there are.
+	Pod  string `json:"pod"`
+	Pods int    `json:"pods"`
+}
+
+// seenPod is a pod with its labels, and those of its namespace, as selectors see them.
+type seenPod struct {
+	*compile.Pod
+	labels, namespace labels.Set
+}
+
+// addNearMatches adds the near matches of the selectors that match no pod of the whole cluster.
+func (e *Effect) addNearMatches(policies []*terms, after *compile.Snapshot) {
+	if !e.Lint.SelectsNothing && len(e.Lint.DeadPeers) == 0 {
+		return
+	}
+	pods := seenPods(after)
+	trials := 0
+	add := func(s selection) {
+		if trials += len(pods); trials <= maxNearMatchTrials {
+			e.Lint.NearMatches = append(e.Lint.NearMatches, nearMatches(s, pods)...)
+		}
+	}
+	dead := map[Ref]bool{}
+	for _, ref := range e.Lint.DeadPeers {
+		dead[ref] = true
+	}
+	for _, t := range policies {
+		if e.Lint.SelectsNothing {
+			add(t.subject)
+		}
+		for _, p := range t.peers {
+			if dead[p.ref] {
+				add(p)
+			}
+		}
+	}
+}
+
+// seenPods are the pods of a snapshot, sorted by name.
+func seenPods(s *compile.Snapshot) []seenPod {
+	known := roles.New(s.TierRoles)
+	namespaces := map[string]labels.Set{}
+	for _, n := range s.Namespaces {
+		namespaces[n.Name] = seenLabels(n.Name, n.Labels)
+	}
+	out := make([]seenPod, 0, len(s.Pods))
+	for _, p := range s.Pods {
+		if namespaces[p.Namespace] == nil {
+			namespaces[p.Namespace] = seenLabels(p.Namespace, nil)
+		}
+		match := known.Of(p.Namespace, p.ServiceAccount, p.Labels)
+		out = append(out, seenPod{p, match.Apply(p.Labels), namespaces[p.Namespace]})
+	}
+	slices.SortFunc(out, func(a, b seenPod) int {
+		return cmp.Or(compareText(a.Namespace, b.Namespace), compareText(a.Name, b.Name))
+	})
+	return out
+}
+
+// nearMatches are those of a selection; none if it matches a pod.
+func nearMatches(s selection, pods []seenPod) []NearMatch {
+	if s.byPods == nil {
+		return nil
+	}
+	var out []NearMatch
+	for _, p := range pods {
+		if !s.byPods.Matches(p.labels) {
+			continue
+		}
+		reason, near := s.missReason(p)
+		if !near {
+			continue
+		}
+		if reason == "" {
+			return nil
+		}
+		i := slices.IndexFunc(out, func(m NearMatch) bool { return m.Reason == reason })
+		if i < 0 {
+			i, out = len(out), append(out, NearMatch{Policy: s.ref.Policy, Rule: s.ref.Rule, Reason: reason, Pod: p.Namespace + "/" + p.Name})
+		}
+		out[i].Pods++
+	}
+	slices.SortFunc(out, func(a, b NearMatch) int { return compareText(string(a.Reason), string(b.Reason)) })
+	return out
+}
+
+// missReason is why a pod with the labels is not selected, empty if it is; near is false where
+// it is missed for several reasons.
+func (s selection) missReason(p seenPod) (reason Reason, near bool) {
+	affected := !p.Ended && !p.HostNetwork
+	switch covered := s.covers(p.Namespace, p.namespace); {
+	case covered && affected:
+		return "", true
+	case covered && p.Ended:
+		return HasEnded, true
+	case covered:
+		return OnHostNetwork, true
+	default: // an empty selector asks for no label that pods elsewhere could have
+		return InOtherNamespace, affected && !s.byPods.Empty()
+	}
+}
