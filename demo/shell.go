@@ -31,9 +31,11 @@ func (s shell) show(ctx context.Context, args ...string) (said string, returned 
 }
 
 // shorten leaves out what a person does not need to read: Helm's notes, the
-// waits of a rollout, and the names in a long list of created objects.
+// waits of a rollout, and the names in a long list of created objects. Why a request was
+// denied begins a line.
 func shorten(out string) []string {
 	out, _, _ = strings.Cut(out, "NOTES:")
+	out = strings.ReplaceAll(out, "denied the request: ", "denied the request:\n")
 	var lines []string
 	created := 0
 	for _, line := range strings.Split(strings.TrimSpace(out), "\n") {

@@ -197,7 +197,7 @@ func (j roleJudge) moved(was, becomes roles.Match, before, after map[string]stri
 			keys = append(keys, key)
 		}
 	}
-	return &reason{"/metadata/labels", fmt.Sprintf(
+	return &reason{field: "/metadata/labels", message: fmt.Sprintf(
 		"label %s of a running pod cannot change: it would move the pod from %s to %s; delete the pod and create it anew",
 		strings.Join(keys, ", "), holds(was), holds(becomes))}
 }
@@ -240,7 +240,7 @@ func untrue(labels map[string]string, match roles.Match) *reason {
 	if has {
 		is = fmt.Sprintf("set to %q", shown)
 	}
-	return &reason{roleLabelField, fmt.Sprintf(
+	return &reason{field: roleLabelField, message: fmt.Sprintf(
 		"label %s cannot be %s: it shows the pod's tier role, which is computed: the pod has %s",
 		v1alpha1.RoleLabel, is, holds(match))}
 }

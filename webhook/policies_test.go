@@ -64,7 +64,7 @@ func TestATerminatingPolicyCanLoseAllFinalizersButTheLast(t *testing.T) {
 	h := policies(shop(), engine(t, guardrail("never", "deny", "true")))
 	answers(t, h.Handle(t.Context(), request("UPDATE", "NetworkPolicy", "shop", old, now)), true, "")
 	now.Spec.Ingress = append(now.Spec.Ingress, fromBlock("10.0.0.0/8"))
-	answers(t, h.Handle(t.Context(), request("UPDATE", "NetworkPolicy", "shop", old, now)), false, "Guardrail never: no")
+	answers(t, h.Handle(t.Context(), request("UPDATE", "NetworkPolicy", "shop", old, now)), false, "no (Guardrail never)")
 }
 
 func TestGuardrailsAnswer(t *testing.T) {
@@ -75,9 +75,9 @@ func TestGuardrailsAnswer(t *testing.T) {
 		allowed bool
 		message string
 	}{
-		{"creation", request("CREATE", "NetworkPolicy", "shop", nil, networkPolicy()), false, "Guardrail created: no"},
+		{"creation", request("CREATE", "NetworkPolicy", "shop", nil, networkPolicy()), false, "no (Guardrail created)"},
 		{"update", request("UPDATE", "NetworkPolicy", "shop", networkPolicy(), networkPolicy(fromBlock("10.0.0.0/8"))), true, ""},
-		{"deletion", request("DELETE", "NetworkPolicy", "shop", networkPolicy(), nil), false, "Guardrail deleted: no"},
+		{"deletion", request("DELETE", "NetworkPolicy", "shop", networkPolicy(), nil), false, "no (Guardrail deleted)"},
 		{"deletion with the namespace", request("DELETE", "NetworkPolicy", "going", networkPolicy(), nil), true, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -85,7 +85,7 @@ func TestGuardrailsAnswer(t *testing.T) {
 				guardrail("deleted", "deny", `input.request.operation == "DELETE"; input.object == null`))
 			got := policies(shop(), e).Handle(t.Context(), c.req)
 			answers(t, got, c.allowed, c.message)
-			if len(got.Warnings) != 1 || got.Warnings[0] != "Guardrail softly: no" {
+			if len(got.Warnings) != 1 || got.Warnings[0] != "no (Guardrail softly)" {
 				t.Errorf("warnings %q", got.Warnings)
 			}
 		})
@@ -204,7 +204,7 @@ func TestAReviewWaitsForASlot(t *testing.T) {
 func TestRefusalsCountWhatTheyLeaveOut(t *testing.T) {
 	var reasons []reason
 	for range maxReasons + 3 {
-		reasons = append(reasons, reason{"/spec", "bad"})
+		reasons = append(reasons, reason{field: "/spec", message: "bad"})
 	}
 	got := refused(reasons...)
 	answers(t, got, false, "and 3 more")

@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"strings"
@@ -18,6 +19,8 @@ const maxReasons = 10
 // A reason is why a request is refused, and the field at fault if there is one.
 type reason struct {
 	field, message string
+	// line is how the refusal says it, if otherwise than the message.
+	line string
 }
 
 // refused denies a request for one reason or more.
@@ -29,7 +32,7 @@ func refused(reasons ...reason) admission.Response {
 	lines := make([]string, 0, len(reasons)+1)
 	details := &metav1.StatusDetails{}
 	for _, r := range reasons {
-		lines = append(lines, r.message)
+		lines = append(lines, cmp.Or(r.line, r.message))
 		details.Causes = append(details.Causes, metav1.StatusCause{Field: r.field, Message: r.message})
 	}
 	if more > 0 {
@@ -56,7 +59,7 @@ func malformed(err error) admission.Response {
 func problemReasons(problems []policy.Problem) []reason {
 	out := make([]reason, 0, len(problems))
 	for _, p := range problems {
-		out = append(out, reason{p.ID.Field, p.Error()})
+		out = append(out, reason{field: p.ID.Field, message: p.Error()})
 	}
 	return out
 }
@@ -65,7 +68,7 @@ func problemReasons(problems []policy.Problem) []reason {
 func fieldReasons(object string, errs field.ErrorList) []reason {
 	out := make([]reason, 0, len(errs))
 	for _, e := range errs {
-		out = append(out, reason{e.Field, object + ": " + e.Error()})
+		out = append(out, reason{field: e.Field, message: object + ": " + e.Error()})
 	}
 	return out
 }

@@ -238,30 +238,3 @@ func namespaceOf(req admission.Request, s *compile.Snapshot) rego.Namespace {
 	}
 	return rego.Namespace{Name: name, Labels: map[string]string{}}
 }
-
-func violationReasons(violations []rego.Violation, assumption string) []reason {
-	out := make([]reason, 0, len(violations))
-	for _, v := range violations {
-		text := violationText(v)
-		if assumption != "" {
-			text += " (" + assumption + ")"
-		}
-		out = append(out, reason{v.Path, text})
-	}
-	return out
-}
-
-func warnings(r rego.Result) []string {
-	var out []string
-	for _, v := range r.Warnings {
-		out = append(out, violationText(v))
-	}
-	return out
-}
-
-func violationText(v rego.Violation) string {
-	if v.Path == "" {
-		return fmt.Sprintf("Guardrail %s: %s", v.Guardrail, v.Message)
-	}
-	return fmt.Sprintf("Guardrail %s: %s (%s)", v.Guardrail, v.Message, v.Path)
-}

@@ -91,7 +91,7 @@ func labelPatch(labels map[string]string, role string) []jsonpatch.Operation {
 }
 
 func inTemplate(owner *metav1.OwnerReference, forged string, match roles.Match) reason {
-	return reason{roleLabelField, fmt.Sprintf(
+	return reason{field: roleLabelField, message: fmt.Sprintf(
 		"%s %s makes pods with the label %s=%s, but the role is computed: the pod has %s; leave the role label out of workload templates and selectors",
 		owner.Kind, owner.Name, v1alpha1.RoleLabel, forged, holds(match))}
 }

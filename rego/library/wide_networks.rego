@@ -27,8 +27,13 @@ bits := {4: lib.parameter("bits4", 8), 6: lib.parameter("bits6", 32)}
 roles := lib.parameter("roles", [])
 
 deny contains {"msg": msg, "path": lib.at("/spec")} if {
+	some [direction, owners], networks in alike
+	msg := sprintf("%s would open %s to %s %s, which is too wide. Name the networks that are needed, of at least %d bits (IPv4) or %d (IPv6).", [lib.change, lib.list(owners), {"ingress": "all that comes from", "egress": "sending to"}[direction], lib.some_of(sort(networks)), bits[4], bits[6]])
+}
+
+# Networks that are open to the same pods are one violation, such as the whole of IPv4 and of IPv6.
+alike[[direction, owners]] contains network if {
 	some [network, direction], owners in violations
-	msg := sprintf("%s would open %s to %s %s, which is too wide. Name the networks that are needed, of at least %d bits (IPv4) or %d (IPv6).", [lib.change, lib.list(owners), {"ingress": "all that comes from", "egress": "sending to"}[direction], network, bits[4], bits[6]])
 }
 
 violations[[row_network, row.direction]] contains lib.own(row) if {

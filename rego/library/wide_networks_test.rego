@@ -38,3 +38,13 @@ test_an_unknown_effect_is_denied if {
 	count(wide_networks.deny) > 0 with input as {"effect": {"complete": false, "truncated": false}}
 	count(wide_networks.deny) > 0 with input as {"effect": {"complete": true, "truncated": true}}
 }
+
+test_networks_open_to_the_same_pods_are_one_violation if {
+	both := object.union(change("ingress", network("0.0.0.0/0"), pods, {}), {"effect": {"complete": true, "truncated": false, "added": [row |
+		some cidr in ["::/0", "0.0.0.0/0"]
+		row := change("ingress", network(cidr), pods, {}).effect.added[0]
+	]}})
+	count(wide_networks.deny) == 1 with input as both
+	some d in wide_networks.deny with input as both
+	contains(d.msg, "all that comes from 0.0.0.0/0, ::/0, which")
+}

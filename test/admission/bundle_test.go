@@ -92,7 +92,7 @@ func bundle(t *testing.T, revision int64, status metav1.ConditionStatus, says st
 func forbidden(t *testing.T, name string) error {
 	t.Helper()
 	err := world.admin.Create(t.Context(), toTier("bundled", name, "backend", fromTier("frontend")), client.DryRunAll)
-	if err == nil || !strings.Contains(err.Error(), "Guardrail bundled: this name is taken") {
+	if err == nil || !strings.Contains(err.Error(), "this name is taken (Guardrail bundled") {
 		return fmt.Errorf("policy %s is answered %w", name, errors.Join(errors.New("otherwise"), err))
 	}
 	return nil

@@ -41,7 +41,7 @@ func TestGuardrailsComeIntoForceWithoutARestart(t *testing.T) {
 	g := forbids("no-secrets", "secret", "reload")
 	create(t, g)
 	becomes(t, "in force", func() error {
-		if err := policy(); err == nil || !strings.Contains(err.Error(), "Guardrail no-secrets: this name is taken") {
+		if err := policy(); err == nil || !strings.Contains(err.Error(), "this name is taken (Guardrail no-secrets") {
 			return errors.New("the answer is " + fmt.Sprint(err))
 		}
 		return nil

@@ -77,7 +77,7 @@ func TestARunawayIsCutAndNamed(t *testing.T) {
 	create(t, g)
 	becomes(t, "in force", func() error { return condition(t, g, "Active", metav1.ConditionTrue, "InForce") })
 	refusedWith(t, world.admin.Create(t.Context(), toTier("runaway", "trap", "backend", fromTier("frontend"))),
-		"Guardrail trap: guardrail trap could not judge this: it took too long and was stopped")
+		"guardrail trap could not judge this: it took too long and was stopped")
 	create(t, toTier("runaway", "fine", "backend", fromTier("frontend")))
 	standing(t, "runaway")
 }

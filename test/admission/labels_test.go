@@ -158,7 +158,7 @@ deny contains "stay out" if {
 }
 `}})
 	becomes(t, "refused", func() error {
-		if _, err := try(opens); !contains(err, "Guardrail pods-stay-out: stay out") {
+		if _, err := try(opens); !contains(err, "stay out (Guardrail pods-stay-out") {
 			return errors.Join(errors.New("want a refusal"), err)
 		}
 		return nil
