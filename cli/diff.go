@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tierwall/tierwall/cli/diff"
+	"github.com/tierwall/tierwall/cli/manifest"
 	"github.com/tierwall/tierwall/cli/report"
 	"github.com/tierwall/tierwall/cli/state"
 	"github.com/tierwall/tierwall/internal/unenforced"
@@ -34,7 +35,8 @@ func newDiff() *cobra.Command {
 
 With -f the change is that manifests are applied to what exists: to the live
 cluster with --cluster, else to an empty one. With --from and --to it is that of
-one folder to another, what is gone from it included.`,
+one folder to another, what is gone from it included; a folder with a
+kustomization is rendered, as -k does.`,
 		Example: `  tierwall diff --cluster -f manifests/
   git worktree add /tmp/main main && tierwall diff --from /tmp/main/manifests --to manifests`,
 		Args: byFlag("-f"),
@@ -71,12 +73,13 @@ func (f *diffFlags) run(ctx context.Context, c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	e := effect.Of(ctx, before.Snapshot(base.defaults), after.Snapshot(base.defaults))
+	was, is := before.Snapshot(base.defaults), after.Snapshot(base.defaults)
+	e := effect.Of(ctx, was, is)
 	if f.format == "json" {
 		err = report.WriteJSON(c.OutOrStdout(), diff.DocumentOf(e, others))
 	} else {
 		err = diff.Text(c.OutOrStdout(), report.StyleFor(c.OutOrStdout()), e,
-			diff.Options{Sides: f.sides, All: f.all, ClosedBefore: isClosed(before, base.defaults)})
+			diff.Options{Sides: f.sides, All: f.all, ClosedBefore: isClosed(before, base.defaults), Families: diff.FamiliesOf(was, is)})
 	}
 	if err != nil {
 		return fmt.Errorf("write the difference: %w", err)
@@ -92,11 +95,12 @@ func (f *diffFlags) states(c *cobra.Command, base existing) (before, after state
 	before = base.state
 	paths, kustomizations := f.files, f.kustomizations
 	if f.from != "" {
-		reading, err := f.readPaths(c, base.namespace, []string{f.from}, nil)
+		reading, err := f.readPaths(c, base.namespace, plainPaths(f.from), renderedPaths(f.from))
 		if err := errors.Join(err, tell(c.ErrOrStderr(), reading, nil)); err != nil {
 			return before, after, nil, err
 		}
-		before, paths = applied(base.state, reading.Objects), []string{f.to}
+		before, paths = applied(base.state, reading.Objects), plainPaths(f.to)
+		kustomizations = renderedPaths(f.to)
 	}
 	reading, err := f.readPaths(c, base.namespace, paths, kustomizations)
 	others = addCounts(reading.Unenforced(), base.unenforced)
@@ -104,6 +108,22 @@ func (f *diffFlags) states(c *cobra.Command, base existing) (before, after state
 		return before, after, nil, err
 	}
 	return before, applied(base.state, reading.Objects), others, nil
+}
+
+// plainPaths are the path, if it is read as it is.
+func plainPaths(path string) []string {
+	if manifest.IsKustomizationFolder(path) {
+		return nil
+	}
+	return []string{path}
+}
+
+// renderedPaths are the path, if it is the folder of a kustomization.
+func renderedPaths(path string) []string {
+	if manifest.IsKustomizationFolder(path) {
+		return []string{path}
+	}
+	return nil
 }
 
 // isClosed reports whether nothing passes in a state: there is no policy, and the default

@@ -83,3 +83,85 @@ status: {phase: Running, podIPs: [{ip: 10.0.0.%d}]}
 		}
 	}
 }
+
+// A folder with a kustomization is what it renders to, before the change and after it.
+func TestDiffRendersKustomizations(t *testing.T) {
+	const policy = `
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: web, namespace: shop}
+spec: {podSelector: {matchLabels: {app: web}}, ingress: [{from: [{podSelector: {matchLabels: {app: front}}}], ports: [{port: %d}]}]}
+`
+	folder := func(port int, kustomization string) string {
+		file := manifests(t, fmt.Sprintf(policy, port))
+		if kustomization != "" {
+			if err := os.WriteFile(filepath.Join(filepath.Dir(file), "kustomization.yaml"), []byte(kustomization), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return filepath.Dir(file)
+	}
+	rendered, plain := "resources: [m.yaml]\nnamespace: stage\n", ""
+	for _, c := range []struct {
+		name, from, to string
+		opens, closes  string
+	}{
+		{"both", rendered, rendered, "stage/any pod {app=web}  TCP/81", "stage/any pod {app=web}  TCP/80"},
+		{"after alone", plain, rendered, "stage/any pod {app=web}  TCP/81", "shop/any pod {app=web}  TCP/80"},
+		{"before alone", rendered, plain, "shop/any pod {app=web}  TCP/81", "stage/any pod {app=web}  TCP/80"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			status, text, errs := run(t, "", "diff", "--all", "--sides", "--from", folder(80, c.from), "--to", folder(81, c.to))
+			opened, closed, _ := strings.Cut(text, "closed")
+			opened, closed = strings.Join(strings.Fields(opened), " "), strings.Join(strings.Fields(closed), " ")
+			want := func(s string) string { return strings.Join(strings.Fields(s), " ") }
+			if status != 0 || !strings.Contains(opened, want(c.opens)) || !strings.Contains(closed, want(c.closes)) {
+				t.Errorf("exit %v\n%s%s", status, text, errs)
+			}
+		})
+	}
+}
+
+// Networks of a family that no pod has an address of are left out and counted; where it is not known, nothing is.
+func TestDiffOfAClusterOfOneFamily(t *testing.T) {
+	const policy = `
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: web, namespace: shop}
+spec: {podSelector: {}, ingress: [{ports: [{port: 80}]}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: host, namespace: shop}
+spec: {hostNetwork: true, containers: [{name: c, image: x}]}
+status: {podIPs: [{ip: 192.0.2.9}, {ip: "2001:db8::9"}]}
+`
+	const running = `---
+apiVersion: v1
+kind: Pod
+metadata: {name: web, namespace: shop}
+spec: {containers: [{name: c, image: x}]}
+status: {phase: Running, podIPs: [{ip: "%s"}]}
+`
+	for _, c := range []struct {
+		name, pod  string
+		flags      []string
+		shown, not string
+		counted    bool
+	}{
+		{"not known", "", nil, "0.0.0.0/0, ::/0", "no pod has such an address", false},
+		{"IPv4 by a flag", "", []string{"--pod-cidr", "10.244.0.0/16"}, "0.0.0.0/0", "::/0", true},
+		{"IPv6 by a flag", "", []string{"--pod-cidr", "fd00::/64"}, "::/0", "0.0.0.0/0", true},
+		{"both by flags", "", []string{"--pod-cidr", "fd00::/64,10.244.0.0/16"}, "::/0", "no pod has such an address", false},
+		{"IPv4 by a pod", fmt.Sprintf(running, "10.244.0.7"), nil, "0.0.0.0/0", "::/0", true},
+		{"IPv6 by a pod", fmt.Sprintf(running, "fd00::7"), nil, "::/0", "0.0.0.0/0", true},
+		{"all rows", fmt.Sprintf(running, "10.244.0.7"), []string{"--all"}, "::/0", "no pod has such an address", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			status, text, errs := run(t, "", append([]string{"diff", "-f", manifests(t, policy+c.pod)}, c.flags...)...)
+			if status != 0 || !strings.Contains(text, c.shown) || strings.Contains(text, c.not) || strings.Contains(text, "no pod has such an address") != c.counted {
+				t.Errorf("exit %v\n%s%s", status, text, errs)
+			}
+		})
+	}
+}

@@ -59,8 +59,8 @@ func (in *input) readPaths(c *cobra.Command, namespace string, paths, kustomizat
 // tell prints what was not read, what other engines enforce, and what is wrong; the error is
 // for the last.
 func tell(notes io.Writer, reading manifest.Reading, others []unenforced.Count) error {
-	for _, e := range reading.Errors {
-		fmt.Fprintln(notes, "error: "+e.Error())
+	for _, text := range report.ErrorTexts(reading.Errors) {
+		fmt.Fprintln(notes, "error: "+text)
 	}
 	for _, note := range report.Notes(reading, others) {
 		fmt.Fprintln(notes, note)

@@ -45,6 +45,8 @@ type Options struct {
 	Sides, All bool
 	// ClosedBefore reports whether nothing passed before the change.
 	ClosedBefore bool
+	// Families reports whether pods have addresses of IPv4 and of IPv6; neither is not known.
+	Families [2]bool
 }
 
 // maxLines is how many lines of a table are shown.
@@ -53,6 +55,10 @@ const maxLines = 40
 // Text writes an effect for people: as flows, which pass where both sides let them.
 func Text(out io.Writer, style report.Style, e effect.Effect, o Options) error {
 	w := bufio.NewWriter(out)
+	absent := 0
+	if !o.All {
+		e, absent = withoutAbsentFamily(e, o.Families)
+	}
 	tables, hidden := flowTables(style, e, o)
 	if o.Sides || o.All {
 		tables, hidden = sideTables(style, e, o)
@@ -85,6 +91,9 @@ func Text(out io.Writer, style report.Style, e effect.Effect, o Options) error {
 	}
 	if hidden != "" {
 		fmt.Fprintln(w, style.Faint(hidden))
+	}
+	if absent > 0 {
+		fmt.Fprintln(w, style.Faint(fmt.Sprintf("not shown: %d rows of %s networks, as no pod has such an address; --all shows them", absent, absentFamily(o.Families))))
 	}
 	if empty && e.Complete && hidden == "" {
 		fmt.Fprintln(w, "nothing is opened or closed")

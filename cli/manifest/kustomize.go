@@ -26,12 +26,8 @@ func isKustomization(name string) bool {
 // fetched, no plugin runs, and no file outside of the folder's own kustomizations is read.
 func (r Reader) kustomization(folder string) *decoder {
 	d := &decoder{Reader: r, file: folder}
-	for _, name := range konfig.RecognizedKustomizationFileNames() {
-		if _, err := os.Stat(filepath.Join(folder, name)); err == nil {
-			d.file = filepath.Join(folder, name)
-		}
-	}
-	if d.file == folder {
+	if d.file = kustomizationFile(folder); d.file == "" {
+		d.file = folder
 		d.errs = append(d.errs, Error{File: folder, Message: "is no folder with a kustomization.yaml"})
 		return d
 	}
@@ -55,6 +51,19 @@ func (r Reader) kustomization(folder string) *decoder {
 		d.value(doc, "", text, head{}, 0)
 	}
 	return d
+}
+
+// IsKustomizationFolder reports whether a path is a folder with a kustomization in it.
+func IsKustomizationFolder(path string) bool { return kustomizationFile(path) != "" }
+
+// kustomizationFile is the file of a kustomization in a folder, or empty.
+func kustomizationFile(folder string) string {
+	for _, name := range konfig.RecognizedKustomizationFileNames() {
+		if _, err := os.Stat(filepath.Join(folder, name)); err == nil {
+			return filepath.Join(folder, name)
+		}
+	}
+	return ""
 }
 
 // localFiles is the file system without files that refer to others elsewhere: kustomize

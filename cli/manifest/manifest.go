@@ -63,6 +63,8 @@ type Error struct {
 	Object  string `json:"object,omitempty"`
 	Field   string `json:"field,omitempty"`
 	Message string `json:"message"`
+	// AlsoIn is the file that has the object first, where it is there twice.
+	AlsoIn string `json:"alsoIn,omitempty"`
 }
 
 func (e Error) Error() string {

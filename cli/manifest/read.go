@@ -147,7 +147,7 @@ func twice(objects []*Object) []Error {
 		}
 		if other := first[o.ID()]; other != nil {
 			errs = append(errs, Error{File: o.File, Line: o.Line(""), Object: o.ID(),
-				Message: fmt.Sprintf("is also in %s:%d", other.File, other.Line(""))})
+				Message: fmt.Sprintf("is also in %s:%d", other.File, other.Line("")), AlsoIn: other.File})
 			continue
 		}
 		first[o.ID()] = o

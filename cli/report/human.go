@@ -13,12 +13,8 @@ import (
 // human writes the findings, those that say the same of several objects once, and a summary.
 func (r Report) human(out io.Writer, style Style) error {
 	w := bufio.NewWriter(out)
-	for i, e := range r.Errors {
-		if i == shownErrors && len(r.Errors) > shownErrors+1 {
-			fmt.Fprintln(w, style.Bad("error")+fmt.Sprintf("  and %d more; -o json lists them", len(r.Errors)-i))
-			break
-		}
-		fmt.Fprintln(w, style.Bad("error")+"  "+style.Wrap(e.Error(), 7))
+	for _, text := range ErrorTexts(r.Errors) {
+		fmt.Fprintln(w, style.Bad("error")+"  "+style.Wrap(text, 7))
 	}
 	if len(r.Errors) > 0 {
 		fmt.Fprintln(w)

@@ -31,33 +31,18 @@ func (m *Model) PodsOf(kind, namespace, name string) []string {
 }
 
 // Snapshot is the state as the compiler takes it. A workload whose pods are not
-// among the objects has one stand-in, and one more for each label that a selector asks for
+// among the objects has one stand-in, and more with the labels that selectors ask for
 // and that something may add to a pod when it runs.
 func (s State) Snapshot(defaults policy.Defaults) *compile.Snapshot {
 	m := s.model(defaults, func(Key) int { return 1 })
 	out := m.Snapshot
+	selectors := PodSelectors(out)
 	for _, p := range slices.Clone(out.Pods) {
-		for _, l := range m.Open[p.Namespace+"/"+p.Name] {
-			for _, value := range l.Asked {
-				if _, has := p.Labels[l.Key]; !has {
-					out.Pods = append(out.Pods, labelled(p, l.Key, value))
-				}
-			}
+		if open := m.Open[p.Namespace+"/"+p.Name]; len(open) > 0 {
+			out.Pods = append(out.Pods, labelVariants(p, open, selectors)...)
 		}
 	}
 	return out
-}
-
-// labelled is a stand-in with one label more.
-func labelled(p *compile.Pod, key, value string) *compile.Pod {
-	out := *p
-	out.Name = fmt.Sprintf("%s (%s=%s)", p.Name, key, value)
-	out.Labels = maps.Clone(p.Labels)
-	if out.Labels == nil {
-		out.Labels = map[string]string{}
-	}
-	out.Labels[key] = value
-	return &out
 }
 
 // Model is the state with stand-ins for several replicas of a workload, where it can have them.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/tierwall/tierwall/cli/manifest"
@@ -208,5 +209,45 @@ func TestRunningPodsKeepTheirLabels(t *testing.T) {
 	}
 	if got := openKeys(m, "shop/web-7f-a"); !slices.Equal(got, []string{"role"}) {
 		t.Errorf("open: %q, want the label that nobody knows the setter of", got)
+	}
+}
+
+// A selector for labels that something adds when a pod runs finds a stand-in with all of them; where it asks for
+// what nothing adds, or for a value that cannot be, it finds none.
+func TestSelectorsOnRuntimeLabelsFindAStandIn(t *testing.T) {
+	const database = `
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: db, namespace: shop}
+spec: {selector: {matchLabels: {app: db}}, serviceName: db, template: {metadata: {labels: {app: db}}, spec: {containers: [{name: c, image: x}]}}}
+---
+`
+	const selecting = `
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: p, namespace: shop}
+spec: {podSelector: {matchLabels: {%s}}}
+`
+	for _, c := range []struct {
+		name, workload, selector string
+		found                    bool
+	}{
+		{"the role of a primary", database, "app: db, role: primary", true},
+		{"two labels of operators", database, "app: db, cnpg.io/instanceRole: primary, spilo-role: master", true},
+		{"an operator's and one of the template that is otherwise", database, "app: web, cnpg.io/instanceRole: primary", false},
+		{"a Job of a CronJob", cronJob + "---\n", "job-name: nightly-28912345", true},
+		{"a Job of another CronJob", cronJob + "---\n", "job-name: weekly-28912345", false},
+		{"the hash of a template", fmt.Sprintf(deployment, ""), "app: web, pod-template-hash: 5d9c", true},
+		{"the hash, of a DaemonSet", fmt.Sprintf(deployment, ""), "app: web, controller-revision-hash: 5d9c", false},
+		{"what nothing adds", fmt.Sprintf(deployment, ""), "app: web, team: blue", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			snapshot := state.New(objects(t, c.workload+fmt.Sprintf(selecting, c.selector))).Snapshot(policy.Defaults{})
+			selector := labels.SelectorFromSet(snapshot.NetworkPolicies[0].Spec.PodSelector.MatchLabels)
+			found := slices.ContainsFunc(snapshot.Pods, func(p *compile.Pod) bool { return selector.Matches(labels.Set(p.Labels)) })
+			if found != c.found {
+				t.Errorf("found %v among %q, want %v", found, names(snapshot.Pods), c.found)
+			}
+		})
 	}
 }
