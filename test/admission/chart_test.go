@@ -115,6 +115,17 @@ func (c *chart) install(ctx context.Context, as client.Client) error {
 	return nil
 }
 
+// count returns how many objects of a kind the chart has.
+func (c *chart) count(kind string) int {
+	n := 0
+	for _, o := range c.objects {
+		if o.GetKind() == kind {
+			n++
+		}
+	}
+	return n
+}
+
 // retried tries again for a while: bootstrap goes on after the API server is ready.
 func retried(ctx context.Context, do func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
