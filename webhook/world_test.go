@@ -126,7 +126,7 @@ func policies(w *world, j Judge) *Policies {
 }
 
 func reviewer(w *world, j Judge) *Reviewer {
-	return &Reviewer{Snapshots: w, Guardrails: j, Limit: time.Second, Log: discard,
+	return &Reviewer{Snapshots: w, Guardrails: j, Limit: time.Minute, Log: discard,
 		Terminating: func(_ context.Context, namespace string) (bool, error) { return namespace == "going", nil }}
 }
 

@@ -1,6 +1,7 @@
 package compile
 
 import (
+	"context"
 	"net/netip"
 	"slices"
 
@@ -19,7 +20,7 @@ import (
 func Compile(s *Snapshot, node string) (*policy.Program, []policy.Problem) {
 	ps, problems := parsePolicies(s)
 	c := NewCluster(s, node)
-	p := c.program(ps)
+	p, _ := c.program(context.Background(), ps) // which does not end
 	return p, joinProblems(problems, c.classes.problems)
 }
 

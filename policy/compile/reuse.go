@@ -1,6 +1,7 @@
 package compile
 
 import (
+	"context"
 	"slices"
 
 	networkingv1 "k8s.io/api/networking/v1"
@@ -47,8 +48,8 @@ func NewCluster(s *Snapshot, node string) *Cluster {
 }
 
 // Compile is the program that the function Compile gives of the cluster with the policies, in whatever order. Programs
-// share what they have in common, and must not be changed.
-func (c *Cluster) Compile(all []*Policy) *policy.Program {
+// share what they have in common, and must not be changed. It returns the context's error where that ends before.
+func (c *Cluster) Compile(ctx context.Context, all []*Policy) (*policy.Program, error) {
 	ps := &policies{namespaced: map[string][]*networkPolicy{}}
 	for _, p := range all {
 		switch own := c.number(p); {
@@ -63,7 +64,7 @@ func (c *Cluster) Compile(all []*Policy) *policy.Program {
 		slices.SortFunc(list, compareNetworkPolicies)
 	}
 	slices.SortFunc(ps.cluster, compareClusterPolicies)
-	return c.program(ps)
+	return c.program(ctx, ps)
 }
 
 // number is the policy with the number that tells it from all others of this cluster.
@@ -84,12 +85,15 @@ func (c *Cluster) number(p *Policy) Policy {
 	return own
 }
 
-func (c *Cluster) program(ps *policies) *policy.Program {
+func (c *Cluster) program(ctx context.Context, ps *policies) (*policy.Program, error) {
 	p := c.frame
 	p.Classes, p.Sets = [2]map[policy.ClassID]*policy.Class{{}, {}}, map[policy.SetID]*policy.Set{}
 	for _, pod := range c.pods {
 		if c.node != "" && pod.Node != c.node {
 			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
 		}
 		e := policy.Endpoint{Namespace: pod.Namespace, Name: pod.Name, Node: pod.Node, Addrs: pod.addrs}
 		e.Class = c.classes.of(subject{pod.Namespace, pod.Ports}, ps.selecting(pod, c.namespaces[pod.Namespace]))
@@ -101,7 +105,7 @@ func (c *Cluster) program(ps *policies) *policy.Program {
 			}
 		}
 	}
-	return &p
+	return &p, nil
 }
 
 // addSets adds the sets that a class refers to.

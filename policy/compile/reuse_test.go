@@ -44,8 +44,12 @@ func TestAClusterCompilesAsCompileDoes(t *testing.T) {
 				same := *s
 				same.NetworkPolicies, same.ClusterNetworkPolicies = ps.nps, ps.cnps
 				want, _ := compile.Compile(&same, node)
-				if got := canonical.Text(cluster.Compile(read(ps))); got != canonical.Text(want) {
-					t.Fatalf("seed %d, policies %d: the cluster's (+) is not what Compile gives (-):\n%s", seed, i, lineDiff(canonical.Text(want), got))
+				got, err := cluster.Compile(t.Context(), read(ps))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if canonical.Text(got) != canonical.Text(want) {
+					t.Fatalf("seed %d, policies %d: the cluster's (+) is not what Compile gives (-):\n%s", seed, i, lineDiff(canonical.Text(want), canonical.Text(got)))
 				}
 			}
 		}

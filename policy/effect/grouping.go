@@ -2,6 +2,7 @@ package effect
 
 import (
 	"cmp"
+	"context"
 	"encoding/binary"
 	"maps"
 	"net/netip"
@@ -28,20 +29,27 @@ type gathering struct {
 	pods   int
 }
 
-// group makes the groups of the pods of both moments.
-func (u *universe) group(snapshots [2]*compile.Snapshot) {
+// group makes the groups of the pods of both moments. It returns the context's error where that ends before.
+func (u *universe) group(ctx context.Context, snapshots [2]*compile.Snapshot) error {
 	g := &grouping{universe: u, gathered: map[string]*gathering{},
 		sameRoles: sameList(snapshots[was].TierRoles, snapshots[is].TierRoles)}
 	if g.sameRoles && sameList(snapshots[was].Pods, snapshots[is].Pods) {
 		for _, p := range snapshots[is].Pods {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
 			g.add([2]*compile.Pod{p, p})
 		}
 	} else {
 		for _, pods := range paired(snapshots) {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
 			g.add(pods)
 		}
 	}
 	g.finish()
+	return nil
 }
 
 // paired are the pods as they are at both moments, by namespace and name; nil is not there.

@@ -1,31 +1,36 @@
 package effect
 
 import (
+	"context"
 	"slices"
 
 	"k8s.io/apimachinery/pkg/labels"
 )
 
 // lint says what looks wrong with the changed policies that there are after the
-// change, but for what only their rules together with others show.
-func lint(u *universe, policies []*terms, now map[string]*terms) Lint {
+// change, but for what only their rules together with others show. What it finds
+// after the context has ended is left out.
+func lint(ctx context.Context, u *universe, policies []*terms, now map[string]*terms) Lint {
 	l := emptyLint()
 	for _, t := range policies {
 		if len(u.selected(t.subject)) == 0 {
 			l.SelectsNothing = true
 		}
 		for _, p := range t.peers {
-			if p.ref != (Ref{}) && len(u.selected(p)) == 0 {
+			if ctx.Err() == nil && p.ref != (Ref{}) && len(u.selected(p)) == 0 {
 				l.DeadPeers = append(l.DeadPeers, p.ref)
 			}
 		}
 		for _, n := range t.ports {
+			if ctx.Err() != nil {
+				break
+			}
 			if destinations := u.destinations(t, n); len(destinations) > 0 && !slices.ContainsFunc(destinations, n.has) {
 				l.NamedPortsUnresolved = append(l.NamedPortsUnresolved, n.ref)
 			}
 		}
 	}
-	u.ties(&l, policies, now)
+	u.ties(ctx, &l, policies, now)
 	return l
 }
 

@@ -1,6 +1,7 @@
 package effect
 
 import (
+	"context"
 	"slices"
 
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
@@ -14,7 +15,7 @@ import (
 // mattering are the terms whose selectors say which pods that could exist would
 // matter: those of the policies that changed, and of the policies that tell apart what
 // else changed; and those of the policies that any of these can hide.
-func (u *universe) mattering(snapshots [2]*compile.Snapshot, difference []*terms, old, now map[string]*terms) (out, hidden []*terms) {
+func (u *universe) mattering(ctx context.Context, snapshots [2]*compile.Snapshot, difference []*terms, old, now map[string]*terms) (out, hidden []*terms) {
 	out = slices.Clone(difference)
 	known := map[*terms]bool{}
 	for _, t := range difference {
@@ -23,7 +24,7 @@ func (u *universe) mattering(snapshots [2]*compile.Snapshot, difference []*terms
 	add := func(to *[]*terms, wanted func(*terms) bool) {
 		var found []*terms
 		for name, t := range now {
-			if before := old[name]; !known[t] && !known[before] && wanted(t) {
+			if before := old[name]; ctx.Err() == nil && !known[t] && !known[before] && wanted(t) {
 				known[t] = true
 				found = append(found, t)
 			}

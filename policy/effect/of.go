@@ -32,27 +32,37 @@ func Of(ctx context.Context, before, after *compile.Snapshot) Effect {
 // of is the effect, where the policies are read and it is known which of them differ.
 func of(ctx context.Context, r *reading, difference []*terms, before, after *compile.Snapshot) Effect {
 	snapshots := [2]*compile.Snapshot{before, after}
+	if ctx.Err() != nil {
+		return unknown(outOfTime(ctx))
+	}
 	networks := networksIn(slices.Concat(before.Nodes, after.Nodes), r.old, r.now)
-	u := newUniverse(snapshots, r.words, networks)
-	mattering, hidden := u.mattering(snapshots, difference, r.old, r.now)
+	u, err := newUniverse(ctx, snapshots, r.words, networks)
+	if err != nil {
+		return unknown(outOfTime(ctx))
+	}
+	mattering, hidden := u.mattering(ctx, snapshots, difference, r.old, r.now)
 	imagine(ctx, u, mattering, hidden)
+	if ctx.Err() != nil {
+		return unknown(outOfTime(ctx))
+	}
 	free := newAddresses(snapshots, networks)
 	members := standIns(u.groups, free)
-	if ctx.Err() != nil {
-		return unknown(outOfTime(ctx))
-	}
 	compilers := newCompilers(snapshots, u, members)
-	sides := [2]*side{compilers[was].side(maps.Values(r.old))}
-	if ctx.Err() != nil {
+	var sides [2]*side
+	for m, all := range [...]map[string]*terms{r.old, r.now} {
+		if sides[m], err = compilers[m].side(ctx, maps.Values(all)); err != nil {
+			return unknown(outOfTime(ctx))
+		}
+	}
+	policies := present(difference, r.now)
+	lones, err := alone(ctx, policies, compilers[is])
+	if err != nil {
 		return unknown(outOfTime(ctx))
 	}
-	sides[is] = compilers[is].side(maps.Values(r.now))
-	policies := present(difference, r.now)
-	lones := alone(policies, compilers[is])
 	c := newComparison(ctx, members, sides, lones)
 	c.names, c.networks = portNames(append(mattering, hidden...)), networksOf(networks, free.taken)
 	e := c.effect(u)
-	if e.Lint = lint(u, policies, r.now); c.goesOn() {
+	if e.Lint = lint(ctx, u, policies, r.now); c.goesOn() {
 		c.shadows(&e.Lint, lones)
 	}
 	return e.withoutNil()

@@ -1,6 +1,7 @@
 package effect
 
 import (
+	"context"
 	"net/netip"
 	"slices"
 
@@ -23,12 +24,16 @@ type lone struct {
 }
 
 // alone are the policies, each compiled as if it were the only one.
-func alone(policies []*terms, compiler *compiler) []lone {
+func alone(ctx context.Context, policies []*terms, compiler *compiler) ([]lone, error) {
 	var out []lone
 	for _, t := range policies[:min(len(policies), maxAlone)] {
-		out = append(out, lone{t.id, t.rules, compiler.side(slices.Values([]*terms{t}))})
+		compiled, err := compiler.side(ctx, slices.Values([]*terms{t}))
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, lone{t.id, t.rules, compiled})
 	}
-	return out
+	return out, nil
 }
 
 // verdicts compares what the rules of one policy would decide alone with who decides.
@@ -160,14 +165,14 @@ func (v *verdicts) report(l *Lint) {
 
 // ties are the ClusterNetworkPolicies with the tier and the priority of a changed one, whose
 // subjects have pods in common: their order follows from their names (and is not defined by the API).
-func (u *universe) ties(l *Lint, policies []*terms, now map[string]*terms) {
+func (u *universe) ties(ctx context.Context, l *Lint, policies []*terms, now map[string]*terms) {
 	for _, t := range policies {
 		if t.id.Kind != compile.ClusterNetworkPolicyKind {
 			continue
 		}
 		var mine map[*group]bool
 		for _, o := range now {
-			if o == t || o.id.Kind != t.id.Kind || o.tier != t.tier || o.priority != t.priority {
+			if ctx.Err() != nil || o == t || o.id.Kind != t.id.Kind || o.tier != t.tier || o.priority != t.priority {
 				continue
 			}
 			if mine == nil {

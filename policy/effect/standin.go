@@ -2,6 +2,7 @@ package effect
 
 import (
 	"cmp"
+	"context"
 	"iter"
 	"net/netip"
 	"slices"
@@ -200,13 +201,19 @@ func newCompiler(m moment, s *compile.Snapshot, u *universe, members []*standIn)
 	return &compiler{compile.NewCluster(&of, ""), members}
 }
 
-// side is what policies mean for the stand-ins.
-func (c *compiler) side(policies iter.Seq[*terms]) *side {
+// side is what policies mean for the stand-ins. It returns the context's error where that ends before.
+func (c *compiler) side(ctx context.Context, policies iter.Seq[*terms]) (*side, error) {
 	var read []*compile.Policy
 	for t := range policies {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		read = append(read, t.compiled())
 	}
-	program := c.Compile(read)
+	program, err := c.Compile(ctx, read)
+	if err != nil {
+		return nil, err
+	}
 	out := &side{program: program, classes: map[*standIn][2]*policy.Class{}, marks: map[netip.Addr]int{}, known: newNumbers[string](),
 		single: map[netip.Addr][]byte{}, member: map[netip.Addr][]byte{}, sights: map[*policy.Class]*sight{}}
 	for id := range program.Sets {
@@ -218,7 +225,7 @@ func (c *compiler) side(policies iter.Seq[*terms]) *side {
 		i, _ := strconv.Atoi(e.Name) // as the compiler named it
 		out.classes[c.members[i]] = [2]*policy.Class{program.Classes[0][e.Class[0]], program.Classes[1][e.Class[1]]}
 	}
-	return out
+	return out, nil
 }
 
 func (s *standIn) pod(m moment, name string) *compile.Pod {

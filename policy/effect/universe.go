@@ -77,7 +77,8 @@ type universe struct {
 	incomplete []string
 }
 
-func newUniverse(snapshots [2]*compile.Snapshot, v *vocabulary, networks []netip.Prefix) *universe {
+// newUniverse groups the pods of both snapshots. It returns the context's error where that ends before.
+func newUniverse(ctx context.Context, snapshots [2]*compile.Snapshot, v *vocabulary, networks []netip.Prefix) (*universe, error) {
 	u := &universe{vocabulary: v, byName: map[string]*namespace{}, known: map[[2]string]*group{}, real: map[*namespace][]*group{}}
 	for i, n := range networks {
 		u.networks.add(n, i)
@@ -89,9 +90,11 @@ func newUniverse(snapshots [2]*compile.Snapshot, v *vocabulary, networks []netip
 		}
 	}
 	u.tierRoles = bindings(snapshots)
-	u.group(snapshots)
+	if err := u.group(ctx, snapshots); err != nil {
+		return nil, err
+	}
 	u.namespaces = slices.SortedFunc(maps.Values(u.byName), func(a, b *namespace) int { return compareText(a.name, b.name) })
-	return u
+	return u, nil
 }
 
 func (u *universe) namespaceNamed(name string) *namespace {

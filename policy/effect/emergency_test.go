@@ -1,0 +1,84 @@
+package effect_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
+
+	"github.com/tierwall/tierwall/policy/compile"
+	"github.com/tierwall/tierwall/policy/effect"
+)
+
+// longPolicy has as many rules, each of five networks and a port that no other rule has.
+func longPolicy(number, rules int) string {
+	var b strings.Builder
+	b.WriteString("podSelector: {}\ningress:\n")
+	for i := range rules {
+		n := number*rules + i
+		var peers []string
+		for k := range 5 {
+			peers = append(peers, fmt.Sprintf("{ipBlock: {cidr: %d.%d.%d.0/24}}", 20+k, n/250, n%250))
+		}
+		fmt.Fprintf(&b, "- {from: [%s], ports: [{port: %d}]}\n", strings.Join(peers, ", "), 1024+n)
+	}
+	return b.String()
+}
+
+// withEmergency is the snapshot with a ClusterNetworkPolicy that denies everything to everybody.
+func withEmergency(t *testing.T, s *compile.Snapshot) *compile.Snapshot {
+	t.Helper()
+	out := *s
+	out.ClusterNetworkPolicies = append(slices.Clip(s.ClusterNetworkPolicies), &policyv1alpha2.ClusterNetworkPolicy{
+		ObjectMeta: metav1.ObjectMeta{Name: "emergency"}, Spec: *parsed[policyv1alpha2.ClusterNetworkPolicySpec](t, `
+tier: Admin
+priority: 1
+subject: {namespaces: {}}
+ingress: [{action: Deny, from: [{namespaces: {}}]}]
+egress: [{action: Deny, to: [{networks: [0.0.0.0/0, "::/0"]}, {namespaces: {}}]}]`)})
+	return &out
+}
+
+func TestAnEmergencyPolicyIsJudgedBesideLongPolicies(t *testing.T) {
+	s := shop()
+	for i := range 6 {
+		s = with(s, [3]string{"prod", fmt.Sprintf("long-%d", i), longPolicy(i, 1000)})
+	}
+	after := withEmergency(t, s)
+	if !effect.CanOnlyClose(s, after) {
+		t.Error("an emergency policy that denies is not known to only close")
+	}
+	e := effect.Of(t.Context(), s, after)
+	if !e.Complete || len(e.Added) > 0 || len(e.Removed) == 0 {
+		t.Errorf("complete %v %v, %d rows added, %d removed", e.Complete, e.Incomplete, len(e.Added), len(e.Removed))
+	}
+}
+
+// Whatever is large about a cluster, no phase of the work goes on for long after time is over.
+func TestAnEffectEndsSoonAfterItsTime(t *testing.T) {
+	manyPods := withJobs(shop(), "test", 3000)
+	longPolicies := shop()
+	for i := range 2 {
+		longPolicies = with(longPolicies, [3]string{"prod", fmt.Sprintf("long-%d", i), longPolicy(i, 300)})
+	}
+	for name, s := range map[string]*compile.Snapshot{"many pods": manyPods, "long policies": longPolicies} {
+		t.Run(name, func(t *testing.T) {
+			after := withEmergency(t, s)
+			counted := &endingAfter{t.Context(), 1 << 40}
+			if e := effect.Of(counted, s, after); !e.Complete {
+				t.Fatal(e.Incomplete)
+			}
+			all := 1<<40 - counted.looks
+			for _, part := range []int{0, 1, 10, 50, 90} {
+				ctx := &endingAfter{t.Context(), all * part / 100}
+				e := effect.Of(ctx, s, after)
+				if late := -ctx.looks; e.Complete && part < 50 || late > 200 {
+					t.Errorf("ended at %d%%: complete %v, %d looks at the context after its end", part, e.Complete, late)
+				}
+			}
+		})
+	}
+}
