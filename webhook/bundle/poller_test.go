@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -44,7 +45,7 @@ func serve(t *testing.T) *shelf {
 	t.Helper()
 	s := &shelf{status: http.StatusOK}
 	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		tag := fmt.Sprintf("%q", fmt.Sprint(len(s.packed)))
+		tag := fmt.Sprintf("\"%x\"", sha256.Sum256(s.packed))
 		if !s.withoutETag {
 			w.Header().Set("ETag", tag)
 		}
