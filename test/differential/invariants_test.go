@@ -172,7 +172,7 @@ func faults(p *policy.Program) []string {
 		check(s.ID == id && sets[id], "set "+string(id)+" is out of place")
 		for i := range s.Elements {
 			check(i == 0 || s.Elements[i-1].Compare(s.Elements[i]) < 0, "set "+string(id)+" is not sorted")
-			check(i == 0 || s.Kind == policy.AddressPorts || !s.Elements[i-1].Prefix.Overlaps(s.Elements[i].Prefix), "set "+string(id)+" overlaps")
+			check(i == 0 || s.Kind == policy.AddressPorts || s.Elements[i].Except || !s.Elements[i-1].Prefix.Overlaps(s.Elements[i].Prefix), "set "+string(id)+" overlaps")
 		}
 	}
 	return out
