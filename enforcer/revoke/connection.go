@@ -33,20 +33,37 @@ func (c Connection) kept() Connection {
 // returns says whether the program allows the server to send on after the connection was cut, so that
 // its client could answer.
 func (c Connection) returns(e *eval.Evaluator) bool {
-	return c.Flow.Protocol == policy.UDP && !c.OneWay && e.Decide(c.Back).Verdict == policy.Allow
+	return c.Flow.Protocol == policy.UDP && !c.OneWay && c.backAllowed(e)
 }
+
+// backAllowed says whether the program allows what the server sends, or of a one-way entry what the client sent that was cut.
+func (c Connection) backAllowed(e *eval.Evaluator) bool {
+	return e.Decide(c.Back).Verdict == policy.Allow
+}
+
+func (c Connection) backDenied(e *eval.Evaluator) bool { return !c.backAllowed(e) }
 
 // denied says whether the program denies the connection.
 func (c Connection) denied(e *eval.Evaluator) bool {
+	denied, _ := c.deniedFor(e)
+	return denied
+}
+
+// deniedFor says whether the program denies the connection, and the endpoint that it is denied for, as
+// "namespace/name"; empty where that is none.
+func (c Connection) deniedFor(e *eval.Evaluator) (bool, string) {
 	f := c.Flow
 	if c.Parent != nil {
 		f = *c.Parent
 	}
 	d := e.Decide(f)
 	if own := d.Egress.Endpoint; f.Source == f.Destination && own != "" {
-		return deniedToItself(e, own, f)
+		return deniedToItself(e, own, f), own
 	}
-	return d.Verdict != policy.Allow
+	if !d.Egress.Verdict.Permits() {
+		return true, d.Egress.Endpoint
+	}
+	return d.Verdict != policy.Allow, d.Ingress.Endpoint
 }
 
 // deniedToItself judges a connection of an endpoint to itself. By its own address such

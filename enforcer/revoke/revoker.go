@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -28,8 +29,10 @@ const (
 	// settle is longer than a packet that was judged by the program before takes to
 	// get from there to the table.
 	settle = 2 * time.Millisecond
-	// atOnce is how many connections are deleted while a commit waits.
-	atOnce = 100
+	// atOnce is how many connections are judged and deleted while a commit waits, and longest for how long, as far as
+	// that is more than one.
+	atOnce  = 100
+	longest = 2 * time.Millisecond
 	// share is the share of the time that may be spent on cutting while changes keep
 	// coming; they are taken together meanwhile, for maxRest at most.
 	share   = 5
@@ -75,14 +78,17 @@ type Revoker struct {
 	// doubtful says that a commit failed, so that nobody knows what passed since.
 	doubtful bool
 	pending  Scope
-	// oneWay are one-way entries that were made, oldest first, fresh those of this round. They
-	// are Start's alone.
+	// oneWay are one-way entries that were made, oldest first, fresh those of this round, and evaluator is of
+	// the program that was judged by last. They are Start's alone.
 	oneWay, fresh []Connection
+	evaluator     *eval.Evaluator
+	// room is how many denied connections a round holds.
+	room int
 }
 
 // New makes a Revoker that cuts nothing before the first Commit.
 func New(t Table, o Options) *Revoker {
-	r := &Revoker{table: t, log: o.Log, report: o.Report, wake: make(chan struct{}, 1)}
+	r := &Revoker{table: t, log: o.Log, report: o.Report, wake: make(chan struct{}, 1), room: maxDenied}
 	if r.log == nil {
 		r.log = slog.Default()
 	}
@@ -178,23 +184,28 @@ func (r *Revoker) round(ctx context.Context) Report {
 	if program == nil {
 		return Report{}
 	}
+	r.evaluator = eval.New(program)
+	defer func() { r.evaluator = nil }() // what it holds is not needed between rounds
 	if scope.Empty() {
-		return Report{Err: r.join(program)}
+		return Report{Err: r.join(ctx)}
 	}
 	report := Report{Scope: scope, Cut: map[policy.Protocol]int{}}
-	denied, err := r.denied(ctx, eval.New(program), scope, &report)
+	denied, err := r.denied(ctx, scope, &report)
 	if err == nil {
-		err = r.cut(ctx, denied, program, &report)
+		err = r.cut(ctx, denied.inTurn(), &report)
 	}
 	if len(r.fresh) > 0 {
 		sleep(ctx, settle)
-		err = cmp.Or(err, r.silence())
+		err = cmp.Or(err, r.silence(ctx))
 	}
-	err = cmp.Or(err, r.join(program))
-	if err != nil {
+	err = cmp.Or(err, r.join(ctx))
+	if err != nil || denied.more {
 		r.commit.Lock()
 		r.pending.Add(scope)
 		r.commit.Unlock()
+	}
+	if err == nil && denied.more {
+		r.awake() // after a failure that is for later
 	}
 	report.Err, report.Took = err, time.Since(start)
 	if len(report.Cut) > 0 {
@@ -203,9 +214,9 @@ func (r *Revoker) round(ctx context.Context) Report {
 	return report
 }
 
-// denied are the connections of the scope that the program denies.
-func (r *Revoker) denied(ctx context.Context, e *eval.Evaluator, scope Scope, report *Report) ([]Connection, error) {
-	var out []Connection
+// denied are the connections of the scope that the program denies, as many as a round holds.
+func (r *Revoker) denied(ctx context.Context, scope Scope, report *Report) (*backlog, error) {
+	out := newBacklog(r.room)
 	judge := func(c Connection) {
 		if c.OneWay && scope.All {
 			r.remember(c.kept()) // it may be of an agent before this one
@@ -214,37 +225,18 @@ func (r *Revoker) denied(ctx context.Context, e *eval.Evaluator, scope Scope, re
 			return
 		}
 		report.Judged++
-		if c.denied(e) {
-			out = append(out, c.kept())
+		if denied, endpoint := c.deniedFor(r.evaluator); denied {
+			namespace, _, _ := strings.Cut(endpoint, "/")
+			out.add(namespace, c)
 		}
 	}
 	err := r.table.Each(ctx, scope, judge)
 	return out, err
 }
 
-// cut deletes connections, a few at a time, so that a commit need not wait for all of
-// them. After a commit those that are left are judged by its program. One that cannot
-// be deleted keeps none of the others.
-func (r *Revoker) cut(ctx context.Context, denied []Connection, judgedBy *policy.Program, report *Report) error {
-	var first error
-	for some := range slices.Chunk(denied, atOnce) {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		first = cmp.Or(first, r.cutSome(some, judgedBy, report))
-	}
-	return first
-}
-
-func (r *Revoker) cutSome(denied []Connection, judgedBy *policy.Program, report *Report) error {
-	r.commit.Lock()
-	defer r.commit.Unlock()
-	e := eval.New(r.program)
-	var first error
-	for _, c := range denied {
-		if r.program != judgedBy && !c.denied(e) {
-			continue
-		}
+// cut deletes connections. One that cannot be deleted keeps none of the others.
+func (r *Revoker) cut(ctx context.Context, denied []Connection, report *Report) error {
+	return r.inTurns(ctx, denied, Connection.denied, func(e *eval.Evaluator, c Connection) error {
 		there, err := r.table.Delete(c)
 		if there && !c.OneWay {
 			report.Cut[c.Flow.Protocol]++
@@ -256,9 +248,45 @@ func (r *Revoker) cutSome(denied []Connection, judgedBy *policy.Program, report 
 				r.fresh = append(r.fresh, made)
 			}
 		}
-		first = cmp.Or(first, err)
+		return err
+	})
+}
+
+// inTurns calls do with connections for which the evaluator's program, and the newest one, say is. It does so with a few at a
+// time, so that a commit waits for a few alone. One that fails keeps none of the others.
+func (r *Revoker) inTurns(ctx context.Context, list []Connection, is func(Connection, *eval.Evaluator) bool, do func(*eval.Evaluator, Connection) error) error {
+	var first error
+	judgedBy := r.evaluator.Program()
+	for len(list) > 0 {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		r.commit.Lock()
+		program := r.program
+		r.commit.Unlock()
+		if r.evaluator.Program() != program {
+			r.evaluator = r.evaluator.Next(program) // while no commit waits
+		}
+		n, err := r.turn(list, judgedBy, is, do)
+		list, first = list[n:], cmp.Or(first, err)
 	}
 	return first
+}
+
+// turn is one turn of inTurns, for which a commit waits, and returns how many connections it dealt with. It makes no index.
+func (r *Revoker) turn(list []Connection, judgedBy *policy.Program, is func(Connection, *eval.Evaluator) bool, do func(*eval.Evaluator, Connection) error) (n int, first error) {
+	r.commit.Lock()
+	defer r.commit.Unlock()
+	if r.evaluator.Program() != r.program {
+		r.evaluator = r.evaluator.Next(r.program)
+	}
+	e := r.evaluator.Bounded()
+	for start := time.Now(); n < min(len(list), atOnce) && (n == 0 || time.Since(start) < longest); n++ {
+		if c := list[n]; r.program == judgedBy || is(c, e) {
+			first = cmp.Or(first, do(e, c))
+		}
+	}
+	return n, first
 }
 
 // remember keeps a one-way entry in mind.
@@ -268,40 +296,46 @@ func (r *Revoker) remember(c Connection) {
 
 // silence deletes what packets of a server that were on their way have opened to its client while a one-way
 // entry was made: the kernel keeps the half of such a clash for a second, by which answers would pass.
-func (r *Revoker) silence() error {
-	r.commit.Lock()
-	defer r.commit.Unlock()
-	e := eval.New(r.program)
-	var first error
-	for _, c := range r.fresh {
-		if e.Decide(c.Back).Verdict != policy.Allow {
-			_, err := r.table.Delete(c.answers())
-			first = cmp.Or(first, err)
-		}
-	}
+func (r *Revoker) silence(ctx context.Context) error {
+	denied := slices.DeleteFunc(r.fresh, func(c Connection) bool { return c.backAllowed(r.evaluator) })
 	r.fresh = nil
-	return first
+	return r.inTurns(ctx, denied, Connection.backDenied, func(_ *eval.Evaluator, c Connection) error {
+		_, err := r.table.Delete(c.answers())
+		return err
+	})
 }
 
 // join deletes the one-way entries of connections that the program allows again.
-func (r *Revoker) join(judgedBy *policy.Program) error {
-	if len(r.oneWay) == 0 {
-		return nil
-	}
-	r.commit.Lock()
-	defer r.commit.Unlock()
-	if r.program != judgedBy {
-		return nil // the next round knows better
-	}
-	e := eval.New(r.program)
-	var first error
-	r.oneWay = slices.DeleteFunc(r.oneWay, func(c Connection) bool {
-		if e.Decide(c.Back).Verdict != policy.Allow {
-			return false
+func (r *Revoker) join(ctx context.Context) error {
+	var allowed []Connection
+	kept := r.oneWay[:0]
+	for _, c := range r.oneWay {
+		if c.backAllowed(r.evaluator) {
+			allowed = append(allowed, c)
+		} else {
+			kept = append(kept, c)
 		}
+	}
+	clear(r.oneWay[len(kept):])
+	r.oneWay = kept
+	done := 0
+	err := r.inTurns(ctx, allowed, func(c Connection, e *eval.Evaluator) bool {
+		if c.backAllowed(e) {
+			return true
+		}
+		done++
+		r.remember(c)
+		return false
+	}, func(_ *eval.Evaluator, c Connection) error {
+		done++
 		_, err := r.table.Delete(c)
-		first = cmp.Or(first, err)
-		return err == nil
+		if err != nil {
+			r.remember(c)
+		}
+		return err
 	})
-	return first
+	for _, c := range allowed[done:] { // which were not come to
+		r.remember(c)
+	}
+	return err
 }

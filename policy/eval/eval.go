@@ -16,29 +16,69 @@ type Evaluator struct {
 	program   *policy.Program
 	endpoints map[netip.Addr]*policy.Endpoint
 	hosts     map[netip.Addr]*policy.Host
+	indexes   *indexes
+	// bounded says that no index is made.
+	bounded bool
 }
 
 // New indexes the program.
 func New(p *policy.Program) *Evaluator {
-	e := &Evaluator{program: p,
-		endpoints: make(map[netip.Addr]*policy.Endpoint, 2*len(p.Endpoints)),
-		hosts:     make(map[netip.Addr]*policy.Host, 2*len(p.Hosts)),
+	return &Evaluator{program: p, endpoints: endpointsByAddr(p), hosts: hostsByAddr(p), indexes: newIndexes()}
+}
+
+// Next is an evaluator of another program, which uses what was made for this one as far as the
+// two programs share it.
+func (e *Evaluator) Next(p *policy.Program) *Evaluator {
+	out := &Evaluator{program: p, endpoints: e.endpoints, hosts: e.hosts, indexes: e.indexes.next(p), bounded: e.bounded}
+	if !sameSlice(e.program.Endpoints, p.Endpoints) {
+		out.endpoints = endpointsByAddr(p)
 	}
+	if !sameSlice(e.program.Hosts, p.Hosts) {
+		out.hosts = hostsByAddr(p)
+	}
+	return out
+}
+
+// Bounded is an evaluator of the same program that makes no index: a flow costs a look at every
+// rule of two classes at most, and less where there is an index.
+func (e *Evaluator) Bounded() *Evaluator {
+	out := *e
+	out.bounded = true
+	return &out
+}
+
+// Program is the program that is evaluated.
+func (e *Evaluator) Program() *policy.Program { return e.program }
+
+// Looked is how many rules, peers, ports and elements of sets were looked at so far.
+func (e *Evaluator) Looked() int { return int(e.indexes.looked.Load()) }
+
+func sameSlice[T any](a, b []T) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
+}
+
+func endpointsByAddr(p *policy.Program) map[netip.Addr]*policy.Endpoint {
+	out := make(map[netip.Addr]*policy.Endpoint, 2*len(p.Endpoints))
 	for i := range p.Endpoints {
 		for _, a := range p.Endpoints[i].Addrs {
-			e.endpoints[a] = &p.Endpoints[i]
+			out[a] = &p.Endpoints[i]
 		}
 	}
+	return out
+}
+
+func hostsByAddr(p *policy.Program) map[netip.Addr]*policy.Host {
+	out := make(map[netip.Addr]*policy.Host, 2*len(p.Hosts))
 	for i := range p.Hosts {
 		for _, a := range p.Hosts[i].Addrs {
-			e.hosts[a] = &p.Hosts[i]
+			out[a] = &p.Hosts[i]
 		}
 	}
-	return e
+	return out
 }
 
 // Decide is the verdict on one flow. For many flows use New.
-func Decide(p *policy.Program, f policy.Flow) policy.Decision { return New(p).Decide(f) }
+func Decide(p *policy.Program, f policy.Flow) policy.Decision { return New(p).Bounded().Decide(f) }
 
 // Decide is the verdict on the flow: the source's egress and the destination's ingress must
 // both let it pass. Endpoints that are not in the program are judged on their own nodes.
@@ -104,26 +144,41 @@ func (e *Evaluator) unjudged(a netip.Addr) policy.Why {
 // "namespace/name", may receive from the peer or send to it. An endpoint that the
 // program does not have is denied.
 func (e *Evaluator) Direction(endpoint string, d policy.Direction, peer netip.Addr, proto policy.Protocol, port uint16) policy.Why {
-	return Direction(e.program, endpoint, d, peer, proto, port)
+	own, why := subject(e.program, endpoint, d, peer)
+	if own == nil {
+		return why
+	}
+	return e.class(own, d, peer.Unmap(), proto, port)
 }
 
 // Direction is like Evaluator.Direction, and needs no index.
 func Direction(p *policy.Program, endpoint string, d policy.Direction, peer netip.Addr, proto policy.Protocol, port uint16) policy.Why {
+	own, why := subject(p, endpoint, d, peer)
+	if own == nil {
+		return why
+	}
+	why = Class(p, p.Classes[d][own.Class[d]], peer.Unmap(), proto, port)
+	why.Endpoint = own.Key()
+	return why
+}
+
+// subject is the endpoint that is judged by its class, or nil and the verdict.
+func subject(p *policy.Program, endpoint string, d policy.Direction, peer netip.Addr) (*policy.Endpoint, policy.Why) {
 	own := find(p, endpoint)
 	if own == nil {
-		return policy.Why{Endpoint: endpoint, Note: "no such endpoint"}
+		return nil, policy.Why{Endpoint: endpoint, Note: "no such endpoint"}
 	}
 	if d == policy.Ingress && isHost(p, own.Node, peer.Unmap()) {
-		return ofNode(own)
+		return nil, ofNode(own)
 	}
-	return class(p, own, d, peer.Unmap(), proto, port)
+	return own, policy.Why{}
 }
 
 func (e *Evaluator) judge(own *policy.Endpoint, d policy.Direction, peer netip.Addr, proto policy.Protocol, port uint16) policy.Why {
 	if h := e.hosts[peer]; d == policy.Ingress && h != nil && h.Name == own.Node {
 		return ofNode(own)
 	}
-	return class(e.program, own, d, peer, proto, port)
+	return e.class(own, d, peer, proto, port)
 }
 
 func ofNode(own *policy.Endpoint) policy.Why {
@@ -132,8 +187,17 @@ func ofNode(own *policy.Endpoint) policy.Why {
 	return why
 }
 
-func class(p *policy.Program, own *policy.Endpoint, d policy.Direction, peer netip.Addr, proto policy.Protocol, port uint16) policy.Why {
-	why := Class(p, p.Classes[d][own.Class[d]], peer, proto, port)
+// class judges by the endpoint's class, by its index where that is worth it.
+func (e *Evaluator) class(own *policy.Endpoint, d policy.Direction, peer netip.Addr, proto policy.Protocol, port uint16) policy.Why {
+	c := e.program.Classes[d][own.Class[d]]
+	var why policy.Why
+	if x := e.indexes.of(e.program, c, d, e.bounded); x != nil && indexable(peer) {
+		var looked int
+		why, looked = x.judge(e.program, peer, proto, port)
+		e.indexes.looked.Add(int64(looked))
+	} else {
+		why = Class(e.program, c, peer, proto, port)
+	}
 	why.Endpoint = own.Key()
 	return why
 }
