@@ -121,7 +121,7 @@ func TestTheUpdateThatTakesTheLastFinalizerIsJudgedAsTheDeletion(t *testing.T) {
 			if err := world.admin.Patch(ctx, going.DeepCopyObject().(client.Object), annotation); err != nil {
 				t.Errorf("annotate: %v", err)
 			}
-			refusedWith(t, setFinalizers(ctx, going), "Guardrail "+keep.Name+": it stays")
+			refusedWith(t, setFinalizers(ctx, going), "Guardrail "+keep.Name, "it stays")
 			if err := world.admin.Get(ctx, client.ObjectKeyFromObject(going), going); err != nil {
 				t.Errorf("it is gone: %v", err)
 			}
