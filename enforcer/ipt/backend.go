@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tierwall/tierwall/enforcer/diff"
+	"github.com/tierwall/tierwall/enforcer/refusal"
 	"github.com/tierwall/tierwall/enforcer/tool"
 	"github.com/tierwall/tierwall/policy"
 )
@@ -53,13 +54,13 @@ type Backend struct {
 	repairs int
 	// refused are the classes that the kernel refused, closed those that are not in force for any
 	// reason, and problems their objects.
-	refused, closed refusals
+	refused, closed refusal.Classes
 	problems        []policy.Problem
 }
 
 // New finds the mode and reads what is in force. It changes nothing.
 func New(ctx context.Context, o Options) (*Backend, error) {
-	b := &Backend{mode: o.Mode, denyLog: o.DenyLog, log: o.Log, programmed: true, refused: refusals{}}
+	b := &Backend{mode: o.Mode, denyLog: o.DenyLog, log: o.Log, programmed: true, refused: refusal.Classes{}}
 	if b.log == nil {
 		b.log = slog.Default()
 	}
@@ -293,7 +294,7 @@ func (b *Backend) Cleanup(ctx context.Context) error {
 func (b *Backend) move(ctx context.Context, next *policy.Program, c *policy.Change) error {
 	old, known := b.program, b.known
 	b.program, b.known = next, false
-	b.forgetRefusals()
+	b.refused.Forget(next)
 	if known && IPv4.in(old) == IPv4.in(next) && IPv6.in(old) == IPv6.in(next) {
 		err := b.step(ctx, old, c)
 		switch {

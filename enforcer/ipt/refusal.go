@@ -3,7 +3,6 @@ package ipt
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -11,13 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tierwall/tierwall/enforcer/diff"
+	"github.com/tierwall/tierwall/enforcer/refusal"
 	"github.com/tierwall/tierwall/enforcer/tool"
 	"github.com/tierwall/tierwall/policy"
 )
-
-// refusals are the classes that cannot be in force, and why. Their endpoints are closed, so that
-// everything else can be in force.
-type refusals map[diff.Class]error
 
 // refusalsPerMove is how many of them one change may meet: each costs a try.
 const refusalsPerMove = 16
@@ -125,47 +121,11 @@ func (b *Backend) report() {
 	for _, t := range b.tables {
 		maps.Copy(closed, t.failed)
 	}
-	b.problems = nil
-	seen := map[policy.Problem]bool{}
+	b.problems = closed.Problems(b.program)
 	for k, err := range closed {
-		c := k.Of(b.program)
-		if c == nil {
-			continue
-		}
-		for _, id := range objectsOf(c) {
-			p := policy.Problem{ID: id, Message: fmt.Sprintf("its pods are closed for %s on this node, because their rules cannot be in force: %v", k.Direction, err)}
-			if !seen[p] {
-				seen[p] = true
-				b.problems = append(b.problems, p)
-			}
-		}
-		if b.closed[k] == nil {
-			b.log.Error("rules of a class refused; its pods are closed", "direction", k.Direction, "objects", objectsOf(c), "err", err)
+		if c := k.Of(b.program); c != nil && b.closed[k] == nil {
+			b.log.Error("rules of a class refused; its pods are closed", "direction", k.Direction, "objects", refusal.ObjectsOf(c), "err", err)
 		}
 	}
-	slices.SortFunc(b.problems, func(a, b policy.Problem) int { return strings.Compare(a.Error(), b.Error()) })
 	b.closed = closed
-}
-
-// maxObjects is how many objects of a class a report names.
-const maxObjects = 20
-
-// objectsOf are the objects that the rules of a class come from.
-func objectsOf(c *policy.Class) []policy.RuleID {
-	var out []policy.RuleID
-	for _, t := range c.Tiers {
-		for _, r := range t.Rules {
-			id := r.ID
-			id.Field = ""
-			if !slices.Contains(out, id) && len(out) < maxObjects {
-				out = append(out, id)
-			}
-		}
-	}
-	return out
-}
-
-// forgetRefusals leaves out the classes that the program has not.
-func (b *Backend) forgetRefusals() {
-	maps.DeleteFunc(b.refused, func(k diff.Class, _ error) bool { return k.Of(b.program) == nil })
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/tierwall/tierwall/enforcer/diff"
+	"github.com/tierwall/tierwall/enforcer/refusal"
 	"github.com/tierwall/tierwall/policy"
 )
 
@@ -33,7 +34,7 @@ type rendering struct {
 	sets  map[string]Set
 	lists map[string][]policy.SetID
 	// failed are the classes that are closed, because they cannot be rendered or were refused.
-	failed refusals
+	failed refusal.Classes
 }
 
 // render renders the whole program.
@@ -97,12 +98,12 @@ type renderer struct {
 	audit  [2]string
 	chains []Chain
 	// refused are the classes to close, failed those that were closed.
-	refused, failed refusals
+	refused, failed refusal.Classes
 }
 
 // newRenderer is a renderer that has made the frame.
-func newRenderer(p *policy.Program, f Family, n names, s diff.Slots, log DenyLog, refused refusals) *renderer {
-	r := &renderer{program: p, family: f, names: n, slots: s, refused: refused, failed: refusals{}}
+func newRenderer(p *policy.Program, f Family, n names, s diff.Slots, log DenyLog, refused refusal.Classes) *renderer {
+	r := &renderer{program: p, family: f, names: n, slots: s, refused: refused, failed: refusal.Classes{}}
 	r.base()
 	r.denying(log)
 	r.auditing(log)

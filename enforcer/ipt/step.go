@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/tierwall/tierwall/enforcer/diff"
+	"github.com/tierwall/tierwall/enforcer/refusal"
 	"github.com/tierwall/tierwall/enforcer/run"
 	"github.com/tierwall/tierwall/policy"
 )
@@ -90,7 +91,7 @@ func (t *table) step(m move) plan {
 
 // updateFailed records which classes are closed after a step.
 func (t *table) updateFailed(s *step) {
-	out := refusals{}
+	out := refusal.Classes{}
 	for k, err := range t.failed {
 		if _, again := s.is[k]; !again && k.Of(s.next) != nil {
 			out[k] = err

@@ -11,6 +11,7 @@ import (
 	"github.com/coreos/go-iptables/iptables"
 
 	"github.com/tierwall/tierwall/enforcer/diff"
+	"github.com/tierwall/tierwall/enforcer/refusal"
 	"github.com/tierwall/tierwall/enforcer/tool"
 	"github.com/tierwall/tierwall/policy"
 )
@@ -22,7 +23,7 @@ type table struct {
 	tool, save, restore string
 	log                 DenyLog
 	// refused are the classes to close, failed those that are closed.
-	refused, failed refusals
+	refused, failed refusal.Classes
 	// state is what the kernel holds, while that is known.
 	state state
 }

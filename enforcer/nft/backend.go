@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/knftables"
 
 	"github.com/tierwall/tierwall/enforcer/diff"
+	"github.com/tierwall/tierwall/enforcer/refusal"
 	"github.com/tierwall/tierwall/policy"
 )
 
@@ -37,6 +38,12 @@ type Backend struct {
 	// known says that the kernel is as the state says, but for what others did.
 	known bool
 	state state
+	// refused are the classes that the kernel refused, which are closed, reported those that were when problems, their
+	// objects, were last told.
+	refused, reported refusal.Classes
+	problems          []policy.Problem
+	// repairs is how often Repair was called.
+	repairs int
 	// generation is the kernel's after our last transaction, alone says that
 	// nobody else changed any table between ours.
 	generation uint32
@@ -57,7 +64,7 @@ func New(ctx context.Context, o Options) (*Backend, error) {
 }
 
 func newBackend(ctx context.Context, o Options, k kernel) (*Backend, error) {
-	b := &Backend{denyLog: o.DenyLog, log: o.Log, kernel: k}
+	b := &Backend{denyLog: o.DenyLog, log: o.Log, kernel: k, refused: refusal.Classes{}}
 	if b.log == nil {
 		b.log = slog.Default()
 	}
@@ -117,9 +124,14 @@ func (b *Backend) Repair(ctx context.Context) (changed bool, err error) {
 	if b.program == nil {
 		return false, nil
 	}
+	if b.retriesRefused() {
+		b.known = false
+		return false, b.move(ctx, b.program, nil)
+	}
 	if b.known && b.undisturbed() {
 		return false, b.tidy(ctx)
 	}
+	defer b.report()
 	return b.converge(ctx)
 }
 
@@ -145,21 +157,28 @@ func (b *Backend) Cleanup(ctx context.Context) error {
 func (b *Backend) move(ctx context.Context, next *policy.Program, c *policy.Change) error {
 	old, known := b.program, b.known
 	b.program, b.known = next, false
-	if !known || !slices.Equal(familiesOf(old), familiesOf(next)) {
+	b.refused.Forget(next)
+	defer b.report()
+	if !known || !slices.Equal(familiesOf(old), familiesOf(next)) || b.state.touchesClosed(old, next, c) {
 		_, err := b.converge(ctx)
 		return err
 	}
-	s, err := b.state.stepTo(old, next, c)
-	if err != nil {
-		return err
-	}
-	err = b.carryOut(ctx, s.plan, s.way == inTurn)
-	if unforeseen(err) {
-		b.log.Warn("the kernel is not as we left it; reading it anew", "error", err)
+	err := b.step(ctx, old, c)
+	var failed *classError
+	if unforeseen(err) || errors.As(err, &failed) || len(refusedNames(err)) > 0 {
+		b.log.Warn("change failed; reading the kernel anew", "err", err)
 		_, err = b.converge(ctx)
+	}
+	return err
+}
+
+// step writes a change of the program that is in force.
+func (b *Backend) step(ctx context.Context, old *policy.Program, c *policy.Change) error {
+	s, err := b.state.stepTo(old, b.program, c)
+	if err != nil {
 		return err
 	}
-	if err != nil {
+	if err := b.carryOut(ctx, s.plan, s.way == inTurn); err != nil {
 		return err
 	}
 	b.state.names, b.state.slots, b.state.refs = s.names, s.slots, s.refs

@@ -8,9 +8,9 @@ import (
 )
 
 const (
-	// maxBatch is the size of a transaction, in bytes, from which it is left to nft, and perMessage the
-	// number of elements in one message: a list of attributes has 64 KiB, an element at most 400 bytes.
-	maxBatch   = 1 << 20
+	// maxBatch is the size of a transaction, in bytes, from which it is left to nft; a million elements are less. perMessage
+	// is the number of elements in one message: a list of attributes has 64 KiB, an element at most 400 bytes.
+	maxBatch   = 64 << 20
 	perMessage = 128
 	// anonymousSet has the kernel name a set.
 	anonymousSet = "__set%d"

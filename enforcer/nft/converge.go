@@ -2,21 +2,46 @@ package nft
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 )
 
 // converge reads the kernel and brings it to the program, whatever is there. It reports whether anything was
-// not as it was left. What the kernel refuses is tried again by way of nft.
+// not as it was left. What the kernel refuses is tried again by way of nft; if that fails too, the classes
+// that the refused object belongs to are closed, so that all others come in force.
 func (b *Backend) converge(ctx context.Context) (differs bool, err error) {
 	earlier, known := b.state, b.known
-	differs, err = b.convergeBy(ctx, earlier, known, true)
-	if unforeseen(err) {
-		b.log.Warn("kernel refused the program; writing it by way of nft", "err", err)
-		differs, err = b.convergeBy(ctx, earlier, known, false)
+	defer func() { b.direct = b.known }()
+	for try := 1; ; try++ {
+		differs, err = b.convergeBy(ctx, earlier, known, true)
+		if unforeseen(err) {
+			b.log.Warn("kernel refused the program; writing it by way of nft", "err", err)
+			var byNft error
+			if differs, byNft = b.convergeBy(ctx, earlier, known, false); byNft == nil {
+				return differs, nil
+			}
+			err = errors.Join(err, byNft)
+		}
+		if err == nil || ctx.Err() != nil || try == refusalsPerMove || !b.refuse(err) {
+			return differs, err
+		}
+		b.log.Warn("kernel refused some classes; trying without them", "err", err)
 	}
-	b.direct = b.known
-	return differs, err
+}
+
+// render makes the ruleset of the program, with the classes closed that cannot be rendered.
+func (b *Backend) render(n names, earlier *state) (*renderer, error) {
+	for {
+		r := newRenderer(b.program, n, earlier.slots, b.denyLog).keep(earlier)
+		r.closed = b.refused
+		err := r.all()
+		var failed *classError
+		if !errors.As(err, &failed) {
+			return r, err
+		}
+		b.refused[failed.Class] = failed.err
+	}
 }
 
 // convergeBy is converge with, or without, batches for the kernel itself.
@@ -30,24 +55,23 @@ func (b *Backend) convergeBy(ctx context.Context, earlier state, known, direct b
 	if !known {
 		earlier = state{}
 	}
-	r := newRenderer(b.program, names{}, earlier.slots, b.denyLog).keep(&earlier)
-	if err := r.all(); err != nil {
+	r, err := b.render(names{}, &earlier)
+	if err != nil {
 		return false, err
 	}
+	b.alone, b.generation = generationErr == nil, generation
 	if l.misplaced(r.out) {
 		return true, b.rebuild(ctx, r)
 	}
 	n := namesFor(r.out, l)
 	if len(n) > 0 {
-		r = newRenderer(b.program, n, earlier.slots, b.denyLog).keep(&earlier)
-		if err := r.all(); err != nil {
+		if r, err = b.render(n, &earlier); err != nil {
 			return false, err
 		}
 	}
 	have, differs := earlier.found(l, r.out)
 	p := makePlan(have, r.out)
 	b.state = newState(b.program, r)
-	b.alone, b.generation = generationErr == nil, generation
 	if !l.there {
 		t := b.begin()
 		t.do(ofTable{add})

@@ -2,13 +2,16 @@ package nft
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
 	"sigs.k8s.io/knftables"
 
 	"github.com/tierwall/tierwall/enforcer/diff"
@@ -28,6 +31,8 @@ type fakeKernel struct {
 	watch func(before, after *interpret.Table, script string)
 	// fail is what the next transaction fails with.
 	fail error
+	// refuse is the beginning of chains' names whose rules no transaction may have.
+	refuse string
 	// settled is how often packets were waited for.
 	settled int
 	// byTool is how many transactions could not be given to the kernel itself.
@@ -51,6 +56,14 @@ func (k *fakeKernel) run(ctx context.Context, t *transaction) error {
 	if err := k.fail; err != nil {
 		k.fail = nil
 		return err
+	}
+	for _, c := range t.commands {
+		if r, is := c.(ofRule); is && k.refuse != "" && strings.HasPrefix(r.chain, k.refuse) {
+			if !t.direct {
+				return errors.New("/dev/stdin:1:1-9: Error: Could not process rule: Too many links\nadd rule inet tierwall " + r.chain + " drop\n^^^")
+			}
+			return &refused{about: "chain " + r.chain, err: unix.EMLINK}
+		}
 	}
 	if _, ok := t.batch(); t.direct && !ok {
 		k.byTool++
@@ -87,6 +100,7 @@ func (k *fakeKernel) List(_ context.Context, elements bool) (listing, error) {
 		l := listedChain{}
 		if c.Hook != nil {
 			l.hook, l.policy = string(*c.Hook), string(*c.Policy)
+			l.priority, _ = strconv.Atoi(string(*c.Priority))
 		}
 		l.rules = rulesOf(c)
 		out.chains[name] = l

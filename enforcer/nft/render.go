@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/tierwall/tierwall/enforcer/diff"
+	"github.com/tierwall/tierwall/enforcer/refusal"
 	"github.com/tierwall/tierwall/policy"
 )
 
@@ -26,6 +27,8 @@ type renderer struct {
 	slots    diff.Slots
 	log      DenyLog
 	out      Ruleset
+	// closed are classes that deny everything, whatever their rules.
+	closed refusal.Classes
 	// refs are the sets and chains that chains of classes refer to.
 	refs references
 	// inForce are those of the program in force, whose base names others must not have; numbered holds the highest
@@ -66,10 +69,23 @@ func (r *renderer) all() error {
 	return nil
 }
 
+// classError is a class that cannot be rendered.
+type classError struct {
+	diff.Class
+	err error
+}
+
+func (e *classError) Error() string {
+	return fmt.Sprintf("render %s class %s: %v", e.Direction, e.ID, e.err)
+}
+
+// Unwrap is that of package errors.
+func (e *classError) Unwrap() error { return e.err }
+
 // class makes the chains of a class in all families, and the sets that only they refer to.
 func (r *renderer) class(k diff.Class) error {
 	c := r.program.Classes[k.Direction][k.ID]
-	if c == nil {
+	if c == nil || r.closed[k] != nil {
 		return nil // no endpoint leads here
 	}
 	if _, ok := diff.Trivial(c); ok {
@@ -78,7 +94,7 @@ func (r *renderer) class(k diff.Class) error {
 	for _, f := range r.families {
 		b := &classBuilder{renderer: r, family: f, Class: k}
 		if err := b.build(c); err != nil {
-			return fmt.Errorf("rendering %s class %s: %w", k.Direction, k.ID, err)
+			return &classError{k, err}
 		}
 	}
 	return nil
@@ -172,7 +188,7 @@ func (r *renderer) dispatch(f family, d policy.Direction, only map[netip.Addr]bo
 // entry is what to do with the packets of an endpoint. Without a class it is denied.
 func (r *renderer) entry(f family, d policy.Direction, e policy.Endpoint) verdict {
 	c := r.program.Classes[d][e.Class[d]]
-	if c == nil {
+	if c == nil || r.closed[diff.Class{Direction: d, ID: e.Class[d]}] != nil {
 		return goTo(denyChain)
 	}
 	v, ok := diff.Trivial(c)

@@ -20,6 +20,8 @@ const (
 	membarrierGlobal = 1
 	// gracePeriod is longer than one of the kernel mostly is.
 	gracePeriod = 50 * time.Millisecond
+	// maxAnswersSize is room for the errors of a batch that is refused: the kernel counts 1 KiB for each.
+	maxAnswersSize = 8 << 20
 	// attempts is how often a transaction is tried while others write.
 	attempts = 20
 )
@@ -28,6 +30,8 @@ const (
 type refused struct {
 	about string
 	err   error
+	// others are what else the kernel refused of it.
+	others []*refused
 }
 
 func (r *refused) Error() string {
@@ -55,6 +59,7 @@ func (s *socket) open() error {
 	}
 	// Where it may not be larger, the kernel says of a batch that it is too long.
 	_ = unix.SetsockoptInt(n.GetFd(), unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 2*maxBatch)
+	_ = unix.SetsockoptInt(n.GetFd(), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, maxAnswersSize)
 	_ = unix.SetsockoptInt(n.GetFd(), unix.SOL_NETLINK, unix.NETLINK_CAP_ACK, 1)
 	s.netlink = n
 	return nil
@@ -108,7 +113,7 @@ func (s *socket) Generation() (uint32, error) {
 // are of the generation that is known; alone says that they were, and that nobody wrote since.
 func (s *socket) run(b *batch, known uint32) (generation uint32, alone bool, err error) {
 	if err := s.open(); err != nil {
-		return 0, false, &refused{"not asked", err}
+		return 0, false, &refused{about: "not asked", err: err}
 	}
 	alone = true
 	for range attempts {
@@ -126,27 +131,48 @@ func (s *socket) run(b *batch, known uint32) (generation uint32, alone bool, err
 func (s *socket) commit(b *batch, generation uint32) (uint32, error) {
 	last := uint32(len(b.about))
 	if err := s.send(b.bytes(generation)); err != nil {
-		return 0, &refused{"sending it", err}
+		return 0, &refused{about: "sending it", err: err}
 	}
 	if err := s.ask(last + 1); err != nil {
-		return 0, &refused{"asking whether it is carried out", err}
+		return 0, &refused{about: "asking whether it is carried out", err: err}
 	}
 	now, done, err := s.answers(last+1, last)
-	var answer *answerError
+	var answers answerErrors
 	switch {
-	case errors.As(err, &answer):
-		about := "all of it"
-		if n := answer.sequence; n > 0 && n <= last {
-			about = b.about[n-1]
-		}
-		return now, &refused{about, answer.code}
+	case errors.As(err, &answers):
+		return now, b.refused(answers)
 	case err != nil:
-		return 0, &refused{"its answer", err}
+		return 0, &refused{about: "its answer", err: err}
 	case !done:
-		return 0, &refused{"its answer", errors.New("there is none")}
+		return 0, &refused{about: "its answer", err: errors.New("there is none")}
 	}
 	return now, nil
 }
+
+// refused is what the kernel refused of a batch.
+func (b *batch) refused(answers answerErrors) *refused {
+	var out []*refused
+	for _, a := range answers {
+		r := &refused{about: "all of it", err: a.code}
+		if n := int(a.sequence); n > 0 && n <= len(b.about) {
+			r.about = b.about[n-1]
+		}
+		out = append(out, r)
+	}
+	out[0].others = out[1:]
+	return out[0]
+}
+
+// maxAnswers is how many errors of a batch are kept.
+const maxAnswers = 1000
+
+// answerErrors are the errors that the kernel answers to a batch; at least one.
+type answerErrors []*answerError
+
+func (a answerErrors) Error() string { return a[0].Error() }
+
+// Unwrap is that of package errors.
+func (a answerErrors) Unwrap() error { return a[0] }
 
 // answerError is an error that the kernel answers to the message of a sequence number.
 type answerError struct {
@@ -158,6 +184,13 @@ func (a *answerError) Error() string { return a.code.Error() }
 
 // answerOf is the error that a message tells; nil is that of one which says that something was done.
 func answerOf(m syscall.NetlinkMessage) error {
+	if a := errorIn(m); a != nil {
+		return a
+	}
+	return nil
+}
+
+func errorIn(m syscall.NetlinkMessage) *answerError {
 	if len(m.Data) < 4 {
 		return &answerError{m.Header.Seq, unix.EBADMSG}
 	}
@@ -176,8 +209,9 @@ func (s *socket) ask(sequence uint32) error {
 }
 
 // answers reads what the kernel answers, up to the generation. It says whether the message of a sequence
-// number was carried out, and gives the first error.
+// number was carried out, and gives the errors.
 func (s *socket) answers(asked, last uint32) (generation uint32, done bool, err error) {
+	var failed answerErrors
 	for {
 		messages, from, receiveErr := s.netlink.Receive()
 		if receiveErr != nil {
@@ -190,17 +224,20 @@ func (s *socket) answers(asked, last uint32) (generation uint32, done bool, err 
 		for _, m := range messages {
 			switch {
 			case m.Header.Type == unix.NLMSG_ERROR:
-				failed := answerOf(m)
-				done = done || failed == nil && m.Header.Seq == last
-				if err == nil {
-					err = failed
+				answer := errorIn(m)
+				done = done || answer == nil && m.Header.Seq == last
+				if answer != nil && len(failed) < maxAnswers {
+					failed = append(failed, answer)
 				}
 				if m.Header.Seq == asked {
-					return 0, false, err
+					return 0, false, failed
 				}
 			case m.Header.Seq == asked:
-				generation, parseErr := parseGeneration(m)
-				return generation, done, errors.Join(err, parseErr)
+				generation, err := parseGeneration(m)
+				if len(failed) > 0 {
+					err = failed
+				}
+				return generation, done, err
 			}
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/tierwall/tierwall/enforcer/diff"
+	"github.com/tierwall/tierwall/enforcer/refusal"
 	"github.com/tierwall/tierwall/policy"
 )
 
@@ -13,7 +14,9 @@ type state struct {
 	names names
 	slots diff.Slots
 	log   DenyLog
-	refs  references
+	// closed are classes that were refused.
+	closed refusal.Classes
+	refs   references
 	// numbered is that of the renderer.
 	numbered map[string]int
 	// uses are the classes that merge a set's members.
@@ -28,7 +31,7 @@ type state struct {
 
 // newState is that of a program which was rendered as a whole.
 func newState(p *policy.Program, r *renderer) state {
-	return state{names: r.names, slots: r.slots, log: r.log, refs: r.refs, numbered: r.numbered, uses: indexUses(p), users: diff.UsersOf(p), chains: r.out.Chains, told: map[string][]listedRule{}}
+	return state{names: r.names, slots: r.slots, log: r.log, closed: maps.Clone(r.closed), refs: r.refs, numbered: r.numbered, uses: indexUses(p), users: diff.UsersOf(p), chains: r.out.Chains, told: map[string][]listedRule{}}
 }
 
 // indexUses are the classes of a program that merge members of sets, by set.

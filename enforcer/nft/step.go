@@ -59,6 +59,7 @@ func (s *state) stepTo(old, next *policy.Program, c *policy.Change) (step, error
 // parts renders the part of both programs that a change may make different.
 func (s *state) parts(out *step, old, next *policy.Program, c *policy.Change, part *scope) (before, after *renderer, err error) {
 	before, after = newRenderer(old, s.names, s.slots, s.log).keep(s), newRenderer(next, out.names, out.slots, s.log).keep(s)
+	before.closed, after.closed = s.closed, s.closed
 	if err := before.part(part); err != nil {
 		return nil, nil, err
 	}

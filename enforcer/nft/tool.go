@@ -16,8 +16,13 @@ import (
 	"github.com/tierwall/tierwall/policy"
 )
 
-// toolTime is how long nft may run. It is well above what it takes for the largest transaction.
-const toolTime = 30 * time.Second
+// toolTime is how long nft may run, elementTime what it may take beyond that for each element that it writes, and listTime
+// how long it may read. All are well above what it takes.
+const (
+	toolTime    = 30 * time.Second
+	listTime    = 5 * time.Minute
+	elementTime = time.Millisecond
+)
 
 // tool is the kernel, by way of the program nft or without it.
 type tool struct {
@@ -32,7 +37,7 @@ func openTool(ctx context.Context, log DenyLog) (*tool, error) {
 		return nil, fmt.Errorf("nftables cannot be used: %w", err)
 	}
 	t := &tool{Interface: k}
-	ctx, cancel := limit(ctx)
+	ctx, cancel := limit(ctx, toolTime)
 	defer cancel()
 	if err := k.Check(ctx, probe(k.NewTransaction(), log)); err != nil {
 		return nil, fmt.Errorf("this nft or this kernel has not what the rules need: %w", err)
@@ -72,8 +77,8 @@ func probe(tx *knftables.Transaction, log DenyLog) *knftables.Transaction {
 	return t.write(tx)
 }
 
-func limit(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(ctx, toolTime, fmt.Errorf("killed: nft did not end within %v", toolTime))
+func limit(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, d, fmt.Errorf("killed: nft did not end within %v", d))
 }
 
 // Run asks the kernel itself, where that can be and the transaction is not too long for it, and else has
@@ -98,7 +103,7 @@ func (t *tool) Run(ctx context.Context, tx *transaction, known uint32) (generati
 
 // runTool is knftables' Run, within a time.
 func (t *tool) runTool(ctx context.Context, tx *transaction) error {
-	ctx, cancel := limit(ctx)
+	ctx, cancel := limit(ctx, toolTime+time.Duration(tx.elements())*elementTime)
 	defer cancel()
 	err := t.Interface.Run(ctx, tx.write(t.NewTransaction()))
 	if err != nil && ctx.Err() != nil {
@@ -122,7 +127,7 @@ func (t *tool) List(ctx context.Context, elements bool) (listing, error) {
 }
 
 func (t *tool) list(ctx context.Context, elements bool) (listing, error) {
-	ctx, cancel := limit(ctx)
+	ctx, cancel := limit(ctx, listTime)
 	defer cancel()
 	args := []string{"--json", "--numeric", "list", "table", string(knftables.InetFamily), tableName}
 	if !elements {

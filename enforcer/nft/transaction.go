@@ -48,6 +48,18 @@ func (v verb) write(tx *knftables.Transaction, o knftables.Object) {
 	}
 }
 
+// elements is how many elements and rules the transaction adds or removes.
+func (t *transaction) elements() int {
+	n := 0
+	for _, c := range t.commands {
+		if some, is := c.(ofElements); is {
+			n += len(some.keys)
+		}
+		n++
+	}
+	return n
+}
+
 func (t *transaction) do(c command) { t.commands = append(t.commands, c) }
 
 // write adds everything to a transaction of nft.
