@@ -55,5 +55,12 @@ func reviewPolicy[T networkingv1.NetworkPolicy | policyv1alpha2.ClusterNetworkPo
 			return h.refuse(ctx, req, problemReasons(problems))
 		}
 	}
-	return h.Judge(ctx, req, of.change(old, now))
+	c := of.change(old, now)
+	if now != nil && c.isNetworkPolicy && !c.isNoop {
+		before, after := c.on(h.Snapshots.Snapshot())
+		if problems := compile.ExceededBudgets(before, after, c.namespace, P(now).GetName()); len(problems) > 0 {
+			return h.refuse(ctx, req, problemReasons(problems))
+		}
+	}
+	return h.Judge(ctx, req, c)
 }

@@ -3,6 +3,7 @@ package webhook
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -214,4 +215,31 @@ func TestRefusalsCountWhatTheyLeaveOut(t *testing.T) {
 	if n := len(got.Result.Details.Causes); n != maxReasons {
 		t.Errorf("%d causes, want %d", n, maxReasons)
 	}
+}
+
+func TestPoliciesOverABudgetOfTheirNamespaceAreRefusedWithTheFigures(t *testing.T) {
+	named := func(name string, first, n int) *networkingv1.NetworkPolicy {
+		var from []networkingv1.NetworkPolicyPeer
+		for i := range n {
+			from = append(from, networkingv1.NetworkPolicyPeer{PodSelector: &metav1.LabelSelector{
+				MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "x", Operator: metav1.LabelSelectorOpNotIn, Values: []string{fmt.Sprint(first + i)}}}}})
+		}
+		np := networkPolicy(networkingv1.NetworkPolicyIngressRule{From: from})
+		np.Name = name
+		return np
+	}
+	w := shop()
+	w.snapshot.NetworkPolicies = []*networkingv1.NetworkPolicy{named("first", 0, 80)}
+	h := policies(w, engine(t))
+	second := named("second", 100, 40)
+	answers(t, h.Handle(t.Context(), request("CREATE", "NetworkPolicy", "shop", nil, second)), false, "120 of which can match one pod; at most 100")
+
+	w.snapshot.NetworkPolicies = append(w.snapshot.NetworkPolicies, second, named("third", 200, 90))
+	h = policies(w, engine(t))
+	answers(t, h.Handle(t.Context(), request("CREATE", "NetworkPolicy", "shop", nil, named("fourth", 300, 2))), false, "212 of which can match one pod; at most 200")
+	answers(t, h.Handle(t.Context(), request("DELETE", "NetworkPolicy", "shop", second, nil)), true, "")
+	answers(t, h.Handle(t.Context(), request("UPDATE", "NetworkPolicy", "shop", second, named("second", 100, 30))), true, "")
+	closing := networkPolicy()
+	closing.Name = "closing"
+	answers(t, h.Handle(t.Context(), request("CREATE", "NetworkPolicy", "shop", nil, closing)), true, "")
 }

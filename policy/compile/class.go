@@ -2,7 +2,6 @@ package compile
 
 import (
 	"encoding/binary"
-	"fmt"
 	"slices"
 
 	"github.com/tierwall/tierwall/internal/contenthash"
@@ -22,12 +21,17 @@ type classBuilder struct {
 type subject struct {
 	namespace string
 	ports     []NamedPort
+	// closed is true where the namespace is over a budget.
+	closed bool
 }
 
 // key is what the class follows from: the policies that select the endpoint, the default
 // action of its namespace and, where some rule goes by name, its named ports.
 func (b classBuilder) key(of subject, s selecting) string {
 	key := []byte{byte(b.defaults.For(of.namespace))}
+	if of.closed {
+		key = append(append(key, 0xff), of.namespace...)
+	}
 	named := false
 	for _, cp := range s.cluster {
 		key = binary.BigEndian.AppendUint64(key, cp.number)
@@ -54,12 +58,13 @@ type setNamer interface {
 }
 
 // build is the class, with the sets that it refers to. Its ID is the hash of its content, which another class may
-// have as well. Tiers that no flow gets to are left out.
-func (b classBuilder) build(of subject, s selecting, names setNamer) (*policy.Class, map[policy.SetID]bool) {
+// have as well. Tiers that no flow gets to are left out. The tier of the NetworkPolicies has no rules, which denies
+// everything, where the namespace or, with over, the class is over a budget.
+func (b classBuilder) build(of subject, s selecting, over bool, names setNamer) (*policy.Class, map[policy.SetID]bool) {
 	u := &unfinished{direction: b.direction, ports: of.ports, names: names, sets: map[policy.SetID]bool{}}
 	switch {
 	case u.clusterTier(policy.AdminTier, s.cluster):
-	case u.networkPolicyTier(s.namespaced):
+	case of.closed && u.closedTier(of.namespace), !of.closed && u.networkPolicyTier(s.namespaced, over):
 	case u.clusterTier(policy.BaselineTier, s.cluster):
 	default:
 		u.tiers = append(u.tiers, policy.Tier{Name: policy.DefaultTier, Else: b.defaults.For(of.namespace), ElseID: defaultID})
@@ -99,32 +104,16 @@ func (u *unfinished) clusterTier(name policy.TierName, policies []*clusterPolicy
 	return final && !slices.ContainsFunc(tier.Rules, func(r policy.Rule) bool { return r.Verdict == policy.Pass })
 }
 
-// classSize is the number of entries of the rules that select an endpoint together.
-func classSize(d policy.Direction, policies []*networkPolicy) int {
-	size := 0
-	for _, np := range policies {
-		size += np.size[d]
-	}
-	return size
+// closedTier adds the tier of the NetworkPolicies of a namespace that is over a budget.
+func (u *unfinished) closedTier(namespace string) (final bool) {
+	u.tiers = append(u.tiers, policy.Tier{Name: policy.NetworkPolicyTier, ElseID: namespaceID(namespace)})
+	return true
 }
 
-// budgetProblem reports NetworkPolicies that select one endpoint and come to more than the budget of a class.
-func budgetProblem(d policy.Direction, policies []*networkPolicy) *policy.Problem {
-	size := classSize(d, policies)
-	if size <= MaxClassSize {
-		return nil
-	}
-	id := policy.RuleID{Kind: NetworkPolicyKind, Namespace: policies[0].id.Namespace}
-	largest := slices.MaxFunc(policies, func(a, b *networkPolicy) int { return a.size[d] - b.size[d] })
-	return &policy.Problem{ID: id, Message: fmt.Sprintf("%d policies that select the same pods come to %d entries for %s, the largest is %s with %d; at most %d are allowed: these pods are isolated and nothing is allowed",
-		len(policies), size, d, largest.id.Name, largest.size[d], MaxClassSize)}
-}
-
-// networkPolicyTier adds the tier of the NetworkPolicies, if any isolates the endpoint. It has
-// no rules where they come to more than the budget of a class: that denies everything.
-func (u *unfinished) networkPolicyTier(policies []*networkPolicy) (final bool) {
+// networkPolicyTier adds the tier of the NetworkPolicies, if any isolates the endpoint, without
+// rules where they are over the budget of a class.
+func (u *unfinished) networkPolicyTier(policies []*networkPolicy, over bool) (final bool) {
 	tier := policy.Tier{Name: policy.NetworkPolicyTier}
-	closed := classSize(u.direction, policies) > MaxClassSize
 	for _, np := range policies {
 		if !np.isolates[u.direction] {
 			continue
@@ -133,7 +122,7 @@ func (u *unfinished) networkPolicyTier(policies []*networkPolicy) (final bool) {
 			tier.ElseID = np.id
 			tier.ElseID.Field = fieldOf(u.direction)
 		}
-		if final = true; closed {
+		if final = true; over {
 			break
 		}
 		for _, r := range np.rules[u.direction] {

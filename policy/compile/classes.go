@@ -19,6 +19,8 @@ type builtClass struct {
 	uses  int
 	// problem is set where the policies are over the budget of a class.
 	problem *policy.Problem
+	domain  *domain // of the NetworkPolicies; nil where there are none
+	cost    int     // on the node
 }
 
 // usedClass is a class under its content. Built classes that come out equal use it.
@@ -39,16 +41,22 @@ func (c *commit) acquire(d policy.Direction, of subject, s selecting) *builtClas
 	key := classes.builder.key(of, s)
 	b := classes.built[key]
 	if b == nil {
-		b = &builtClass{key: key, class: c.use(d, of, s), problem: budgetProblem(d, s.namespaced)}
+		b = &builtClass{key: key, problem: classProblem(d, s.namespaced), cost: classCost(d, s.namespaced)}
+		b.class = c.use(d, of, s, b.problem != nil)
+		if len(s.namespaced) > 0 {
+			b.domain = c.domain(of.namespace)
+		}
 		classes.built[key] = b
 	}
-	b.uses++
+	if b.uses++; b.uses == 1 {
+		c.countCost(b, b.cost)
+	}
 	return b
 }
 
-func (c *commit) use(d policy.Direction, of subject, s selecting) *usedClass {
+func (c *commit) use(d policy.Direction, of subject, s selecting, over bool) *usedClass {
 	classes := &c.classes[d]
-	class, sets := classes.builder.build(of, s, c)
+	class, sets := classes.builder.build(of, s, over, c)
 	hash := class.ID
 	u, id, found := classes.used.Find(hash, func(u *usedClass) bool { return u.Equal(class) })
 	if !found {
@@ -71,6 +79,7 @@ func (c *commit) release(classes [2]*builtClass) {
 			continue
 		}
 		if b.uses--; b.uses == 0 {
+			c.countCost(b, -b.cost)
 			c.idleClasses[d] = append(c.idleClasses[d], b)
 		}
 	}

@@ -164,8 +164,11 @@ func (c *cluster) candidates(s selector) (best []*pod, found bool) {
 			continue
 		}
 		pods := c.byLabel[anchors[0]]
+		if len(anchors) > 1 {
+			pods = slices.Clone(pods)
+		}
 		for _, a := range anchors[1:] {
-			pods = append(slices.Clip(pods), c.byLabel[a]...)
+			pods = append(pods, c.byLabel[a]...)
 		}
 		if !found || len(pods) < len(best) {
 			best, found = pods, true

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -70,6 +71,9 @@ func parseClusterNetworkPolicy(cnp *policyv1alpha2.ClusterNetworkPolicy) (*clust
 	for i := range spec.Egress {
 		eg := &spec.Egress[i]
 		out.add(clusterRule{policy.Egress, i, "to", eg.Action, eg.To, eg.Protocols}, r)
+	}
+	if slices.ContainsFunc(policy.Directions[:], func(d policy.Direction) bool { return reportSetsPerPod(d, out.rules[d], r) }) {
+		out.denyAll(spec)
 	}
 	if !ok {
 		out.close()

@@ -22,6 +22,8 @@ type commit struct {
 	// profiles are those whose classes may be others now, or with true are.
 	profiles map[*profile]bool
 	seatsOf  map[*profile][]seat
+	// written are the domains whose policies changed or, with true, of which nobody was here before.
+	written map[*domain]bool
 
 	changedSets  []*usedSet
 	freshSets    []*usedSet
@@ -41,7 +43,7 @@ type move struct {
 // commit's is the change from the program without anything.
 func (e *Engine) Commit(u *Update) *policy.Change {
 	c := &commit{Engine: e, change: &policy.Change{}, moves: make([]move, 0, len(u.Pods)),
-		profiles: map[*profile]bool{}, seatsOf: map[*profile][]seat{}}
+		profiles: map[*profile]bool{}, seatsOf: map[*profile][]seat{}, written: map[*domain]bool{}}
 	c.setNodes(u.Nodes)
 	c.setNamespaces(u.Namespaces, e.roles.update(u.TierRoles))
 	c.setNetworkPolicies(u.NetworkPolicies)
@@ -49,7 +51,12 @@ func (e *Engine) Commit(u *Update) *policy.Change {
 	c.setPods(u.Pods)
 	c.place()
 	c.reseat()
+	c.settle()
+	c.updateBudgets()
 	c.classify()
+	if c.updateNodeBudget() {
+		c.classify()
+	}
 	for _, d := range policy.Directions {
 		c.sweepClasses(d)
 	}
@@ -140,17 +147,18 @@ func (c *commit) setNetworkPolicies(changed Objects[networkingv1.NetworkPolicy])
 				c.reclassify(before.read.selection())
 			}
 			c.putBack(before)
+			d.written -= before.written
 			delete(d.policies, key.Name)
 			delete(c.problems, id)
 		}
 		if now != nil {
 			s, problems := shelve(now)
 			d.policies[key.Name] = s
+			d.written += s.written
 			c.setProblems(id, problems)
-			if d.inhabited > 0 {
-				c.take(s)
-				c.reclassify(s.read.selection())
-			}
+		}
+		if _, noted := c.written[d]; !noted {
+			c.written[d] = false
 		}
 		c.leaveDomain(d)
 	}
@@ -260,7 +268,7 @@ func (c *commit) place() {
 		m := c.moves[i].member
 		here := c.node == "" || m.pod.Node == c.node
 		var next *profile
-		if c.settle(m) {
+		if c.ownAddrs(m) {
 			next = c.profileOf(c.domain(m.pod.Namespace), m.pod)
 		}
 		if next == m.profile && here == m.here {
@@ -277,8 +285,8 @@ func (c *commit) place() {
 	}
 }
 
-// settle notes which addresses belong to the pod, and says whether any does.
-func (c *commit) settle(m *member) bool {
+// ownAddrs notes which addresses belong to the pod, and says whether any does.
+func (c *commit) ownAddrs(m *member) bool {
 	delete(c.partial, m)
 	if m.partial = false; m.gone {
 		return false
@@ -337,11 +345,19 @@ func differences(a, b []seat) (onlyA, onlyB []seat) {
 	return append(onlyA, a...), append(onlyB, b...)
 }
 
+// settle notes the profiles that somebody is here of from now on.
+func (c *commit) settle() {
+	for p := range c.profiles {
+		if len(p.here) > 0 {
+			c.settled(p)
+		}
+	}
+}
+
 // classify gives classes to the profiles that somebody is here of, and only to these.
 func (c *commit) classify() {
 	for p, changed := range c.profiles {
 		if before := p.class; len(p.here) > 0 && (before[0] == nil || changed) {
-			c.settled(p)
 			s := c.selecting(p)
 			for _, d := range policy.Directions {
 				p.class[d] = c.acquire(d, p.subject(), s)

@@ -20,8 +20,8 @@ import (
 func Compile(s *Snapshot, node string) (*policy.Program, []policy.Problem) {
 	ps, problems := parsePolicies(s)
 	c := NewCluster(s, node)
-	p, _ := c.program(context.Background(), ps) // which does not end
-	return p, joinProblems(problems, c.classes.problems)
+	p, over, _ := c.program(context.Background(), ps) // which does not end
+	return p, joinProblems(problems, append(over, c.classes.problems...))
 }
 
 // classifier builds the classes of a snapshot, each of them once.
@@ -49,11 +49,12 @@ func (c *classifier) of(subject subject, s selecting) (out [2]policy.ClassID) {
 		key := b.key(subject, s)
 		id, ok := c.known[d][key]
 		if !ok {
-			class, _ := b.build(subject, s, c)
+			over := classProblem(d, s.namespaced)
+			class, _ := b.build(subject, s, over != nil, c)
 			id = c.keep(d, class)
 			c.known[d][key] = id
-			if p := budgetProblem(d, s.namespaced); p != nil {
-				c.problems = append(c.problems, *p)
+			if over != nil {
+				c.problems = append(c.problems, *over)
 			}
 		}
 		out[d] = id

@@ -38,6 +38,11 @@ type Engine struct {
 	byClusterSubject selections[*clusterPolicy]
 	problems         map[policy.RuleID][]policy.Problem
 
+	// What is counted for budgets.
+	over        map[*domain]struct{} // whose NetworkPolicies are over a budget of their namespace or the node
+	classSize   int                  // of all classes, in entries of NetworkPolicies
+	unusualSets int                  // of all inhabited domains
+
 	// The program.
 	classes   [2]classes
 	sets      sets
@@ -57,6 +62,7 @@ func NewEngine(node string, defaults policy.Defaults) *Engine {
 		clusterPolicies: map[types.NamespacedName]*clusterPolicy{},
 		bySubject:       selections[*networkPolicy]{}, byClusterSubject: selections[*clusterPolicy]{},
 		problems: map[policy.RuleID][]policy.Problem{},
+		over:     map[*domain]struct{}{},
 		sets:     newSets(), inhabited: map[*profile]struct{}{},
 	}
 	e.domainLabels = newLabelIndex(e.allDomains, func(d *domain) labels.Set { return d.labels })
@@ -112,6 +118,9 @@ func (e *Engine) Problems() []policy.Problem {
 				classes = append(classes, *b.problem)
 			}
 		}
+	}
+	for d := range e.over {
+		classes = append(classes, *d.budgets.problem())
 	}
 	return joinProblems(out, classes)
 }

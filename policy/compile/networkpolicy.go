@@ -22,6 +22,7 @@ type networkPolicy struct {
 	rules    [2][]rule
 	named    [2]bool // some rule of the direction goes by port name
 	size     [2]int  // of the direction's rules, in entries
+	written  int     // of the whole policy, in entries
 	number   uint64  // tells it from every other policy of its kind, whoever else has had its name
 }
 
@@ -50,7 +51,12 @@ func parseNetworkPolicy(np *networkingv1.NetworkPolicy) (*networkPolicy, []polic
 			out.rules[d] = nil
 		}
 	}
-	out.named, out.size = named(out.rules), sizes(out.rules)
+	for _, d := range policy.Directions {
+		if reportSetsPerPod(d, out.rules[d], r) {
+			out.rules[d] = nil
+		}
+	}
+	out.named, out.size, out.written = named(out.rules), sizes(out.rules), NetworkPolicySize(np)
 	return out, r.all()
 }
 

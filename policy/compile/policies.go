@@ -70,11 +70,11 @@ func compareObjects(a, b policy.RuleID) int {
 		strings.Compare(a.Name, b.Name))
 }
 
-// selecting are the policies whose subject the pod is.
-func (ps *policies) selecting(p *pod, ns *namespace) selecting {
+// selecting are the policies whose subject the pod is, without the NetworkPolicies where these are over a budget.
+func (ps *policies) selecting(p *pod, ns *namespace, over bool) selecting {
 	var out selecting
 	for _, np := range ps.namespaced[p.Namespace] {
-		if np.subject.matches(p.labels) {
+		if !over && np.subject.matches(p.labels) {
 			out.namespaced = append(out.namespaced, np)
 		}
 	}

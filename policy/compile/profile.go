@@ -98,7 +98,9 @@ func (p *profile) current() bool {
 
 func (p *profile) empty() bool { return len(p.here)+len(p.elsewhere) == 0 }
 
-func (p *profile) subject() subject { return subject{p.domain.name, p.ports} }
+func (p *profile) subject() subject {
+	return subject{p.domain.name, p.ports, p.domain.budgets.areOver()}
+}
 
 // list is where the member is, or would be.
 func (p *profile) list(m *member) *[]*member {
@@ -135,6 +137,8 @@ type domain struct {
 	profiles  map[uint64]*profile // by hash
 	policies  map[string]*shelved // by name
 	inhabited int                 // how many profiles are
+	written   int                 // the size of its policies, in entries
+	budgets   budgets
 }
 
 // remove takes a profile out of the domain, and says whether it was there.

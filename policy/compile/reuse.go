@@ -64,7 +64,8 @@ func (c *Cluster) Compile(ctx context.Context, all []*Policy) (*policy.Program, 
 		slices.SortFunc(list, compareNetworkPolicies)
 	}
 	slices.SortFunc(ps.cluster, compareClusterPolicies)
-	return c.program(ctx, ps)
+	p, _, err := c.program(ctx, ps)
+	return p, err
 }
 
 // number is the policy with the number that tells it from all others of this cluster.
@@ -85,18 +86,19 @@ func (c *Cluster) number(p *Policy) Policy {
 	return own
 }
 
-func (c *Cluster) program(ctx context.Context, ps *policies) (*policy.Program, error) {
+func (c *Cluster) program(ctx context.Context, ps *policies) (*policy.Program, []policy.Problem, error) {
 	p := c.frame
 	p.Classes, p.Sets = [2]map[policy.ClassID]*policy.Class{{}, {}}, map[policy.SetID]*policy.Set{}
-	for _, pod := range c.pods {
-		if c.node != "" && pod.Node != c.node {
-			continue
-		}
+	local, over, err := c.selectLocal(ctx, ps)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, l := range local {
 		if err := ctx.Err(); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		e := policy.Endpoint{Namespace: pod.Namespace, Name: pod.Name, Node: pod.Node, Addrs: pod.addrs}
-		e.Class = c.classes.of(subject{pod.Namespace, pod.Ports}, ps.selecting(pod, c.namespaces[pod.Namespace]))
+		e := policy.Endpoint{Namespace: l.Namespace, Name: l.Name, Node: l.Node, Addrs: l.addrs}
+		e.Class = c.classes.of(subject{l.Namespace, l.Ports, over[l.Namespace] != nil}, l.selecting)
 		p.Endpoints = append(p.Endpoints, e)
 		for d, id := range e.Class {
 			if p.Classes[d][id] == nil {
@@ -105,7 +107,11 @@ func (c *Cluster) program(ctx context.Context, ps *policies) (*policy.Program, e
 			}
 		}
 	}
-	return &p, nil
+	var problems []policy.Problem
+	for _, found := range over {
+		problems = append(problems, *found)
+	}
+	return &p, problems, nil
 }
 
 // addSets adds the sets that a class refers to.

@@ -32,7 +32,7 @@ func (x selections[T]) add(s *podSelection, value T) {
 
 // remove removes what was added with the value.
 func (x selections[T]) remove(s *podSelection, value T) {
-	for _, a := range x.candidates(s) {
+	for _, a := range anchorsOf(s) {
 		for _, at := range a {
 			kept := slices.DeleteFunc(x[at], func(f filed[T]) bool { return f.value == value })
 			if x[at] = kept; len(kept) == 0 {
@@ -46,7 +46,7 @@ func (x selections[T]) remove(s *podSelection, value T) {
 func (x selections[T]) anchors(s *podSelection) []anchor {
 	var best []anchor
 	fewest := -1
-	for _, places := range x.candidates(s) {
+	for _, places := range anchorsOf(s) {
 		n := 0
 		for _, a := range places {
 			n += len(x[a])
@@ -58,8 +58,8 @@ func (x selections[T]) anchors(s *podSelection) []anchor {
 	return best
 }
 
-// candidates are the places that a selection could be filed under.
-func (x selections[T]) candidates(s *podSelection) [][]anchor {
+// anchorsOf are the places that a selection could be filed under: one list for each requirement.
+func anchorsOf(s *podSelection) [][]anchor {
 	name, named := s.namespaces.name()
 	var out [][]anchor
 	file := func(ofNamespace bool, reqs []requirement) {

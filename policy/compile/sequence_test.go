@@ -330,7 +330,32 @@ func none[O any](objects compile.Objects[O]) compile.Objects[O] {
 }
 
 func TestTheEngineHasWhatCompileGives(t *testing.T) {
-	first, n := setting(t, "TIERWALL_SEED", 1), setting(t, "TIERWALL_SEQUENCES", 60)
+	verifySequences(t, setting(t, "TIERWALL_SEED", 1), setting(t, "TIERWALL_SEQUENCES", 60))
+}
+
+// TestTheEngineHasWhatCompileGivesOverBudgets has policies, classes, namespaces and nodes come over their budgets
+// and back.
+func TestTheEngineHasWhatCompileGivesOverBudgets(t *testing.T) {
+	defer compile.LowerBudgets()()
+	verifySequences(t, setting(t, "TIERWALL_SEED", 1), setting(t, "TIERWALL_SEQUENCES", 60)/3)
+}
+
+func TestLoweredBudgetsAreExceeded(t *testing.T) {
+	defer compile.LowerBudgets()()
+	var messages strings.Builder
+	for seed := range uint64(60) {
+		_, problems := compile.Compile(generate.Cluster(generate.NewRand(seed), generate.Small), "node-1")
+		fmt.Fprint(&messages, problems)
+	}
+	for _, budget := range []string{"at most 2 are allowed: write them", "select the same pods come to", "as peers for ", "allowed in a namespace", "beyond 0 of each namespace", "are among the largest"} {
+		if !strings.Contains(messages.String(), budget) {
+			t.Errorf("no cluster is over the budget that says %q", budget)
+		}
+	}
+}
+
+func verifySequences(t *testing.T, first, n uint64) {
+	t.Helper()
 	for seed := first; seed < first+n && !t.Failed(); seed++ {
 		*compile.LeftAtMost = int(seed % 3)
 		start := generate.Cluster(generate.NewRand(seed), generate.Small)

@@ -12,8 +12,9 @@ import (
 // shelved is a NetworkPolicy in the engine. It is packed, in a tenth of the memory, while nobody is
 // here that it could select: a node has pods of few of a large cluster's namespaces.
 type shelved struct {
-	packed []byte // protobuf
-	read   *networkPolicy
+	packed  []byte // protobuf
+	read    *networkPolicy
+	written int // its size, in entries
 }
 
 // leftAtMost is in how many namespaces policies stay read that nobody is in any more. Most
@@ -30,7 +31,7 @@ func shelve(np *networkingv1.NetworkPolicy) (*shelved, []policy.Problem) {
 	if err != nil {
 		panic(fmt.Sprintf("packing NetworkPolicy %s/%s: %v", np.Namespace, np.Name, err)) // into memory: it cannot fail
 	}
-	return &shelved{packed: packed}, ValidateNetworkPolicy(np)
+	return &shelved{packed: packed, written: NetworkPolicySize(&bare)}, ValidateNetworkPolicy(np)
 }
 
 // take reads the policy, if it is not read yet.
@@ -68,9 +69,7 @@ func (c *commit) settled(p *profile) {
 	}
 	c.inhabited[p] = struct{}{}
 	if p.domain.inhabited++; p.domain.inhabited == 1 {
-		for _, s := range p.domain.policies {
-			c.take(s)
-		}
+		c.written[p.domain] = true
 	}
 }
 
@@ -84,6 +83,7 @@ func (c *commit) deserted(p *profile) {
 	if p.domain.inhabited--; p.domain.inhabited > 0 {
 		return
 	}
+	c.forgetBudgets(p.domain)
 	if c.left = append(c.left, p.domain); len(c.left) <= leftAtMost {
 		return
 	}
