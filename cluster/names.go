@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/tierwall/tierwall/policy/compile"
 )
 
 const (
@@ -50,18 +52,22 @@ func (n *Names) Of(addr netip.Addr) string {
 	return pod
 }
 
-// podAt looks for the pod at an address. Of several it is the newest that is not ending.
+// podAt is the pod that the address belongs to, as the compiler resolves it.
 func (w *Watcher) podAt(addr netip.Addr) string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	best, terminating, created := "", true, int64(0)
-	for key, p := range w.kinds.pods.objects {
-		if p.HostNetwork || p.Ended || !slices.Contains(p.Addrs, addr) {
-			continue
-		}
-		if best == "" || terminating && !p.Terminating || terminating == p.Terminating && p.Created > created {
-			best, terminating, created = key.String(), p.Terminating, p.Created
+	var claimants []*compile.Pod
+	for _, p := range w.kinds.pods.objects {
+		if slices.Contains(p.Addrs, addr) {
+			claimants = append(claimants, p)
 		}
 	}
-	return best
+	if len(claimants) == 0 {
+		return ""
+	}
+	owner := compile.Owner(w.kinds.nodes.values(), claimants, addr)
+	if owner == nil {
+		return ""
+	}
+	return owner.Namespace + "/" + owner.Name
 }

@@ -36,7 +36,7 @@ func TestNamesAreThoseOfThePodsThatHaveTheAddresses(t *testing.T) {
 			ok(t, w.kinds.pods.Add(p))
 		}
 		for addr, want := range map[string]string{
-			"10.0.0.1": "prod/one", "10.0.0.2": "prod/new", "10.0.0.3": "prod/last", "10.0.0.4": "",
+			"10.0.0.1": "prod/one", "10.0.0.2": "prod/old", "10.0.0.3": "prod/last", "10.0.0.4": "",
 		} {
 			time.Sleep(lookEvery)
 			if got := n.Of(netip.MustParseAddr(addr)); got != want {

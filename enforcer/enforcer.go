@@ -117,9 +117,11 @@ type Enforcer struct {
 	lastTurn atomic.Pointer[time.Time] // of the loop, by a clock that no step changes; nil before the first
 	reported map[policy.Problem]bool
 	refused  int // problems of the backend among them
-	engine   *compile.Engine
-	pacer    pacer
-	standing standing
+	// reportedAddresses are the problems with pods' addresses that were logged.
+	reportedAddresses map[policy.Problem]bool
+	engine            *compile.Engine
+	pacer             pacer
+	standing          standing
 	// since is when the oldest change came that is not in force yet; zero where there is none.
 	since time.Time
 	// current says that what is in force is program, the engine's of the commit before the next.
@@ -302,6 +304,7 @@ func (e *Enforcer) learn() {
 		}
 	}
 	e.engine.Commit(&some)
+	e.reportAddresses()
 }
 
 // compile takes in what changed in the cluster, and gives what that changes on the node.
@@ -317,6 +320,9 @@ func (e *Enforcer) compile() *policy.Change {
 	compileSeconds.Observe(time.Since(start).Seconds())
 	if len(update.NetworkPolicies)+len(update.ClusterNetworkPolicies) > 0 {
 		e.reportProblems()
+	}
+	if e.engine.AddressProblemsChanged() {
+		e.reportAddresses()
 	}
 	return change
 }
@@ -429,6 +435,19 @@ func (e *Enforcer) reportProblems() {
 func (e *Enforcer) refusalsChanged() bool {
 	b, ok := e.Backend.(refuser)
 	return ok && e.refused+len(b.Problems()) > 0
+}
+
+// reportAddresses counts the pods whose status reports addresses that are not theirs, and logs each address when it appears.
+func (e *Enforcer) reportAddresses() {
+	now, pods := e.engine.AddressProblems()
+	disputedPods.Set(float64(pods))
+	seen := make(map[policy.Problem]bool, len(now))
+	for _, p := range now {
+		if seen[p] = true; !e.reportedAddresses[p] {
+			e.Log.Warn("rejected an address that a pod's status reports", "pod", p.ID.Namespace+"/"+p.ID.Name, "problem", p.Message)
+		}
+	}
+	e.reportedAddresses = seen
 }
 
 // report counts the problems, and logs each when it appears.

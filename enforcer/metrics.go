@@ -36,6 +36,10 @@ var (
 		Name: "tierwall_enforcer_revoked_connections_total",
 		Help: "Established connections that were cut because a change denied them, by protocol.",
 	}, []string{"protocol"})
+	disputedPods = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "tierwall_enforcer_pods_with_rejected_addresses",
+		Help: "Pods of the node, or of no existing node, whose status reports an address that is not theirs; the log has pods and addresses.",
+	})
 	problems = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "tierwall_enforcer_policy_problems",
 		Help: "Fields of an object that could not be understood; what they would allow is denied.",
@@ -44,7 +48,7 @@ var (
 
 // RegisterMetrics makes the package's metrics, and those of the agent's program, known to a registry.
 func RegisterMetrics(r prometheus.Registerer, e *Enforcer) {
-	r.MustRegister(compileSeconds, applySeconds, eventToEnforced, changes, repairs, revoked, problems)
+	r.MustRegister(compileSeconds, applySeconds, eventToEnforced, changes, repairs, revoked, disputedPods, problems)
 	for _, g := range []struct {
 		name, help string
 		of         func(*policy.Program) int

@@ -81,7 +81,13 @@ func (f *Facts) locate(s *compile.Snapshot, asked []netip.Addr) {
 				renewed.Addrs = append(renewed.Addrs, next[i])
 			}
 			f.unlocated[p.Namespace+"/"+p.Name] = true
+			renewed.Representative = true
 			p = &renewed
+		}
+		if !f.Complete && !slices.ContainsFunc(s.Nodes, func(n *compile.Node) bool { return n.Name == p.Node }) {
+			believed := *p // its node is not among what is known
+			believed.Representative = true
+			p = &believed
 		}
 		out.Pods = append(out.Pods, p)
 	}

@@ -1,10 +1,8 @@
 package compile
 
 import (
-	"cmp"
 	"net/netip"
 	"slices"
-	"strings"
 )
 
 // addresses are the ones that can be matched on the wire: IPv4-mapped ones as
@@ -44,34 +42,6 @@ func claimed(p *Pod) []netip.Addr {
 // hasAddresses says whether the pod has addresses of its own. Pods on the host
 // network have their node's, and those that ended have given theirs back.
 func hasAddresses(p *Pod) bool { return !p.HostNetwork && !p.Ended }
-
-// addressOwners says which pod each address belongs to.
-func addressOwners(pods []*Pod) map[netip.Addr]*Pod {
-	owners := make(map[netip.Addr]*Pod, 2*len(pods))
-	for _, p := range pods {
-		for _, a := range claimed(p) {
-			if other := owners[a]; other == nil || compareClaims(p, other) < 0 {
-				owners[a] = p
-			}
-		}
-	}
-	return owners
-}
-
-// compareClaims orders pods that claim one address, its owner first: one that
-// is not being deleted, then the newest. Names and UIDs only make it definite.
-func compareClaims(a, b *Pod) int {
-	if a.Terminating != b.Terminating {
-		if b.Terminating {
-			return -1
-		}
-		return 1
-	}
-	return cmp.Or(
-		cmp.Compare(b.Created, a.Created),
-		strings.Compare(string(a.UID), string(b.UID)),
-		comparePods(a, b))
-}
 
 // own are those of the addresses, which stay as they are, that belong to who claims them.
 func own(claimed []netip.Addr, belongs func(netip.Addr) bool) []netip.Addr {

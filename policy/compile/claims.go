@@ -8,7 +8,7 @@ import (
 // claims say which pod each address belongs to, while pods come and go.
 type claims struct {
 	owners owners
-	// contested are all that claim an address, where it is more than one.
+	// contested are all that claim an address, where it is more than one or no pod can have it.
 	contested map[netip.Addr][]*member
 }
 
@@ -44,47 +44,61 @@ func (o owners) set(a netip.Addr, m *member) {
 	}
 }
 
-// claim notes that the pod claims the address, or that it may claim it in another way than before.
-// It tells who gained or lost the address.
-func (c *claims) claim(a netip.Addr, m *member, changed func(*member)) {
-	owner, rivals := c.owners.of(a), c.contested[a]
-	switch {
-	case owner == nil:
-		c.owners.set(a, m)
-		changed(m)
-		return
-	case owner == m && rivals == nil:
-		return
-	case rivals == nil:
-		c.contested[a] = []*member{owner, m}
-	case !slices.Contains(rivals, m):
-		c.contested[a] = append(rivals, m)
+// claim notes that the pod claims the address, or that the place of its claim may have changed.
+// It reports who gained or lost the address.
+func (c *claims) claim(a netip.Addr, m *member, n *NodeNetworks, changed func(*member)) {
+	owner, claimants := c.owners.of(a), c.contested[a]
+	if claimants == nil && (owner == nil || owner == m) {
+		usable := n.place(m.pod, a) != Unusable
+		if usable && owner == nil {
+			c.owners.set(a, m)
+			changed(m)
+		}
+		if usable {
+			return
+		}
+		claimants = []*member{m}
 	}
-	c.elect(a, changed)
+	if claimants == nil {
+		claimants = []*member{owner}
+	}
+	if !slices.Contains(claimants, m) {
+		claimants = append(claimants, m)
+	}
+	c.resolveOwner(a, claimants, n, changed)
 }
 
 // drop notes that the pod claims the address no longer.
-func (c *claims) drop(a netip.Addr, m *member, changed func(*member)) {
-	rivals := c.contested[a]
-	if rivals == nil {
+func (c *claims) drop(a netip.Addr, m *member, n *NodeNetworks, changed func(*member)) {
+	claimants := c.contested[a]
+	if claimants == nil {
 		c.owners.set(a, nil)
 		changed(m)
 		return
 	}
-	rivals = slices.DeleteFunc(rivals, func(r *member) bool { return r == m })
-	c.contested[a] = rivals
-	c.elect(a, changed)
-	if len(rivals) == 1 {
-		delete(c.contested, a)
-	}
+	c.resolveOwner(a, slices.DeleteFunc(claimants, func(r *member) bool { return r == m }), n, changed)
 }
 
-func (c *claims) elect(a netip.Addr, changed func(*member)) {
-	before := c.owners.of(a)
-	best := slices.MinFunc(c.contested[a], func(a, b *member) int { return compareClaims(a.pod, b.pod) })
-	if best != before {
+// resolveOwner gives the address to the best of all that claim it, if it can be a pod's.
+func (c *claims) resolveOwner(a netip.Addr, claimants []*member, n *NodeNetworks, changed func(*member)) {
+	var best *member
+	var claim Claim
+	for _, m := range claimants {
+		if other := n.Claim(m.pod, a); other.Place != Unusable && (best == nil || other.Compare(claim) < 0) {
+			best, claim = m, other
+		}
+	}
+	if before := c.owners.of(a); best != before {
 		c.owners.set(a, best)
-		changed(before)
-		changed(best)
+		for _, m := range []*member{before, best} {
+			if m != nil {
+				changed(m)
+			}
+		}
+	}
+	if len(claimants) == 0 || len(claimants) == 1 && best != nil {
+		delete(c.contested, a)
+	} else {
+		c.contested[a] = claimants
 	}
 }

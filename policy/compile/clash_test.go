@@ -47,14 +47,20 @@ func TestSetsOfOneHashAreNotMerged(t *testing.T) {
 	element := policy.AddressElement(manyAddrs("10.0.0.1")[0])
 	element2 := policy.AddressElement(manyAddrs("10.0.0.2")[0])
 	definitions := map[string]func() *definition{
-		"pods of one namespace": func() *definition { return &definition{pods: &podSelection{nameIs("a"), selector{}}} },
-		"pods of another":       func() *definition { return &definition{pods: &podSelection{nameIs("b"), selector{}}} },
-		"all nodes":             func() *definition { return &definition{nodes: &selector{}} },
-		"a network":             func() *definition { return &definition{networks: []policy.Element{element}} },
-		"another network":       func() *definition { return &definition{networks: []policy.Element{element2}} },
-		"no network":            func() *definition { return &definition{} },
-		"a port":                func() *definition { return &definition{port: portName{"http", policy.TCP}} },
-		"a port of UDP":         func() *definition { return &definition{port: portName{"http", policy.UDP}} },
+		"pods of one namespace": func() *definition { return &definition{pods: &podSelection{namespaces: nameIs("a")}} },
+		"pods of another":       func() *definition { return &definition{pods: &podSelection{namespaces: nameIs("b")}} },
+		"pods with foreign addresses": func() *definition {
+			return &definition{pods: &podSelection{namespaces: nameIs("a"), foreign: true}}
+		},
+		"a port with foreign addresses": func() *definition {
+			return &definition{port: portName{name: "http", protocol: policy.TCP, foreign: true}}
+		},
+		"all nodes":       func() *definition { return &definition{nodes: &selector{}} },
+		"a network":       func() *definition { return &definition{networks: []policy.Element{element}} },
+		"another network": func() *definition { return &definition{networks: []policy.Element{element2}} },
+		"no network":      func() *definition { return &definition{} },
+		"a port":          func() *definition { return &definition{port: portName{name: "http", protocol: policy.TCP}} },
+		"a port of UDP":   func() *definition { return &definition{port: portName{name: "http", protocol: policy.UDP}} },
 	}
 	engine := &commit{Engine: NewEngine("", policy.Defaults{})}
 	for compiler, names := range map[string]setNamer{"the whole": newClassifier(policy.Defaults{}), "the engine": engine} {

@@ -2,7 +2,6 @@ package compile
 
 import (
 	"cmp"
-	"iter"
 	"net/netip"
 	"slices"
 	"strings"
@@ -22,6 +21,7 @@ type cluster struct {
 	pods       []*pod // those that have an address, sorted by namespace and name
 	namespaces map[string]*namespace
 	nodes      []*Node // sorted by name
+	networks   *NodeNetworks
 
 	selectedNamespaces map[string][]*namespace // by selector
 	byLabel            map[label][]*pod        // nil until asked for
@@ -34,6 +34,16 @@ type pod struct {
 	*Pod
 	labels labels.Set
 	addrs  []netip.Addr
+	// confirmed are those of addrs that are not Foreign.
+	confirmed []netip.Addr
+}
+
+// peerAddrs are the addresses of the pod as a peer: Foreign ones only where foreign is true.
+func (p *pod) peerAddrs(foreign bool) []netip.Addr {
+	if foreign {
+		return p.addrs
+	}
+	return p.confirmed
 }
 
 type namespace struct {
@@ -47,17 +57,19 @@ func newCluster(s *Snapshot) *cluster {
 		namespaces:         make(map[string]*namespace, len(s.Namespaces)),
 		selectedNamespaces: map[string][]*namespace{},
 		nodes:              slices.SortedFunc(slices.Values(s.Nodes), compareNodes),
+		networks:           NewNodeNetworks(s.Nodes),
 	}
 	for _, n := range s.Namespaces {
 		c.namespaces[n.Name] = &namespace{name: n.Name, labels: namespaceLabels(n)}
 	}
-	owners := addressOwners(s.Pods)
+	owners := c.networks.owners(s.Pods)
 	tierRoles := roles.New(s.TierRoles)
 	c.pods = make([]*pod, 0, len(s.Pods))
 	for _, p := range s.Pods {
-		if addrs := own(claimed(p), func(a netip.Addr) bool { return owners[a] == p }); len(addrs) > 0 {
+		if addrs := own(claimed(p), func(a netip.Addr) bool { return owners[a].Pod == p }); len(addrs) > 0 {
 			role := tierRoles.Of(p.Namespace, p.ServiceAccount, p.Labels)
-			c.pods = append(c.pods, &pod{Pod: p, labels: role.Apply(p.Labels), addrs: addrs})
+			confirmed := own(addrs, func(a netip.Addr) bool { return owners[a].Place != Foreign })
+			c.pods = append(c.pods, &pod{Pod: p, labels: role.Apply(p.Labels), addrs: addrs, confirmed: confirmed})
 		}
 	}
 	slices.SortFunc(c.pods, func(a, b *pod) int { return comparePods(a.Pod, b.Pod) })
@@ -190,19 +202,19 @@ func (c *cluster) indexLabels() {
 func (c *cluster) podAddrs(s *podSelection) []netip.Addr {
 	var out []netip.Addr
 	for _, p := range c.members(s.namespaces, s.pods) {
-		out = append(out, p.addrs...)
+		out = append(out, p.peerAddrs(s.foreign)...)
 	}
 	return out
 }
 
-func (c *cluster) nodeAddrs(s selector) []netip.Addr { return nodeAddrs(slices.Values(c.nodes), s) }
+func (c *cluster) nodeAddrs(s selector) []netip.Addr { return c.networks.selectedNodeAddrs(s) }
 
-// nodeAddrs are the addresses of those of the nodes that the selector matches.
-func nodeAddrs(nodes iter.Seq[*Node], s selector) []netip.Addr {
+// selectedNodeAddrs are the addresses of those of the nodes that the selector matches.
+func (n *NodeNetworks) selectedNodeAddrs(s selector) []netip.Addr {
 	var out []netip.Addr
-	for n := range nodes {
-		if s.matches(n.Labels) {
-			out = append(out, addresses(n.Addrs)...)
+	for _, node := range n.nodes {
+		if s.matches(node.Labels) {
+			out = append(out, n.nodeAddrs(node)...)
 		}
 	}
 	return out
@@ -213,9 +225,11 @@ func (c *cluster) namedPorts(wanted portName) []policy.Element {
 		c.byPort = map[portName][]policy.Element{}
 		for _, p := range c.pods {
 			for _, port := range p.Ports {
-				key := portName{port.Name, port.Protocol}
-				for _, a := range p.addrs {
-					c.byPort[key] = append(c.byPort[key], port.element(a))
+				for _, foreign := range []bool{false, true} {
+					key := portName{port.Name, port.Protocol, foreign}
+					for _, a := range p.peerAddrs(foreign) {
+						c.byPort[key] = append(c.byPort[key], port.element(a))
+					}
 				}
 			}
 		}

@@ -1,7 +1,6 @@
 package compile
 
 import (
-	"maps"
 	"net/netip"
 	"slices"
 
@@ -36,7 +35,8 @@ type commit struct {
 type move struct {
 	*member
 	was *profile
-	had []netip.Addr
+	// had and confirmed are the addresses that it had, and those of them that were not Foreign.
+	had, confirmed []netip.Addr
 }
 
 // Commit takes in the objects that changed, and gives what that changes in the program. The first
@@ -44,6 +44,7 @@ type move struct {
 func (e *Engine) Commit(u *Update) *policy.Change {
 	c := &commit{Engine: e, change: &policy.Change{}, moves: make([]move, 0, len(u.Pods)),
 		profiles: map[*profile]bool{}, seatsOf: map[*profile][]seat{}, written: map[*domain]bool{}}
+	c.disputesChanged = false
 	c.setNodes(u.Nodes)
 	c.setNamespaces(u.Namespaces, e.roles.update(u.TierRoles))
 	c.setNetworkPolicies(u.NetworkPolicies)
@@ -64,27 +65,6 @@ func (e *Engine) Commit(u *Update) *policy.Change {
 	c.setEndpoints()
 	c.cleanUp()
 	return c.change
-}
-
-func (c *commit) setNodes(changed Objects[Node]) {
-	frame := c.frame == nil
-	for key, now := range changed {
-		before := c.nodes[key.Name]
-		if delete(c.nodes, key.Name); now != nil {
-			c.nodes[key.Name] = now
-		}
-		c.nodesChanged = true
-		frame = frame || before == nil || now == nil ||
-			!slices.Equal(before.Addrs, now.Addrs) || !slices.Equal(before.PodCIDRs, now.PodCIDRs)
-	}
-	if !frame {
-		return
-	}
-	nodes := slices.SortedFunc(maps.Values(c.nodes), compareNodes)
-	next := &policy.Frame{Hosts: hosts(nodes), Local: local(nodes, c.node), Unknown: unknown(c.defaults)}
-	if c.frame == nil || !equalFrames(c.frame, next) {
-		c.frame, c.change.Frame = next, next
-	}
 }
 
 func equalFrames(a, b *policy.Frame) bool {
@@ -168,7 +148,7 @@ func (c *commit) setClusterPolicies(changed Objects[policyv1alpha2.ClusterNetwor
 	for key, now := range changed {
 		id := policy.RuleID{Kind: ClusterNetworkPolicyKind, Name: key.Name}
 		if before := c.clusterPolicies[key]; before != nil {
-			s := &podSelection{before.namespaces, before.pods}
+			s := &podSelection{namespaces: before.namespaces, pods: before.pods}
 			c.byClusterSubject.remove(s, before)
 			c.reclassify(s)
 			delete(c.clusterPolicies, key)
@@ -180,7 +160,7 @@ func (c *commit) setClusterPolicies(changed Objects[policyv1alpha2.ClusterNetwor
 		p, problems := parseClusterNetworkPolicy(now)
 		c.policies++
 		p.number = c.policies
-		s := &podSelection{p.namespaces, p.pods}
+		s := &podSelection{namespaces: p.namespaces, pods: p.pods}
 		c.byClusterSubject.add(s, p)
 		c.reclassify(s)
 		c.clusterPolicies[key] = p
@@ -241,16 +221,19 @@ func (c *commit) setPod(m *member, now *Pod) {
 	if m.pod != nil {
 		before = claimed(m.pod)
 	}
-	if m.gone = now == nil; !m.gone {
+	if m.gone = now == nil; m.gone {
+		c.leaveNode(m)
+	} else {
+		c.moveToNode(m, now.Node)
 		m.pod, after = now, claimed(now)
 	}
 	for _, a := range before {
 		if !slices.Contains(after, a) {
-			c.claims.drop(a, m, c.touch)
+			c.drop(a, m)
 		}
 	}
 	for _, a := range after {
-		c.claims.claim(a, m, c.touch)
+		c.claim(a, m)
 	}
 }
 
@@ -258,7 +241,7 @@ func (c *commit) setPod(m *member, now *Pod) {
 func (c *commit) touch(m *member) {
 	if !m.touched {
 		m.touched = true
-		c.moves = append(c.moves, move{member: m, was: m.profile, had: c.addrs(m)})
+		c.moves = append(c.moves, move{member: m, was: m.profile, had: c.addrs(m), confirmed: c.confirmed(m)})
 	}
 }
 
@@ -271,6 +254,7 @@ func (c *commit) place() {
 		if c.ownAddrs(m) {
 			next = c.profileOf(c.domain(m.pod.Namespace), m.pod)
 		}
+		c.noteDispute(m)
 		if next == m.profile && here == m.here {
 			continue
 		}
@@ -288,15 +272,20 @@ func (c *commit) place() {
 // ownAddrs notes which addresses belong to the pod, and says whether any does.
 func (c *commit) ownAddrs(m *member) bool {
 	delete(c.partial, m)
-	if m.partial = false; m.gone {
+	delete(c.foreign, m)
+	if m.partial, m.foreign = false, false; m.gone {
 		return false
 	}
 	claimed := claimed(m.pod)
-	own := own(claimed, func(a netip.Addr) bool { return c.claims.owners.of(a) == m })
-	if m.partial = len(own) < len(claimed); m.partial {
-		c.partial[m] = own
+	owned := own(claimed, func(a netip.Addr) bool { return c.claims.owners.of(a) == m })
+	if m.partial = len(owned) < len(claimed); m.partial {
+		c.partial[m] = owned
 	}
-	return len(own) > 0
+	confirmed := own(owned, func(a netip.Addr) bool { return c.networks.place(m.pod, a) != Foreign })
+	if m.foreign = len(confirmed) < len(owned); m.foreign {
+		c.foreign[m] = confirmed
+	}
+	return len(owned) > 0
 }
 
 func (c *commit) mayChange(p *profile) {
@@ -308,8 +297,8 @@ func (c *commit) mayChange(p *profile) {
 // reseat tells the sets of before the commit who came and who left.
 func (c *commit) reseat() {
 	for _, m := range c.moves {
-		addrs := c.addrs(m.member)
-		same := slices.Equal(m.had, addrs)
+		addrs, confirmed := c.addrs(m.member), c.confirmed(m.member)
+		same := slices.Equal(m.had, addrs) && slices.Equal(m.confirmed, confirmed)
 		if same && m.was == m.profile {
 			continue
 		}
@@ -317,14 +306,18 @@ func (c *commit) reseat() {
 		if same {
 			before, after = differences(before, after)
 		}
-		c.seat(before, m.had, -1)
-		c.seat(after, addrs, 1)
+		c.seat(before, m.had, m.confirmed, -1)
+		c.seat(after, addrs, confirmed, 1)
 	}
 }
 
-func (c *commit) seat(seats []seat, addrs []netip.Addr, by int) {
+func (c *commit) seat(seats []seat, addrs, confirmed []netip.Addr, by int) {
 	for _, s := range seats {
-		for _, a := range addrs {
+		in := confirmed
+		if s.set.withForeignAddrs() {
+			in = addrs
+		}
+		for _, a := range in {
 			c.alter(s.set, NamedPort{Protocol: s.protocol, Port: s.port}.element(a), by)
 		}
 	}

@@ -94,10 +94,10 @@ func ValidateClusterNetworkPolicy(cnp *policyv1alpha2.ClusterNetworkPolicy) []po
 	return problems
 }
 
-func hosts(nodes []*Node) []policy.Host {
+func hosts(nodes []*Node, networks *NodeNetworks) []policy.Host {
 	var out []policy.Host
 	for _, n := range nodes {
-		out = append(out, policy.Host{Name: n.Name, Addrs: addresses(n.Addrs), PodCIDRs: podCIDRs(n)})
+		out = append(out, policy.Host{Name: n.Name, Addrs: networks.nodeAddrs(n), PodCIDRs: podCIDRs(n)})
 	}
 	return out
 }

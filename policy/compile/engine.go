@@ -21,7 +21,8 @@ type Engine struct {
 	defaults policy.Defaults
 
 	// The cluster: who is there, found by whatever selectors ask for.
-	nodes        map[string]*Node
+	networks     *NodeNetworks
+	onNode       map[string][]*member // by the node's name
 	domains      map[string]*domain
 	domainLabels labelIndex[*domain]
 	profiles     labelIndex[*profile]
@@ -29,7 +30,11 @@ type Engine struct {
 	claims       claims
 	left         []*domain                // that were inhabited, the longest left first
 	partial      map[*member][]netip.Addr // what belongs to those that do not own all that they claim
+	foreign      map[*member][]netip.Addr // what of that is not Foreign, where something is
 	roles        bindings
+	// disputed are the pods with addresses to report.
+	disputed        map[*member]struct{}
+	disputesChanged bool // by the last commit
 
 	// The policies, found by whom they select.
 	policies         uint64 // how many were read ever
@@ -57,8 +62,8 @@ type Engine struct {
 func NewEngine(node string, defaults policy.Defaults) *Engine {
 	e := &Engine{
 		node: node, defaults: defaults, seed: maphash.MakeSeed(),
-		nodes: map[string]*Node{}, domains: map[string]*domain{},
-		named: map[portName]map[*profile]struct{}{}, claims: newClaims(), partial: map[*member][]netip.Addr{}, roles: newBindings(),
+		networks: NewNodeNetworks(nil), onNode: map[string][]*member{}, domains: map[string]*domain{},
+		named: map[portName]map[*profile]struct{}{}, claims: newClaims(), partial: map[*member][]netip.Addr{}, foreign: map[*member][]netip.Addr{}, disputed: map[*member]struct{}{}, roles: newBindings(),
 		clusterPolicies: map[types.NamespacedName]*clusterPolicy{},
 		bySubject:       selections[*networkPolicy]{}, byClusterSubject: selections[*clusterPolicy]{},
 		problems: map[policy.RuleID][]policy.Problem{},
@@ -212,23 +217,23 @@ func (e *Engine) podAddrs(s *podSelection) []netip.Addr {
 	var out []netip.Addr
 	for p := range e.selected(s) {
 		for m := range p.members() {
-			out = append(out, e.addrs(m)...)
+			out = append(out, e.peerAddrs(m, s.foreign)...)
 		}
 	}
 	return out
 }
 
-func (e *Engine) nodeAddrs(s selector) []netip.Addr { return nodeAddrs(maps.Values(e.nodes), s) }
+func (e *Engine) nodeAddrs(s selector) []netip.Addr { return e.networks.selectedNodeAddrs(s) }
 
 func (e *Engine) namedPorts(wanted portName) []policy.Element {
 	var out []policy.Element
-	for p := range e.named[wanted] {
+	for p := range e.named[portName{name: wanted.name, protocol: wanted.protocol}] {
 		for _, port := range p.ports {
 			if port.Name != wanted.name || port.Protocol != wanted.protocol {
 				continue
 			}
 			for m := range p.members() {
-				for _, a := range e.addrs(m) {
+				for _, a := range e.peerAddrs(m, wanted.foreign) {
 					out = append(out, port.element(a))
 				}
 			}
@@ -244,8 +249,10 @@ type member struct {
 	// endpoint is the pod's in the program.
 	endpoint *policy.Endpoint
 	at       int32 // in the profile's list
+	onNode   int32 // in its node's list
 	here     bool  // is the program's to enforce
-	partial  bool  // others own some of the addresses that it claims
+	partial  bool  // it does not own all addresses that it claims
+	foreign  bool  // some of the addresses that it owns are Foreign
 	touched  bool  // in this commit
 	gone     bool  // was deleted in this commit
 }
@@ -260,6 +267,22 @@ func (e *Engine) addrs(m *member) []netip.Addr {
 	default:
 		return claimed(m.pod)
 	}
+}
+
+// confirmed are the addresses of the pod that are not Foreign.
+func (e *Engine) confirmed(m *member) []netip.Addr {
+	if m.profile != nil && m.foreign {
+		return e.foreign[m]
+	}
+	return e.addrs(m)
+}
+
+// peerAddrs are the addresses of the pod as a peer: Foreign ones only where foreign is true.
+func (e *Engine) peerAddrs(m *member, foreign bool) []netip.Addr {
+	if foreign {
+		return e.addrs(m)
+	}
+	return e.confirmed(m)
 }
 
 // members are all pods of the profile.

@@ -68,7 +68,7 @@ func (e *Engine) enter(p *profile) {
 	d.profiles[p.hash] = p
 	e.profiles.add(p)
 	for _, port := range p.ports {
-		at := portName{port.Name, port.Protocol}
+		at := portName{name: port.Name, protocol: port.Protocol}
 		if e.named[at] == nil {
 			e.named[at] = map[*profile]struct{}{}
 		}
@@ -83,7 +83,7 @@ func (e *Engine) forget(p *profile) {
 	}
 	e.profiles.remove(p)
 	for _, port := range p.ports {
-		at := portName{port.Name, port.Protocol}
+		at := portName{name: port.Name, protocol: port.Protocol}
 		if delete(e.named[at], p); len(e.named[at]) == 0 {
 			delete(e.named, at)
 		}

@@ -44,7 +44,7 @@ type Cluster struct {
 func NewCluster(s *Snapshot, node string) *Cluster {
 	c := newCluster(s)
 	return &Cluster{cluster: c, node: node, numbered: map[*Policy]Policy{}, classes: newClassifier(s.Defaults), sets: map[policy.SetID]*policy.Set{},
-		frame: policy.Program{Hosts: hosts(c.nodes), Local: local(c.nodes, node), Unknown: unknown(s.Defaults)}}
+		frame: policy.Program{Hosts: hosts(c.nodes, c.networks), Local: local(c.nodes, node), Unknown: unknown(s.Defaults)}}
 }
 
 // Compile is the program that the function Compile gives of the cluster with the policies, in whatever order. Programs

@@ -58,9 +58,15 @@ func named(rules [2][]rule) [2]bool {
 
 // resolve is the rule as it is for an endpoint with the named ports. At ingress the
 // endpoint is the destination itself; at egress every destination has ports of its own. It
-// is false when the endpoint has none of the ports.
+// is false when the endpoint has none of the ports. A rule that denies is about Foreign addresses of pods, too.
 func (r rule) resolve(d policy.Direction, own []NamedPort, names setNamer) (policy.Rule, bool) {
 	out := policy.Rule{ID: r.id, Verdict: r.verdict, AnyPeer: r.anyPeer, AnyPort: r.anyPort}
+	nameSet := func(set *definition) policy.SetID {
+		if r.verdict == policy.Deny {
+			set = set.withForeign()
+		}
+		return names.nameSet(set)
+	}
 	for _, p := range r.ports {
 		switch {
 		case p.name == "":
@@ -68,15 +74,14 @@ func (r rule) resolve(d policy.Direction, own []NamedPort, names setNamer) (poli
 		case d == policy.Ingress:
 			out.Ports = append(out.Ports, ownPorts(p, own)...)
 		default:
-			set := names.nameSet(namedPortSet(p.name, p.protocol))
-			out.Ports = append(out.Ports, policy.Port{Protocol: p.protocol, Named: set})
+			out.Ports = append(out.Ports, policy.Port{Protocol: p.protocol, Named: nameSet(namedPortSet(p.name, p.protocol))})
 		}
 	}
 	if !out.AnyPort && len(out.Ports) == 0 {
 		return out, false
 	}
 	for _, p := range r.peers {
-		out.Peers = append(out.Peers, names.nameSet(p))
+		out.Peers = append(out.Peers, nameSet(p))
 	}
 	slices.Sort(out.Peers)
 	out.Peers = slices.Compact(out.Peers)

@@ -205,9 +205,9 @@ spec: {podSelector: {matchLabels: {app: api}}, ingress: [{from: [{podSelector: {
 		{name: "an ended pod has no address", change: func(s *compile.Snapshot) { s.Pods[2].Ended = true }, given: `
 spec: {podSelector: {matchLabels: {app: web}}, ingress: [{from: [{podSelector: {matchLabels: {app: db}}}]}]}`, then: `
 			Deny prod/db -> prod/web TCP/80`},
-		{name: "the newest pod owns an address", change: newcomer(func(_, _ *compile.Pod) {}), given: fromTest, then: `
-			Allow prod/db -> prod/web TCP/80`},
-		{name: "the older pod owns nothing, in peers neither", change: newcomer(func(_, _ *compile.Pod) {}), given: `
+		{name: "the oldest pod owns an address", change: newcomer(func(_, _ *compile.Pod) {}), given: fromTest, then: `
+			Deny prod/db -> prod/web TCP/80`},
+		{name: "a terminating pod owns nothing that another claims, in peers neither", change: newcomer(func(db, _ *compile.Pod) { db.Terminating = true }), given: `
 spec: {podSelector: {matchLabels: {app: web}}, ingress: [{from: [{podSelector: {matchLabels: {app: db}}}]}]}`, then: `
 			Deny prod/db -> prod/web TCP/80`},
 		{name: "a terminating pod yields to an older one", change: newcomer(func(_, other *compile.Pod) { other.Terminating = true }), given: fromTest, then: `

@@ -41,7 +41,11 @@ func (s sequence) verify(node string, shuffle *rand.Rand) error {
 		}
 		generate.Merge(objects, u)
 		change := engine.Commit(u)
-		want, problems := compile.Compile(snapshotOf(objects, s.defaults, shuffle), node)
+		snapshot := snapshotOf(objects, s.defaults, shuffle)
+		want, problems := compile.Compile(snapshot, node)
+		if got, _ := engine.AddressProblems(); !slices.Equal(got, compile.AddressProblems(snapshot, node)) {
+			return fmt.Errorf("commit %d: addresses reported: %v\nwant: %v", i, got, compile.AddressProblems(snapshot, node))
+		}
 		if err := compare(engine, change, before, want, problems); err != nil {
 			return fmt.Errorf("commit %d: %w", i, err)
 		}

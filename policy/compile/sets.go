@@ -20,11 +20,17 @@ type definition struct {
 }
 
 // podSelection is the pods that one selector matches, in the namespaces that the other matches.
-type podSelection struct{ namespaces, pods selector }
+type podSelection struct {
+	namespaces, pods selector
+	// foreign is true where Foreign addresses of the pods count, too.
+	foreign bool
+}
 
 type portName struct {
 	name     string
 	protocol policy.Protocol
+	// foreign is true where Foreign addresses of the pods count, too.
+	foreign bool
 }
 
 // inventory is who there is to be in a set.
@@ -43,7 +49,7 @@ func (d *definition) same(o *definition) bool {
 	case d.hash != o.hash || d.kind() != o.kind() || (d.pods == nil) != (o.pods == nil) || (d.nodes == nil) != (o.nodes == nil):
 		return false
 	case d.pods != nil:
-		return d.pods.namespaces.text == o.pods.namespaces.text && d.pods.pods.text == o.pods.pods.text
+		return d.pods.foreign == o.pods.foreign && d.pods.namespaces.text == o.pods.namespaces.text && d.pods.pods.text == o.pods.pods.text
 	case d.nodes != nil:
 		return d.nodes.text == o.nodes.text
 	default:
@@ -122,7 +128,7 @@ func setHash(kind byte, canonical string) policy.SetID {
 // podSet is the addresses of the pods that one selector matches, in the
 // namespaces that the other matches.
 func podSet(namespaces, pods selector) *definition {
-	return &definition{hash: setHash('p', namespaces.text+"|"+pods.text), pods: &podSelection{namespaces, pods}}
+	return &definition{hash: setHash('p', namespaces.text+"|"+pods.text), pods: &podSelection{namespaces: namespaces, pods: pods}}
 }
 
 // nodeSet is the addresses of the nodes that the selector matches.
@@ -138,7 +144,23 @@ func networkSet(networks []policy.Element) *definition {
 // namedPortSet is the pods' container ports of the name and the protocol, with
 // the pods' addresses.
 func namedPortSet(name string, protocol policy.Protocol) *definition {
-	return &definition{hash: setHash('a', name+"|"+protocol.String()), port: portName{name, protocol}}
+	return &definition{hash: setHash('a', name+"|"+protocol.String()), port: portName{name: name, protocol: protocol}}
+}
+
+// withForeign is the set as rules that deny refer to it: with the Foreign addresses of its pods, if it is of pods.
+func (d *definition) withForeign() *definition {
+	switch out := *d; {
+	case d.pods != nil:
+		pods := *d.pods
+		pods.foreign = true
+		out.pods, out.hash = &pods, "q"+d.hash[1:]
+		return &out
+	case d.port.name != "":
+		out.port.foreign, out.hash = true, "b"+d.hash[1:]
+		return &out
+	default:
+		return d
+	}
 }
 
 func selected(what string, s selector) string {

@@ -59,7 +59,7 @@ func (c *commit) putBack(s *shelved) {
 
 // selection is the pods that the policy is for.
 func (p *networkPolicy) selection() *podSelection {
-	return &podSelection{nameIs(p.id.Namespace), p.subject}
+	return &podSelection{namespaces: nameIs(p.id.Namespace), pods: p.subject}
 }
 
 // settled says that somebody of the profile is here from now on, and so in its domain.

@@ -38,11 +38,12 @@ type Pod struct {
 	HostNetwork bool
 	// Ended is true for the phases Succeeded and Failed: the address is no longer the pod's.
 	Ended bool
-	// Terminating is true once deletion was asked for. It still has its address, but
-	// another pod with the same address is the newer owner.
+	// Terminating is true once deletion was requested. The pod keeps its address unless another pod claims it.
 	Terminating bool
 	// Created orders pods that claim one address, in seconds since the Unix epoch.
 	Created int64
+	// Representative is true of a pod that a caller makes up to stand for others: its addresses are its own anywhere.
+	Representative bool
 	// Ports are the named container ports.
 	Ports []NamedPort
 }

@@ -161,6 +161,11 @@ type seat struct {
 	port     uint16
 }
 
+// withForeignAddrs reports whether Foreign addresses of pods are in the set, too.
+func (d *definition) withForeignAddrs() bool {
+	return d.port.foreign || d.pods != nil && d.pods.foreign
+}
+
 func compareSeats(a, b seat) int {
 	return cmp.Or(cmp.Compare(a.set.number, b.set.number), cmp.Compare(a.protocol, b.protocol), cmp.Compare(a.port, b.port))
 }
@@ -178,8 +183,10 @@ func (c *commit) seats(p *profile) []seat {
 		out = append(out, seat{set: s})
 	}
 	for _, port := range p.ports {
-		if s := c.sets.byPort[portName{port.Name, port.Protocol}]; s != nil {
-			out = append(out, seat{s, port.Protocol, port.Port})
+		for _, foreign := range []bool{false, true} {
+			if s := c.sets.byPort[portName{port.Name, port.Protocol, foreign}]; s != nil {
+				out = append(out, seat{s, port.Protocol, port.Port})
+			}
 		}
 	}
 	slices.SortFunc(out, compareSeats)

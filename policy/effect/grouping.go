@@ -25,7 +25,7 @@ type grouping struct {
 type gathering struct {
 	first  [2]*compile.Pod // by name
 	shared [2]map[string]string
-	claim  *compile.Pod
+	claim  compile.Claim
 	pods   int
 }
 
@@ -89,24 +89,35 @@ func (g *grouping) add(pods [2]*compile.Pod) {
 	if g.key = key; now == nil {
 		return
 	}
-	of := g.gathered[string(key)]
+	of, claim := g.gathered[string(key)], g.claimOf(now)
 	if of == nil {
-		of = &gathering{first: pods, claim: now}
+		of = &gathering{first: pods, claim: claim}
 		for _, m := range moments {
 			of.shared[m] = g.vocabulary.mentioned(labels[m])
 		}
 		g.gathered[string(key)] = of
 	}
-	of.add(pods, now, labels)
+	of.add(pods, claim, labels)
 }
 
-func (g *gathering) add(pods [2]*compile.Pod, now *compile.Pod, labels [2]map[string]string) {
+// claimOf is the pod's weakest claim to one of its addresses.
+func (g *grouping) claimOf(p *compile.Pod) compile.Claim {
+	weakest := compile.Claim{Pod: p}
+	for _, a := range p.Addrs {
+		if c := g.nodes.Claim(p, a.Unmap()); c.Place > weakest.Place {
+			weakest = c
+		}
+	}
+	return weakest
+}
+
+func (g *gathering) add(pods [2]*compile.Pod, claim compile.Claim, labels [2]map[string]string) {
 	g.pods++
-	if now.Name < g.name() {
+	if claim.Pod.Name < g.name() {
 		g.first = pods
 	}
-	if c := compareClaims(now, g.claim); c < 0 || c == 0 && now.Name < g.claim.Name {
-		g.claim = now
+	if claim.Compare(g.claim) < 0 {
+		g.claim = claim
 	}
 	for _, m := range moments {
 		g.shared[m] = inBoth(g.shared[m], labels[m])
@@ -124,7 +135,7 @@ func (g *gathering) name() string {
 // finish adds the groups to the universe, in the order of their first pods.
 func (g *grouping) finish() {
 	for _, of := range g.gathered {
-		one := &group{namespace: g.namespaceNamed(of.claim.Namespace), pods: of.pods, first: of.name(), claim: of.claim}
+		one := &group{namespace: g.namespaceNamed(of.claim.Pod.Namespace), pods: of.pods, first: of.name(), claim: of.claim}
 		for _, m := range moments {
 			switch like := of.first[m]; {
 			case like == nil:

@@ -219,14 +219,14 @@ func opens(before, after *oracle.Cluster, row effect.Row, port string) bool {
 	return false
 }
 
-// tidy is the snapshot without pods that have not two addresses of their own, or
+// tidy is the snapshot without pods that have not two addresses of their own in their node's networks, or
 // have a node's: the effect is about what they could do if they had.
 func tidy(s *compile.Snapshot) *compile.Snapshot {
-	out, shown := *s, objects(s)
+	out, shown, networks := *s, objects(s), compile.NewNodeNetworks(s.Nodes)
 	out.Pods = slices.DeleteFunc(slices.Clone(s.Pods), func(p *compile.Pod) bool {
 		foreign := func(a netip.Addr) bool {
 			owner := oracle.PodAt(shown, a.Unmap())
-			return owner == nil || owner.UID != p.UID ||
+			return owner == nil || owner.UID != p.UID || networks.Claim(p, a.Unmap()).Place == compile.Foreign ||
 				slices.ContainsFunc(s.Nodes, func(n *compile.Node) bool { return slices.Contains(n.Addrs, a.Unmap()) })
 		}
 		return len(p.Addrs) != 2 || slices.ContainsFunc(p.Addrs, foreign)

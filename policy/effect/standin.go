@@ -32,6 +32,7 @@ type addresses struct {
 	avoid prefixes
 	next  [2]netip.Addr
 	taken map[netip.Addr]bool
+	nodes *compile.NodeNetworks
 }
 
 // families are the indices of IPv4 and IPv6.
@@ -45,7 +46,7 @@ func familyOf(a netip.Addr) int {
 }
 
 func newAddresses(snapshots [2]*compile.Snapshot, networks []netip.Prefix) *addresses {
-	a := &addresses{taken: map[netip.Addr]bool{}}
+	a := &addresses{taken: map[netip.Addr]bool{}, nodes: compile.NewNodeNetworks(snapshots[is].Nodes)}
 	for _, s := range snapshots {
 		for _, p := range s.Pods {
 			for _, addr := range p.Addrs {
@@ -120,17 +121,22 @@ func standIns(groups []*group, a *addresses) []*standIn {
 	var claimants []*standIn
 	for i, g := range groups {
 		out[i] = &standIn{group: g}
-		if g.claim != nil {
+		if g.claim.Pod != nil {
 			claimants = append(claimants, out[i])
 		}
 	}
-	slices.SortStableFunc(claimants, func(x, y *standIn) int { return compareClaims(x.claim, y.claim) })
+	owners := map[netip.Addr]*standIn{}
 	for _, s := range claimants {
-		for _, addr := range s.claim.Addrs {
-			if addr = addr.Unmap(); !a.taken[addr] {
-				a.taken[addr], s.addrs[familyOf(addr)] = true, addr
+		for _, addr := range s.claim.Pod.Addrs {
+			addr = addr.Unmap()
+			claim, other := a.nodes.Claim(s.claim.Pod, addr), owners[addr]
+			if claim.Place != compile.Unusable && (other == nil || claim.Compare(a.nodes.Claim(other.claim.Pod, addr)) < 0) {
+				owners[addr] = s
 			}
 		}
+	}
+	for addr, s := range owners {
+		a.taken[addr], s.addrs[familyOf(addr)] = true, addr
 	}
 	for _, s := range out {
 		if s.addrs != [2]netip.Addr{} {
@@ -143,17 +149,6 @@ func standIns(groups []*group, a *addresses) []*standIn {
 		}
 	}
 	return out
-}
-
-// compareClaims orders pods that claim one address, its owner first, as the compiler does.
-func compareClaims(a, b *compile.Pod) int {
-	if a.Terminating != b.Terminating {
-		if b.Terminating {
-			return -1
-		}
-		return 1
-	}
-	return cmp.Or(cmp.Compare(b.Created, a.Created), compareText(string(a.UID), string(b.UID)))
 }
 
 // side is the compiled state of one moment.
@@ -231,7 +226,7 @@ func (c *compiler) side(ctx context.Context, policies iter.Seq[*terms]) (*side, 
 func (s *standIn) pod(m moment, name string) *compile.Pod {
 	p := *s.kinds[m].like
 	p.Name, p.UID, p.Node, p.Addrs = name, "", "", nil
-	p.HostNetwork, p.Ended, p.Terminating, p.Created = false, false, false, 0
+	p.HostNetwork, p.Ended, p.Terminating, p.Created, p.Representative = false, false, false, 0, true
 	for _, addr := range s.addrs {
 		if addr.IsValid() {
 			p.Addrs = append(p.Addrs, addr)

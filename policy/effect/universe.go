@@ -38,8 +38,8 @@ type group struct {
 	pods int
 	// first is the name of the first pod.
 	first string
-	// claim is the pod whose addresses the group stands at; nil of those that could exist.
-	claim *compile.Pod
+	// claim is of the pod whose addresses the group stands at; without a pod of those that could exist.
+	claim compile.Claim
 }
 
 // kind is what policies can tell of a pod.
@@ -66,6 +66,7 @@ type namespace struct {
 type universe struct {
 	vocabulary *vocabulary
 	networks   prefixes // those that policies mention
+	nodes      *compile.NodeNetworks
 	roles      [2]*roles.Roles
 	tierRoles  []tierRole
 	namespaces []*namespace // sorted by name
@@ -80,6 +81,7 @@ type universe struct {
 // newUniverse groups the pods of both snapshots. It returns the context's error where that ends before.
 func newUniverse(ctx context.Context, snapshots [2]*compile.Snapshot, v *vocabulary, networks []netip.Prefix) (*universe, error) {
 	u := &universe{vocabulary: v, byName: map[string]*namespace{}, known: map[[2]string]*group{}, real: map[*namespace][]*group{}}
+	u.nodes = compile.NewNodeNetworks(snapshots[is].Nodes)
 	for i, n := range networks {
 		u.networks.add(n, i)
 	}

@@ -239,9 +239,21 @@ var addressBiases = []bias{
 	}},
 	{"an address that an older pod and a newer claim", func(s *sight) bool {
 		return s.claimant(func(p, owner *corev1.Pod) bool {
-			return p != owner && owner != nil && !ended(p) && p.DeletionTimestamp == nil && p.CreationTimestamp.Before(&owner.CreationTimestamp)
+			return p != owner && owner != nil && !ended(p) && p.DeletionTimestamp == nil && owner.CreationTimestamp.Before(&p.CreationTimestamp)
 		})
 	}},
+	{"an address that a pod of the network's node and one of another claim", func(s *sight) bool {
+		return s.claimant(func(p, owner *corev1.Pod) bool {
+			return owner != nil && p != owner && !ended(p) && p.Spec.NodeName != owner.Spec.NodeName
+		})
+	}},
+	{"a node's address that a pod claims", func(s *sight) bool {
+		return s.claimant(func(p, owner *corev1.Pod) bool { return owner == nil && !ended(p) }) && (s.node(s.flow.Source) || s.node(s.flow.Destination))
+	}},
+	{"an address outside of the networks of its pod's node", s(func(s *sight, x side) bool {
+		n := oracle.PodNetworkOf(s.objects, x.address)
+		return x.peer != nil && (n == nil || n.Name != x.peer.Spec.NodeName)
+	})},
 	{"an address of nobody known in a pod network", func(s *sight) bool { return s.unknown(s.flow.Source) || s.unknown(s.flow.Destination) }},
 	{"a node's address within its pod network", func(s *sight) bool { return s.bridge(s.flow.Source) || s.bridge(s.flow.Destination) }},
 	{"the world", func(s *sight) bool { return s.world(s.flow.Source) || s.world(s.flow.Destination) }},

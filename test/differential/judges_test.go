@@ -2,6 +2,7 @@ package differential
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"github.com/tierwall/tierwall/cluster"
@@ -112,6 +113,12 @@ func (j *judges) byRules(backend string, f policy.Flow, o opinion, verdict polic
 		}
 		passes = passes && got.accepted
 	}
+	if foreign(j.objects, f.Source) || foreign(j.objects, f.Destination) {
+		if passes && verdict != policy.Allow {
+			return fmt.Sprintf("nodes: on the way %v it passes by %s\nthe API text says %s", o.hops, backend, verdict)
+		}
+		return "" // the node of the address may close it, as one of a pod that it does not know
+	}
 	if passes != (verdict == policy.Allow) {
 		return fmt.Sprintf("nodes: on the way %v it passes by %s: %v\nthe API text says %s: egress %+v, ingress %+v", o.hops, backend, passes, verdict, o.egress, o.ingress)
 	}
@@ -169,4 +176,10 @@ func sameWhy(w policy.Why, a oracle.Answer) bool {
 		return false
 	}
 	return a.Tier == "" || slices.Contains(a.Rules, w.Rule)
+}
+
+// foreign reports whether the address of a pod is in the pod network of another node.
+func foreign(c *oracle.Cluster, a netip.Addr) bool {
+	own, of := oracle.PodAt(c, a), oracle.PodNetworkOf(c, a)
+	return own != nil && of != nil && of.Name != own.Spec.NodeName
 }

@@ -34,7 +34,12 @@ type end struct {
 
 func endOf(c *oracle.Cluster, a netip.Addr) end {
 	if p := oracle.PodAt(c, a); p != nil {
-		return end{node: p.Spec.NodeName}
+		for _, n := range c.Nodes {
+			if n.Name == p.Spec.NodeName {
+				return end{node: n.Name}
+			}
+		}
+		return end{} // of a node that does not exist, where nothing is enforced
 	}
 	if n := oracle.NodeAt(c, a); n != nil {
 		return end{n.Name, true}

@@ -248,8 +248,8 @@ var endpoints = []claim{
 		Deny prod/db -> prod/web TCP/80`},
 	{says: "a pod that is ending still is one", change: func(c *oracle.Cluster) { ending(podOf(c, "prod/db")) }, given: onlyDBReachesWeb, then: `
 		Allow prod/db -> prod/web TCP/80`},
-	{says: "an address is judged as the one's who has it: the newer", change: replaced(func(_, _ *corev1.Pod) {}), given: onlyDBReachesWeb, then: `
-		Deny prod/db -> prod/web TCP/80`},
+	{says: "an address is judged as the one's who has it: the older", change: replaced(func(_, _ *corev1.Pod) {}), given: onlyDBReachesWeb, then: `
+		Allow prod/db -> prod/web TCP/80`},
 	{says: "an address is judged as the one's who has it: not the one's that is ending", change: replaced(func(_, other *corev1.Pod) { ending(other) }), given: onlyDBReachesWeb, then: `
 		Allow prod/db -> prod/web TCP/80`},
 	{says: "an address is judged as the one's who has it: not the one's that ended", change: replaced(func(db, other *corev1.Pod) {
@@ -257,8 +257,43 @@ var endpoints = []claim{
 		ending(other)
 	}), given: onlyDBReachesWeb, then: `
 		Deny prod/db -> prod/web TCP/80`},
-	{says: "policies of the old owner do not apply to the new", change: replaced(func(_, _ *corev1.Pod) {}), given: denyAll, then: `
+	{says: "policies of the old owner do not apply to the new", change: replaced(func(db, _ *corev1.Pod) { ending(db) }), given: denyAll, then: `
 		Allow world -> prod/db TCP/80`},
+	{says: "a pod of another node takes over nothing: the owner stays isolated", change: replaced(func(db, other *corev1.Pod) {
+		other.Spec.NodeName, other.CreationTimestamp = "n2", metav1.Unix(0, 0)
+		ending(db)
+	}), given: denyAll, then: `
+		Deny world -> prod/db TCP/80`},
+	{says: "a pod of another node takes over nothing: the owner is not cut off", change: replaced(func(_, other *corev1.Pod) {
+		other.Spec.NodeName, other.CreationTimestamp = "n2", metav1.Unix(0, 0)
+	}), given: onlyDBReachesWeb + `
+---
+kind: ClusterNetworkPolicy
+spec: {tier: Admin, priority: 0, subject: {namespaces: {}}, ingress: [{action: Deny, from: [{namespaces: {matchLabels: {kubernetes.io/metadata.name: test}}}]}]}`, then: `
+		Allow prod/db -> prod/web TCP/80`},
+	{says: "a pod of a node that does not exist takes over nothing", change: replaced(func(_, other *corev1.Pod) {
+		other.Spec.NodeName, other.CreationTimestamp = "gone", metav1.Unix(0, 0)
+	}), given: onlyDBReachesWeb, then: `
+		Allow prod/db -> prod/web TCP/80`},
+	{says: "a pod takes over no address of a node", change: func(c *oracle.Cluster) { occupy(podOf(c, "prod/db"), "n2") }, given: onlyDBReachesWeb, then: `
+		Deny  n2 -> prod/web TCP/80
+		Allow world -> n2 TCP/10250`},
+	{says: "an address outside of the networks of the pod's node is allowed nothing", change: func(c *oracle.Cluster) { occupy(podOf(c, "prod/db"), "world") }, given: onlyDBReachesWeb, then: `
+		Deny world -> prod/web TCP/80
+		Deny prod/db -> prod/web TCP/80`},
+	{says: "an address outside of the networks of the pod's node is denied what the pod is", change: func(c *oracle.Cluster) { occupy(podOf(c, "prod/db"), "world") }, given: `
+kind: ClusterNetworkPolicy
+spec: {tier: Admin, priority: 0, subject: {namespaces: {}}, ingress: [{action: Deny, from: [{pods: {podSelector: {matchLabels: {app: db}}}}]}]}`, then: `
+		Deny  world -> prod/web TCP/80
+		Allow prod/api -> prod/web TCP/80`},
+	{says: "an address outside of the networks of the pod's node stays isolated", change: func(c *oracle.Cluster) { occupy(podOf(c, "prod/db"), "world") }, given: denyAll, then: `
+		Deny test/web -> world TCP/80`},
+	{says: "a node takes over no address within the networks of another", change: func(c *oracle.Cluster) {
+		c.Nodes[1].Status.Addresses = append(c.Nodes[1].Status.Addresses, corev1.NodeAddress{Type: corev1.NodeExternalIP, Address: "10.0.1.3"},
+			corev1.NodeAddress{Type: corev1.NodeExternalIP, Address: "fd00:2:0:1::3"})
+	}, given: denyAll, then: `
+		Deny world -> prod/db TCP/80
+		Deny prod/db -> prod/job TCP/80`},
 }
 
 var nodeToItsOwnPods = []claim{

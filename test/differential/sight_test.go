@@ -266,6 +266,8 @@ func (s *sight) unknown(a netip.Addr) bool {
 	return oracle.PodAt(s.objects, a) == nil && oracle.NodeAt(s.objects, a) == nil && oracle.PodNetworkOf(s.objects, a) != nil
 }
 
+func (s *sight) node(a netip.Addr) bool { return oracle.NodeAt(s.objects, a) != nil }
+
 func (s *sight) bridge(a netip.Addr) bool {
 	return oracle.NodeAt(s.objects, a) != nil && oracle.PodNetworkOf(s.objects, a) != nil
 }

@@ -118,12 +118,16 @@ func (g *changer) newPod(u *compile.Update) string {
 	return fmt.Sprintf("pod %s/%s comes with %v", p.Namespace, p.Name, p.Addrs)
 }
 
-// address gives the pod addresses of its own, unless all have been given.
+// address gives the pod addresses of its own, unless all have been given: mostly of its node's networks.
 func (g *changer) address(p *compile.Pod) {
-	i := byte(g.IntN(24) + 2)
+	i, nodes := byte(g.IntN(24)+2), [2]int{g.IntN(g.size.Nodes), g.IntN(g.size.Nodes)}
+	var own int
+	if _, err := fmt.Sscanf(p.Node, "node-%d", &own); err == nil && own < g.size.Nodes && !g.chance(4) {
+		nodes = [2]int{own, own}
+	}
 	p.Addrs = []netip.Addr{
-		netip.AddrFrom4([4]byte{10, 0, byte(g.IntN(g.size.Nodes)), i}),
-		netip.MustParseAddr(fmt.Sprintf("fd00:2:0:%d::%x", g.IntN(g.size.Nodes), i)),
+		netip.AddrFrom4([4]byte{10, 0, byte(nodes[0]), i}),
+		netip.MustParseAddr(fmt.Sprintf("fd00:2:0:%d::%x", nodes[1], i)),
 	}
 }
 
@@ -135,7 +139,16 @@ func (g *changer) changePod(u *compile.Update) string {
 	p := *before
 	u.Pods.Set(key, &p)
 	name := "pod " + key.String()
-	switch g.IntN(14) {
+	switch g.IntN(17) {
+	case 14, 15:
+		p.Addrs = g.foreignAddrs()
+		if _, other := one(g.Rand, g.objects.Pods); g.chance(2) {
+			p.Addrs = other.Addrs
+		}
+		return fmt.Sprint(name, " claims ", p.Addrs)
+	case 16:
+		p.Node = pick(g.Rand, "", "gone", "node-0", "node-1", "node-9")
+		return fmt.Sprintf("%s is on node %q", name, p.Node)
 	case 0, 1:
 		u.Pods.Set(key, nil)
 		return name + " goes"
@@ -198,7 +211,15 @@ func (g *changer) changeNamespace(u *compile.Update) string {
 func (g *changer) changeNode(u *compile.Update) string {
 	i := g.IntN(g.size.Nodes + 1)
 	n := g.node(i)
-	switch g.IntN(6) {
+	switch g.IntN(10) {
+	case 4: // addresses of pods, and others that it may not have
+		n.Addrs = append(slices.Clone(n.Addrs), g.foreignAddrs()...)
+	case 5: // of one IP family alone
+		n.PodCIDRs = n.PodCIDRs[g.IntN(2):][:1]
+	case 6: // networks of another, or around and within those of others
+		n.PodCIDRs = pick(g.Rand, g.node(g.IntN(g.size.Nodes)).PodCIDRs,
+			[]netip.Prefix{netip.MustParsePrefix("10.0.0.0/16"), netip.MustParsePrefix("fd00:2::/48")},
+			[]netip.Prefix{netip.MustParsePrefix("10.0.1.0/28"), netip.MustParsePrefix("fd00:2:0:1::/124")})
 	case 0, 1:
 		u.Nodes.Set(keyOf("", n.Name), nil)
 		return "node " + n.Name + " goes"

@@ -149,6 +149,7 @@ func (g *generator) pod(i int) *compile.Pod {
 	case g.chance(20):
 		p.Addrs = []netip.Addr{netip.AddrFrom16(v4.As16()), v6} // IPv4-mapped
 	case g.reused(p): // the address of another, which was on the same node
+	case g.claimed(p): // the address of another, or of none
 	default:
 		p.Addrs = []netip.Addr{v4, v6}
 	}
@@ -166,6 +167,29 @@ func (g *generator) reused(p *compile.Pod) bool {
 	}
 	p.Node, p.Addrs = other.Node, other.Addrs
 	return true
+}
+
+// claimed gives a pod an address that it may not have: of any other pod, of a node, outside of its
+// node's networks, or one that no pod can have.
+func (g *generator) claimed(p *compile.Pod) bool {
+	if !g.chance(5) {
+		return false
+	}
+	p.Addrs = g.foreignAddrs()
+	return true
+}
+
+func (g *generator) foreignAddrs() []netip.Addr {
+	if len(g.snapshot.Pods) > 0 && g.chance(2) {
+		return pick(g.Rand, g.snapshot.Pods...).Addrs
+	}
+	if g.chance(3) {
+		return g.node(g.IntN(g.size.Nodes)).Addrs[:2]
+	}
+	node, i := g.IntN(g.size.Nodes+1), g.IntN(24)+2
+	v4 := pick(g.Rand, fmt.Sprintf("10.0.%d.%d", node, i), "203.0.113.9", "198.51.100.1", "127.0.0.1", "169.254.1.1", "224.0.0.1", "0.0.0.0", "255.255.255.255")
+	v6 := pick(g.Rand, fmt.Sprintf("fd00:2:0:%d::%x", node, i), "2001:db8::1", "::1", "fe80::1", "ff02::1", "::")
+	return []netip.Addr{netip.MustParseAddr(v4), netip.MustParseAddr(v6)}
 }
 
 func (g *generator) podLabels() map[string]string {

@@ -60,7 +60,9 @@ func addresses(s *compile.Snapshot) []netip.Addr {
 	for range 8 {
 		for _, p := range s.Pods {
 			for _, a := range p.Addrs {
-				out = append(out, a.Unmap())
+				if a.Unmap().IsGlobalUnicast() { // packets of others are not routed
+					out = append(out, a.Unmap())
+				}
 			}
 		}
 	}

@@ -25,16 +25,21 @@ type Cluster struct {
 }
 
 // PodAt is the pod that an address belongs to, or nil. Pods on the host network have no address
-// of their own, ended pods have none any more. Of several that claim it, it is the one
-// that is not terminating, then the newest, then the one with the smallest UID.
+// of their own, ended pods have none any more, and no pod has an address of a node, of the
+// machine itself, of a link or of a group. Of several that claim it, one whose node has it in a pod network
+// comes first and one whose node has not comes last; then one that is not terminating,
+// then the oldest, then the one with the smallest UID.
 func PodAt(c *Cluster, a netip.Addr) *corev1.Pod {
+	if NodeAt(c, a) != nil || !ordinary(a) {
+		return nil
+	}
 	var owner *corev1.Pod
 	for _, p := range c.Pods {
 		if p.Spec.HostNetwork || p.Status.Phase == "Succeeded" || p.Status.Phase == "Failed" {
 			continue
 		}
 		for _, ip := range p.Status.PodIPs {
-			if is(ip.IP, a) && (owner == nil || newer(p, owner)) {
+			if is(ip.IP, a) && (owner == nil || precedes(c, a, p, owner)) {
 				owner = p
 			}
 		}
@@ -42,20 +47,89 @@ func PodAt(c *Cluster, a netip.Addr) *corev1.Pod {
 	return owner
 }
 
-func newer(a, b *corev1.Pod) bool {
-	if going, gone := a.DeletionTimestamp != nil, b.DeletionTimestamp != nil; going != gone {
-		return gone
+// allowedPodAt is the pod at an address as rules that allow see it: what a pod says of an address
+// that its node's pod networks do not have allows nothing.
+func allowedPodAt(c *Cluster, a netip.Addr) *corev1.Pod {
+	if p := PodAt(c, a); p != nil && credit(c, a, p) > 0 {
+		return p
 	}
-	if x, y := a.CreationTimestamp.Unix(), b.CreationTimestamp.Unix(); x != y {
+	return nil
+}
+
+func ordinary(a netip.Addr) bool {
+	for _, text := range []string{"0.0.0.0/32", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "255.255.255.255/32", "::/128", "::1/128", "fe80::/10", "ff00::/8"} {
+		if netip.MustParsePrefix(text).Contains(a) {
+			return false
+		}
+	}
+	return true
+}
+
+func precedes(c *Cluster, a netip.Addr, p, q *corev1.Pod) bool {
+	if x, y := credit(c, a, p), credit(c, a, q); x != y {
 		return x > y
 	}
-	return a.UID < b.UID
+	if going, gone := p.DeletionTimestamp != nil, q.DeletionTimestamp != nil; going != gone {
+		return gone
+	}
+	if x, y := p.CreationTimestamp.Unix(), q.CreationTimestamp.Unix(); x != y {
+		return x < y
+	}
+	return p.UID < q.UID
+}
+
+// credit is 2 where the pod's node has the address in its pod networks, and no other node has it in
+// a smaller one; 1 where no node has it, and the pod's has no pod network of the family; else 0.
+func credit(c *Cluster, a netip.Addr, p *corev1.Pod) int {
+	if narrowest := narrowestNetwork(c, a); narrowest >= 0 {
+		for _, n := range c.Nodes {
+			if n.Name == p.Spec.NodeName && smallest(n, a) == narrowest {
+				return 2
+			}
+		}
+		return 0
+	}
+	for _, n := range c.Nodes {
+		if n.Name != p.Spec.NodeName {
+			continue
+		}
+		for _, network := range podNetworks(n) {
+			if network.Addr().Is4() == a.Is4() {
+				return 0
+			}
+		}
+		return 1
+	}
+	if len(c.Nodes) == 0 {
+		return 1
+	}
+	return 0
+}
+
+// narrowestNetwork is the prefix length of the smallest pod network that has the address, or -1.
+func narrowestNetwork(c *Cluster, a netip.Addr) int {
+	bits := -1
+	for _, n := range c.Nodes {
+		bits = max(bits, smallest(n, a))
+	}
+	return bits
+}
+
+// smallest is the prefix length of the node's smallest pod network that has the address, or -1.
+func smallest(n *corev1.Node, a netip.Addr) int {
+	bits := -1
+	for _, network := range podNetworks(n) {
+		if network.Contains(a) {
+			bits = max(bits, network.Bits())
+		}
+	}
+	return bits
 }
 
 // NodeAt is the node that has the address itself, or nil.
 func NodeAt(c *Cluster, a netip.Addr) *corev1.Node {
 	for _, n := range c.Nodes {
-		if has(n, a) {
+		if has(c, n, a) {
 			return n
 		}
 	}
@@ -72,20 +146,28 @@ func PodNetworkOf(c *Cluster, a netip.Addr) *corev1.Node {
 	return nil
 }
 
-// has says whether an address is one of the node's own. Some of them are names.
-func has(n *corev1.Node, a netip.Addr) bool {
-	return slices.ContainsFunc(n.Status.Addresses, func(own corev1.NodeAddress) bool { return is(own.Address, a) })
+// has says whether an address is one of the node's own. Some of them are names. What a node says
+// of an address in the pod network of another, in none that is as small of its own, is not so.
+func has(c *Cluster, n *corev1.Node, a netip.Addr) bool {
+	says := slices.ContainsFunc(n.Status.Addresses, func(own corev1.NodeAddress) bool { return is(own.Address, a) })
+	return says && smallest(n, a) == narrowestNetwork(c, a)
 }
 
-func inPodNetwork(n *corev1.Node, a netip.Addr) bool {
-	networks := n.Spec.PodCIDRs
-	if len(networks) == 0 {
-		networks = []string{n.Spec.PodCIDR}
+func inPodNetwork(n *corev1.Node, a netip.Addr) bool { return smallest(n, a) >= 0 }
+
+// podNetworks are the networks of the node's pods that can be read.
+func podNetworks(n *corev1.Node) []netip.Prefix {
+	texts := n.Spec.PodCIDRs
+	if len(texts) == 0 {
+		texts = []string{n.Spec.PodCIDR}
 	}
-	return slices.ContainsFunc(networks, func(text string) bool {
-		network, ok := cidr(text)
-		return ok && network.Contains(a)
-	})
+	var out []netip.Prefix
+	for _, text := range texts {
+		if network, ok := cidr(text); ok {
+			out = append(out, network)
+		}
+	}
+	return out
 }
 
 // is says whether the text is the address. An IPv4-mapped address is the IPv4 address.

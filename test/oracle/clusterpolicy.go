@@ -28,7 +28,7 @@ func clusterTier(c *Cluster, f policy.Flow, d policy.Direction, own *corev1.Pod,
 			continue
 		}
 		for i, r := range rulesOf(p, d) {
-			verdict, matched := ruleVerdict(c, r, f, d)
+			verdict, matched := ruleVerdict(c, r, f, d, sound(p))
 			if !matched {
 				continue
 			}
@@ -112,18 +112,27 @@ func rulesOf(p *policyv1alpha2.ClusterNetworkPolicy, d policy.Direction) []clust
 
 // ruleVerdict is what the rule says of the flow, if it matches. `For "Accept" rules, "fail
 // closed" means: "treat the rule as matching no traffic". For "Deny" and "Pass" rules,
-// "fail closed" means: "treat the rule as a 'Deny all' rule".`
-func ruleVerdict(c *Cluster, r clusterRule, f policy.Flow, d policy.Direction) (policy.Verdict, bool) {
+// "fail closed" means: "treat the rule as a 'Deny all' rule".` A rule that denies, or will in a
+// policy that is not sound, is about all that pods say of their addresses; the others are not.
+func ruleVerdict(c *Cluster, r clusterRule, f policy.Flow, d policy.Direction, sound bool) (policy.Verdict, bool) {
 	if !ruleUnderstood(r) {
 		return policy.Deny, r.action != "Accept"
 	}
+	pod := allowedPodAt
+	if r.action != "Accept" && (r.action != "Pass" || !sound) {
+		pod = PodAt
+	}
 	inPeers := false
 	for _, p := range r.peers {
-		inPeers = inPeers || isClusterPeer(c, p, peer(f, d))
+		inPeers = inPeers || isClusterPeer(c, p, peer(f, d), pod(c, peer(f, d)))
+	}
+	destination := pod(c, f.Destination)
+	if d == policy.Ingress {
+		destination = PodAt(c, f.Destination) // the subject itself
 	}
 	inProtocols := len(r.protocols) == 0
 	for _, p := range r.protocols {
-		inProtocols = inProtocols || isProtocol(c, p, f)
+		inProtocols = inProtocols || isProtocol(p, f, destination)
 	}
 	switch r.action {
 	case "Accept":
@@ -178,7 +187,7 @@ func peerUnderstood(p policyv1alpha2.ClusterNetworkPolicyEgressPeer) bool {
 	return ok && fields == 1 && len(p.DomainNames) == 0
 }
 
-func isClusterPeer(c *Cluster, p policyv1alpha2.ClusterNetworkPolicyEgressPeer, a netip.Addr) bool {
+func isClusterPeer(c *Cluster, p policyv1alpha2.ClusterNetworkPolicyEgressPeer, a netip.Addr, pod *corev1.Pod) bool {
 	for _, n := range p.Networks {
 		if block, _ := cidr(string(n)); block.Contains(a) {
 			return true
@@ -186,12 +195,11 @@ func isClusterPeer(c *Cluster, p policyv1alpha2.ClusterNetworkPolicyEgressPeer, 
 	}
 	if p.Nodes != nil {
 		for _, n := range c.Nodes {
-			if has(n, a) && selects(p.Nodes, n.Labels) {
+			if has(c, n, a) && selects(p.Nodes, n.Labels) {
 				return true
 			}
 		}
 	}
-	pod := PodAt(c, a)
 	if pod == nil {
 		return false
 	}
@@ -239,9 +247,9 @@ func protocolUnderstood(p policyv1alpha2.ClusterNetworkPolicyProtocol) bool {
 	return match.Range.Start >= 1 && match.Range.Start < match.Range.End && match.Range.End <= 65535
 }
 
-func isProtocol(c *Cluster, p policyv1alpha2.ClusterNetworkPolicyProtocol, f policy.Flow) bool {
+func isProtocol(p policyv1alpha2.ClusterNetworkPolicyProtocol, f policy.Flow, destination *corev1.Pod) bool {
 	if p.DestinationNamedPort != "" {
-		return hasNamedPort(c, f, p.DestinationNamedPort)
+		return hasNamedPort(destination, f, p.DestinationNamedPort)
 	}
 	protocol, match := port(p)
 	if protocol != f.Protocol {

@@ -75,14 +75,14 @@ func allows(c *Cluster, np *networkingv1.NetworkPolicy, f policy.Flow, d policy.
 	}
 	if d == policy.Ingress {
 		for i, r := range np.Spec.Ingress {
-			if anyPeer(c, np, r.From, f.Source) && anyPort(c, r.Ports, f) {
+			if anyPeer(c, np, r.From, f.Source) && anyPort(r.Ports, f, PodAt(c, f.Destination)) {
 				rules = append(rules, ruleID("NetworkPolicy", np, fmt.Sprintf("/spec/ingress/%d", i)))
 			}
 		}
 		return rules
 	}
 	for i, r := range np.Spec.Egress {
-		if anyPeer(c, np, r.To, f.Destination) && anyPort(c, r.Ports, f) {
+		if anyPeer(c, np, r.To, f.Destination) && anyPort(r.Ports, f, allowedPodAt(c, f.Destination)) {
 			rules = append(rules, ruleID("NetworkPolicy", np, fmt.Sprintf("/spec/egress/%d", i)))
 		}
 	}
@@ -115,7 +115,7 @@ func isPeer(c *Cluster, np *networkingv1.NetworkPolicy, p networkingv1.NetworkPo
 	if p.NamespaceSelector != nil && !understood(p.NamespaceSelector) {
 		return false
 	}
-	pod := PodAt(c, a)
+	pod := allowedPodAt(c, a)
 	if pod == nil {
 		return false
 	}
@@ -146,19 +146,19 @@ func inBlock(b *networkingv1.IPBlock, a netip.Addr) bool {
 }
 
 // anyPort: "If this field is empty or missing, this rule matches all ports."
-func anyPort(c *Cluster, ports []networkingv1.NetworkPolicyPort, f policy.Flow) bool {
+func anyPort(ports []networkingv1.NetworkPolicyPort, f policy.Flow, destination *corev1.Pod) bool {
 	if len(ports) == 0 {
 		return true
 	}
 	for _, p := range ports {
-		if isPort(c, p, f) {
+		if isPort(p, f, destination) {
 			return true
 		}
 	}
 	return false
 }
 
-func isPort(c *Cluster, p networkingv1.NetworkPolicyPort, f policy.Flow) bool {
+func isPort(p networkingv1.NetworkPolicyPort, f policy.Flow, destination *corev1.Pod) bool {
 	protocol := corev1.ProtocolTCP // "If not specified, this field defaults to TCP."
 	if p.Protocol != nil {
 		protocol = *p.Protocol
@@ -170,7 +170,7 @@ func isPort(c *Cluster, p networkingv1.NetworkPolicyPort, f policy.Flow) bool {
 		return p.EndPort == nil // "This field cannot be defined if the port field is not defined"
 	}
 	if p.Port.Type == intstr.String {
-		return p.EndPort == nil && len(validation.IsValidPortName(p.Port.StrVal)) == 0 && hasNamedPort(c, f, p.Port.StrVal)
+		return p.EndPort == nil && len(validation.IsValidPortName(p.Port.StrVal)) == 0 && hasNamedPort(destination, f, p.Port.StrVal)
 	}
 	first, last := p.Port.IntVal, p.Port.IntVal
 	if p.EndPort != nil {
@@ -185,8 +185,7 @@ func isPort(c *Cluster, p networkingv1.NetworkPolicyPort, f policy.Flow) bool {
 // hasNamedPort says whether the destination is a pod with a container port of the name that
 // is the flow's. Init containers have ended when the others run, but for those that
 // restart always (KEP-753, sidecar containers).
-func hasNamedPort(c *Cluster, f policy.Flow, name string) bool {
-	pod := PodAt(c, f.Destination)
+func hasNamedPort(pod *corev1.Pod, f policy.Flow, name string) bool {
 	if pod == nil {
 		return false
 	}

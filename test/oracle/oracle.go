@@ -75,7 +75,7 @@ func ExplainIngress(c *Cluster, f policy.Flow) Answer {
 	}
 	destination := PodAt(c, f.Destination)
 	for _, n := range c.Nodes { // a node reaches its own pods
-		if !has(n, f.Source) {
+		if !has(c, n, f.Source) {
 			continue
 		}
 		if destination != nil && destination.Spec.NodeName == n.Name {
