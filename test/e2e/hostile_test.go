@@ -190,7 +190,7 @@ func (f *fixture) deletePolicies(t *testing.T) {
 // blockEmergencyDeny stores what the tenant may store, and then an administrator closes all namespaces to the tenant.
 func blockEmergencyDeny(t *testing.T, f *fixture) {
 	for i := range 6 {
-		stored := peersByRanges(fmt.Sprint("stored-", i), 100+i, 1300)
+		stored := peersByRanges(fmt.Sprint("stored-", i), 10+i, 1300)
 		out, err := f.asUser(t, tenant, stored, "create", "-f", "-")
 		t.Logf("policy %d: %v: %.300s", i, err, out)
 	}
