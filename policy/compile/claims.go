@@ -44,43 +44,51 @@ func (o owners) set(a netip.Addr, m *member) {
 	}
 }
 
-// claim notes that the pod claims the address, or that the place of its claim may have changed.
-// It reports who gained or lost the address.
+// claim notes that the pod claims the address, or claims it otherwise than before. It reports who gained or lost the
+// address. Only a claim of the owner is compared with all others, so that many claims to one address cost little each.
 func (c *claims) claim(a netip.Addr, m *member, n *NodeNetworks, changed func(*member)) {
 	owner, claimants := c.owners.of(a), c.contested[a]
-	if claimants == nil && (owner == nil || owner == m) {
-		usable := n.place(m.pod, a) != Unusable
-		if usable && owner == nil {
-			c.owners.set(a, m)
-			changed(m)
-		}
-		if usable {
-			return
-		}
-		claimants = []*member{m}
+	claim := n.Claim(m.pod, a)
+	if claimants == nil && owner != nil && owner != m {
+		claimants = []*member{owner}
 	}
 	if claimants == nil {
-		claimants = []*member{owner}
+		if claim.Place == Unusable {
+			c.contested[a] = []*member{m}
+			c.setOwner(a, nil, changed)
+		} else {
+			c.setOwner(a, m, changed)
+		}
+		return
 	}
 	if !slices.Contains(claimants, m) {
 		claimants = append(claimants, m)
 	}
-	c.resolveOwner(a, claimants, n, changed)
+	c.contested[a] = claimants
+	switch {
+	case owner == m || len(claimants) == 1:
+		c.resolveOwner(a, n, changed)
+	case claim.Place != Unusable && (owner == nil || claim.Compare(n.Claim(owner.pod, a)) < 0):
+		c.setOwner(a, m, changed)
+	}
 }
 
 // drop notes that the pod claims the address no longer.
 func (c *claims) drop(a netip.Addr, m *member, n *NodeNetworks, changed func(*member)) {
 	claimants := c.contested[a]
 	if claimants == nil {
-		c.owners.set(a, nil)
-		changed(m)
+		c.setOwner(a, nil, changed)
 		return
 	}
-	c.resolveOwner(a, slices.DeleteFunc(claimants, func(r *member) bool { return r == m }), n, changed)
+	c.contested[a] = slices.DeleteFunc(claimants, func(r *member) bool { return r == m })
+	if owner := c.owners.of(a); owner == m || len(c.contested[a]) <= 1 {
+		c.resolveOwner(a, n, changed)
+	}
 }
 
-// resolveOwner gives the address to the best of all that claim it, if it can be a pod's.
-func (c *claims) resolveOwner(a netip.Addr, claimants []*member, n *NodeNetworks, changed func(*member)) {
+// resolveOwner gives a contested address to the best of all that claim it, if it can be a pod's.
+func (c *claims) resolveOwner(a netip.Addr, n *NodeNetworks, changed func(*member)) {
+	claimants := c.contested[a]
 	var best *member
 	var claim Claim
 	for _, m := range claimants {
@@ -88,17 +96,22 @@ func (c *claims) resolveOwner(a netip.Addr, claimants []*member, n *NodeNetworks
 			best, claim = m, other
 		}
 	}
-	if before := c.owners.of(a); best != before {
-		c.owners.set(a, best)
-		for _, m := range []*member{before, best} {
-			if m != nil {
-				changed(m)
-			}
-		}
-	}
+	c.setOwner(a, best, changed)
 	if len(claimants) == 0 || len(claimants) == 1 && best != nil {
 		delete(c.contested, a)
-	} else {
-		c.contested[a] = claimants
+	}
+}
+
+// setOwner gives the address to a pod, or with nil to none.
+func (c *claims) setOwner(a netip.Addr, now *member, changed func(*member)) {
+	before := c.owners.of(a)
+	if now == before {
+		return
+	}
+	c.owners.set(a, now)
+	for _, m := range []*member{before, now} {
+		if m != nil {
+			changed(m)
+		}
 	}
 }

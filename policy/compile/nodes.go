@@ -85,44 +85,40 @@ func (c *commit) reclaim(n *nodeChange) {
 		return
 	}
 	n.all = n.all || len(n.networks) > maxChangedNetworks
+	addrs := map[netip.Addr]struct{}{}
 	for name, pods := range c.onNode {
 		if n.concerns(name, c.networks.nodes[name]) {
 			for _, m := range pods {
-				c.reclaimPod(m)
+				for _, a := range claimed(m.pod) {
+					c.touch(m)
+					addrs[a] = struct{}{}
+				}
 			}
 		}
 	}
 	for _, a := range n.addrs {
-		c.reclaimAddr(a)
+		addrs[a] = struct{}{}
 	}
 	for a := range c.networks.hosts { // whose reports count where they did not, or the other way round
 		if n.all || slices.ContainsFunc(n.networks, func(p netip.Prefix) bool { return p.Contains(a) }) {
-			c.reclaimAddr(a)
+			addrs[a] = struct{}{}
 		}
 	}
-}
-
-// reclaimPod places all claims of the pod anew.
-func (c *commit) reclaimPod(m *member) {
-	addrs := claimed(m.pod)
-	if len(addrs) == 0 {
-		return
-	}
-	c.touch(m)
-	for _, a := range addrs {
-		c.claim(a, m)
+	for a := range addrs {
+		c.reclaimAddr(a)
 	}
 }
 
 // reclaimAddr places all claims to the address anew.
 func (c *commit) reclaimAddr(a netip.Addr) {
-	claimants := slices.Clone(c.claims.contested[a])
-	if owner := c.claims.owners.of(a); owner != nil && len(claimants) == 0 {
-		claimants = append(claimants, owner)
-	}
-	for _, m := range claimants {
+	for _, m := range c.claims.contested[a] {
 		c.touch(m)
-		c.claim(a, m)
+	}
+	if c.claims.contested[a] != nil {
+		c.claims.resolveOwner(a, c.networks, c.touch)
+	} else if owner := c.claims.owners.of(a); owner != nil {
+		c.touch(owner)
+		c.claim(a, owner)
 	}
 }
 
