@@ -58,7 +58,7 @@ func reviewPolicy[T networkingv1.NetworkPolicy | policyv1alpha2.ClusterNetworkPo
 	c := of.change(old, now)
 	if now != nil && c.isNetworkPolicy && !c.isNoop {
 		before, after := c.on(h.Snapshots.Snapshot())
-		if problems := compile.ExceededBudgets(before, after, c.namespace, P(now).GetName()); len(problems) > 0 {
+		if problems := compile.ExceededBudgets(before, after, c.namespace, now.GetName()); len(problems) > 0 {
 			return h.refuse(ctx, req, problemReasons(problems))
 		}
 	}

@@ -15,12 +15,12 @@ import (
 	"github.com/tierwall/tierwall/policy/effect"
 )
 
-// withJobs is the snapshot with pods of as many jobs in a namespace, each with a label value of its own.
-func withJobs(s *compile.Snapshot, ns string, jobs int) *compile.Snapshot {
+// withJobs is the snapshot with pods of as many jobs in the namespace test, each with a label value of its own.
+func withJobs(s *compile.Snapshot, jobs int) *compile.Snapshot {
 	out := *s
 	out.Pods = slices.Clone(s.Pods)
 	for i := range jobs {
-		p := pod(ns, fmt.Sprintf("job-%04d", i), "job", fmt.Sprintf("10.244.%d.%d", i/250+1, i%250+1))
+		p := pod("test", fmt.Sprintf("job-%04d", i), "job", fmt.Sprintf("10.244.%d.%d", i/250+1, i%250+1))
 		p.Labels = map[string]string{"app": "job", "job-name": p.Name}
 		out.Pods = append(out.Pods, p)
 	}
@@ -50,7 +50,7 @@ const megabyte = 1 << 20
 
 func TestAnEffectOnManyKindsOfPodsIsBounded(t *testing.T) {
 	const jobs = 1900
-	s := with(withJobs(shop(), "test", jobs), namingJobs("test", jobs))
+	s := with(withJobs(shop(), jobs), namingJobs("test", jobs))
 	t.Run("with few subjects it is computed", func(t *testing.T) {
 		e, bytes := allocated(t, s, with(s, [3]string{"prod", "open", "podSelector: {}\ningress: [{from: [{namespaceSelector: {}}]}]"}))
 		if !e.Complete || e.Truncated || len(e.Added) == 0 || len(e.Added) > effect.MaxRows || bytes > 64*megabyte {
@@ -155,7 +155,7 @@ func TestPodsThatNoSelectorTellsApartAreOneKind(t *testing.T) {
 		{"a label of which one value is named", [][3]string{exists, named}, "1 map[app:job job-name:job-0007]\n4199 map[app:job]"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := with(withJobs(shop(), "test", jobs), c.policies...)
+			s := with(withJobs(shop(), jobs), c.policies...)
 			e := effect.Of(t.Context(), s, with(s, toAll))
 			var got []string
 			for _, row := range e.Added {
@@ -173,7 +173,7 @@ func TestPodsThatNoSelectorTellsApartAreOneKind(t *testing.T) {
 
 func TestTooManyKindsOfPodsAreLaidToTheirPolicy(t *testing.T) {
 	const jobs = 4200
-	s := with(withJobs(shop(), "test", jobs), namingJobs("test", jobs), [3]string{"prod", "one", "podSelector: {matchLabels: {job-name: job-0001}}"})
+	s := with(withJobs(shop(), jobs), namingJobs("test", jobs), [3]string{"prod", "one", "podSelector: {matchLabels: {job-name: job-0001}}"})
 	e := effect.Of(t.Context(), s, with(s, [3]string{"prod", "new", "podSelector: {matchLabels: {app: new}}"}))
 	want := "there are more than 4000 kinds of pods; the label job-name alone has 4200 values to tell apart, most of which NetworkPolicy test/jobs mentions"
 	if e.Complete || !slices.Contains(e.Incomplete, want) {

@@ -59,7 +59,7 @@ func TestAnEmergencyPolicyIsJudgedBesideLongPolicies(t *testing.T) {
 
 // Whatever is large about a cluster, no phase of the work goes on for long after time is over.
 func TestAnEffectEndsSoonAfterItsTime(t *testing.T) {
-	manyPods := withJobs(shop(), "test", 3000)
+	manyPods := withJobs(shop(), 3000)
 	longPolicies := shop()
 	for i := range 2 {
 		longPolicies = with(longPolicies, [3]string{"prod", fmt.Sprintf("long-%d", i), longPolicy(i, 300)})

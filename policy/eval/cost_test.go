@@ -64,7 +64,7 @@ func TestASmallClassHasNoIndex(t *testing.T) {
 func TestAnIndexIsForTheProgramsThatShareIt(t *testing.T) {
 	peer := netip.MustParseAddr("10.1.0.9")
 	p := large(func(int) policy.Port { return policy.AllPorts(policy.TCP) },
-		func(i int) []netip.Prefix { return []netip.Prefix{netip.PrefixFrom(peer, 32)} })
+		func(int) []netip.Prefix { return []netip.Prefix{netip.PrefixFrom(peer, 32)} })
 	c := p.Classes[policy.Ingress]["large"]
 	c.Tiers[0].Rules = c.Tiers[0].Rules[:100]
 	judge := func(e *Evaluator) policy.Verdict {

@@ -73,10 +73,14 @@ func TestInFlightChangesThatAreRefusedLaterProtectNoParallelDeletion(t *testing.
 				c.prepare(t, namespace)
 			}
 			becomes(t, "refused later", func() error {
-				if err := c.request(ctx, namespace); !c.isRefused(err) {
-					return fmt.Errorf("the answer is %v", err)
+				err := c.request(ctx, namespace)
+				switch {
+				case c.isRefused(err):
+					return nil
+				case err == nil:
+					return errors.New("it was admitted")
 				}
-				return nil
+				return fmt.Errorf("it failed otherwise: %w", err)
 			})
 			for range 3 {
 				if err := c.request(ctx, namespace); !c.isRefused(err) {
