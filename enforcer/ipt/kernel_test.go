@@ -187,7 +187,7 @@ func TestTheKernelDependsOnTheLastProgramAlone(t *testing.T) {
 func TestAChangeLeavesTheKernelAsAWholeProgramWould(t *testing.T) {
 	forBothModes(t, func(t *testing.T, n node) {
 		b, changes := n.backend(), 0
-		for seed := range uint64(4) {
+		for seed := range uint64(8) {
 			size := generate.Crowded
 			start := generate.Cluster(generate.NewRand(seed), size)
 			engine := compile.NewEngine("node-0", start.Defaults)

@@ -160,7 +160,7 @@ func (g *Guard) settle(ctx context.Context, l *layout) error {
 	if !g.kernel.Whole(g.left, want) {
 		return errors.New("somebody changes our rules about sources while they are written")
 	}
-	g.log.Debug("guarded", "own", len(want.Own), "shared", want.Shared, "new", len(want.New))
+	g.log.Debug("guarded", "own", want.Own, "shared", want.Shared, "new", len(want.New))
 	guarded.Set(float64(len(want.Guarded())))
 	g.guarded, g.written = want, true
 	g.succeed(ctx)

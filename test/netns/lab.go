@@ -32,6 +32,8 @@ type Lab struct {
 
 	network *Space
 	links   int
+	// guardLog is what the guards of its nodes' pods last wrote.
+	guardLog lastGuarded
 }
 
 // Addresses of the machine that is neither a node nor a pod.
