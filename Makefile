@@ -39,7 +39,7 @@ test-unit: ## the quick inner loop: no root, no cluster
 
 # Golden files have names with whole hashes.
 test-shorthash: ## what compares programs and rules, with hashes of 8 bits
-	$(TEST) -tags shorthash -timeout 30m -skip '^TestGolden' ./internal/contenthash ./test/differential ./enforcer/diff ./enforcer/ipt
+	$(TEST) -tags shorthash -timeout 30m -skip '^TestGolden' ./internal/contenthash ./test/differential ./enforcer/transition ./enforcer/iptables
 
 test-netns: ## real packets through the real kernel, in network namespaces
 	$(TEST) -tags netns -p 1 -timeout 60m ./test/netns/... ./test/memgroup/... ./enforcer/...

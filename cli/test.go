@@ -7,8 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tierwall/tierwall/cli/regotest"
 	"github.com/tierwall/tierwall/cli/report"
-	"github.com/tierwall/tierwall/cli/trial"
 )
 
 // testFlags are those of test.
@@ -54,7 +54,7 @@ func (f *testFlags) run(ctx context.Context, c *cobra.Command, paths []string) e
 	if f.threshold < 0 || f.threshold > 100 {
 		return fmt.Errorf("--threshold %g: want 0 to 100", f.threshold)
 	}
-	result, err := trial.Run(ctx, paths...)
+	result, err := regotest.Run(ctx, paths...)
 	if err != nil {
 		return err
 	}

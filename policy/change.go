@@ -22,7 +22,7 @@ type Change struct {
 	// Members are what came into and left the sets that were there before and still are.
 	Members []SetChange
 	// Frame is the rest of the program, or nil where it is as before.
-	Frame *Frame
+	Frame *NodeConfig
 }
 
 // SetChange is what came into a set and what left it. The set's kind and meaning never change.
@@ -31,8 +31,8 @@ type SetChange struct {
 	Added, Removed []Element
 }
 
-// Frame is what of a program does not belong to a single endpoint.
-type Frame struct {
+// NodeConfig is what of a program does not belong to a single endpoint.
+type NodeConfig struct {
 	Hosts   []Host
 	Local   []netip.Prefix
 	Unknown Verdict

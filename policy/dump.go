@@ -77,7 +77,7 @@ func (r Rule) String() string {
 }
 
 func (s *Set) dump(w io.Writer) {
-	fmt.Fprintf(w, "set %s %s # %s\n", s.ID, s.Kind, s.Means)
+	fmt.Fprintf(w, "set %s %s # %s\n", s.ID, s.Kind, s.Description)
 	for _, e := range s.Elements {
 		fmt.Fprintf(w, "  %s\n", e)
 	}

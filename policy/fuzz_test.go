@@ -77,7 +77,7 @@ func (s *source) program() *policy.Program {
 	}
 	for _, name := range some(s, s.name) {
 		id := policy.SetID(name)
-		p.Sets[id] = &policy.Set{ID: id, Kind: policy.SetKind(s.n(3)), Means: s.name(), Elements: some(s, s.element)}
+		p.Sets[id] = &policy.Set{ID: id, Kind: policy.SetKind(s.n(3)), Description: s.name(), Elements: some(s, s.element)}
 	}
 	return p
 }

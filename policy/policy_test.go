@@ -139,7 +139,7 @@ func TestDumpsTellProgramsApart(t *testing.T) {
 		"else":          func(p *policy.Program) { p.Classes[0]["i"].Tiers[0].Else = policy.Allow },
 		"else ID":       func(p *policy.Program) { p.Classes[0]["i"].Tiers[0].ElseID.Name = "x" },
 		"set kind":      func(p *policy.Program) { p.Sets["s"].Kind = policy.Networks },
-		"set meaning":   func(p *policy.Program) { p.Sets["s"].Means = "x" },
+		"set meaning":   func(p *policy.Program) { p.Sets["s"].Description = "x" },
 		"element":       func(p *policy.Program) { p.Sets["s"].Elements[0].Prefix = netip.MustParsePrefix("10.0.0.0/31") },
 		"exception":     func(p *policy.Program) { p.Sets["s"].Elements[0].Except = true },
 		"element port":  func(p *policy.Program) { p.Sets["s"].Elements[0].Protocol = policy.TCP },
@@ -200,7 +200,7 @@ func TestAProgramWithAChange(t *testing.T) {
 		Sets:          []*policy.Set{{ID: "new", Elements: []policy.Element{element(9)}}},
 		SetsGone:      []policy.SetID{"gone"},
 		Members:       []policy.SetChange{{ID: "s", Added: []policy.Element{element(1), element(5), element(7)}, Removed: []policy.Element{element(4), element(6)}}},
-		Frame:         &policy.Frame{Unknown: policy.Allow},
+		Frame:         &policy.NodeConfig{Unknown: policy.Allow},
 	})
 	want := &policy.Program{
 		Endpoints: []policy.Endpoint{endpoint("c", "stays"), endpoint("d", "new"), endpoint("e", "stays")},

@@ -27,8 +27,8 @@ const (
 type Set struct {
 	ID   SetID
 	Kind SetKind
-	// Means says in words what the set stands for, such as "pods app=web in namespace prod".
-	Means string
+	// Description says in words what the set stands for, such as "pods app=web in namespace prod".
+	Description string
 	// Elements are sorted and unique.
 	Elements []Element
 }

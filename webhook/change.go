@@ -16,7 +16,7 @@ import (
 	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
-	"github.com/tierwall/tierwall/cluster"
+	"github.com/tierwall/tierwall/clustercache"
 	"github.com/tierwall/tierwall/policy/compile"
 	"github.com/tierwall/tierwall/policy/effect"
 )
@@ -231,7 +231,7 @@ func newPod(pod *compile.Pod) change {
 }
 
 func namespaceLabelChange(old, now *corev1.Namespace) change {
-	c := namespaces.change(cluster.Namespace(old), cluster.Namespace(now))
+	c := namespaces.change(clustercache.Namespace(old), clustercache.Namespace(now))
 	c.matters = func(s *compile.Snapshot) bool { return effect.NamespaceLabelsMatter(s, old.Labels, now.Labels) }
 	return c
 }

@@ -15,7 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
-	"github.com/tierwall/tierwall/cluster"
+	"github.com/tierwall/tierwall/clustercache"
 	"github.com/tierwall/tierwall/policy/compile"
 	"github.com/tierwall/tierwall/policy/roles"
 )
@@ -103,7 +103,7 @@ func (h *PodLabels) staysUntrue(ctx context.Context, req admission.Request, pod 
 // an outage must not stop pods. It is not remembered for changes that come together with it, which count the
 // pods that could exist in any case.
 func (h *PodLabels) reviewNewPod(ctx context.Context, req admission.Request, pod *corev1.Pod) admission.Response {
-	object := cluster.Pod(pod)
+	object := clustercache.Pod(pod)
 	object.Namespace = req.Namespace
 	ctx, cancel := context.WithTimeout(ctx, newPodLimit)
 	defer cancel()
@@ -127,7 +127,7 @@ func (h *PodLabels) update(ctx context.Context, req admission.Request, j roleJud
 	if err := h.Decoder.DecodeRaw(req.OldObject, old); err != nil {
 		return malformed(fmt.Errorf("read the pod before the change: %w", err))
 	}
-	before := cluster.Pod(old)
+	before := clustercache.Pod(old)
 	before.Namespace = req.Namespace
 	return h.relabelled(ctx, req, j, before, pod.Labels)
 }

@@ -16,7 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
-	"github.com/tierwall/tierwall/cluster"
+	"github.com/tierwall/tierwall/clustercache"
 	"github.com/tierwall/tierwall/policy/compile"
 	"github.com/tierwall/tierwall/rego"
 )
@@ -55,7 +55,7 @@ func tierRole(name string, spec v1alpha1.TierRoleSpec) *v1alpha1.TierRole {
 	return &v1alpha1.TierRole{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: spec}
 }
 
-var decoder = admission.NewDecoder(cluster.Scheme())
+var decoder = admission.NewDecoder(clustercache.Scheme())
 
 // request is a request about objects of a kind; nil is absent.
 func request(op admissionv1.Operation, kind, namespace string, old, now any) admission.Request {

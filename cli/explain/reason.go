@@ -104,7 +104,7 @@ func peers(p *policy.Program, r policy.Rule) string {
 	var out []string
 	for _, id := range r.Peers {
 		if s := p.Sets[id]; s != nil {
-			out = append(out, s.Means)
+			out = append(out, s.Description)
 		}
 	}
 	slices.Sort(out)
@@ -125,10 +125,10 @@ func ports(p *policy.Program, r policy.Rule, to Member, q query) string {
 		}
 		numbers := numbersAt(s, to.addr(q.family))
 		if len(numbers) == 0 {
-			out = append(out, s.Means+", of which "+to.Name+" has none")
+			out = append(out, s.Description+", of which "+to.Name+" has none")
 			continue
 		}
-		out = append(out, strings.Join(numbers, ", ")+" of "+to.Name+" ("+s.Means+")")
+		out = append(out, strings.Join(numbers, ", ")+" of "+to.Name+" ("+s.Description+")")
 	}
 	return strings.Join(out, ", ")
 }

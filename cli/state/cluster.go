@@ -17,7 +17,7 @@ import (
 	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
-	"github.com/tierwall/tierwall/cluster"
+	"github.com/tierwall/tierwall/clustercache"
 )
 
 // page is how many objects are asked for at once.
@@ -65,7 +65,7 @@ func Live(ctx context.Context, config *rest.Config) (s State, missing []string, 
 
 // listedScheme knows the kinds that are listed.
 func listedScheme() (*runtime.Scheme, error) {
-	s := cluster.Scheme()
+	s := clustercache.Scheme()
 	for _, add := range []func(*runtime.Scheme) error{appsv1.AddToScheme, batchv1.AddToScheme, discoveryv1.AddToScheme} {
 		if err := add(s); err != nil {
 			return nil, fmt.Errorf("register the kinds to list: %w", err)

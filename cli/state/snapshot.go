@@ -11,7 +11,7 @@ import (
 	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
-	"github.com/tierwall/tierwall/cluster"
+	"github.com/tierwall/tierwall/clustercache"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/compile"
 )
@@ -68,9 +68,9 @@ func (s State) model(defaults policy.Defaults, standIns func(Key) int) *Model {
 	for _, k := range s.keys() {
 		switch o := s.objects[k].(type) {
 		case *corev1.Namespace:
-			out.Namespaces = append(out.Namespaces, cluster.Namespace(o))
+			out.Namespaces = append(out.Namespaces, clustercache.Namespace(o))
 		case *corev1.Node:
-			out.Nodes = append(out.Nodes, cluster.Node(o))
+			out.Nodes = append(out.Nodes, clustercache.Node(o))
 		case *corev1.Pod:
 			pod, open := s.pod(o)
 			out.Pods = append(out.Pods, pod)
@@ -159,7 +159,7 @@ func (s State) standIn(k Key, ordinal int) (*compile.Pod, []OpenLabel) {
 		p.Labels = map[string]string{}
 	}
 	maps.Copy(p.Labels, generated)
-	return cluster.Pod(p), slices.DeleteFunc(open, func(l OpenLabel) bool { _, has := t.Labels[l.Key]; return has })
+	return clustercache.Pod(p), slices.DeleteFunc(open, func(l OpenLabel) bool { _, has := t.Labels[l.Key]; return has })
 }
 
 // standInName is such as deployment/web, which no pod can be called.
@@ -171,7 +171,7 @@ func (s State) pod(p *corev1.Pod) (*compile.Pod, []OpenLabel) {
 	_, podApplied := s.replaced[KeyOf("Pod", p)]
 	before, applied := s.replaced[k]
 	if !ok || podApplied || !applied || k.Kind == "CronJob" {
-		return cluster.Pod(p), nil
+		return clustercache.Pod(p), nil
 	}
 	is, was := Template(s.objects[k]), Template(before)
 	renewed := *p
@@ -179,5 +179,5 @@ func (s State) pod(p *corev1.Pod) (*compile.Pod, []OpenLabel) {
 	renewed.Labels, open = runningLabels(p, was, is)
 	renewed.Spec.ServiceAccountName, renewed.Spec.HostNetwork = Account(&is.Spec), is.Spec.HostNetwork
 	renewed.Spec.Containers, renewed.Spec.InitContainers = is.Spec.Containers, is.Spec.InitContainers
-	return cluster.Pod(&renewed), open
+	return clustercache.Pod(&renewed), open
 }

@@ -5,7 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/tierwall/tierwall/cluster"
+	"github.com/tierwall/tierwall/clustercache"
 	"github.com/tierwall/tierwall/enforcer"
 	"github.com/tierwall/tierwall/enforcer/cni/agent"
 )
@@ -16,6 +16,6 @@ func addCNI(work *tasks, registry *prometheus.Registry, e *enforcer.Enforcer, so
 		return
 	}
 	agent.RegisterMetrics(registry)
-	server := &agent.Server{Socket: socket, Node: e.Node, Cluster: e.Source.(*cluster.Watcher), Loop: e, Log: log}
+	server := &agent.Server{Socket: socket, Node: e.Node, Cluster: e.Source.(*clustercache.Watcher), Loop: e, Log: log}
 	work.add(server.Start)
 }

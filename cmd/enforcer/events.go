@@ -8,7 +8,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/record"
 
-	"github.com/tierwall/tierwall/cluster"
+	"github.com/tierwall/tierwall/clustercache"
 	"github.com/tierwall/tierwall/enforcer/pathcheck"
 )
 
@@ -35,13 +35,13 @@ func (r recordEvent) path(f pathcheck.Finding, gone bool) {
 // nodeEvents returns what writes Events of the Node, until ctx ends. Equal ones that follow one another become one
 // Event that is counted.
 func nodeEvents(ctx context.Context, config *rest.Config, node string) (recordEvent, error) {
-	client, err := cluster.ClientFor(config, &corev1.Event{})
+	client, err := clustercache.ClientFor(config, &corev1.Event{})
 	if err != nil {
 		return nil, err
 	}
 	broadcaster := record.NewBroadcaster(record.WithContext(ctx))
 	broadcaster.StartRecordingToSink(&eventSink{ctx, client})
-	recorder := broadcaster.NewRecorder(cluster.Scheme(), corev1.EventSource{Component: "tierwall-enforcer", Host: node})
+	recorder := broadcaster.NewRecorder(clustercache.Scheme(), corev1.EventSource{Component: "tierwall-enforcer", Host: node})
 	// The kubelet, too, gives the node's name for its UID in Events.
 	of := &corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: node, UID: types.UID(node)}
 	return func(kind, reason, message string) { recorder.Event(of, kind, reason, message) }, nil

@@ -14,7 +14,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
-	"github.com/tierwall/tierwall/cluster"
+	"github.com/tierwall/tierwall/clustercache"
 	"github.com/tierwall/tierwall/enforcer"
 	"github.com/tierwall/tierwall/enforcer/backend"
 	"github.com/tierwall/tierwall/enforcer/droplog"
@@ -126,7 +126,7 @@ func apiConfig() (*rest.Config, error) {
 
 // newAgent makes the agent, and has it work.
 func (o *options) newAgent(config *rest.Config, defaults policy.Defaults, chosen backend.Choice, record recordEvent, log *slog.Logger) (*enforcer.Enforcer, *tasks, error) {
-	watcher, err := cluster.New(config, defaults, log)
+	watcher, err := clustercache.New(config, defaults, log)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -195,7 +195,7 @@ func addDenials(work *tasks, registry *prometheus.Registry, agent *enforcer.Enfo
 	if o.LogDenials <= 0 && o.LogAudits <= 0 {
 		return
 	}
-	d := droplog.New(droplog.Options{Group: droplog.Group, Log: o.Log, Name: agent.Source.(*cluster.Watcher).Names().Of})
+	d := droplog.New(droplog.Options{Group: droplog.Group, Log: o.Log, Name: agent.Source.(*clustercache.Watcher).Names().Of})
 	droplog.RegisterMetrics(registry)
 	agent.Listeners = append(agent.Listeners, d)
 	work.add(d.Start)
@@ -204,7 +204,7 @@ func addDenials(work *tasks, registry *prometheus.Registry, agent *enforcer.Enfo
 // bootState is the node alone, without a pod or a policy: everything at its pod
 // addresses is unknown, and so denied.
 func bootState(ctx context.Context, config *rest.Config, node string, defaults policy.Defaults) (*compile.Snapshot, error) {
-	n, err := cluster.ReadNode(ctx, config, node)
+	n, err := clustercache.ReadNode(ctx, config, node)
 	if err != nil {
 		return nil, err
 	}

@@ -12,7 +12,7 @@ import (
 
 	"github.com/tierwall/tierwall/internal/flags"
 	"github.com/tierwall/tierwall/internal/version"
-	"github.com/tierwall/tierwall/webhook/activation"
+	"github.com/tierwall/tierwall/webhook/registration"
 	"github.com/tierwall/tierwall/webhook/server"
 )
 
@@ -95,7 +95,7 @@ func (o *options) run(ctx context.Context) error {
 	}
 	config.QPS, config.Burst = 50, 100
 	config.UserAgent = "tierwall-webhook/" + version.Version
-	if o.server.Webhooks, err = activation.Read(o.webhooks); err != nil {
+	if o.server.Webhooks, err = registration.Read(o.webhooks); err != nil {
 		return err
 	}
 	if err := server.RegisterMetrics(); err != nil {

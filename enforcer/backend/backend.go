@@ -15,8 +15,8 @@ import (
 
 	"github.com/tierwall/tierwall/enforcer"
 	"github.com/tierwall/tierwall/enforcer/droplog"
-	"github.com/tierwall/tierwall/enforcer/ipt"
-	"github.com/tierwall/tierwall/enforcer/nft"
+	"github.com/tierwall/tierwall/enforcer/iptables"
+	"github.com/tierwall/tierwall/enforcer/nftables"
 	"github.com/tierwall/tierwall/enforcer/pathcheck"
 	"github.com/tierwall/tierwall/enforcer/spoof"
 	"github.com/tierwall/tierwall/policy"
@@ -30,15 +30,15 @@ const (
 	IPTables = "iptables"
 )
 
-var modes = map[string]ipt.Mode{IPTables: ipt.Auto, "iptables-nft": ipt.NFT, "iptables-legacy": ipt.Legacy}
+var modes = map[string]iptables.Mode{IPTables: iptables.Auto, "iptables-nft": iptables.NFT, "iptables-legacy": iptables.Legacy}
 
 // Names are all that Open takes.
 var Names = []string{Auto, NFTables, IPTables, "iptables-nft", "iptables-legacy"}
 
 // Both take changes as well as programs.
 var (
-	_ enforcer.Updater = (*nft.Backend)(nil)
-	_ enforcer.Updater = (*ipt.Backend)(nil)
+	_ enforcer.Updater = (*nftables.Backend)(nil)
+	_ enforcer.Updater = (*iptables.Backend)(nil)
 )
 
 // Choice is the backend of a node, and the one that may have been it before.
@@ -81,31 +81,31 @@ func Open(ctx context.Context, o Options) (Choice, error) {
 }
 
 func openNFTables(ctx context.Context, o Options) (Choice, error) {
-	b, err := nft.New(ctx, nft.Options{DenyLog: nft.DenyLog(denyLog(o)), Log: o.Log})
+	b, err := nftables.New(ctx, nftables.Options{DenyLog: nftables.DenyLog(denyLog(o)), Log: o.Log})
 	if err != nil {
 		return Choice{}, err
 	}
 	c := Choice{Backend: b, Sources: spoof.NFTables{Log: spoofLog(o)}}
-	if other, err := ipt.New(ctx, ipt.Options{Mode: ipt.Auto, Log: o.Log}); err == nil {
+	if other, err := iptables.New(ctx, iptables.Options{Mode: iptables.Auto, Log: o.Log}); err == nil {
 		c.Predecessor = other
 	}
 	return c, nil
 }
 
 func openIPTables(ctx context.Context, o Options) (Choice, error) {
-	b, err := ipt.New(ctx, ipt.Options{Mode: modes[o.Name], DenyLog: denyLog(o), Log: o.Log})
+	b, err := iptables.New(ctx, iptables.Options{Mode: modes[o.Name], DenyLog: denyLog(o), Log: o.Log})
 	if err != nil {
 		return Choice{}, err
 	}
 	c := Choice{Backend: b, Sources: sources(ctx, o, b.Mode())}
-	if other, err := nft.New(ctx, nft.Options{Log: o.Log}); err == nil {
+	if other, err := nftables.New(ctx, nftables.Options{Log: o.Log}); err == nil {
 		c.Predecessor = other
 	}
 	return c, nil
 }
 
 // sources is what guards beside iptables: nftables where that can, because it alone judges fragments one by one.
-func sources(ctx context.Context, o Options, m ipt.Mode) spoof.Kernel {
+func sources(ctx context.Context, o Options, m iptables.Mode) spoof.Kernel {
 	tables := spoof.NFTables{Log: spoofLog(o)}
 	if err := tables.Available(ctx); err != nil {
 		o.Log.Info("sources are guarded by iptables", "because", err)
@@ -115,8 +115,8 @@ func sources(ctx context.Context, o Options, m ipt.Mode) spoof.Kernel {
 }
 
 // denyLog is what rules hand to droplog, and under which names.
-func denyLog(o Options) ipt.DenyLog {
-	return ipt.DenyLog{
+func denyLog(o Options) iptables.DenyLog {
+	return iptables.DenyLog{
 		Group: droplog.Group, Prefix: droplog.Prefix, PerSecond: o.LogDenials,
 		AuditPrefix:    [2]string{droplog.AuditPrefix(policy.Ingress), droplog.AuditPrefix(policy.Egress)},
 		AuditPerSecond: o.LogAudits,
@@ -148,8 +148,8 @@ func kubeProxyUsesIPVS() bool {
 // Cleanup removes all that any backend of ours left on the node. A backend that
 // cannot be used here has left nothing.
 func Cleanup(ctx context.Context, log *slog.Logger) error {
-	tables, nftErr := nft.New(ctx, nft.Options{Log: log})
-	chains, iptErr := ipt.New(ctx, ipt.Options{Mode: ipt.Auto, Log: log})
+	tables, nftErr := nftables.New(ctx, nftables.Options{Log: log})
+	chains, iptErr := iptables.New(ctx, iptables.Options{Mode: iptables.Auto, Log: log})
 	if nftErr != nil && iptErr != nil {
 		return fmt.Errorf("neither nftables nor iptables can be used: %w", errors.Join(nftErr, iptErr))
 	}

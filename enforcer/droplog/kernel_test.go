@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"github.com/tierwall/tierwall/enforcer/droplog"
-	"github.com/tierwall/tierwall/enforcer/ipt"
-	"github.com/tierwall/tierwall/enforcer/nft"
+	"github.com/tierwall/tierwall/enforcer/iptables"
+	"github.com/tierwall/tierwall/enforcer/nftables"
 	"github.com/tierwall/tierwall/enforcer/spoof"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/test/netns"
@@ -113,21 +113,21 @@ func listen(t *testing.T, h *netns.Host, p *policy.Program) <-chan line {
 }
 
 // denyLog hands over so many packets a second.
-func denyLog(perSecond int) ipt.DenyLog {
-	return ipt.DenyLog{Group: group, Prefix: droplog.Prefix, PerSecond: perSecond, AuditPerSecond: perSecond,
+func denyLog(perSecond int) iptables.DenyLog {
+	return iptables.DenyLog{Group: group, Prefix: droplog.Prefix, PerSecond: perSecond, AuditPerSecond: perSecond,
 		AuditPrefix: [2]string{droplog.AuditPrefix(policy.Ingress), droplog.AuditPrefix(policy.Egress)}}
 }
 
 // backends put a program in force, by name, logging so many packets a second.
 var backends = map[string]func(ctx context.Context, p *policy.Program, perSecond int) error{
 	"iptables-nft": func(ctx context.Context, p *policy.Program, perSecond int) error {
-		return applyIPT(ctx, ipt.NFT, p, perSecond)
+		return applyIPT(ctx, iptables.NFT, p, perSecond)
 	},
 	"iptables-legacy": func(ctx context.Context, p *policy.Program, perSecond int) error {
-		return applyIPT(ctx, ipt.Legacy, p, perSecond)
+		return applyIPT(ctx, iptables.Legacy, p, perSecond)
 	},
 	"nftables": func(ctx context.Context, p *policy.Program, perSecond int) error {
-		b, err := nft.New(ctx, nft.Options{DenyLog: nft.DenyLog(denyLog(perSecond))})
+		b, err := nftables.New(ctx, nftables.Options{DenyLog: nftables.DenyLog(denyLog(perSecond))})
 		if err != nil {
 			return err
 		}
@@ -135,8 +135,8 @@ var backends = map[string]func(ctx context.Context, p *policy.Program, perSecond
 	},
 }
 
-func applyIPT(ctx context.Context, m ipt.Mode, p *policy.Program, perSecond int) error {
-	b, err := ipt.New(ctx, ipt.Options{Mode: m, DenyLog: denyLog(perSecond)})
+func applyIPT(ctx context.Context, m iptables.Mode, p *policy.Program, perSecond int) error {
+	b, err := iptables.New(ctx, iptables.Options{Mode: m, DenyLog: denyLog(perSecond)})
 	if err != nil {
 		return err
 	}

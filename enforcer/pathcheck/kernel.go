@@ -19,8 +19,8 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"github.com/tierwall/tierwall/enforcer/command"
 	"github.com/tierwall/tierwall/enforcer/spoof"
-	"github.com/tierwall/tierwall/enforcer/tool"
 )
 
 // rulesEvery is how often the rules of others are read, which takes programs.
@@ -236,7 +236,7 @@ func attached(link int, place uint32) int {
 
 // readRules reads what others have in their tables that concerns us.
 func readRules(ctx context.Context) (f Facts) {
-	if out, err := tool.Run(ctx, nil, "nft", "list", "flowtables"); err == nil {
+	if out, err := command.Run(ctx, nil, "nft", "list", "flowtables"); err == nil {
 		f.Flowtables = parseFlowtables(out)
 	}
 	for _, family := range []string{"iptables", "ip6tables"} {
@@ -244,7 +244,7 @@ func readRules(ctx context.Context) (f Facts) {
 			if mode == "legacy" && !legacyRaw(family) {
 				continue // reading a table that nobody uses makes it
 			}
-			if out, err := tool.Run(ctx, nil, family+"-"+mode+"-save", "-t", "raw"); err == nil {
+			if out, err := command.Run(ctx, nil, family+"-"+mode+"-save", "-t", "raw"); err == nil {
 				f.Untracked = append(f.Untracked, parseUntracked(family, out)...)
 			} else if !errors.Is(err, exec.ErrNotFound) {
 				continue

@@ -7,13 +7,13 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/tierwall/tierwall/enforcer/diff"
+	"github.com/tierwall/tierwall/enforcer/transition"
 	"github.com/tierwall/tierwall/policy"
 )
 
 // Classes are those that cannot be in force, and why. Their endpoints are closed, so that
 // everything else can be in force.
-type Classes map[diff.Class]error
+type Classes map[transition.Class]error
 
 // Problems are the objects of a program that the rules of the classes come from.
 func (c Classes) Problems(p *policy.Program) []policy.Problem {
@@ -38,7 +38,7 @@ func (c Classes) Problems(p *policy.Program) []policy.Problem {
 
 // Forget leaves out the classes that a program does not have.
 func (c Classes) Forget(p *policy.Program) {
-	maps.DeleteFunc(c, func(k diff.Class, _ error) bool { return k.Of(p) == nil })
+	maps.DeleteFunc(c, func(k transition.Class, _ error) bool { return k.Of(p) == nil })
 }
 
 // maxObjects is how many objects of a class are named.

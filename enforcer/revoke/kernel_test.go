@@ -18,8 +18,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/tierwall/tierwall/enforcer/ipt"
-	"github.com/tierwall/tierwall/enforcer/nft"
+	"github.com/tierwall/tierwall/enforcer/iptables"
+	"github.com/tierwall/tierwall/enforcer/nftables"
 	"github.com/tierwall/tierwall/enforcer/revoke"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/test/netns"
@@ -32,9 +32,13 @@ type backend interface {
 
 // backends are all that there are.
 var backends = map[string]func(context.Context) (backend, error){
-	"iptables-nft":    func(ctx context.Context) (backend, error) { return ipt.New(ctx, ipt.Options{Mode: ipt.NFT}) },
-	"iptables-legacy": func(ctx context.Context) (backend, error) { return ipt.New(ctx, ipt.Options{Mode: ipt.Legacy}) },
-	"nftables":        func(ctx context.Context) (backend, error) { return nft.New(ctx, nft.Options{}) },
+	"iptables-nft": func(ctx context.Context) (backend, error) {
+		return iptables.New(ctx, iptables.Options{Mode: iptables.NFT})
+	},
+	"iptables-legacy": func(ctx context.Context) (backend, error) {
+		return iptables.New(ctx, iptables.Options{Mode: iptables.Legacy})
+	},
+	"nftables": func(ctx context.Context) (backend, error) { return nftables.New(ctx, nftables.Options{}) },
 }
 
 // node is a node with the rules of a program and a Revoker.

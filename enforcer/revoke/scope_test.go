@@ -63,7 +63,7 @@ func TestScopes(t *testing.T) {
 		"a pod loses its address and has another": {policy.Ingress, pod("third", "in", addr4(9)), sides{source(3): true, destination(3): true}},
 		"a pod goes":                              {policy.Ingress, policy.Change{EndpointsGone: []string{"test/third"}}, sides{source(3): true, destination(3): true}},
 		"a pod that never was goes":               {policy.Ingress, policy.Change{EndpointsGone: []string{"test/fourth"}}, nil},
-		"a node comes": {policy.Ingress, policy.Change{Frame: &policy.Frame{Local: small(0).Local, Hosts: []policy.Host{{Name: "n", Addrs: addrs4(9)}}}},
+		"a node comes": {policy.Ingress, policy.Change{Frame: &policy.NodeConfig{Local: small(0).Local, Hosts: []policy.Host{{Name: "n", Addrs: addrs4(9)}}}},
 			sides{source(9): true, destination(9): true}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -74,7 +74,7 @@ func TestScopes(t *testing.T) {
 			}
 		})
 	}
-	for name, frame := range map[string]policy.Frame{
+	for name, frame := range map[string]policy.NodeConfig{
 		"the pods' networks change":               {},
 		"unknown pods are not denied any more":    {Local: small(0).Local, Unknown: policy.Allow},
 		"unknown pods are elsewhere, and allowed": {Unknown: policy.Allow},

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/tierwall/tierwall/enforcer/tool"
+	"github.com/tierwall/tierwall/enforcer/command"
 )
 
 // IPTables guards with iptables and ipset, in the table raw, which comes before connection tracking.
@@ -176,12 +176,12 @@ func (t IPTables) Write(ctx context.Context, i Interfaces) error {
 			generation = "b"
 		}
 		if lines := f.setLines(generation, i); len(lines) > 0 {
-			if _, err := tool.Run(ctx, lines, "ipset", "restore", "-exist"); err != nil {
+			if _, err := command.Run(ctx, lines, "ipset", "restore", "-exist"); err != nil {
 				return err
 			}
 		}
 		missing := slices.DeleteFunc(slices.Clone(hookRules), func(rule string) bool { return t.hooked(ctx, f, rule) })
-		if _, err := tool.Run(ctx, t.chainLines(f, generation, i, missing), f.command+"-"+t.Mode+"-restore", "--noflush", "-w", tool.LockWait); err != nil {
+		if _, err := command.Run(ctx, t.chainLines(f, generation, i, missing), f.command+"-"+t.Mode+"-restore", "--noflush", "-w", command.LockWait); err != nil {
 			return err
 		}
 	}
@@ -190,14 +190,14 @@ func (t IPTables) Write(ctx context.Context, i Interfaces) error {
 
 // hooked reports whether a rule is there that leads to our chains.
 func (t IPTables) hooked(ctx context.Context, f ipFamily, rule string) bool {
-	args := append([]string{"-w", tool.LockWait, "-t", "raw", "-C"}, strings.Fields(rule)...)
-	_, err := tool.Run(ctx, nil, f.command+"-"+t.Mode, args...)
+	args := append([]string{"-w", command.LockWait, "-t", "raw", "-C"}, strings.Fields(rule)...)
+	_, err := command.Run(ctx, nil, f.command+"-"+t.Mode, args...)
 	return err == nil
 }
 
 // ours are the names of our sets that there are.
 func (f ipFamily) ours(ctx context.Context) ([]string, error) {
-	text, err := tool.Run(ctx, nil, "ipset", "list", "-n")
+	text, err := command.Run(ctx, nil, "ipset", "list", "-n")
 	if err != nil {
 		return nil, err
 	}
@@ -211,7 +211,7 @@ func (f ipFamily) destroySets(ctx context.Context) (kept []string, err error) {
 		return nil, err
 	}
 	for _, name := range names {
-		if _, err := tool.Run(ctx, nil, "ipset", "destroy", name); err != nil && !missing(err) {
+		if _, err := command.Run(ctx, nil, "ipset", "destroy", name); err != nil && !missing(err) {
 			kept = append(kept, name)
 		}
 	}
@@ -239,7 +239,7 @@ func (t IPTables) Read(ctx context.Context) (string, error) {
 			if !strings.Contains(text, name) {
 				continue // of the generation before
 			}
-			members, err := tool.Run(ctx, nil, "ipset", "save", name)
+			members, err := command.Run(ctx, nil, "ipset", "save", name)
 			if err != nil && !missing(err) {
 				return "", err
 			}
@@ -256,7 +256,7 @@ func (IPTables) Whole(text string, i Interfaces) bool {
 }
 
 func (t IPTables) save(ctx context.Context, f ipFamily) (string, error) {
-	return tool.Run(ctx, nil, f.command+"-"+t.Mode+"-save", "-t", "raw")
+	return command.Run(ctx, nil, f.command+"-"+t.Mode+"-save", "-t", "raw")
 }
 
 // Cleanup is Kernel's.
@@ -270,7 +270,7 @@ func (t IPTables) Cleanup(ctx context.Context) error {
 
 func (t IPTables) clean(ctx context.Context, f ipFamily) error {
 	// All tables are read, because reading one that nobody uses makes it.
-	text, err := tool.Run(ctx, nil, f.command+"-"+t.Mode+"-save")
+	text, err := command.Run(ctx, nil, f.command+"-"+t.Mode+"-save")
 	if errors.Is(err, exec.ErrNotFound) {
 		return nil
 	}
@@ -292,7 +292,7 @@ func (t IPTables) clean(ctx context.Context, f ipFamily) error {
 	}
 	if len(rules) > 0 {
 		lines := slices.Concat([]string{"*raw"}, rules, []string{"COMMIT"})
-		if _, err := tool.Run(ctx, lines, f.command+"-"+t.Mode+"-restore", "--noflush", "-w", tool.LockWait); err != nil {
+		if _, err := command.Run(ctx, lines, f.command+"-"+t.Mode+"-restore", "--noflush", "-w", command.LockWait); err != nil {
 			return err
 		}
 	}

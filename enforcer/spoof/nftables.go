@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/tierwall/tierwall/enforcer/tool"
+	"github.com/tierwall/tierwall/enforcer/command"
 )
 
 // nftTable is a table of our own. It is not that of the policies, whose programs do not depend on routes.
@@ -111,7 +111,7 @@ func quoted(names []string) string {
 
 // Available says whether nftables can guard here, and if not, why. It changes nothing.
 func (n NFTables) Available(ctx context.Context) error {
-	if _, err := tool.Run(ctx, n.Script(Interfaces{Own: []string{"lo"}, Shared: []string{"lo"}}), "nft", "--check", "-f", "-"); err != nil {
+	if _, err := command.Run(ctx, n.Script(Interfaces{Own: []string{"lo"}, Shared: []string{"lo"}}), "nft", "--check", "-f", "-"); err != nil {
 		return fmt.Errorf("this nft or this kernel has not what guarding needs: %w", err)
 	}
 	return nil
@@ -119,13 +119,13 @@ func (n NFTables) Available(ctx context.Context) error {
 
 // Write is Kernel's.
 func (n NFTables) Write(ctx context.Context, i Interfaces) error {
-	_, err := tool.Run(ctx, n.Script(i), "nft", "-f", "-")
+	_, err := command.Run(ctx, n.Script(i), "nft", "-f", "-")
 	return err
 }
 
 // Read is Kernel's.
 func (NFTables) Read(ctx context.Context) (string, error) {
-	text, err := tool.Run(ctx, nil, "nft", append([]string{"--stateless", "list", "table"}, strings.Fields(nftTable)...)...)
+	text, err := command.Run(ctx, nil, "nft", append([]string{"--stateless", "list", "table"}, strings.Fields(nftTable)...)...)
 	if missing(err) {
 		return "", nil
 	}
@@ -139,7 +139,7 @@ func (n NFTables) Whole(text string, i Interfaces) bool {
 
 // Cleanup is Kernel's.
 func (NFTables) Cleanup(ctx context.Context) error {
-	_, err := tool.Run(ctx, nil, "nft", append([]string{"delete", "table"}, strings.Fields(nftTable)...)...)
+	_, err := command.Run(ctx, nil, "nft", append([]string{"delete", "table"}, strings.Fields(nftTable)...)...)
 	if missing(err) {
 		return nil
 	}

@@ -67,7 +67,7 @@ func (e *Engine) Commit(u *Update) *policy.Change {
 	return c.change
 }
 
-func equalFrames(a, b *policy.Frame) bool {
+func equalFrames(a, b *policy.NodeConfig) bool {
 	return a.Unknown == b.Unknown && slices.Equal(a.Local, b.Local) && slices.EqualFunc(a.Hosts, b.Hosts, func(a, b policy.Host) bool {
 		return a.Name == b.Name && slices.Equal(a.Addrs, b.Addrs) && slices.Equal(a.PodCIDRs, b.PodCIDRs)
 	})

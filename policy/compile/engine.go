@@ -51,7 +51,7 @@ type Engine struct {
 	// The program.
 	classes   [2]classes
 	sets      sets
-	frame     *policy.Frame         // nil before the first commit
+	frame     *policy.NodeConfig    // nil before the first commit
 	inhabited map[*profile]struct{} // those that somebody is here of, and so have classes
 
 	seed maphash.Seed // of the hashes of profiles

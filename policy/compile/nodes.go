@@ -26,7 +26,7 @@ func (c *commit) setNodes(changed Objects[Node]) {
 		return
 	}
 	nodes := slices.SortedFunc(maps.Values(c.networks.nodes), compareNodes)
-	next := &policy.Frame{Hosts: hosts(nodes, c.networks), Local: local(nodes, c.node), Unknown: unknown(c.defaults)}
+	next := &policy.NodeConfig{Hosts: hosts(nodes, c.networks), Local: local(nodes, c.node), Unknown: unknown(c.defaults)}
 	if first || !equalFrames(c.frame, next) {
 		c.frame, c.change.Frame = next, next
 	}

@@ -144,14 +144,14 @@ func difference(before, after *policy.Program) *policy.Change {
 
 // frameDifference is the frame if it changed. The program without anything, before the first
 // commit, has none.
-func frameDifference(before, after *policy.Program) *policy.Frame {
+func frameDifference(before, after *policy.Program) *policy.NodeConfig {
 	f := func(p *policy.Program) *policy.Program {
 		return &policy.Program{Hosts: p.Hosts, Local: p.Local, Unknown: p.Unknown}
 	}
 	if before.Sets != nil && f(before).String() == f(after).String() {
 		return nil
 	}
-	return &policy.Frame{Hosts: after.Hosts, Local: after.Local, Unknown: after.Unknown}
+	return &policy.NodeConfig{Hosts: after.Hosts, Local: after.Local, Unknown: after.Unknown}
 }
 
 func missing(of, in []policy.Element) []policy.Element {
@@ -177,7 +177,7 @@ func describe(c *policy.Change) string {
 		}
 	}
 	for _, s := range c.Sets {
-		say("set %s %s %s %v", s.ID, s.Kind, s.Means, s.Elements)
+		say("set %s %s %s %v", s.ID, s.Kind, s.Description, s.Elements)
 	}
 	for _, id := range c.SetsGone {
 		say("set %s gone", id)

@@ -61,7 +61,7 @@ func (d *definition) same(o *definition) bool {
 func (d *definition) set(id policy.SetID, in inventory) *policy.Set {
 	elements := d.elements(in)
 	slices.SortFunc(elements, policy.Element.Compare)
-	return &policy.Set{ID: id, Kind: d.kind(), Means: d.means(), Elements: slices.Compact(elements)}
+	return &policy.Set{ID: id, Kind: d.kind(), Description: d.means(), Elements: slices.Compact(elements)}
 }
 
 func (d *definition) elements(in inventory) []policy.Element {

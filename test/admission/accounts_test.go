@@ -29,7 +29,7 @@ import (
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/test/apiserver"
-	"github.com/tierwall/tierwall/webhook/activation"
+	"github.com/tierwall/tierwall/webhook/registration"
 )
 
 // pinned is a second release, whose webhook nobody runs: its configurations stay empty, and what its account
@@ -55,7 +55,7 @@ func thief(t *testing.T, account, node string) client.Client {
 }
 
 // installPinned installs the second release, and returns what its configurations are to hold.
-func installPinned(t *testing.T) activation.Webhooks {
+func installPinned(t *testing.T) registration.Webhooks {
 	t.Helper()
 	c, err := renderRelease(t.Context(), strings.TrimSuffix(pinned, "-tierwall"), "templates/admission/configurations.yaml", "templates/admission/configmap.yaml",
 		"templates/admission/accounts.yaml", "templates/webhook/rbac.yaml", "templates/enforcer/rbac.yaml")
@@ -78,7 +78,7 @@ func installPinned(t *testing.T) activation.Webhooks {
 	return hooks
 }
 
-func validatingConfiguration(hooks activation.Webhooks) *admissionv1.ValidatingWebhookConfiguration {
+func validatingConfiguration(hooks registration.Webhooks) *admissionv1.ValidatingWebhookConfiguration {
 	o := &admissionv1.ValidatingWebhookConfiguration{}
 	for _, h := range hooks.Validating {
 		h.ClientConfig.CABundle = []byte(authority)
@@ -87,7 +87,7 @@ func validatingConfiguration(hooks activation.Webhooks) *admissionv1.ValidatingW
 	return o
 }
 
-func mutatingConfiguration(hooks activation.Webhooks) *admissionv1.MutatingWebhookConfiguration {
+func mutatingConfiguration(hooks registration.Webhooks) *admissionv1.MutatingWebhookConfiguration {
 	o := &admissionv1.MutatingWebhookConfiguration{}
 	for _, h := range hooks.Mutating {
 		h.ClientConfig.CABundle = []byte(authority)

@@ -22,7 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/tierwall/tierwall/test/cluster"
-	"github.com/tierwall/tierwall/webhook/activation"
+	"github.com/tierwall/tierwall/webhook/registration"
 )
 
 const (
@@ -145,7 +145,7 @@ func retried(ctx context.Context, do func() error) error {
 
 // webhooks are what the chart's configurations are to hold, but reached at a
 // port of this machine and not by a Service.
-func (c *chart) webhooks(port int) (activation.Webhooks, error) {
+func (c *chart) webhooks(port int) (registration.Webhooks, error) {
 	w, err := c.asRendered()
 	for i := range w.Validating {
 		local(&w.Validating[i].ClientConfig, port)
@@ -187,13 +187,13 @@ func (c *chart) pinTo(ctx context.Context, as client.Client, port int) error {
 }
 
 // asRendered are what the chart's configurations are to hold.
-func (c *chart) asRendered() (activation.Webhooks, error) {
+func (c *chart) asRendered() (registration.Webhooks, error) {
 	for _, o := range c.objects {
 		if o.GetKind() != "ConfigMap" {
 			continue
 		}
 		text, _, _ := unstructured.NestedString(o.Object, "data", "webhooks.yaml")
-		return activation.Parse([]byte(text))
+		return registration.Parse([]byte(text))
 	}
-	return activation.Webhooks{}, errors.New("the chart has no ConfigMap with webhooks")
+	return registration.Webhooks{}, errors.New("the chart has no ConfigMap with webhooks")
 }

@@ -9,8 +9,8 @@ import (
 	"os/exec"
 	"path/filepath"
 
-	"github.com/tierwall/tierwall/test/bench/town"
 	"github.com/tierwall/tierwall/test/bench/usage"
+	"github.com/tierwall/tierwall/test/bench/workload"
 )
 
 // memoryLimit is the soft limit that the chart gives an agent.
@@ -29,7 +29,7 @@ func buildAgent(ctx context.Context, dir string) (string, error) {
 }
 
 // runAgent runs an agent on an API server with the town.
-func runAgent(ctx context.Context, program string, size town.Town) (usage.Usage, error) {
+func runAgent(ctx context.Context, program string, size workload.Town) (usage.Usage, error) {
 	server := httptest.NewServer(apiServer{size})
 	defer server.Close()
 	defer server.CloseClientConnections()
@@ -39,7 +39,7 @@ func runAgent(ctx context.Context, program string, size town.Town) (usage.Usage,
 }
 
 // runWebhook runs this program, in a process of its own, as a webhook on an API server with the town.
-func runWebhook(ctx context.Context, size town.Town) (usage.Usage, error) {
+func runWebhook(ctx context.Context, size workload.Town) (usage.Usage, error) {
 	server := httptest.NewServer(apiServer{size})
 	defer server.Close()
 	defer server.CloseClientConnections()

@@ -20,7 +20,7 @@ import (
 	"os/signal"
 	"time"
 
-	"github.com/tierwall/tierwall/test/bench/town"
+	"github.com/tierwall/tierwall/test/bench/workload"
 )
 
 var (
@@ -35,13 +35,13 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *webhook, *only, town.Town{Pods: *n, Policies: *m}); err != nil {
+	if err := run(ctx, *webhook, *only, workload.Town{Pods: *n, Policies: *m}); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1) //nolint:gocritic // the signal handler need not be undone
 	}
 }
 
-func run(ctx context.Context, webhook, only string, size town.Town) error {
+func run(ctx context.Context, webhook, only string, size workload.Town) error {
 	switch {
 	case webhook != "":
 		return beWebhook(ctx, webhook, size)
@@ -63,7 +63,7 @@ func judging(ctx context.Context) error {
 		return err
 	}
 	t := newTable("webhook, pods", "policies", "in sync after", "live heap", "resident", "resident at most")
-	for _, size := range []town.Town{{Pods: 1000, Policies: 200}, {Pods: 10_000, Policies: 1000}} {
+	for _, size := range []workload.Town{{Pods: 1000, Policies: 200}, {Pods: 10_000, Policies: 1000}} {
 		m, err := runWebhook(ctx, size)
 		if err != nil {
 			return fmt.Errorf("a webhook of %d pods: %w", size.Pods, err)
@@ -75,14 +75,14 @@ func judging(ctx context.Context) error {
 }
 
 func times(ctx context.Context) error {
-	var sizes []town.Town
+	var sizes []workload.Town
 	var results []result
 	for _, n := range pods {
 		for _, m := range policies {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			size := town.Town{Pods: n, Policies: m}
+			size := workload.Town{Pods: n, Policies: m}
 			sizes, results = append(sizes, size), append(results, measure(size))
 		}
 	}
@@ -114,7 +114,7 @@ func memory(ctx context.Context) error {
 		return err
 	}
 	t := newTable("pods", "policies", "in sync after", "live heap", "resident", "of its program", "resident at most")
-	for _, size := range []town.Town{{Pods: 100, Policies: 10}, {Pods: 1000, Policies: 100}, {Pods: 10_000, Policies: 1000},
+	for _, size := range []workload.Town{{Pods: 100, Policies: 10}, {Pods: 1000, Policies: 100}, {Pods: 10_000, Policies: 1000},
 		{Pods: 100_000, Policies: 100}, {Pods: 100_000, Policies: 10_000}} {
 		m, err := runAgent(ctx, program, size)
 		if err != nil {

@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/tierwall/tierwall/policy/compile"
-	"github.com/tierwall/tierwall/test/bench/town"
+	"github.com/tierwall/tierwall/test/bench/workload"
 )
 
 // result is what compiling costs in a town, for one of its nodes.
@@ -27,9 +27,9 @@ type result struct {
 // changes is how many changes of a kind are measured.
 const changes = 300
 
-func measure(size town.Town) result {
+func measure(size workload.Town) result {
 	s := size.Snapshot()
-	node := town.Node(0)
+	node := workload.Node(0)
 	var r result
 	r.anew = quickest(func() { compile.Compile(s, node) })
 	e := compile.NewEngine(node, s.Defaults)

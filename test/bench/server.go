@@ -16,12 +16,12 @@ import (
 	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
-	"github.com/tierwall/tierwall/test/bench/town"
+	"github.com/tierwall/tierwall/test/bench/workload"
 )
 
 // apiServer shows a town as an API server does: lists come as a stream (KEP-3157), as protobuf where
 // that is asked for, objects are whole, and nothing happens afterwards. It makes each object when it sends it.
-type apiServer struct{ town.Town }
+type apiServer struct{ workload.Town }
 
 func (s apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := strings.Split(strings.Trim(r.URL.Path, "/"), "/")

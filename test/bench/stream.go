@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/watch"
 
-	"github.com/tierwall/tierwall/cluster"
+	"github.com/tierwall/tierwall/clustercache"
 )
 
 // stream writes objects and events in the encoding that a request asks for.
@@ -46,4 +46,4 @@ func (s *stream) event(what watch.EventType, object runtime.Object) error {
 	return s.info.StreamSerializer.Encode(&metav1.WatchEvent{Type: string(what), Object: runtime.RawExtension{Raw: s.buffer.Bytes()}}, s.frames)
 }
 
-var codecs = serializer.NewCodecFactory(cluster.Scheme()).WithoutConversion()
+var codecs = serializer.NewCodecFactory(clustercache.Scheme()).WithoutConversion()

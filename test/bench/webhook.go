@@ -29,12 +29,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
-	"github.com/tierwall/tierwall/cluster"
+	"github.com/tierwall/tierwall/clustercache"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/compile"
 	"github.com/tierwall/tierwall/rego"
-	"github.com/tierwall/tierwall/test/bench/town"
 	"github.com/tierwall/tierwall/test/bench/usage"
+	"github.com/tierwall/tierwall/test/bench/workload"
 	"github.com/tierwall/tierwall/webhook"
 )
 
@@ -47,12 +47,12 @@ func admissions(ctx context.Context) error {
 	ctrllog.SetLogger(logr.Discard())
 	guardrails := library()
 	t := newTable(fmt.Sprint(len(guardrails), " guardrails"), "pods", "policies", "p50", "above no-op", "p99", "processor", "above no-op")
-	small := town.Town{Pods: 1, Policies: 1}
+	small := workload.Town{Pods: 1, Policies: 1}
 	if err := inTurn(t, newRequest(ctx, "text only", small, annotated, guardrails)); err != nil {
 		return err
 	}
 	var cases []*request
-	for _, size := range []town.Town{{Pods: 1000, Policies: 200}, {Pods: 10_000, Policies: 1000}} {
+	for _, size := range []workload.Town{{Pods: 1000, Policies: 200}, {Pods: 10_000, Policies: 1000}} {
 		cases = append(cases,
 			newRequest(ctx, "policy within its namespace", size, inside, guardrails),
 			newRequest(ctx, "policy to half of the namespaces", size, across, guardrails),
@@ -68,7 +68,7 @@ func admissions(ctx context.Context) error {
 // inTurn times requests, which take turns with one that does nothing so that all see the same machine, and adds
 // them to the table.
 func inTurn(t *table, cases ...*request) error {
-	floor := &request{name: "no-op", reviews: reviews(town.Town{Pods: 1, Policies: 1}, annotated),
+	floor := &request{name: "no-op", reviews: reviews(workload.Town{Pods: 1, Policies: 1}, annotated),
 		handler: admission.HandlerFunc(func(context.Context, admission.Request) admission.Response { return admission.Allowed("") })}
 	cases = append([]*request{floor}, cases...)
 	for range rounds {
@@ -123,7 +123,7 @@ func (r *request) time() error {
 	return nil
 }
 
-func newRequest(ctx context.Context, name string, size town.Town, change func(*networkingv1.NetworkPolicy) (before, after *networkingv1.NetworkPolicy), guardrails []*v1alpha1.Guardrail) *request {
+func newRequest(ctx context.Context, name string, size workload.Town, change func(*networkingv1.NetworkPolicy) (before, after *networkingv1.NetworkPolicy), guardrails []*v1alpha1.Guardrail) *request {
 	return &request{name: name, pods: size.Pods, policies: size.Policies,
 		handler: handler(ctx, &restless{states: states(size)}, guardrails), reviews: reviews(size, change)}
 }
@@ -151,7 +151,7 @@ func handler(ctx context.Context, s webhook.Snapshots, guardrails []*v1alpha1.Gu
 	log := slog.New(slog.DiscardHandler)
 	engine := webhook.NewEngine(nil, log)
 	engine.Load(ctx, guardrails)
-	return &webhook.Policies{Decoder: admission.NewDecoder(cluster.Scheme()), Reviewer: &webhook.Reviewer{Snapshots: s, Guardrails: engine,
+	return &webhook.Policies{Decoder: admission.NewDecoder(clustercache.Scheme()), Reviewer: &webhook.Reviewer{Snapshots: s, Guardrails: engine,
 		Terminating: func(context.Context, string) (bool, error) { return false, nil }, Limit: 8 * time.Second, Log: log}}
 }
 
@@ -161,7 +161,7 @@ type restless struct {
 	looks  atomic.Int64
 }
 
-func states(size town.Town) [2]*compile.Snapshot {
+func states(size workload.Town) [2]*compile.Snapshot {
 	one := size.Snapshot()
 	other := compile.Snapshot{Defaults: one.Defaults, // with lists of its own, as a watch makes them
 		Pods: slices.Clone(one.Pods), Namespaces: slices.Clone(one.Namespaces), Nodes: slices.Clone(one.Nodes),
@@ -179,7 +179,7 @@ func (*restless) Synced() bool { return true }
 func (*restless) Next() <-chan struct{} { return nil }
 
 // reviews are dry runs of the change, of policies in several namespaces.
-func reviews(size town.Town, change func(*networkingv1.NetworkPolicy) (before, after *networkingv1.NetworkPolicy)) [][]byte {
+func reviews(size workload.Town, change func(*networkingv1.NetworkPolicy) (before, after *networkingv1.NetworkPolicy)) [][]byte {
 	var out [][]byte
 	dry := true
 	for i := range min(20, size.Policies) {
@@ -243,12 +243,12 @@ func across(np *networkingv1.NetworkPolicy) (before, after *networkingv1.Network
 
 // beWebhook is a webhook, all but its server and its leader's work: it judges policies
 // of the town for a while, says what memory it needs and ends.
-func beWebhook(ctx context.Context, url string, size town.Town) error {
+func beWebhook(ctx context.Context, url string, size workload.Town) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	start := time.Now()
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
-	watcher, err := cluster.New(&rest.Config{Host: url}, policy.Defaults{Action: policy.Deny, Exempt: []string{"kube-system"}}, log)
+	watcher, err := clustercache.New(&rest.Config{Host: url}, policy.Defaults{Action: policy.Deny, Exempt: []string{"kube-system"}}, log)
 	if err != nil {
 		return err
 	}

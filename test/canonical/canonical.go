@@ -51,7 +51,7 @@ func withNames(p *policy.Program) *policy.Program {
 }
 
 func setName(s *policy.Set) policy.SetID {
-	return policy.SetID(fmt.Sprintf("<%s %s %v>", s.Kind, s.Means, s.Elements))
+	return policy.SetID(fmt.Sprintf("<%s %s %v>", s.Kind, s.Description, s.Elements))
 }
 
 func namedClass(c *policy.Class, names map[policy.SetID]policy.SetID) *policy.Class {

@@ -14,7 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
-	"github.com/tierwall/tierwall/webhook/activation"
+	"github.com/tierwall/tierwall/webhook/registration"
 )
 
 // tokenMounts are the containers of a pod that see a token of its service account.
@@ -137,14 +137,14 @@ func TestServiceMonitorsVerify(t *testing.T) {
 // TestWebhooksAreFilledAsTheyArePinned: the ConfigMap and the admission policy have one source, and every webhook is in both.
 func TestWebhooksAreFilledAsTheyArePinned(t *testing.T) {
 	forEveryVariant(t, func(t *testing.T, all []object) {
-		var hooks activation.Webhooks
+		var hooks registration.Webhooks
 		var pinned string
 		for _, o := range all {
 			switch o := o.Object.(type) {
 			case *corev1.ConfigMap:
 				if text, ok := o.Data["webhooks.yaml"]; ok {
 					var err error
-					if hooks, err = activation.Parse([]byte(text)); err != nil {
+					if hooks, err = registration.Parse([]byte(text)); err != nil {
 						t.Fatal(err)
 					}
 				}

@@ -9,10 +9,10 @@ import (
 
 	"sigs.k8s.io/knftables"
 
-	"github.com/tierwall/tierwall/enforcer/ipt"
-	iptables "github.com/tierwall/tierwall/enforcer/ipt/interpret"
-	"github.com/tierwall/tierwall/enforcer/nft"
-	nftables "github.com/tierwall/tierwall/enforcer/nft/interpret"
+	"github.com/tierwall/tierwall/enforcer/iptables"
+	iptablessim "github.com/tierwall/tierwall/enforcer/iptables/simulator"
+	"github.com/tierwall/tierwall/enforcer/nftables"
+	nftablessim "github.com/tierwall/tierwall/enforcer/nftables/simulator"
 	"github.com/tierwall/tierwall/policy"
 )
 
@@ -40,20 +40,20 @@ func directionNamed(prefix string) policy.Direction {
 	return policy.Direction(slices.Index(auditPrefix[:], prefix))
 }
 
-type iptablesRules map[ipt.Family]*iptables.Table
+type iptablesRules map[iptables.Family]*iptablessim.Table
 
 func iptablesOf(p *policy.Program) (rules, error) {
 	out := iptablesRules{}
-	for _, f := range []ipt.Family{ipt.IPv4, ipt.IPv6} {
-		r, err := ipt.Render(p, f, ipt.DenyLog{AuditPrefix: auditPrefix, AuditPerSecond: 1})
+	for _, f := range []iptables.Family{iptables.IPv4, iptables.IPv6} {
+		r, err := iptables.Render(p, f, iptables.DenyLog{AuditPrefix: auditPrefix, AuditPerSecond: 1})
 		if err != nil {
 			return nil, err
 		}
-		out[f] = iptables.New()
+		out[f] = iptablessim.New()
 		if err := out[f].RestoreSets(r.SetText()); err != nil {
 			return nil, fmt.Errorf("%s sets: %w", f, err)
 		}
-		if err := out[f].Restore(r.RestoreText() + ipt.Jumps()); err != nil {
+		if err := out[f].Restore(r.RestoreText() + iptables.Jumps()); err != nil {
 			return nil, fmt.Errorf("%s rules: %w", f, err)
 		}
 	}
@@ -61,11 +61,11 @@ func iptablesOf(p *policy.Program) (rules, error) {
 }
 
 func (r iptablesRules) judge(hook string, k packet) (answer, error) {
-	table := r[ipt.IPv4]
+	table := r[iptables.IPv4]
 	if k.Source.Is6() {
-		table = r[ipt.IPv6]
+		table = r[iptables.IPv6]
 	}
-	v, err := table.Judge(hook, iptables.Packet{Source: k.Source, Destination: k.Destination, Protocol: k.Protocol,
+	v, err := table.Judge(hook, iptablessim.Packet{Source: k.Source, Destination: k.Destination, Protocol: k.Protocol,
 		DestinationPort: k.DestinationPort, ICMPType: k.ICMPType, ICMPCode: k.ICMPCode, HopLimit: k.HopLimit, Foreign: k.foreign, Interface: k.in, Established: k.established, Midway: k.established})
 	out := answer{accepted: v.Accepted, trace: v.Trace}
 	for _, l := range v.Logged {
@@ -74,19 +74,19 @@ func (r iptablesRules) judge(hook string, k packet) (answer, error) {
 	return out, err
 }
 
-type nftablesRules struct{ table *nftables.Table }
+type nftablesRules struct{ table *nftablessim.Table }
 
 func nftablesOf(p *policy.Program) (rules, error) {
-	r, err := nft.Render(p, nft.DenyLog{AuditPrefix: auditPrefix, AuditPerSecond: 1})
+	r, err := nftables.Render(p, nftables.DenyLog{AuditPrefix: auditPrefix, AuditPerSecond: 1})
 	if err != nil {
 		return nil, err
 	}
-	out := nftablesRules{nftables.New()}
+	out := nftablesRules{nftablessim.New()}
 	return out, out.table.Run(script(r))
 }
 
 func (r nftablesRules) judge(hook string, k packet) (answer, error) {
-	v, err := r.table.Judge(strings.ToLower(hook), nftables.Packet{Source: k.Source, Destination: k.Destination, Protocol: k.Protocol,
+	v, err := r.table.Judge(strings.ToLower(hook), nftablessim.Packet{Source: k.Source, Destination: k.Destination, Protocol: k.Protocol,
 		DestinationPort: k.DestinationPort, Payload: 80, ICMPType: k.ICMPType, ICMPCode: k.ICMPCode, HopLimit: k.HopLimit, Foreign: k.foreign, Interface: k.in, Established: k.established, Midway: k.established})
 	out := answer{accepted: v.Accepted, trace: v.Trace}
 	for _, l := range v.Logged {
@@ -96,7 +96,7 @@ func (r nftablesRules) judge(hook string, k packet) (answer, error) {
 }
 
 // script is the ruleset as nft reads it.
-func script(r nft.Ruleset) string {
+func script(r nftables.Ruleset) string {
 	tx := knftables.NewFake(knftables.InetFamily, "tierwall").NewTransaction()
 	tx.Add(&knftables.Table{})
 	names := slices.Sorted(maps.Keys(r.Sets))
@@ -125,7 +125,7 @@ func script(r nft.Ruleset) string {
 	return tx.String()
 }
 
-func addChains(tx *knftables.Transaction, chains map[string]nft.Chain) {
+func addChains(tx *knftables.Transaction, chains map[string]nftables.Chain) {
 	names := slices.Sorted(maps.Keys(chains))
 	for _, name := range names {
 		c := &knftables.Chain{Name: name}

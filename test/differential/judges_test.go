@@ -5,7 +5,7 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/tierwall/tierwall/cluster"
+	"github.com/tierwall/tierwall/clustercache"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/compile"
 	"github.com/tierwall/tierwall/policy/eval"
@@ -36,13 +36,13 @@ func snapshot(c *oracle.Cluster) *compile.Snapshot {
 		Defaults:               c.Defaults,
 	}
 	for _, p := range c.Pods {
-		s.Pods = append(s.Pods, cluster.Pod(p))
+		s.Pods = append(s.Pods, clustercache.Pod(p))
 	}
 	for _, n := range c.Namespaces {
-		s.Namespaces = append(s.Namespaces, cluster.Namespace(n))
+		s.Namespaces = append(s.Namespaces, clustercache.Namespace(n))
 	}
 	for _, n := range c.Nodes {
-		s.Nodes = append(s.Nodes, cluster.Node(n))
+		s.Nodes = append(s.Nodes, clustercache.Node(n))
 	}
 	return s
 }

@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/tierwall/tierwall/enforcer/ipt"
-	"github.com/tierwall/tierwall/enforcer/nft"
+	"github.com/tierwall/tierwall/enforcer/iptables"
+	"github.com/tierwall/tierwall/enforcer/nftables"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/compile"
 	"github.com/tierwall/tierwall/test/generate"
@@ -44,8 +44,8 @@ func TestShortHashesClash(t *testing.T) {
 // count counts the names in the kernel that are numbered.
 func count(t *testing.T, p *policy.Program, clashes map[string]int) {
 	t.Helper()
-	for _, f := range []ipt.Family{ipt.IPv4, ipt.IPv6} {
-		r, err := ipt.Render(p, f, ipt.DenyLog{})
+	for _, f := range []iptables.Family{iptables.IPv4, iptables.IPv6} {
+		r, err := iptables.Render(p, f, iptables.DenyLog{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -55,7 +55,7 @@ func count(t *testing.T, p *policy.Program, clashes map[string]int) {
 			}
 		}
 	}
-	r, err := nft.Render(p, nft.DenyLog{})
+	r, err := nftables.Render(p, nftables.DenyLog{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,7 +23,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/tierwall/tierwall/enforcer/ipt"
+	"github.com/tierwall/tierwall/enforcer/iptables"
 )
 
 func canaryLab(t *testing.T, on placement) *Lab {
@@ -306,12 +306,12 @@ func TestMain(m *testing.M) {
 }
 
 func applyForever(mode string) error {
-	m, err := ipt.ParseMode(mode)
+	m, err := iptables.ParseMode(mode)
 	if err != nil {
 		return err
 	}
 	ctx := context.Background()
-	b, err := ipt.New(ctx, ipt.Options{Mode: m})
+	b, err := iptables.New(ctx, iptables.Options{Mode: m})
 	if err != nil {
 		return err
 	}
@@ -356,7 +356,7 @@ func TestNoCanaryPassesOrBreaksWhenTheAgentIsKilled(t *testing.T) {
 
 // runAndKill runs an agent for a while and kills it. It is the first process of a
 // PID namespace, as in a container: the tools that it runs die with it.
-func (h *Host) runAndKill(t *testing.T, m ipt.Mode, after time.Duration) {
+func (h *Host) runAndKill(t *testing.T, m iptables.Mode, after time.Duration) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), killMode+"="+m.String())

@@ -13,21 +13,21 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tierwall/tierwall/enforcer/ipt"
+	"github.com/tierwall/tierwall/enforcer/iptables"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/compile"
 	"github.com/tierwall/tierwall/test/generate"
 	"github.com/tierwall/tierwall/test/oracle"
 )
 
-var modes = []ipt.Mode{ipt.NFT, ipt.Legacy}
+var modes = []iptables.Mode{iptables.NFT, iptables.Legacy}
 
 // backend is a Backend on a node.
-func (h *Host) backend(t testing.TB, m ipt.Mode) *ipt.Backend {
+func (h *Host) backend(t testing.TB, m iptables.Mode) *iptables.Backend {
 	t.Helper()
-	var b *ipt.Backend
+	var b *iptables.Backend
 	if err := h.Do(func() (err error) {
-		b, err = ipt.New(t.Context(), ipt.Options{Mode: m})
+		b, err = iptables.New(t.Context(), iptables.Options{Mode: m})
 		return err
 	}); err != nil {
 		t.Fatal(err)
@@ -35,7 +35,7 @@ func (h *Host) backend(t testing.TB, m ipt.Mode) *ipt.Backend {
 	return b
 }
 
-func (h *Host) apply(t testing.TB, b *ipt.Backend, p *policy.Program) {
+func (h *Host) apply(t testing.TB, b *iptables.Backend, p *policy.Program) {
 	t.Helper()
 	if err := h.Do(func() error { return b.Apply(t.Context(), p) }); err != nil {
 		t.Fatal(err)

@@ -13,17 +13,19 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tierwall/tierwall/enforcer"
-	"github.com/tierwall/tierwall/enforcer/ipt"
-	"github.com/tierwall/tierwall/enforcer/nft"
+	"github.com/tierwall/tierwall/enforcer/iptables"
+	"github.com/tierwall/tierwall/enforcer/nftables"
 	"github.com/tierwall/tierwall/policy"
 )
 
 // kernelBackends are all backends, by name.
 var kernelBackends = map[string]func(t *testing.T) (enforcer.Backend, error){
-	"nftables":     func(t *testing.T) (enforcer.Backend, error) { return nft.New(t.Context(), nft.Options{}) },
-	"iptables-nft": func(t *testing.T) (enforcer.Backend, error) { return ipt.New(t.Context(), ipt.Options{Mode: ipt.NFT}) },
+	"nftables": func(t *testing.T) (enforcer.Backend, error) { return nftables.New(t.Context(), nftables.Options{}) },
+	"iptables-nft": func(t *testing.T) (enforcer.Backend, error) {
+		return iptables.New(t.Context(), iptables.Options{Mode: iptables.NFT})
+	},
 	"iptables-legacy": func(t *testing.T) (enforcer.Backend, error) {
-		return ipt.New(t.Context(), ipt.Options{Mode: ipt.Legacy})
+		return iptables.New(t.Context(), iptables.Options{Mode: iptables.Legacy})
 	},
 }
 

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tierwall/tierwall/enforcer/ipt"
+	"github.com/tierwall/tierwall/enforcer/iptables"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/compile"
 	"github.com/tierwall/tierwall/test/generate"
@@ -255,9 +255,9 @@ func (b backends) apply(t *testing.T, l *Lab, programs func(node string) *policy
 }
 
 // backends are those of the nodes, by their names.
-type backends map[string]*ipt.Backend
+type backends map[string]*iptables.Backend
 
-func (l *Lab) backends(t *testing.T, m ipt.Mode) backends {
+func (l *Lab) backends(t *testing.T, m iptables.Mode) backends {
 	b := backends{}
 	for name, n := range l.Nodes {
 		b[name] = n.backend(t, m)

@@ -11,8 +11,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/tierwall/tierwall/enforcer/ipt"
-	"github.com/tierwall/tierwall/enforcer/nft"
+	"github.com/tierwall/tierwall/enforcer/iptables"
+	"github.com/tierwall/tierwall/enforcer/nftables"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/compile"
 	"github.com/tierwall/tierwall/policy/effect"
@@ -109,17 +109,17 @@ func (c *Cost) kernels(s *compile.Snapshot) error {
 	c.Problems, c.Endpoints = len(problems), len(program.Endpoints)
 	c.Written, c.Classes = written(program)
 	var errs []error
-	for _, f := range []ipt.Family{ipt.IPv4, ipt.IPv6} {
-		r, err := ipt.Render(program, f, ipt.DenyLog{})
+	for _, f := range []iptables.Family{iptables.IPv4, iptables.IPv6} {
+		r, err := iptables.Render(program, f, iptables.DenyLog{})
 		errs = append(errs, err)
 		c.IPTables.addChains(r)
 	}
-	r, err := nft.Render(program, nft.DenyLog{})
+	r, err := nftables.Render(program, nftables.DenyLog{})
 	c.NFTables.addTable(r)
 	return errors.Join(append(errs, err)...)
 }
 
-func (k *Kernel) addChains(r ipt.Ruleset) {
+func (k *Kernel) addChains(r iptables.Ruleset) {
 	lists := map[string]int{}
 	for _, s := range r.Sets {
 		k.Sets++
@@ -141,7 +141,7 @@ func (k *Kernel) addChains(r ipt.Ruleset) {
 	}
 }
 
-func (k *Kernel) addTable(r nft.Ruleset) {
+func (k *Kernel) addTable(r nftables.Ruleset) {
 	for _, s := range r.Sets {
 		k.Sets++
 		k.Elements += len(s.Elements)

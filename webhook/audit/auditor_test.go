@@ -18,7 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
-	"github.com/tierwall/tierwall/cluster"
+	"github.com/tierwall/tierwall/clustercache"
 	"github.com/tierwall/tierwall/policy/compile"
 	"github.com/tierwall/tierwall/rego"
 	"github.com/tierwall/tierwall/webhook"
@@ -49,7 +49,7 @@ type scene struct {
 func play(t *testing.T, served bool, w World, guardrails ...string) *scene {
 	t.Helper()
 	s := &scene{live: &live{w.Snapshot, library(t, guardrails...)}, recorder: events.NewFakeRecorder(100)}
-	scheme := cluster.Scheme()
+	scheme := clustercache.Scheme()
 	mapper := meta.NewDefaultRESTMapper(nil)
 	for gvk := range scheme.AllKnownTypes() {
 		mapper.Add(gvk, meta.RESTScopeRoot)

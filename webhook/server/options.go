@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/tierwall/tierwall/policy"
-	"github.com/tierwall/tierwall/webhook/activation"
+	"github.com/tierwall/tierwall/webhook/registration"
 )
 
 // limit is how long a judgement may take: less than the API server waits.
@@ -34,7 +34,7 @@ type Options struct {
 	// Bundle is where Guardrails that name one of a bundle take it from.
 	Bundle BundleOptions
 	// Webhooks are what the configurations with the names Validating and Mutating are to hold.
-	Webhooks             activation.Webhooks
+	Webhooks             registration.Webhooks
 	Validating, Mutating string
 	// AwaitEndpoints makes activation wait until the Service has an endpoint that is ready.
 	AwaitEndpoints bool

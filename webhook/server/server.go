@@ -21,22 +21,22 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
-	"github.com/tierwall/tierwall/cluster"
+	"github.com/tierwall/tierwall/clustercache"
 	"github.com/tierwall/tierwall/internal/delegated"
 	"github.com/tierwall/tierwall/rego"
 	"github.com/tierwall/tierwall/webhook"
-	"github.com/tierwall/tierwall/webhook/activation"
 	"github.com/tierwall/tierwall/webhook/audit"
 	"github.com/tierwall/tierwall/webhook/bundle"
 	"github.com/tierwall/tierwall/webhook/certificate"
-	"github.com/tierwall/tierwall/webhook/control"
+	"github.com/tierwall/tierwall/webhook/controllers"
+	"github.com/tierwall/tierwall/webhook/registration"
 )
 
 // Server is a webhook, ready to run.
 type Server struct {
 	options Options
 	manager manager.Manager
-	watcher *cluster.Watcher
+	watcher *clustercache.Watcher
 	state   *webhook.Followed // what watcher knows
 	engine  *webhook.Engine
 	source  certificate.Source
@@ -45,7 +45,7 @@ type Server struct {
 
 // New makes a Server that works on the API server of the config.
 func New(config *rest.Config, o Options) (*Server, error) {
-	watcher, err := cluster.New(config, o.Defaults, o.Log)
+	watcher, err := clustercache.New(config, o.Defaults, o.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +63,7 @@ func New(config *rest.Config, o Options) (*Server, error) {
 	}
 	serving.Source = s.source
 	serving.Published = func(ctx context.Context) ([]byte, error) {
-		return activation.Published(ctx, s.manager.GetCache(), o.Validating)
+		return registration.Published(ctx, s.manager.GetCache(), o.Validating)
 	}
 	s.register()
 	if err := s.addRunnables(); err != nil {
@@ -75,14 +75,14 @@ func New(config *rest.Config, o Options) (*Server, error) {
 // RegisterMetrics adds the webhook's metrics to those that its manager serves.
 // It is called once in a process.
 func RegisterMetrics() error {
-	return errors.Join(webhook.RegisterMetrics(), control.RegisterMetrics(), audit.RegisterMetrics(), bundle.RegisterMetrics())
+	return errors.Join(webhook.RegisterMetrics(), controllers.RegisterMetrics(), audit.RegisterMetrics(), bundle.RegisterMetrics())
 }
 
 // Run answers until ctx ends. It returns an error when the webhook cannot go on.
 func (s *Server) Run(ctx context.Context) error { return s.manager.Start(ctx) }
 
 func scheme() (*runtime.Scheme, error) {
-	out := cluster.Scheme()
+	out := clustercache.Scheme()
 	for _, add := range []func(*runtime.Scheme) error{admissionv1.AddToScheme, discoveryv1.AddToScheme} {
 		if err := add(out); err != nil {
 			return nil, err
@@ -198,7 +198,7 @@ func (s *Server) addRunnables() error {
 		s.state,
 		everyReplica(s.source.Start),
 		s.engine,
-		&control.Loop{
+		&controllers.Loop{
 			Snapshots: s.state, States: s.engine, GuardrailsChanged: s.engine.Changed(), Bundle: s.bundle(),
 			Cache: s.manager.GetCache(), Client: s.manager.GetClient(),
 			Recorder: s.manager.GetEventRecorder("tierwall-webhook"), Log: o.Log,
@@ -208,7 +208,7 @@ func (s *Server) addRunnables() error {
 			Recorder: s.manager.GetEventRecorder("tierwall-audit"), Log: o.Log,
 		},
 		others,
-		&activation.Keeper{
+		&registration.Keeper{
 			Webhooks: o.Webhooks, Validating: o.Validating, Mutating: o.Mutating,
 			Cache: s.manager.GetCache(), Client: s.manager.GetClient(),
 			Source: s.source, Ready: s.reachable, Log: o.Log,

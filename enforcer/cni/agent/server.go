@@ -19,15 +19,15 @@ import (
 	"golang.org/x/sys/unix"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/tierwall/tierwall/cluster"
+	"github.com/tierwall/tierwall/clustercache"
 	"github.com/tierwall/tierwall/enforcer/cni"
 )
 
 // Cluster is told of attachments. cluster.Watcher is one.
 type Cluster interface {
-	Attach(ctx context.Context, node string, a cluster.Attachment) error
+	Attach(ctx context.Context, node string, a clustercache.Attachment) error
 	Detach(pod types.NamespacedName, container string)
-	DetachAll(gone func(cluster.Attachment) bool)
+	DetachAll(gone func(clustercache.Attachment) bool)
 }
 
 // Loop says when rules are in force. enforcer.Enforcer is one.
@@ -175,7 +175,7 @@ func (s *Server) answer(ctx context.Context, r cni.Request) error {
 	pod := types.NamespacedName{Namespace: r.Namespace, Name: r.Name}
 	switch r.Verb {
 	case cni.Add:
-		a := cluster.Attachment{Pod: pod, UID: types.UID(r.UID), Container: r.Container, Addrs: r.Addrs}
+		a := clustercache.Attachment{Pod: pod, UID: types.UID(r.UID), Container: r.Container, Addrs: r.Addrs}
 		if err := s.Cluster.Attach(ctx, s.Node, a); err != nil {
 			return err
 		}
@@ -190,7 +190,7 @@ func (s *Server) answer(ctx context.Context, r cni.Request) error {
 		s.Cluster.Detach(pod, r.Container)
 		return nil
 	case cni.GC:
-		s.Cluster.DetachAll(func(a cluster.Attachment) bool { return !slices.Contains(r.Containers, a.Container) })
+		s.Cluster.DetachAll(func(a clustercache.Attachment) bool { return !slices.Contains(r.Containers, a.Container) })
 		return nil
 	}
 	return fmt.Errorf("%q is not understood", r.Verb)

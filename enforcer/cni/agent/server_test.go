@@ -16,24 +16,24 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/tierwall/tierwall/cluster"
+	"github.com/tierwall/tierwall/clustercache"
 	"github.com/tierwall/tierwall/enforcer/cni"
 )
 
 // node is a cluster and a loop in memory. Rules come in force when they are let.
 type node struct {
 	mu        sync.Mutex
-	attached  map[types.NamespacedName]cluster.Attachment
+	attached  map[types.NamespacedName]clustercache.Attachment
 	refuses   error
 	inForce   chan struct{} // closed when rules are in force
 	cancelled chan struct{} // receives when somebody gave up
 }
 
 func newNode() *node {
-	return &node{attached: map[types.NamespacedName]cluster.Attachment{}, inForce: make(chan struct{}), cancelled: make(chan struct{}, 10)}
+	return &node{attached: map[types.NamespacedName]clustercache.Attachment{}, inForce: make(chan struct{}), cancelled: make(chan struct{}, 10)}
 }
 
-func (n *node) Attach(_ context.Context, _ string, a cluster.Attachment) error {
+func (n *node) Attach(_ context.Context, _ string, a clustercache.Attachment) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.refuses == nil {
@@ -43,10 +43,10 @@ func (n *node) Attach(_ context.Context, _ string, a cluster.Attachment) error {
 }
 
 func (n *node) Detach(pod types.NamespacedName, container string) {
-	n.DetachAll(func(a cluster.Attachment) bool { return a.Pod == pod && a.Container == container })
+	n.DetachAll(func(a clustercache.Attachment) bool { return a.Pod == pod && a.Container == container })
 }
 
-func (n *node) DetachAll(gone func(cluster.Attachment) bool) {
+func (n *node) DetachAll(gone func(clustercache.Attachment) bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for k, a := range n.attached {

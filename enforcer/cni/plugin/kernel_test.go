@@ -23,7 +23,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/tierwall/tierwall/cluster"
+	"github.com/tierwall/tierwall/clustercache"
 	"github.com/tierwall/tierwall/enforcer"
 	"github.com/tierwall/tierwall/enforcer/backend"
 	"github.com/tierwall/tierwall/enforcer/cni/agent"
@@ -80,14 +80,14 @@ func (s *source) set(p *compile.Pod) {
 	}
 }
 
-func (s *source) Attach(_ context.Context, _ string, a cluster.Attachment) error {
+func (s *source) Attach(_ context.Context, _ string, a clustercache.Attachment) error {
 	s.set(pod(a.Pod.Name, a.Addrs...))
 	return nil
 }
 
 func (s *source) Detach(p types.NamespacedName, _ string) { s.set(pod(p.Name)) }
 
-func (s *source) DetachAll(func(cluster.Attachment) bool) {}
+func (s *source) DetachAll(func(clustercache.Attachment) bool) {}
 
 // node is a node with the plugin in its chain, after the plugin ptp of Debian's package.
 type node struct {

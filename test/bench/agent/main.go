@@ -14,11 +14,11 @@ import (
 
 	"k8s.io/client-go/rest"
 
-	"github.com/tierwall/tierwall/cluster"
+	"github.com/tierwall/tierwall/clustercache"
 	"github.com/tierwall/tierwall/enforcer"
 	"github.com/tierwall/tierwall/policy"
-	"github.com/tierwall/tierwall/test/bench/town"
 	"github.com/tierwall/tierwall/test/bench/usage"
+	"github.com/tierwall/tierwall/test/bench/workload"
 )
 
 func main() {
@@ -36,11 +36,11 @@ func run(ctx context.Context, url string) error {
 	start := time.Now()
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 	defaults := policy.Defaults{Action: policy.Deny, Exempt: []string{"kube-system"}}
-	watcher, err := cluster.New(&rest.Config{Host: url}, defaults, log)
+	watcher, err := clustercache.New(&rest.Config{Host: url}, defaults, log)
 	if err != nil {
 		return err
 	}
-	agent := &enforcer.Enforcer{Node: town.Node(0), Defaults: defaults, Source: watcher, Backend: kernel{}, Log: log}
+	agent := &enforcer.Enforcer{Node: workload.Node(0), Defaults: defaults, Source: watcher, Backend: kernel{}, Log: log}
 	ended := make(chan error, 2)
 	go func() { ended <- watcher.Start(ctx) }()
 	go func() { ended <- agent.Start(ctx) }()

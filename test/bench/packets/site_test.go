@@ -10,8 +10,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/tierwall/tierwall/enforcer/ipt"
-	"github.com/tierwall/tierwall/enforcer/nft"
+	"github.com/tierwall/tierwall/enforcer/iptables"
+	"github.com/tierwall/tierwall/enforcer/nftables"
 	"github.com/tierwall/tierwall/enforcer/spoof"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/test/netns"
@@ -35,8 +35,10 @@ var engines = []struct {
 	name string
 	open func(context.Context) (backend, error)
 }{
-	{"nftables", func(ctx context.Context) (backend, error) { return nft.New(ctx, nft.Options{}) }},
-	{"iptables", func(ctx context.Context) (backend, error) { return ipt.New(ctx, ipt.Options{Mode: ipt.NFT}) }},
+	{"nftables", func(ctx context.Context) (backend, error) { return nftables.New(ctx, nftables.Options{}) }},
+	{"iptables", func(ctx context.Context) (backend, error) {
+		return iptables.New(ctx, iptables.Options{Mode: iptables.NFT})
+	}},
 }
 
 // newSite is a node on which nothing tracks connections.

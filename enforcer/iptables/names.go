@@ -1,0 +1,194 @@
+package iptables
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/tierwall/tierwall/internal/contenthash"
+	"github.com/tierwall/tierwall/policy"
+)
+
+// Every chain of ours begins with chainPrefix, every set with the prefix of its family.
+const (
+	chainPrefix = "TIERWALL-"
+
+	forwardChain = chainPrefix + "FORWARD"
+	inputChain   = chainPrefix + "INPUT"
+	outputChain  = chainPrefix + "OUTPUT"
+	strayChain   = chainPrefix + "STRAY"
+	denyChain    = chainPrefix + "DENY"
+	auditChain   = chainPrefix + "AUDIT-"
+)
+
+const (
+	maxChainName = 28 // XT_EXTENSION_MAXNAMELEN less the terminating zero
+	maxSetName   = 31 // IPSET_MAXNAMELEN less the terminating zero
+	maxComment   = 255
+	// hashDigits is how much of a hash a name has. What has the same digits is told apart by a number.
+	hashDigits = 16
+	// maxGeneration is room for the generation of a set's name.
+	maxGeneration = 3
+)
+
+// A base name says what a set or a chain is for, in full: different ones have different base names. Where the kernel's
+// names have no room for it all, it is the beginning of the name, the end, and a text of which the name has a
+// hash in between, with marks between them.
+const mark = "|"
+
+// policySet is the base name of a policy's set in a family.
+func policySet(f Family, id policy.SetID) string {
+	return fit(setPrefix(f), string(id), "", maxSetName-maxGeneration)
+}
+
+// ownSet is the base name of a set that a class has for the run of rules at a place.
+func ownSet(f Family, d policy.Direction, class policy.ClassID, place, what string) string {
+	return hashed(setPrefix(f)+"m", fmt.Sprintf("%s %q %s %s", d, class, place, what), "")
+}
+
+// names are the names in the kernel of sets and of chains.
+type names struct {
+	sets, chains nameTable
+	// taken are names that other sets have in the kernel.
+	taken map[string]bool
+}
+
+func newNames() names { return names{newNameTable(), newNameTable(), map[string]bool{}} }
+
+// of is the name of a set, from now on: the first that no other set has. A change that had to be made beside
+// the set in force gives it another generation, such as tw4-x.1.
+func (n names) of(base string) string {
+	name, ok := n.sets.known[base]
+	for i := 0; !ok; i++ {
+		name = generation(base, i)
+		if ok = n.sets.isFree(name) && !n.taken[name]; ok {
+			n.sets.give(base, name)
+		}
+	}
+	return name
+}
+
+// leave has the set of a base name keep its name for itself; the next one has another.
+func (n names) leave(base string) {
+	if name, ok := n.sets.known[base]; ok {
+		n.taken[name] = true
+		n.sets.release(name)
+	}
+}
+
+// chain is the name of a chain, from now on: the first that no other chain has.
+func (n names) chain(base string) string {
+	name, ok := n.chains.known[base]
+	for i := 0; !ok; i++ {
+		name = numbered(base, i, maxChainName)
+		if ok = n.chains.isFree(name); ok {
+			n.chains.give(base, name)
+		}
+	}
+	return name
+}
+
+// nameTable holds names in the kernel by base names. Each has one of its own, whatever their hashes are.
+type nameTable struct {
+	known map[string]string // names by base name
+	given map[string]string // base names by name
+}
+
+func newNameTable() nameTable { return nameTable{map[string]string{}, map[string]string{}} }
+
+func (t nameTable) isFree(name string) bool {
+	_, taken := t.given[name]
+	return !taken
+}
+
+func (t nameTable) give(base, name string) { t.known[base], t.given[name] = name, base }
+
+func (t nameTable) release(name string) {
+	delete(t.known, t.given[name])
+	delete(t.given, name)
+}
+
+func setPrefix(f Family) string { return fmt.Sprintf("tw%d-", f) }
+
+// ourSet says whether a set is ours, by its name.
+func ourSet(name string) bool {
+	return slices.ContainsFunc(families[:], func(f Family) bool { return strings.HasPrefix(name, setPrefix(f)) })
+}
+
+// generation is the n-th name of a set.
+func generation(base string, n int) string { return numbered(base, n, maxSetName) }
+
+// numbered is the n-th name in the kernel for a base name, with a number from the second on.
+func numbered(base string, n, size int) string {
+	name := base
+	if head, rest, hashed := strings.Cut(base, mark); hashed {
+		tail, text, _ := strings.Cut(rest, mark)
+		sum := contenthash.Sum([]byte(text))
+		name = head + sum[:min(hashDigits, len(sum))] + tail
+	}
+	suffix := ""
+	if n > 0 {
+		suffix = fmt.Sprintf(".%d", n)
+	}
+	return name[:min(len(name), size-len(suffix))] + suffix
+}
+
+// initial is the letter of a direction in the names of chains.
+func initial(d policy.Direction) string { return strings.ToUpper(d.String()[:1]) }
+
+// rootChain is where the dispatch of a direction begins.
+func rootChain(d policy.Direction) string { return chainPrefix + strings.ToUpper(d.String()) }
+
+// dispatchChain is the base name of the chain of a branch of the dispatch tree. The longest
+// IPv4 prefix fits exactly; of IPv6 prefixes the name has a hash.
+func dispatchChain(d policy.Direction, p netip.Prefix) string {
+	return fit(chainPrefix+initial(d), p.String(), "", maxChainName)
+}
+
+// classChain is the base name of the chain of a class; those of its further parts have a B, C, D appended.
+func classChain(d policy.Direction, id policy.ClassID, part int) string {
+	tail := ""
+	if part > 0 {
+		tail = string(rune('A' + part))
+	}
+	return fit(chainPrefix+initial(d)+"-", string(id), tail, maxChainName-1)
+}
+
+// fit is the base name of a text between a beginning and an end, hashed where it is not safe in a name or too long.
+func fit(head, text, tail string, size int) string {
+	if text != "" && len(head)+len(text) <= size && sanitize(text, ".-_/") == text {
+		return head + text + tail
+	}
+	return hashed(head, text, tail)
+}
+
+// hashed is the base name of a text of which the name has a hash.
+func hashed(head, text, tail string) string { return head + mark + tail + mark + text }
+
+// comment is a match that says why a rule is there, with a space at its end.
+// Whatever the text, it ends neither the quotes nor the line.
+func comment(text string) string {
+	text = strings.TrimSpace(sanitize(text, ".-_/ ,:=~"))
+	if text == "" {
+		return ""
+	}
+	if len(text) > maxComment {
+		text = text[:maxComment]
+	}
+	return `-m comment --comment "` + text + `" `
+}
+
+// sanitize replaces every byte but letters, digits and the extra ones by an underscore.
+func sanitize(text, extra string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9':
+			return r
+		case strings.ContainsRune(extra, r):
+			return r
+		default:
+			return '_'
+		}
+	}, text)
+}

@@ -1,0 +1,266 @@
+package iptables
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/tierwall/tierwall/enforcer/internal/sample"
+	"github.com/tierwall/tierwall/enforcer/iptables/simulator"
+	"github.com/tierwall/tierwall/enforcer/transition"
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/eval"
+)
+
+// kernel is an interpreted kernel of one family, written to step by step.
+type kernel struct {
+	*table
+	held    *simulator.Table
+	program *policy.Program
+	users   transition.Users
+	slots   transition.Slots
+	// steps is called after every single change that a packet could see.
+	steps           func()
+	inPlace, beside int
+}
+
+func newKernel(t testing.TB, f Family) *kernel {
+	k := &kernel{table: &table{family: f}, held: simulator.New(), steps: func() {}}
+	if err := k.held.Restore("*filter\n" + declare(forwardChain) + "\n-A FORWARD " + jumpTo(forwardChain) + "\nCOMMIT\n"); err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+// read is what is there, none of it understood.
+func (k *kernel) read() reading {
+	have := parseSave("")
+	for hook := range hooks {
+		have.jumps[hook] = first
+	}
+	for _, name := range k.held.Chains() {
+		if strings.HasPrefix(name, chainPrefix) {
+			have.prints[name] = []string{}
+		}
+	}
+	for _, name := range k.held.Sets() {
+		have.sets[name] = Set{Name: name}
+	}
+	return have
+}
+
+// apply writes what the Backend would write, in its order.
+func (k *kernel) apply(t testing.TB, p *policy.Program) {
+	t.Helper()
+	if k.program != nil && k.family.in(k.program) == k.family.in(p) {
+		k.update(t, p, transition.Between(k.program, p))
+		return
+	}
+	k.execute(t, k.whole(p, k.read(), transition.Slots{}, false))
+	k.program, k.users, k.slots = p, transition.UsersOf(p), transition.Slots{}
+}
+
+// update writes a change as the Backend would.
+func (k *kernel) update(t testing.TB, p *policy.Program, c *policy.Change) {
+	t.Helper()
+	for _, d := range policy.Directions {
+		for _, class := range c.Classes[d] {
+			k.users.Add(d, class)
+		}
+	}
+	m := newMove(k.program, p, c, k.users, k.slots)
+	plan := k.step(m)
+	if m.gradual {
+		k.inPlace++
+	} else {
+		k.beside++
+	}
+	k.execute(t, plan)
+	for _, d := range policy.Directions {
+		for _, id := range c.ClassesGone[d] {
+			k.users.Remove(d, k.program.Classes[d][id])
+		}
+	}
+	k.program, k.slots = p, m.nextSlots
+}
+
+func (k *kernel) execute(t testing.TB, p plan) {
+	t.Helper()
+	k.sets(t, p.grow)
+	if len(p.chains) > 0 {
+		if err := k.held.Restore(strings.Join(p.chains, "\n")); err != nil {
+			t.Fatalf("%v in\n%s", err, strings.Join(p.chains, "\n"))
+		}
+		k.steps()
+	}
+	k.sets(t, p.shrink)
+	k.destroy(t)
+}
+
+// destroy destroys what is not in use: sets of which a list goes first once that is gone.
+func (k *kernel) destroy(t testing.TB) {
+	t.Helper()
+	for going := k.state.names.taken; len(going) > 0; {
+		before, failed := len(going), error(nil)
+		for name := range going {
+			if err := k.held.RestoreSets("destroy " + name); err != nil {
+				failed = err
+				continue
+			}
+			delete(going, name)
+			delete(k.state.sizes, name)
+		}
+		if len(going) == before {
+			t.Fatal(failed)
+		}
+	}
+}
+
+func (k *kernel) sets(t testing.TB, steps []setStep) {
+	t.Helper()
+	for _, s := range steps {
+		if s.verb == create && slices.Contains(k.held.Sets(), s.set.Name) {
+			t.Fatalf("the set %s is there", s.set.Name)
+		}
+		for _, line := range s.lines() {
+			if err := k.held.RestoreSets(line); err != nil {
+				t.Fatal(err)
+			}
+			k.steps()
+		}
+	}
+}
+
+// check sees that the kernel holds what the whole program makes of it, and that this is known.
+func (k *kernel) check(t testing.TB) {
+	t.Helper()
+	v := newRenderer(k.program, k.family, k.state.names.clone(), k.slots, k.log, k.refused).render()
+	r, fresh := v.ruleset(k.family), newKernel(t, k.family)
+	if err := fresh.held.RestoreSets(r.SetText()); err != nil {
+		t.Fatal(err)
+	}
+	if err := fresh.held.Restore(r.RestoreText()); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := k.held.Dump(), fresh.held.Dump(); got != want {
+		t.Fatalf("got\n%s\nwant\n%s\nof\n%s", got, want, k.program)
+	}
+	want := stateOf(v, k.state.names)
+	for name, rules := range want.rules {
+		if !slices.Equal(rules, k.state.rules[name]) {
+			t.Fatalf("chain %s is said to have %q", name, k.state.rules[name])
+		}
+	}
+	if len(want.rules) != len(k.state.rules) || !maps.Equal(want.users, k.state.users) || len(want.sets()) != len(k.state.names.sets.known) {
+		t.Fatalf("of %s is said to be there: %+v, want %+v", k.program, k.state, want)
+	}
+}
+
+func (n names) clone() names {
+	out := newNames()
+	for _, pair := range [][2]nameTable{{n.sets, out.sets}, {n.chains, out.chains}} {
+		maps.Copy(pair[1].known, pair[0].known)
+		maps.Copy(pair[1].given, pair[0].given)
+	}
+	return out
+}
+
+// sets are the base names of all sets that classes refer to.
+func (s state) sets() map[string]bool {
+	out := map[string]bool{}
+	for _, c := range s.classes {
+		for _, base := range slices.Concat(c.bases(), c.own) {
+			out[base] = true
+		}
+	}
+	return out
+}
+
+// forwards says whether the first packet of a flow passes.
+func (k *kernel) forwards(t *testing.T, f policy.Flow) bool {
+	v, err := k.held.Judge("FORWARD", simulator.Packet{
+		Source: f.Source, Destination: f.Destination, Protocol: f.Protocol, DestinationPort: f.DestinationPort, ICMPType: f.ICMPType, ICMPCode: f.ICMPCode, HopLimit: f.HopLimit,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v.Accepted
+}
+
+// bounds are ways to bound what is merged, so that small worlds meet each of them.
+var bounds = map[string]func(){
+	"as they are":                         func() {},
+	"up to 3 elements merged":             func() { limits.merged = 3 },
+	"nothing merged, peers listed":        func() { limits.merged, limits.walk = 0, 1 },
+	"few elements merged, peers listed":   func() { limits.merged, limits.walk = 3, 1 },
+	"members merged once at most":         func() { limits.factor, limits.copies, limits.walk = 0, 1, 1 },
+	"merged up to the size of the rules":  func() { limits.factor, limits.copies, limits.walk = 1, 0, 1 },
+	"lists of one, and hardly a set":      func() { limits.ownSets, limits.walk, limits.list = 2, 1, 1 },
+	"ranges are not expanded to elements": func() { limits.expand = 1 },
+}
+
+func setLimits(t *testing.T, set func()) {
+	standard := limits
+	set()
+	t.Cleanup(func() { limits = standard })
+}
+
+func TestNoFlowIsOpenedOrCutForAMoment(t *testing.T) {
+	for name, limit := range bounds {
+		t.Run(name, func(t *testing.T) {
+			setLimits(t, limit)
+			watchWorlds(t, 40)
+		})
+	}
+}
+
+func watchWorlds(t *testing.T, worlds uint64) {
+	var inPlace, beside, watched int
+	for seed := range worlds {
+		w := sample.NewWorld(seed)
+		d := w.Draft()
+		k, old := newKernel(t, IPv4), w.Program(d)
+		k.apply(t, old)
+		for range 12 {
+			d = w.Changes(d)
+			next := w.Program(d)
+			watched += watch(t, k, old, next, w.Flows(), func() { k.apply(t, next) })
+			k.check(t)
+			old = next
+		}
+		inPlace, beside = inPlace+k.inPlace, beside+k.beside
+	}
+	t.Logf("%d changes in place, %d beside; %d verdicts watched", inPlace, beside, watched)
+	if inPlace < int(worlds) || beside < int(worlds) {
+		t.Errorf("one of the ways was hardly taken: %d in place, %d beside", inPlace, beside)
+	}
+}
+
+// watch makes a change and checks after every step the flows whose verdict
+// it leaves as it is, and at the end all of them.
+func watch(t *testing.T, k *kernel, old, next *policy.Program, flows []policy.Flow, change func()) (watched int) {
+	t.Helper()
+	before, after := eval.New(old), eval.New(next)
+	verdicts := map[policy.Flow]policy.Verdict{}
+	for _, f := range flows {
+		if v := after.Decide(f).Verdict; v == before.Decide(f).Verdict {
+			verdicts[f] = v
+		}
+	}
+	k.steps = func() {
+		for f, want := range verdicts {
+			watched++
+			if k.forwards(t, f) != (want == policy.Allow) {
+				t.Fatalf("during the change %+v did not stay %s\n--- from\n%s\n--- to\n%s", f, want, old, next)
+			}
+		}
+	}
+	change()
+	for _, f := range flows {
+		if want := after.Decide(f); k.forwards(t, f) != (want.Verdict == policy.Allow) {
+			t.Fatalf("after the change %+v is not %s: %+v", f, want.Verdict, want)
+		}
+	}
+	return watched
+}

@@ -1,0 +1,60 @@
+package nftables
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/tierwall/tierwall/policy"
+)
+
+// family is an IP family, by its version number. One table holds both.
+type family uint8
+
+const (
+	ipv4 family = 4
+	ipv6 family = 6
+)
+
+// has says whether an address is of the family.
+func (f family) has(a netip.Addr) bool { return a.Is4() == (f == ipv4) }
+
+// header is the family's name in expressions, such as the ip of "ip saddr".
+func (f family) header() string {
+	if f == ipv6 {
+		return "ip6"
+	}
+	return "ip"
+}
+
+// addressType is the nftables type of the family's addresses.
+func (f family) addressType() string {
+	if f == ipv6 {
+		return "ipv6_addr"
+	}
+	return "ipv4_addr"
+}
+
+// own is the address that a direction is judged for, peer that of the other side.
+func (f family) own(d policy.Direction) field { return addressField(f, d == policy.Egress) }
+
+func (f family) peer(d policy.Direction) field { return addressField(f, d == policy.Ingress) }
+
+// familiesOf are the families that a program has endpoints or local networks of.
+func familiesOf(p *policy.Program) []family {
+	var out []family
+	for _, f := range []family{ipv4, ipv6} {
+		local := slices.ContainsFunc(p.Local, func(l netip.Prefix) bool { return f.has(l.Addr()) })
+		if local || slices.ContainsFunc(p.Endpoints, func(e policy.Endpoint) bool { return slices.ContainsFunc(e.Addrs, f.has) }) {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// protocol matches packets of the family.
+func (f family) protocol() words {
+	if f == ipv6 {
+		return "meta nfproto ipv6"
+	}
+	return "meta nfproto ipv4"
+}

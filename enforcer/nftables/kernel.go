@@ -1,0 +1,30 @@
+package nftables
+
+import (
+	"context"
+
+	"golang.org/x/sys/unix"
+)
+
+// kernel is what the Backend needs of nf_tables.
+type kernel interface {
+	// Run carries out a transaction. It gives the kernel's generation after it, and says whether nobody
+	// else changed any table since the one that is known.
+	Run(ctx context.Context, t *transaction, known uint32) (generation uint32, alone bool, err error)
+	// Settle waits until no packet is on its way that came before the last transaction.
+	Settle(ctx context.Context) error
+	// List reads our table. Without elements it leaves those of sets out. Where
+	// there is no table, nothing is listed.
+	List(ctx context.Context, elements bool) (listing, error)
+	// Rules reads the rules of our table, by chain.
+	Rules() (map[string][]listedRule, error)
+	// Generation is the number of changes that anybody made to any table.
+	Generation() (uint32, error)
+}
+
+// generationRequest is NFT_MSG_GETGEN of linux/netfilter/nf_tables.h.
+const (
+	generationRequest = unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_GETGEN
+	generationIs      = unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_NEWGEN
+	attributeType     = 1<<14 - 1 // of an attribute, without its flags
+)

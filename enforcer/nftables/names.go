@@ -1,0 +1,103 @@
+package nftables
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/tierwall/tierwall/policy"
+)
+
+// tableName is our one table, of family inet.
+const tableName = "tierwall"
+
+const (
+	// maxName is shorter than nftables allows (NFT_NAME_MAXLEN), with room for a full-width ID.
+	maxName = 100
+	// maxComment is NFTNL_UDATA_COMMENT_MAXLEN less the terminating zero.
+	maxComment = 127
+)
+
+// Names give sets and maps that had to be made beside others their generation;
+// those that are not there have the first. Base names have no dot.
+type names map[string]int
+
+// of is the name in the kernel of a set or map, given its base name.
+func (n names) of(base string) string { return generation(base, n[base]) }
+
+func generation(base string, n int) string {
+	if n == 0 {
+		return base
+	}
+	return fmt.Sprintf("%s.%d", base, n)
+}
+
+// baseName is the name without its generation.
+func baseName(name string) string {
+	base, _, _ := strings.Cut(name, ".")
+	return base
+}
+
+// dispatchMap leads from the addresses of a direction's endpoints to their classes.
+func dispatchMap(f family, d policy.Direction) string { return fmt.Sprintf("%s-map-%d", d, f) }
+
+// dispatchChain is the chain that looks them up.
+func dispatchChain(f family, d policy.Direction) string { return fmt.Sprintf("%s-%d", d, f) }
+
+// setName is the base name of a policy's set in a family.
+func setName(f family, id policy.SetID) string { return fmt.Sprintf("set%d-%s", f, fit(string(id))) }
+
+// classChain is the chain of a class; those of its further parts have b, c, d appended.
+func classChain(f family, d policy.Direction, id policy.ClassID, part int) string {
+	name := fmt.Sprintf("%s%d-%s", d.String()[:2], f, fit(string(id)))
+	if part == 0 {
+		return name
+	}
+	return fmt.Sprintf("%s-part%d", name, part)
+}
+
+// fit is the text itself where it is safe in a name and short enough, and else a full-width hash of it.
+func fit(text string) string {
+	if text != "" && len(text) <= maxName && sanitize(text, "-_") == text {
+		return text
+	}
+	sum := sha256.Sum256([]byte(text))
+	return "x" + hex.EncodeToString(sum[:])
+}
+
+// comment is a text that is safe between quotes and short enough.
+func comment(text string) string {
+	text = strings.TrimSpace(sanitize(text, ".-_/ ,:=~"))
+	if len(text) > maxComment {
+		text = text[:maxComment]
+	}
+	return text
+}
+
+// sanitize replaces every byte but letters, digits and the extra ones by an underscore.
+func sanitize(text, extra string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9':
+			return r
+		case strings.ContainsRune(extra, r):
+			return r
+		default:
+			return '_'
+		}
+	}, text)
+}
+
+// number is the generation of a name.
+func number(base, name string) int {
+	if name == base {
+		return 0
+	}
+	n, err := strconv.Atoi(strings.TrimPrefix(name, base+"."))
+	if err != nil || generation(base, n) != name {
+		return -1
+	}
+	return n
+}

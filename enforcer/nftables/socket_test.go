@@ -1,0 +1,207 @@
+//go:build netns
+
+package nftables
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tierwall/tierwall/enforcer/internal/sample"
+	"github.com/tierwall/tierwall/policy"
+)
+
+// comeOrGo is a change by which addresses come into a set of the shop, or go.
+func comeOrGo(come bool, addrs ...string) *policy.Change {
+	var list []policy.Element
+	for _, a := range addrs {
+		list = append(list, policy.AddressElement(netip.MustParseAddr(a)))
+	}
+	if come {
+		return &policy.Change{Members: []policy.SetChange{{ID: "front", Added: list}}}
+	}
+	return &policy.Change{Members: []policy.SetChange{{ID: "front", Removed: list}}}
+}
+
+func TestAChangeStartsNoProgram(t *testing.T) {
+	n := newNode(t)
+	b := n.backend()
+	n.apply(b, sample.Shop())
+	before := n.contents()
+	t.Run("without nft", func(t *testing.T) {
+		t.Setenv("PATH", t.TempDir())
+		for _, come := range []bool{true, false} {
+			n.update(b, comeOrGo(come, "10.3.0.1"))
+			if now, err := b.kernel.Generation(); err != nil || now != b.generation || !b.alone {
+				t.Errorf("the kernel's generation is %d (%v), and taken for %d; alone: %v", now, err, b.generation, b.alone)
+			}
+		}
+	})
+	if after := n.contents(); after != before {
+		t.Errorf("a member that came and went left\n%s\nof\n%s", after, before)
+	}
+}
+
+// What the kernel refuses at its end changes nothing of what comes before.
+func TestATransactionIsCarriedOutAsAWholeOrNotAtAll(t *testing.T) {
+	n := newNode(t)
+	b := n.backend()
+	n.apply(b, sample.Shop())
+	before := n.contents()
+	front := Set{Type: "ipv4_addr"}
+	for name, last := range map[string]command{
+		"a chain that is not there":     ofChain{remove, "nowhere", ""},
+		"a set that is in use":          ofSet{remove, "set4-front", front},
+		"an element that is not there":  ofElements{remove, "set4-front", front, []string{"10.9.9.9"}, nil, false},
+		"a rule that leads nowhere":     ofRule{"stray", newRule("", goTo("nowhere"))},
+		"a rule that leads in a circle": ofRule{"in4-data", newRule("", goTo("in4-data"))},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tx := &transaction{direct: true}
+			tx.do(ofChain{add, "in4-more", ""})
+			tx.do(ofElements{add, "set4-front", front, []string{"10.3.0.1"}, nil, false})
+			tx.do(last)
+			n.do(func() error {
+				_, _, err := b.kernel.Run(t.Context(), tx, b.generation)
+				var r *refused
+				if !errors.As(err, &r) || !strings.Contains(err.Error(), r.about) {
+					t.Errorf("not refused: %v", err)
+				}
+				return nil
+			})
+			if after := n.contents(); after != before {
+				t.Errorf("before\n%s\nafter\n%s", before, after)
+			}
+		})
+	}
+}
+
+// Whoever else writes is noticed, whether before or between our transactions, and keeps none from being carried out.
+func TestOthersThatWriteAreNoticed(t *testing.T) {
+	n := newNode(t)
+	b := n.backend()
+	n.apply(b, sample.Shop())
+	n.update(b, comeOrGo(true, "10.3.0.1"))
+	if !b.alone {
+		t.Error("nobody else wrote")
+	}
+	n.nft("add element inet others tierwall { 10.9.9.9 }")
+	n.update(b, comeOrGo(true, "10.3.0.2"))
+	if b.alone {
+		t.Error("it was not noticed that others wrote")
+	}
+	if got := n.contents(); !strings.Contains(got, "10.3.0.1") || !strings.Contains(got, "10.3.0.2") {
+		t.Errorf("not carried out:\n%s", got)
+	}
+	if n.repair(b) {
+		t.Error("what others do to their own is taken for damage")
+	}
+	n.do(func() error {
+		if !b.undisturbed() {
+			t.Error("nobody wrote since it was looked at")
+		}
+		return nil
+	})
+}
+
+// While others write without a pause, every change is made, and the kernel is as it should be.
+func TestChangesAmongThoseOfOthers(t *testing.T) {
+	n := newNode(t)
+	b := n.backend()
+	n.apply(b, sample.Shop())
+	ctx, stop := context.WithCancel(t.Context())
+	others := make(chan int, 1)
+	go func() {
+		wrote := 0
+		for ctx.Err() == nil {
+			if _, err := n.Try(t.Context(), "", "nft", fmt.Sprintf("add element inet others tierwall { 10.9.%d.%d }", wrote/250%250, wrote%250)); err == nil {
+				wrote++
+			}
+		}
+		others <- wrote
+	}()
+	for i := range 100 {
+		n.update(b, comeOrGo(true, fmt.Sprintf("10.3.0.%d", i)))
+		if i%2 == 0 {
+			n.update(b, comeOrGo(false, fmt.Sprintf("10.3.0.%d", i)))
+		}
+		if i%20 == 0 && n.repair(b) {
+			t.Error("what others write is taken for damage")
+		}
+	}
+	stop()
+	if wrote := <-others; wrote == 0 {
+		t.Error("nobody else wrote")
+	}
+	if n.repair(b) {
+		t.Error("the kernel is not as written")
+	}
+	fresh := newNode(t)
+	fresh.apply(fresh.backend(), b.program)
+	if got, want := n.contents(b), fresh.contents(); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestATransactionIsNotCarriedOutOnTablesOfAnotherGeneration(t *testing.T) {
+	n := newNode(t)
+	b := n.backend()
+	n.apply(b, sample.Shop())
+	n.do(func() error {
+		tx := &transaction{}
+		tx.do(ofChain{add, "in4-more", ""})
+		batch, _ := tx.batch()
+		now, err := socketOf(b).commit(batch, b.generation+1)
+		if !errors.Is(err, unix.ERESTART) || now != b.generation {
+			t.Errorf("generation %d, %v", now, err)
+		}
+		return nil
+	})
+	if strings.Contains(n.contents(), "in4-more") {
+		t.Error("it was carried out")
+	}
+}
+
+// socketOf is a backend's connection to the kernel.
+func socketOf(b *Backend) *socket { return &b.kernel.(*tool).socket }
+
+// However the connection fails, the change is made.
+func TestAChangeIsMadeWhateverBecomesOfTheConnection(t *testing.T) {
+	shrink := func(s *socket, buffer int) {
+		if err := unix.SetsockoptInt(s.netlink.GetFd(), unix.SOL_SOCKET, buffer, 1); err != nil { // the least there is
+			t.Fatal(err)
+		}
+	}
+	for name, damage := range map[string]func(n node, s *socket){
+		"it is closed":               func(_ node, s *socket) { s.netlink.Close() },
+		"it takes few bytes":         func(_ node, s *socket) { shrink(s, unix.SO_SNDBUF) },
+		"it has no room for answers": func(n node, s *socket) { n.nft("delete table inet tierwall"); shrink(s, unix.SO_RCVBUF) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t)
+			b := n.backend()
+			n.apply(b, sample.Shop())
+			b.log = slog.New(slog.DiscardHandler) // which may say so
+			damage(n, socketOf(b))
+			var addrs []string
+			for i := range 4000 {
+				addrs = append(addrs, fmt.Sprintf("10.3.%d.%d", i/250, i%250))
+			}
+			n.update(b, comeOrGo(true, addrs...))
+			n.update(b, comeOrGo(false, addrs[1:]...))
+			n.update(b, comeOrGo(true, addrs[2:]...))
+			fresh := newNode(t)
+			fresh.apply(fresh.backend(), sample.Shop().With(comeOrGo(true, slices.Delete(addrs, 1, 2)...)))
+			if got, want := n.contents(b), fresh.contents(); got != want {
+				t.Errorf("got\n%s\nwant\n%s", got, want)
+			}
+		})
+	}
+}

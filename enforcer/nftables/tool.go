@@ -1,0 +1,149 @@
+package nftables
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"sigs.k8s.io/knftables"
+
+	"github.com/tierwall/tierwall/enforcer/transition"
+	"github.com/tierwall/tierwall/policy"
+)
+
+// toolTime is how long nft may run, elementTime what it may take beyond that for each element that it writes, and listTime
+// how long it may read. All are well above what it takes.
+const (
+	toolTime    = 30 * time.Second
+	listTime    = 5 * time.Minute
+	elementTime = time.Millisecond
+)
+
+// tool is the kernel, by way of the program nft or without it.
+type tool struct {
+	knftables.Interface
+	socket
+}
+
+// openTool finds nft and sees that it works and that the kernel has what rules need.
+func openTool(ctx context.Context, log DenyLog) (*tool, error) {
+	k, err := knftables.New(knftables.InetFamily, tableName)
+	if err != nil {
+		return nil, fmt.Errorf("nftables cannot be used: %w", err)
+	}
+	t := &tool{Interface: k}
+	ctx, cancel := limit(ctx, toolTime)
+	defer cancel()
+	if err := k.Check(ctx, probe(k.NewTransaction(), log)); err != nil {
+		return nil, fmt.Errorf("this nft or this kernel has not what the rules need: %w", err)
+	}
+	return t, nil
+}
+
+// Available says whether nftables can be used here, and if not, why. It changes nothing.
+func Available(ctx context.Context) error {
+	_, err := openTool(ctx, DenyLog{})
+	return err
+}
+
+// probe has one of everything that a ruleset may have.
+func probe(tx *knftables.Transaction, log DenyLog) *knftables.Transaction {
+	p := &policy.Program{Classes: [2]map[policy.ClassID]*policy.Class{{}, {}}}
+	r := newRenderer(p, names{}, transition.Slots{}, log)
+	r.families = []family{ipv4, ipv6}
+	r.frame()
+	for _, f := range r.families {
+		for _, d := range policy.Directions {
+			r.dispatch(f, d, nil)
+		}
+		for kind, s := range map[string]Set{"peers": setOf(f, policy.Addresses), "networks": setOf(f, policy.Networks),
+			"ports": setOf(f, policy.AddressPorts), "ranges": {Type: f.addressType() + " . inet_proto . inet_service", Interval: true}} {
+			name := fmt.Sprintf("%s%d", kind, f)
+			r.out.Sets[name] = s
+			key := fields{f.peer(policy.Ingress)}
+			if s.Type != key.setType() {
+				key = append(key, portFields...)
+			}
+			r.chain(name, "", newRule("", in{key, name, s.Interval}, verdict("return")))
+		}
+	}
+	t := &transaction{}
+	makePlan(newRuleset(), r.out).together().write(t, garbage{})
+	return t.write(tx)
+}
+
+func limit(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, d, fmt.Errorf("killed: nft did not end within %v", d))
+}
+
+// Run asks the kernel itself, where that can be and the transaction is not too long for it, and else has
+// nft do so.
+func (t *tool) Run(ctx context.Context, tx *transaction, known uint32) (generation uint32, alone bool, err error) {
+	if tx.direct && ctx.Err() == nil {
+		if b, ok := tx.batch(); ok {
+			generation, alone, err := t.run(b, known)
+			if !errors.Is(err, unix.EMSGSIZE) {
+				return generation, alone, err
+			}
+		}
+	}
+	before, err := t.Generation()
+	alone = err == nil && before == known
+	if err := t.runTool(ctx, tx); err != nil {
+		return 0, false, err
+	}
+	generation, err = t.Generation()
+	return generation, alone && err == nil && generation-before <= 1, nil
+}
+
+// runTool is knftables' Run, within a time.
+func (t *tool) runTool(ctx context.Context, tx *transaction) error {
+	ctx, cancel := limit(ctx, toolTime+time.Duration(tx.elements())*elementTime)
+	defer cancel()
+	err := t.Interface.Run(ctx, tx.write(t.NewTransaction()))
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// List reads our table with one call of nft, and the rules from the kernel.
+func (t *tool) List(ctx context.Context, elements bool) (listing, error) {
+	l, err := t.list(ctx, elements)
+	if err != nil || !l.there {
+		return l, err
+	}
+	rules, err := t.Rules()
+	for name, c := range l.chains {
+		c.rules = rules[name]
+		l.chains[name] = c
+	}
+	return l, err
+}
+
+func (t *tool) list(ctx context.Context, elements bool) (listing, error) {
+	ctx, cancel := limit(ctx, listTime)
+	defer cancel()
+	args := []string{"--json", "--numeric", "list", "table", string(knftables.InetFamily), tableName}
+	if !elements {
+		args = append([]string{"--terse"}, args...)
+	}
+	var stdout, stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, "nft", args...)
+	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = &stdout, &stderr, time.Second
+	if err := cmd.Run(); err != nil {
+		if strings.Contains(stderr.String(), "No such file or directory") {
+			return listing{}, nil
+		}
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		}
+		return listing{}, fmt.Errorf("listing our table: %w: %s", err, strings.TrimSpace(stderr.String()))
+	}
+	return parseListing(stdout.Bytes())
+}

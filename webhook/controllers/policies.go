@@ -1,0 +1,170 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	applymetav1 "k8s.io/client-go/applyconfigurations/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
+	applyv1alpha2 "sigs.k8s.io/network-policy-api/pkg/client/applyconfiguration/apis/v1alpha2"
+
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/compile"
+)
+
+const (
+	// Understood is the type of the condition of a ClusterNetworkPolicy that says
+	// whether the compiler understands all of it.
+	Understood = "tierwall.io/Understood"
+	// FieldManager owns the conditions that tierwall writes (KEP-555).
+	FieldManager = "tierwall-webhook"
+)
+
+// The reasons of the condition and of Events.
+const (
+	reasonUnderstood    = "Understood"
+	reasonNotUnderstood = "NotUnderstood"
+)
+
+// told is what was said of policies whose problems it is to say once.
+type told struct {
+	// networkPolicies are the policies that were read, and their problems in words.
+	networkPolicies map[types.UID]reading
+	// clusterNetworkPolicies are the problems in words.
+	clusterNetworkPolicies map[types.UID]string
+}
+
+// reading is an object that was read, which is never changed, and its problems in words.
+type reading struct {
+	of       *networkingv1.NetworkPolicy
+	problems string
+}
+
+// networkPolicies tells of the problems of NetworkPolicies, which have no
+// status, in Events: when they change, and once by each leader.
+func (l *Loop) networkPolicies(snapshot *compile.Snapshot) {
+	now, bad := make(map[types.UID]reading, len(snapshot.NetworkPolicies)), 0
+	for _, np := range snapshot.NetworkPolicies {
+		r := l.told.networkPolicies[np.UID]
+		if r.of != np {
+			before := r.problems
+			r = reading{np, inWords(compile.ValidateNetworkPolicy(np))}
+			l.tell(np, before, r.problems)
+		}
+		now[np.UID] = r
+		if r.problems != "" {
+			bad++
+		}
+	}
+	l.told.networkPolicies = now
+	notUnderstood.WithLabelValues(compile.NetworkPolicyKind).Set(float64(bad))
+}
+
+// clusterNetworkPolicies tells of the problems of ClusterNetworkPolicies in a
+// condition of their status, and in Events when they change.
+func (l *Loop) clusterNetworkPolicies(ctx context.Context) error {
+	list := &policyv1alpha2.ClusterNetworkPolicyList{}
+	if err := l.list(ctx, list); err != nil {
+		return err
+	}
+	now, bad := make(map[types.UID]string, len(list.Items)), 0
+	err := each(list.Items, func(p *policyv1alpha2.ClusterNetworkPolicy) error {
+		problems := inWords(compile.ValidateClusterNetworkPolicy(p))
+		before, known := l.told.clusterNetworkPolicies[p.UID]
+		if !known { // what the leader before this one told
+			before = problemsIn(p.Status.Conditions)
+		}
+		l.tell(p, before, problems)
+		now[p.UID] = problems
+		if problems != "" {
+			bad++
+		}
+		return l.writeUnderstood(ctx, p, problems)
+	})
+	l.told.clusterNetworkPolicies = now
+	notUnderstood.WithLabelValues(compile.ClusterNetworkPolicyKind).Set(float64(bad))
+	return err
+}
+
+// tell writes an Event on a policy whose problems changed.
+func (l *Loop) tell(p client.Object, before, now string) {
+	switch {
+	case before == now:
+	case now == "":
+		l.Recorder.Eventf(p, nil, corev1.EventTypeNormal, reasonUnderstood, "Compile", understoodText)
+	default:
+		l.Recorder.Eventf(p, nil, corev1.EventTypeWarning, reasonNotUnderstood, "Compile", "%s", now)
+	}
+}
+
+const understoodText = "every field is understood"
+
+func understoodCondition(p *policyv1alpha2.ClusterNetworkPolicy, problems string) metav1.Condition {
+	c := metav1.Condition{Type: Understood, ObservedGeneration: p.Generation,
+		Status: metav1.ConditionTrue, Reason: reasonUnderstood, Message: understoodText}
+	if problems != "" {
+		c.Status, c.Reason, c.Message = metav1.ConditionFalse, reasonNotUnderstood, problems
+	}
+	return c
+}
+
+// problemsIn are the problems that the conditions tell of.
+func problemsIn(conditions []metav1.Condition) string {
+	if c := meta.FindStatusCondition(conditions, Understood); c != nil && c.Status == metav1.ConditionFalse {
+		return c.Message
+	}
+	return ""
+}
+
+// writeUnderstood writes the condition unless it is there already. It leaves the
+// conditions of others alone (server-side apply).
+func (l *Loop) writeUnderstood(ctx context.Context, p *policyv1alpha2.ClusterNetworkPolicy, problems string) error {
+	conditions := slices.Clone(p.Status.Conditions)
+	if !meta.SetStatusCondition(&conditions, understoodCondition(p, problems)) {
+		return nil
+	}
+	c := meta.FindStatusCondition(conditions, Understood)
+	status := applyv1alpha2.ClusterNetworkPolicyStatus().WithConditions(applymetav1.Condition().
+		WithType(c.Type).WithStatus(c.Status).WithReason(c.Reason).WithMessage(c.Message).
+		WithObservedGeneration(c.ObservedGeneration).WithLastTransitionTime(c.LastTransitionTime))
+	err := l.Client.Status().Apply(ctx, applyv1alpha2.ClusterNetworkPolicy(p.Name).WithUID(p.UID).WithStatus(status),
+		client.FieldOwner(FieldManager), client.ForceOwnership)
+	if err = client.IgnoreNotFound(err); err != nil && !apierrors.IsConflict(err) {
+		return fmt.Errorf("write the status of ClusterNetworkPolicy %s: %w", p.Name, err)
+	}
+	return nil
+}
+
+// What is said of problems at once: some of them, in less than the 1024 bytes of an Event's note.
+const (
+	maxProblems = 5
+	maxWords    = 1000
+)
+
+// inWords is the first problems, each with its field, or empty.
+func inWords(problems []policy.Problem) string {
+	if len(problems) == 0 {
+		return ""
+	}
+	var words []string
+	for _, p := range problems[:min(maxProblems, len(problems))] {
+		words = append(words, p.ID.Field+": "+p.Message)
+	}
+	if more := len(problems) - maxProblems; more > 0 {
+		words = append(words, fmt.Sprintf("and %d more", more))
+	}
+	text := "what is not understood fails closed: " + strings.Join(words, "; ")
+	if len(text) > maxWords {
+		text = strings.ToValidUTF8(text[:maxWords], "") + "…"
+	}
+	return text
+}

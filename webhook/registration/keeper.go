@@ -1,0 +1,172 @@
+package registration
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/tierwall/tierwall/webhook/certificate"
+)
+
+// interval is how often the configurations are compared although nothing was heard.
+const interval = 10 * time.Second
+
+// Keeper keeps the two configurations. One replica at a time does.
+type Keeper struct {
+	Webhooks Webhooks
+	// Validating and Mutating are the names of the configurations.
+	Validating, Mutating string
+	// Cache holds the two configurations.
+	Cache cache.Cache
+	// Client reads from Cache and writes to the API server.
+	Client client.Client
+	// Source is whose authority is published.
+	Source certificate.Source
+	// Ready says why the webhook cannot answer yet, or nil.
+	Ready func(context.Context) error
+	Log   *slog.Logger
+}
+
+// NeedLeaderElection is true: the replicas would fight over a rotation.
+func (*Keeper) NeedLeaderElection() bool { return true }
+
+// Start keeps the configurations until ctx ends.
+func (k *Keeper) Start(ctx context.Context) error {
+	changed := make(chan struct{}, 1)
+	for _, kind := range []client.Object{&admissionv1.ValidatingWebhookConfiguration{}, &admissionv1.MutatingWebhookConfiguration{}} {
+		if err := k.watch(ctx, kind, changed); err != nil {
+			return err
+		}
+	}
+	wait := time.Duration(0)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		case <-k.Source.Changed():
+		case <-time.After(wait):
+		}
+		wait = interval
+		if err := k.keep(ctx); err != nil {
+			k.Log.WarnContext(ctx, "the webhook configurations are not as they should be", "err", err)
+			wait = time.Second
+		}
+	}
+}
+
+func (k *Keeper) watch(ctx context.Context, kind client.Object, changed chan<- struct{}) error {
+	informer, err := k.Cache.GetInformer(ctx, kind)
+	if err != nil {
+		return fmt.Errorf("watch %T: %w", kind, err)
+	}
+	mark := func(any) {
+		select {
+		case changed <- struct{}{}:
+		default: // one is waiting already
+		}
+	}
+	registration, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+		AddFunc: mark, UpdateFunc: func(_, now any) { mark(now) }, DeleteFunc: mark,
+	})
+	if err != nil {
+		return fmt.Errorf("watch %T: %w", kind, err)
+	}
+	context.AfterFunc(ctx, func() { _ = informer.RemoveEventHandler(registration) })
+	return nil
+}
+
+// keep makes the configurations what they should be.
+func (k *Keeper) keep(ctx context.Context) error {
+	if err := k.Ready(ctx); err != nil {
+		return fmt.Errorf("not ready: %w", err)
+	}
+	authority, err := k.Source.Authority(ctx)
+	if err != nil {
+		return err
+	}
+	if err := k.keepValidating(ctx, authority); err != nil {
+		return fmt.Errorf("ValidatingWebhookConfiguration %s: %w", k.Validating, err)
+	}
+	if err := k.keepMutating(ctx, authority); err != nil {
+		return fmt.Errorf("MutatingWebhookConfiguration %s: %w", k.Mutating, err)
+	}
+	return nil
+}
+
+func (k *Keeper) keepValidating(ctx context.Context, authority []byte) error {
+	config := &admissionv1.ValidatingWebhookConfiguration{}
+	if err := k.Client.Get(ctx, types.NamespacedName{Name: k.Validating}, config); err != nil {
+		return err
+	}
+	bundle, err := certificate.Bundle(authority, published(config), time.Now())
+	if err != nil {
+		return err
+	}
+	want := k.Webhooks.validating(bundle)
+	if config.DeletionTimestamp != nil || same(config.Webhooks, want) {
+		return nil
+	}
+	config = config.DeepCopy()
+	config.Webhooks = want
+	return k.update(ctx, config)
+}
+
+func (k *Keeper) keepMutating(ctx context.Context, authority []byte) error {
+	config := &admissionv1.MutatingWebhookConfiguration{}
+	if err := k.Client.Get(ctx, types.NamespacedName{Name: k.Mutating}, config); err != nil {
+		return err
+	}
+	var had []byte
+	if len(config.Webhooks) > 0 {
+		had = config.Webhooks[0].ClientConfig.CABundle
+	}
+	bundle, err := certificate.Bundle(authority, had, time.Now())
+	if err != nil {
+		return err
+	}
+	want := k.Webhooks.mutating(bundle)
+	if config.DeletionTimestamp != nil || same(config.Webhooks, want) {
+		return nil
+	}
+	config = config.DeepCopy()
+	config.Webhooks = want
+	return k.update(ctx, config)
+}
+
+func (k *Keeper) update(ctx context.Context, config client.Object) error {
+	err := k.Client.Update(ctx, config)
+	if apierrors.IsConflict(err) {
+		return nil // the cache is behind; its next event comes here
+	}
+	if err == nil {
+		k.Log.InfoContext(ctx, "the API server asks this webhook", "configuration", config.GetName())
+	}
+	return err
+}
+
+// Published is the bundle by which the API server verifies at present; empty
+// where it asks nothing.
+func Published(ctx context.Context, reader client.Reader, validating string) ([]byte, error) {
+	config := &admissionv1.ValidatingWebhookConfiguration{}
+	err := reader.Get(ctx, types.NamespacedName{Name: validating}, config)
+	if client.IgnoreNotFound(err) != nil {
+		return nil, fmt.Errorf("read ValidatingWebhookConfiguration %s: %w", validating, err)
+	}
+	return published(config), nil
+}
+
+func published(config *admissionv1.ValidatingWebhookConfiguration) []byte {
+	if len(config.Webhooks) == 0 {
+		return nil
+	}
+	return config.Webhooks[0].ClientConfig.CABundle
+}
