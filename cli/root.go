@@ -121,7 +121,7 @@ func knownFormat(value string, allowed ...string) error {
 	return fmt.Errorf("--output %q: want one of %s", value, strings.Join(allowed, ", "))
 }
 
-// interactive says whether a stream is a terminal, from which nobody meant to read manifests.
+// interactive reports whether a stream is a terminal, from which nobody meant to read manifests.
 func interactive(in io.Reader) bool {
 	f, ok := in.(*os.File)
 	if !ok {

@@ -120,7 +120,7 @@ type reflected interface {
 	toolscache.TransformingStore
 	// example is an object of the kind.
 	example() object
-	// seen says whether all that existed at the start is known.
+	// seen reports whether all that existed at the start is known.
 	seen() bool
 }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/tierwall/tierwall/policy/compile"
 )
 
-// newsOf says whether the watcher has news for its reader, and takes them.
+// newsOf reports whether the watcher has news for its reader, and takes them.
 func newsOf(w *Watcher) bool {
 	select {
 	case <-w.Changed():

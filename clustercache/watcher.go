@@ -114,7 +114,7 @@ func (w *Watcher) tell() {
 // changes may be told as one. It has one reader.
 func (w *Watcher) Changed() <-chan struct{} { return w.changed }
 
-// Synced says whether the Watcher knows all that existed at the start.
+// Synced reports whether the Watcher knows all that existed at the start.
 func (w *Watcher) Synced() bool {
 	for _, r := range w.reflectors {
 		if !r.synced() {

@@ -26,7 +26,7 @@ import (
 // pods. It can be down, or not yet serve the kinds of CRDs.
 type apiServer struct {
 	down, withoutCRDs atomic.Bool
-	// streams says whether lists can be had as a watch (KEP-3157).
+	// streams reports whether lists can be had as a watch (KEP-3157).
 	streams bool
 
 	mu   sync.Mutex
@@ -272,7 +272,7 @@ func TestKnowsWhatTheAPIServerShows(t *testing.T) {
 	}
 }
 
-// syncsWithin says whether the Watcher gets in sync within the time.
+// syncsWithin reports whether the Watcher gets in sync within the time.
 func syncsWithin(t *testing.T, w *Watcher, limit time.Duration) bool {
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()

@@ -44,7 +44,7 @@ func pathTo(listing, address string) string {
 	return out.String()
 }
 
-// concerns says whether a rule can match a packet to the address.
+// concerns reports whether a rule can match a packet to the address.
 func concerns(rule string, addr netip.Addr) bool {
 	f := strings.Fields(rule)
 	i := slices.Index(f, "-d")

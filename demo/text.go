@@ -8,7 +8,7 @@ import (
 	"golang.org/x/term"
 )
 
-// colours says whether the output is a terminal that may be coloured.
+// colours reports whether the output is a terminal that may be coloured.
 func colours() bool { return term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("NO_COLOR") == "" }
 
 func paint(code, s string) string {

@@ -34,7 +34,7 @@ type Dated interface {
 
 // Backend puts programs in force in the kernel.
 type Backend interface {
-	// Programmed says whether a program of ours was in force when the backend started.
+	// Programmed reports whether a program of ours was in force when the backend started.
 	Programmed() bool
 	// Apply puts the program in force, without a moment in which a flow that
 	// is denied before and after passes. After an error what was in force stays.
@@ -46,7 +46,7 @@ type Backend interface {
 
 // Predecessor is what enforced on the node before, another kind of backend.
 type Predecessor interface {
-	// Programmed says whether a program of ours is in force there.
+	// Programmed reports whether a program of ours is in force there.
 	Programmed() bool
 	// Cleanup removes all that is ours there.
 	Cleanup(ctx context.Context) error
@@ -129,7 +129,7 @@ type Enforcer struct {
 	program *policy.Program
 }
 
-// InForce says whether the last program that was asked for is in force.
+// InForce reports whether the last program that was asked for is in force.
 func (e *Enforcer) InForce() bool { return e.inForce.Load() }
 
 // Stuck says for how long the loop has stood still, if that is longer than any

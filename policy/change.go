@@ -38,7 +38,7 @@ type NodeConfig struct {
 	Unknown Verdict
 }
 
-// Empty says whether the change changes nothing.
+// Empty reports whether the change changes nothing.
 func (c *Change) Empty() bool {
 	return len(c.Endpoints)+len(c.EndpointsGone)+len(c.Sets)+len(c.SetsGone)+len(c.Members) == 0 &&
 		len(c.Classes[Ingress])+len(c.Classes[Egress])+len(c.ClassesGone[Ingress])+len(c.ClassesGone[Egress]) == 0 &&

@@ -43,7 +43,7 @@ func ParseAction(s string) (Verdict, error) {
 	}
 }
 
-// Audits says whether the default action of some namespace is Audit.
+// Audits reports whether the default action of some namespace is Audit.
 func (d Defaults) Audits() bool {
 	if d.Action == Audit {
 		return true

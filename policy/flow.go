@@ -47,7 +47,7 @@ type Decision struct {
 	Egress, Ingress Why
 }
 
-// Audited says whether the flow is reported in a direction: Audit lets it pass there,
+// Audited reports whether the flow is reported in a direction: Audit lets it pass there,
 // and the egress, which is asked first, lets it get so far.
 func (d Decision) Audited(in Direction) bool {
 	if in == Egress {

@@ -38,7 +38,7 @@ func (p Protocol) String() string {
 	}
 }
 
-// HasPorts says whether a packet of the protocol carries ports that a policy can match.
+// HasPorts reports whether a packet of the protocol carries ports that a policy can match.
 func (p Protocol) HasPorts() bool { return p == TCP || p == UDP || p == SCTP }
 
 // MaxPort is the highest port number; a Port from 0 to MaxPort matches every port of its protocol.
@@ -56,7 +56,7 @@ type Port struct {
 // AllPorts matches every port of a protocol.
 func AllPorts(p Protocol) Port { return Port{Protocol: p, Last: MaxPort} }
 
-// All says whether the match is every port of its protocol.
+// All reports whether the match is every port of its protocol.
 func (p Port) All() bool { return p.Named == "" && p.First == 0 && p.Last == MaxPort }
 
 func (p Port) String() string {

@@ -16,7 +16,7 @@ const (
 	Audit
 )
 
-// Permits says whether the verdict lets a flow pass in its direction.
+// Permits reports whether the verdict lets a flow pass in its direction.
 func (v Verdict) Permits() bool { return v == Allow || v == Audit }
 
 func (v Verdict) String() string {

@@ -141,7 +141,7 @@ func (b *Bundle) add(ctx context.Context, modules []bundle.ModuleFile) error {
 	return nil
 }
 
-// admit says whether a guardrail of a bundle compiles, judges an example and passes its tests.
+// admit reports whether a guardrail of a bundle compiles, judges an example and passes its tests.
 func (s *source) admit(ctx context.Context, tests bundle.ModuleFile) error {
 	query, err := prepare(ctx, s)
 	if err != nil {

@@ -62,7 +62,7 @@ func prepareObject(ctx context.Context, g *v1alpha1.Guardrail, from *Bundle) (*P
 	return p, nil
 }
 
-// Concerns says whether a guardrail of this spec is about a change. What exists
+// Concerns reports whether a guardrail of this spec is about a change. What exists
 // is asked about whatever it was that made it so, so long as that was judged. An
 // input without a kind is of several objects at once, and every guardrail's.
 func Concerns(spec v1alpha1.GuardrailSpec, in Input) bool {

@@ -44,7 +44,7 @@ func guardMemory(ctx context.Context) (guarded context.Context, end func()) {
 // memoryLimit is how large the heap may become while a guardrail thinks, in bytes.
 func memoryLimit() uint64 { return sampled("/gc/heap/live:bytes") + maxGrowth }
 
-// exceeds says whether the heap is at the limit, without what others left behind.
+// exceeds reports whether the heap is at the limit, without what others left behind.
 func exceeds(limit uint64) bool {
 	if sampled(heapObjects) < limit {
 		return false

@@ -49,7 +49,7 @@ func partsOf(path ast.Ref) []effect.Part {
 	return effect.Parts()
 }
 
-// silent says whether the guardrail would say nothing of an effect.
+// silent reports whether the guardrail would say nothing of an effect.
 func (p *Prepared) silent(e *effect.Effect) bool {
 	for _, part := range p.parts {
 		if !e.Nothing(part) {

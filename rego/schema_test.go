@@ -65,7 +65,7 @@ func TestTheSchemaFindsAMisspeltField(t *testing.T) {
 	}
 }
 
-// fits says whether a document is as the schema says, and why not.
+// fits reports whether a document is as the schema says, and why not.
 func fits(t *testing.T, in Input) (bool, any) {
 	t.Helper()
 	document, err := in.document()

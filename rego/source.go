@@ -84,7 +84,7 @@ func parseModule(file, text string) (*ast.Module, error) {
 	return module, nil
 }
 
-// ruleNamed says whether there is a rule of a name, and what is wrong with it:
+// ruleNamed reports whether there is a rule of a name, and what is wrong with it:
 // it must be a set, as one of another form would be asked for messages and have none.
 func ruleNamed(module *ast.Module, name string) (found bool, errs ast.Errors) {
 	for _, r := range module.Rules {

@@ -216,7 +216,7 @@ func (e *Engine) Changed() <-chan struct{} { return e.changed }
 // Tell is called where something else is to be told of guardrails.
 func (e *Engine) Tell() { signal(e.changed) }
 
-// Loaded says whether the guardrails are in force.
+// Loaded reports whether the guardrails are in force.
 func (e *Engine) Loaded() bool { return e.inForce.Load() != nil }
 
 // InForce are the guardrails that can be asked, without the broken ones; nil until

@@ -53,7 +53,7 @@ func (f *Followed) tell() {
 // Snapshot is the state now. It must not be changed.
 func (f *Followed) Snapshot() *compile.Snapshot { return f.source.Snapshot() }
 
-// Synced says whether the snapshot holds all that existed at the start.
+// Synced reports whether the snapshot holds all that existed at the start.
 func (f *Followed) Synced() bool { return f.source.Synced() }
 
 // Next is closed once the state has changed since the call.

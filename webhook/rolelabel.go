@@ -55,7 +55,7 @@ func (h *RoleLabel) Handle(_ context.Context, req admission.Request) admission.R
 	return admission.Patched("", patch...).WithWarnings(overwritten(forged, match))
 }
 
-// cameWith says whether the request that makes the pod has the label. What
+// cameWith reports whether the request that makes the pod has the label. What
 // mutating webhooks wrote since, ours among them when it is asked again, is not
 // in the managed fields, which are those of the request.
 func cameWith(pod *corev1.Pod, label string) bool {

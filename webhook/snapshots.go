@@ -16,7 +16,7 @@ import (
 type Snapshots interface {
 	// Snapshot is the state now. It must not be changed.
 	Snapshot() *compile.Snapshot
-	// Synced says whether the snapshot holds all that existed at the start.
+	// Synced reports whether the snapshot holds all that existed at the start.
 	Synced() bool
 	// Next is closed once the state has changed since the call.
 	Next() <-chan struct{}

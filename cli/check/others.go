@@ -55,7 +55,7 @@ func (r *run) judgeOthers(ctx context.Context) error {
 	return timeOver(ctx)
 }
 
-// matters says whether an object bears on what pods may do, and is not exempt.
+// matters reports whether an object bears on what pods may do, and is not exempt.
 func (r *run) matters(o *manifest.Object) bool {
 	if slices.Contains(r.Defaults.Exempt, o.Namespace) {
 		return false
@@ -74,7 +74,7 @@ func (r *run) matters(o *manifest.Object) bool {
 	}
 }
 
-// harmless says whether no guardrail has anything to say of all the objects together.
+// harmless reports whether no guardrail has anything to say of all the objects together.
 func (r *run) harmless(ctx context.Context, was, is *compile.Snapshot) (bool, error) {
 	e := r.opened(was, effect.Of(ctx, was, is))
 	if err := timeOver(ctx); err != nil {

@@ -155,7 +155,7 @@ func selector(s *metav1.LabelSelector) labels.Selector {
 	return out
 }
 
-// is says whether pods of the peer may be selected. Labels of a peer that stands
+// is reports whether pods of the peer may be selected. Labels of a peer that stands
 // for several kinds of pods are those that all of them have.
 func (s subject) is(p effect.Peer) bool {
 	return p.Kind != effect.CIDR && s.namespaced(p) && s.pods.Matches(labels.Set(p.Labels))

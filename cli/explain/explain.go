@@ -1,4 +1,4 @@
-// Package explain says whether one side may reach another and why: by which rule
+// Package explain reports whether one side may reach another and why: by which rule
 // of which policy in each direction, and what would have to be different. The
 // verdicts are those of the evaluator on the compiled program; what would be
 // otherwise is found by compiling what is otherwise. Where facts are missing that

@@ -78,7 +78,7 @@ func (e Error) Error() string {
 	return place + ": " + e.Message
 }
 
-// IsPolicy says whether an ID, as Object.ID gives it, is a policy's.
+// IsPolicy reports whether an ID, as Object.ID gives it, is a policy's.
 func IsPolicy(id string) bool {
 	return strings.HasPrefix(id, "NetworkPolicy ") || strings.HasPrefix(id, "ClusterNetworkPolicy ")
 }

@@ -50,7 +50,7 @@ func (s State) With(objects map[Key]client.Object) State {
 // Get is an object, or nil.
 func (s State) Get(k Key) client.Object { return s.objects[k] }
 
-// Has says whether there is an object of a kind.
+// Has reports whether there is an object of a kind.
 func (s State) Has(kinds ...string) bool {
 	for k := range s.objects {
 		if slices.Contains(kinds, k.Kind) {

@@ -127,7 +127,7 @@ func spoofLog(o Options) spoof.Log {
 	return spoof.Log{Group: droplog.Group, Prefix: droplog.SpoofPrefix, PerSecond: o.LogDenials}
 }
 
-// kubeProxyUsesNFTables says whether there is the table that kube-proxy makes in
+// kubeProxyUsesNFTables reports whether there is the table that kube-proxy makes in
 // its mode nftables (KEP-3866).
 func kubeProxyUsesNFTables(ctx context.Context) bool {
 	table, err := knftables.New(knftables.IPv4Family, "kube-proxy")

@@ -40,7 +40,7 @@ func explain(e *eval.Evaluator, p report) denial {
 	}
 }
 
-// explained says whether the reason is known.
+// explained reports whether the reason is known.
 func (d denial) explained() bool { return d.why.Verdict != policy.Allow }
 
 // peerAddr is the address on the other side.

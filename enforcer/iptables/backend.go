@@ -23,7 +23,7 @@ import (
 // Options say how a Backend works. The zero value is good.
 type Options struct {
 	Mode Mode
-	// DenyLog says whether and how denied packets are logged.
+	// DenyLog reports whether and how denied packets are logged.
 	DenyLog DenyLog
 	// Log gets what an operator should know; the default logger if nil.
 	Log *slog.Logger
@@ -108,7 +108,7 @@ func (b *Backend) openIPv6(ctx context.Context) {
 	}
 }
 
-// kernelHasIPv6 says whether there is IPv6 in the kernel at all; where it cannot be told, there is.
+// kernelHasIPv6 reports whether there is IPv6 in the kernel at all; where it cannot be told, there is.
 func kernelHasIPv6() bool {
 	_, err := os.Stat("/proc/self/net/if_inet6")
 	return !errors.Is(err, fs.ErrNotExist)
@@ -117,7 +117,7 @@ func kernelHasIPv6() bool {
 // Mode is the mode in use: NFT or Legacy.
 func (b *Backend) Mode() Mode { return b.mode }
 
-// Programmed says whether a program of ours was in force when the Backend was
+// Programmed reports whether a program of ours was in force when the Backend was
 // made, left by an earlier process. Apply adopts it.
 func (b *Backend) Programmed() bool { return b.programmed }
 
@@ -170,7 +170,7 @@ func (b *Backend) enough() error {
 }
 
 // Repair compares the kernel with the last program and puts right what somebody
-// else changed. It says whether there was something to put right. Of sets it looks at their
+// else changed. It reports whether there was something to put right. Of sets it looks at their
 // sizes, and now and then at everything.
 func (b *Backend) Repair(ctx context.Context) (changed bool, err error) {
 	b.mu.Lock()
@@ -202,7 +202,7 @@ func (b *Backend) retryRefused(ctx context.Context) (changed bool, err error) {
 // wholeEvery is how many repairs come to one that reads all sets.
 const wholeEvery = 12
 
-// setsFit says whether all sets are there with as many elements as they should have.
+// setsFit reports whether all sets are there with as many elements as they should have.
 func (b *Backend) setsFit() bool {
 	sizes, err := countElements()
 	if err != nil {
@@ -319,7 +319,7 @@ func (b *Backend) move(ctx context.Context, next *policy.Program, c *policy.Chan
 	}
 }
 
-// amiss says whether an error is one of a kernel that is not as it was left: something is not
+// amiss reports whether an error is one of a kernel that is not as it was left: something is not
 // there, or is there already.
 func amiss(err error) bool {
 	var failed *command.Error
@@ -353,7 +353,7 @@ func (b *Backend) step(ctx context.Context, old *policy.Program, c *policy.Chang
 	return nil
 }
 
-// converge brings the kernel from what it has to the program. It says whether anything had to
+// converge brings the kernel from what it has to the program. It reports whether anything had to
 // be written.
 func (b *Backend) converge(ctx context.Context, have []reading) (wrote bool, err error) {
 	known, going := b.known, b.going()

@@ -94,7 +94,7 @@ func (b *classBuilder) build(c *policy.Class) error {
 	return nil
 }
 
-// passes says whether a rule of the tier leaves the decision to the next one.
+// passes reports whether a rule of the tier leaves the decision to the next one.
 func passes(t policy.Tier) bool {
 	for _, rule := range t.Rules {
 		if rule.Verdict == policy.Pass {

@@ -69,7 +69,7 @@ func hookOf(node policy.Host, f policy.Flow) string {
 	}
 }
 
-// outOfPlace says whether a flow never is on the wire as it is: from a pod to
+// outOfPlace reports whether a flow never is on the wire as it is: from a pod to
 // itself (by way of a Service it is, and then policy applies), or of a pod that
 // claims its node's own address.
 func outOfPlace(p *policy.Program, node policy.Host, f policy.Flow) bool {

@@ -27,7 +27,7 @@ func (f Family) String() string {
 	return "IPv4"
 }
 
-// has says whether an address is of the family.
+// has reports whether an address is of the family.
 func (f Family) has(a netip.Addr) bool { return a.Is4() == (f == IPv4) }
 
 // all is the prefix of every address of the family.
@@ -54,7 +54,7 @@ func (f Family) number() byte {
 	return unix.AF_INET
 }
 
-// in says whether any endpoint has an address of the family.
+// in reports whether any endpoint has an address of the family.
 func (f Family) in(p *policy.Program) bool {
 	return slices.ContainsFunc(p.Endpoints, func(e policy.Endpoint) bool { return slices.ContainsFunc(e.Addrs, f.has) })
 }

@@ -69,7 +69,7 @@ func (o *part) of(f Family) *part {
 	return &part{slices.DeleteFunc(slices.Clone(o.prefixes), func(p netip.Prefix) bool { return !f.has(p.Addr()) }), o.ports}
 }
 
-// has says whether elements with the port are in the part.
+// has reports whether elements with the port are in the part.
 func (o *part) has(p policy.Protocol, port uint16) bool {
 	return o == nil || o.ports == nil || o.ports[rulegroup.Span{Protocol: p, First: port, Last: port}]
 }

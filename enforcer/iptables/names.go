@@ -111,7 +111,7 @@ func (t nameTable) release(name string) {
 
 func setPrefix(f Family) string { return fmt.Sprintf("tw%d-", f) }
 
-// ourSet says whether a set is ours, by its name.
+// ourSet reports whether a set is ours, by its name.
 func ourSet(name string) bool {
 	return slices.ContainsFunc(families[:], func(f Family) bool { return strings.HasPrefix(name, setPrefix(f)) })
 }

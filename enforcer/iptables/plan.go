@@ -115,7 +115,7 @@ func chainLines(write []Chain, jumps, gone []string) []string {
 	return append(lines, "COMMIT")
 }
 
-// changes says whether the plan changes anything but for sets that are going anyway.
+// changes reports whether the plan changes anything but for sets that are going anyway.
 func (p plan) changes(going map[string]bool) bool {
 	return len(p.grow)+len(p.chains)+len(p.shrink) > 0 || slices.ContainsFunc(p.destroy, func(name string) bool { return !going[name] })
 }

@@ -74,7 +74,7 @@ func TestPacketsThroughTheShop(t *testing.T) {
 	}
 }
 
-// isComment says whether a rule, as a trace has it, does nothing.
+// isComment reports whether a rule, as a trace has it, does nothing.
 func isComment(rule string) bool {
 	words := strings.Fields(rule)
 	return !slices.Contains(words, "-j") && !slices.Contains(words, "-g")

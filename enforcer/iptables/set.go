@@ -115,7 +115,7 @@ func (s Set) with(elements []policy.Element) Set {
 	return s
 }
 
-// sameAs says whether two sets are equal but for their names.
+// sameAs reports whether two sets are equal but for their names.
 func (s Set) sameAs(o Set) bool {
 	return s.Type == o.Type && s.Family == o.Family && slices.Equal(s.Elements, o.Elements) && slices.Equal(s.Lists, o.Lists)
 }

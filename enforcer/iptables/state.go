@@ -146,7 +146,7 @@ func createdSet(fields []string, f Family) Set {
 	return s
 }
 
-// sameAs says whether two readings found the same, but for sets that are to go.
+// sameAs reports whether two readings found the same, but for sets that are to go.
 func (s reading) sameAs(o reading, going map[string]bool) bool {
 	return maps.EqualFunc(s.prints, o.prints, slices.Equal) && maps.Equal(s.jumps, o.jumps) && maps.Equal(s.ofAll, o.ofAll) &&
 		maps.EqualFunc(without(s.sets, going), without(o.sets, going), Set.sameAs)
@@ -158,7 +158,7 @@ func without(sets map[string]Set, going map[string]bool) map[string]Set {
 	return out
 }
 
-// programmed says whether all jumps are there and lead somewhere.
+// programmed reports whether all jumps are there and lead somewhere.
 func (s reading) programmed() bool {
 	for hook, base := range hooks {
 		if !s.leads(hook) || len(s.prints[base]) == 0 {
@@ -168,7 +168,7 @@ func (s reading) programmed() bool {
 	return true
 }
 
-// leads says whether a hook leads to our base chain.
+// leads reports whether a hook leads to our base chain.
 func (s reading) leads(hook string) bool { return s.jumps[hook] != missing || s.ofAll[hook] > 0 }
 
 // state is what the kernel holds of ours for one IP family, as far as is known without
@@ -244,7 +244,7 @@ func (s *state) resized(steps []setStep) {
 	}
 }
 
-// fits says whether the sets of a family have the sizes that they should have, and no others are there
+// fits reports whether the sets of a family have the sizes that they should have, and no others are there
 // but those that are to go.
 func (s *state) fits(sizes map[string]int, f Family) bool {
 	for name, n := range s.sizes {

@@ -39,7 +39,7 @@ func FuzzParseSave(f *testing.F) {
 	})
 }
 
-// firstOf says whether the first rule of a chain is that line.
+// firstOf reports whether the first rule of a chain is that line.
 func firstOf(text, chain, line string) bool {
 	for l := range strings.Lines(text) {
 		l = strings.TrimSpace(l)

@@ -45,7 +45,7 @@ func openTable(f Family, m Mode) (*table, error) {
 	return &table{family: f, tool: name, save: name + "-save", restore: name + "-restore"}, nil
 }
 
-// holdsOurs says whether chains of ours are in the table. Unlike read it
+// holdsOurs reports whether chains of ours are in the table. Unlike read it
 // does not make the kernel set up a table that nobody uses.
 func (t *table) holdsOurs(ctx context.Context) (bool, error) {
 	text, err := command.Run(ctx, nil, t.save)

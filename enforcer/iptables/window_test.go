@@ -177,7 +177,7 @@ func (s state) sets() map[string]bool {
 	return out
 }
 
-// forwards says whether the first packet of a flow passes.
+// forwards reports whether the first packet of a flow passes.
 func (k *kernel) forwards(t *testing.T, f policy.Flow) bool {
 	v, err := k.held.Judge("FORWARD", simulator.Packet{
 		Source: f.Source, Destination: f.Destination, Protocol: f.Protocol, DestinationPort: f.DestinationPort, ICMPType: f.ICMPType, ICMPCode: f.ICMPCode, HopLimit: f.HopLimit,

@@ -18,7 +18,7 @@ import (
 
 // Options say how a Backend works. The zero value is good.
 type Options struct {
-	// DenyLog says whether and how denied packets are logged.
+	// DenyLog reports whether and how denied packets are logged.
 	DenyLog DenyLog
 	// Log gets what an operator should know; the default logger if nil.
 	Log *slog.Logger
@@ -76,7 +76,7 @@ func newBackend(ctx context.Context, o Options, k kernel) (*Backend, error) {
 	return b, nil
 }
 
-// Programmed says whether a program of ours was in force when the Backend was
+// Programmed reports whether a program of ours was in force when the Backend was
 // made, left by an earlier process. Apply adopts it.
 func (b *Backend) Programmed() bool { return b.programmed }
 
@@ -116,7 +116,7 @@ func (b *Backend) Update(ctx context.Context, c *policy.Change) error {
 }
 
 // Repair compares the kernel with the last program and puts right what somebody
-// else changed. It says whether there was something to put right. Where nobody
+// else changed. It reports whether there was something to put right. Where nobody
 // changed any table since it looked last, it does not look again.
 func (b *Backend) Repair(ctx context.Context) (changed bool, err error) {
 	b.mu.Lock()
@@ -188,7 +188,7 @@ func (b *Backend) step(ctx context.Context, old *policy.Program, c *policy.Chang
 	return nil
 }
 
-// unforeseen says whether an error is about the kernel's not being as it is thought to be, or about
+// unforeseen reports whether an error is about the kernel's not being as it is thought to be, or about
 // a transaction that nft may say another way.
 func unforeseen(err error) bool {
 	var r *refused
@@ -276,7 +276,7 @@ func (b *Backend) run(ctx context.Context, t *transaction) error {
 	return err
 }
 
-// undisturbed says whether nobody else changed any table since the kernel was known.
+// undisturbed reports whether nobody else changed any table since the kernel was known.
 func (b *Backend) undisturbed() bool {
 	now, err := b.kernel.Generation()
 	return err == nil && b.alone && now == b.generation

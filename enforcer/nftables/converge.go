@@ -114,7 +114,7 @@ func (b *Backend) rebuild(ctx context.Context, r *renderer) error {
 }
 
 // found is what the kernel has: a chain that is told as is known is as it was written,
-// any other is not as wanted. It says whether a chain is not as it was left.
+// any other is not as wanted. It reports whether a chain is not as it was left.
 func (s state) found(l listing, want Ruleset) (Ruleset, bool) {
 	have, differs := Ruleset{Chains: map[string]Chain{}, Sets: l.sets}, false
 	for name, c := range l.chains {
@@ -134,12 +134,12 @@ func (s state) found(l listing, want Ruleset) (Ruleset, bool) {
 	return have, differs || l.dormant
 }
 
-// commentsAs says whether the chain's rules have the comments of another's.
+// commentsAs reports whether the chain's rules have the comments of another's.
 func (c listedChain) commentsAs(written Chain) bool {
 	return slices.EqualFunc(c.rules, written.Rules, func(is listedRule, was Rule) bool { return is.comment == was.Comment })
 }
 
-// expects says whether all of the garbage is known to be there.
+// expects reports whether all of the garbage is known to be there.
 func (s state) expects(g garbage) bool {
 	for name := range g.chains {
 		if !s.garbage.chains[name] {
@@ -154,12 +154,12 @@ func (s state) expects(g garbage) bool {
 	return true
 }
 
-// standsAs says whether the chain hangs where it should.
+// standsAs reports whether the chain hangs where it should.
 func (c listedChain) standsAs(hook string) bool {
 	return c.hook == hook && (hook == "" || c.policy == "accept" && c.priority == Chain{Hook: hook}.Priority())
 }
 
-// misplaced says whether a chain that is wanted hangs elsewhere, which cannot be
+// misplaced reports whether a chain that is wanted hangs elsewhere, which cannot be
 // changed but by making it anew.
 func (l listing) misplaced(want Ruleset) bool {
 	for name, c := range want.Chains {
@@ -171,7 +171,7 @@ func (l listing) misplaced(want Ruleset) bool {
 	return false
 }
 
-// programmed says whether the base chains are there and lead somewhere.
+// programmed reports whether the base chains are there and lead somewhere.
 func (l listing) programmed() bool {
 	for _, hook := range []string{"forward", "input", "output"} {
 		if c := l.chains[hook]; c.hook != hook || len(c.rules) == 0 {

@@ -57,7 +57,7 @@ func TestTheBackendFollowsTheIncrementalCompiler(t *testing.T) {
 	}
 }
 
-// elsewhere says whether a flow does not pass the forward hook as it is.
+// elsewhere reports whether a flow does not pass the forward hook as it is.
 func elsewhere(p *policy.Program, f policy.Flow) bool {
 	var host policy.Host
 	if i := slices.IndexFunc(p.Hosts, func(h policy.Host) bool { return h.Name == "node-0" }); i >= 0 {

@@ -15,7 +15,7 @@ const (
 	ipv6 family = 6
 )
 
-// has says whether an address is of the family.
+// has reports whether an address is of the family.
 func (f family) has(a netip.Addr) bool { return a.Is4() == (f == ipv4) }
 
 // header is the family's name in expressions, such as the ip of "ip saddr".

@@ -67,7 +67,7 @@ func labOf(t *testing.T, p *policy.Program) *netns.Lab {
 	return l
 }
 
-// claimsNode says whether a pod claims the address of a node, which a lab cannot have.
+// claimsNode reports whether a pod claims the address of a node, which a lab cannot have.
 func claimsNode(p *policy.Program) bool {
 	return slices.ContainsFunc(p.Endpoints, func(e policy.Endpoint) bool {
 		return slices.ContainsFunc(p.Hosts, func(h policy.Host) bool {

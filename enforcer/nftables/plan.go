@@ -117,7 +117,7 @@ func (p plan) together() plan {
 	return p
 }
 
-// switches says whether the plan changes anything that rules refer to.
+// switches reports whether the plan changes anything that rules refer to.
 func (p plan) switches() bool {
 	return len(p.sets)+len(p.added)+len(p.removed)+len(p.chains) > 0
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/tierwall/tierwall/policy"
 )
 
-// single says whether a span is one port.
+// single reports whether a span is one port.
 func single(s rulegroup.Span) bool { return s.First == s.Last }
 
 // spanText is a span as the last two fields of a key, such as "6 . 80-90".

@@ -34,7 +34,7 @@ type Rule struct {
 	terms         []term
 }
 
-// reads says whether both rules read the same.
+// reads reports whether both rules read the same.
 func (r Rule) reads(o Rule) bool { return r.Text == o.Text && r.Comment == o.Comment }
 
 // Set is a set, or a map of verdicts.
@@ -59,10 +59,10 @@ type Element struct {
 
 func newRuleset() Ruleset { return Ruleset{Chains: map[string]Chain{}, Sets: map[string]Set{}} }
 
-// sameKind says whether two sets are equal but for their elements.
+// sameKind reports whether two sets are equal but for their elements.
 func (s Set) sameKind(o Set) bool {
 	return s.Type == o.Type && s.Interval == o.Interval && s.Map == o.Map
 }
 
-// sameAs says whether two sets are equal.
+// sameAs reports whether two sets are equal.
 func (s Set) sameAs(o Set) bool { return s.sameKind(o) && maps.Equal(s.Elements, o.Elements) }

@@ -208,7 +208,7 @@ func (s *socket) ask(sequence uint32) error {
 	return s.send(request)
 }
 
-// answers reads what the kernel answers, up to the generation. It says whether the message of a sequence
+// answers reads what the kernel answers, up to the generation. It reports whether the message of a sequence
 // number was carried out, and gives the errors.
 func (s *socket) answers(asked, last uint32) (generation uint32, done bool, err error) {
 	var failed answerErrors

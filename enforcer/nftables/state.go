@@ -99,7 +99,7 @@ func (s *state) learn(rules map[string][]listedRule) {
 	}
 }
 
-// learned says whether it is known how the kernel tells all chains.
+// learned reports whether it is known how the kernel tells all chains.
 func (s *state) learned() bool { return len(s.told) == len(s.chains) }
 
 // free is the first generation of a set that nothing has.

@@ -50,7 +50,7 @@ func (r *renderer) strays() {
 	r.chain("output-foreign", "", foreigners...)
 }
 
-// open says whether everything passes to the endpoint in both directions. No
+// open reports whether everything passes to the endpoint in both directions. No
 // connection of it is ever cut on its behalf, and it is let be altogether.
 func (r *renderer) open(e policy.Endpoint) bool {
 	for _, d := range policy.Directions {

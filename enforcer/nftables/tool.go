@@ -45,7 +45,7 @@ func openTool(ctx context.Context, log DenyLog) (*tool, error) {
 	return t, nil
 }
 
-// Available says whether nftables can be used here, and if not, why. It changes nothing.
+// Available reports whether nftables can be used here, and if not, why. It changes nothing.
 func Available(ctx context.Context) error {
 	_, err := openTool(ctx, DenyLog{})
 	return err

@@ -10,7 +10,7 @@ import (
 type Facts struct {
 	Links  []Link
 	Routes []spoof.Route
-	// Bridged says whether the kernel hands bridged packets of IPv4 and of IPv6 to the packet filter, on all bridges
+	// Bridged reports whether the kernel hands bridged packets of IPv4 and of IPv6 to the packet filter, on all bridges
 	// (net.bridge.bridge-nf-call-iptables and -ip6tables). False where br_netfilter is not loaded.
 	Bridged [2]bool
 	// Connections is how many connections are tracked, MaxConnections how many can be; 0 where that is not known.

@@ -30,26 +30,26 @@ func (c Connection) kept() Connection {
 	return c
 }
 
-// returns says whether the program allows the server to send on after the connection was cut, so that
+// returns reports whether the program allows the server to send on after the connection was cut, so that
 // its client could answer.
 func (c Connection) returns(e *eval.Evaluator) bool {
 	return c.Flow.Protocol == policy.UDP && !c.OneWay && c.backAllowed(e)
 }
 
-// backAllowed says whether the program allows what the server sends, or of a one-way entry what the client sent that was cut.
+// backAllowed reports whether the program allows what the server sends, or of a one-way entry what the client sent that was cut.
 func (c Connection) backAllowed(e *eval.Evaluator) bool {
 	return e.Decide(c.Back).Verdict == policy.Allow
 }
 
 func (c Connection) backDenied(e *eval.Evaluator) bool { return !c.backAllowed(e) }
 
-// denied says whether the program denies the connection.
+// denied reports whether the program denies the connection.
 func (c Connection) denied(e *eval.Evaluator) bool {
 	denied, _ := c.deniedFor(e)
 	return denied
 }
 
-// deniedFor says whether the program denies the connection, and the endpoint that it is denied for, as
+// deniedFor reports whether the program denies the connection, and the endpoint that it is denied for, as
 // "namespace/name"; empty where that is none.
 func (c Connection) deniedFor(e *eval.Evaluator) (bool, string) {
 	f := c.Flow

@@ -121,7 +121,7 @@ const (
 	handOver = 64
 )
 
-// single says whether it costs less to have all connections handed over than to walk the table a second time.
+// single reports whether it costs less to have all connections handed over than to walk the table a second time.
 func (t *Conntrack) single(of Scope) (bool, error) {
 	if of.All || len(of.Sides) < 2 {
 		return false, nil // there is one walk in any case

@@ -105,7 +105,7 @@ const (
 	chunkData, chunkInit, chunkInitAck, chunkHeartbeat, chunkCookieEcho, chunkCookieAck = 0, 1, 2, 4, 10, 11
 )
 
-// passes says whether a packet with one chunk arrives.
+// passes reports whether a packet with one chunk arrives.
 func (w *wire) passes(t *testing.T, to *wire, srcPort, dstPort uint16, chunk byte, within time.Duration) bool {
 	t.Helper()
 	word := serial.Add(1)

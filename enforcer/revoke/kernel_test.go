@@ -179,10 +179,10 @@ func sharePort(_, _ string, c syscall.RawConn) error {
 // to send it again. One that should arrive has a minute.
 const forDenied = 500 * time.Millisecond
 
-// lives says whether the connection carries something both ways.
+// lives reports whether the connection carries something both ways.
 func (h held) lives() bool { return carries(h.client, h.server) && carries(h.server, h.client) }
 
-// dead says whether it carries nothing, whoever speaks first.
+// dead reports whether it carries nothing, whoever speaks first.
 func (h held) dead(first, second net.Conn) bool {
 	return carriesNothing(first, second) && carriesNothing(second, first) && carriesNothing(first, second)
 }

@@ -18,7 +18,7 @@ type Table interface {
 	// Each calls f with every connection of the scope. One may come twice, and
 	// others may come, too.
 	Each(ctx context.Context, of Scope, f func(Connection)) error
-	// Delete deletes a connection and says whether it was there still.
+	// Delete deletes a connection and reports whether it was there still.
 	Delete(Connection) (bool, error)
 	// Part keeps what the server of a deleted connection sends from becoming a connection that
 	// its client could answer, by a one-way entry, which it gives.

@@ -39,10 +39,10 @@ func (s *Scope) Add(o Scope) {
 	}
 }
 
-// Empty says whether the scope has no connection.
+// Empty reports whether the scope has no connection.
 func (s Scope) Empty() bool { return !s.All && len(s.Sides) == 0 }
 
-// Has says whether the connection is in the scope.
+// Has reports whether the connection is in the scope.
 func (s Scope) Has(f policy.Flow) bool {
 	return s.All || s.Sides[Side{f.Source, policy.Egress}] || s.Sides[Side{f.Destination, policy.Ingress}]
 }
@@ -125,7 +125,7 @@ func (s *Scope) endpoint(before, after *policy.Program, e policy.Endpoint) {
 	}
 }
 
-// closed says whether the program denies everything to and from an address, because
+// closed reports whether the program denies everything to and from an address, because
 // it is one of a pod that is not known yet.
 func closed(p *policy.Program, a netip.Addr) bool {
 	return p.Unknown == policy.Deny &&

@@ -6,7 +6,7 @@ import (
 	"github.com/tierwall/tierwall/policy"
 )
 
-// widens says whether a class of the next program allows all that another of the program before it
+// widens reports whether a class of the next program allows all that another of the program before it
 // allowed, as far as that follows from the rules; sets that rules of both refer to are thought to be as before. It may say no where that is so.
 func widens(program *policy.Program, before, after *policy.Class) bool {
 	if before == nil || after == nil {
@@ -20,14 +20,14 @@ func widens(program *policy.Program, before, after *policy.Class) bool {
 	})
 }
 
-// nothing says whether a class allows nobody anything.
+// nothing reports whether a class allows nobody anything.
 func nothing(p *policy.Program, c *policy.Class) bool {
 	return !slices.ContainsFunc(c.Tiers, func(t policy.Tier) bool {
 		return t.Else.Permits() || slices.ContainsFunc(t.Rules, func(r policy.Rule) bool { return r.Verdict.Permits() && !idle(p, r) })
 	})
 }
 
-// everything says whether a class allows everything.
+// everything reports whether a class allows everything.
 func everything(c *policy.Class) bool {
 	for _, t := range c.Tiers {
 		for _, r := range t.Rules {
@@ -45,7 +45,7 @@ func everything(c *policy.Class) bool {
 	return false
 }
 
-// onlyAdds says whether both tiers only allow, so that the order of their rules means nothing, and the second has
+// onlyAdds reports whether both tiers only allow, so that the order of their rules means nothing, and the second has
 // the rules of the first, but for idle ones.
 func onlyAdds(p *policy.Program, before, after policy.Tier) bool {
 	denies := func(r policy.Rule) bool { return !r.Verdict.Permits() }
@@ -66,14 +66,14 @@ func onlyAdds(p *policy.Program, before, after policy.Tier) bool {
 	return true
 }
 
-// idle says whether a rule of the program matches nobody: no address is in its sets.
+// idle reports whether a rule of the program matches nobody: no address is in its sets.
 func idle(p *policy.Program, r policy.Rule) bool {
 	return !r.AnyPeer && !slices.ContainsFunc(r.Peers, func(id policy.SetID) bool {
 		return p.Sets[id] != nil && len(p.Sets[id].Elements) > 0
 	})
 }
 
-// alike says whether two rules match the same and say the same of it.
+// alike reports whether two rules match the same and say the same of it.
 func alike(a, b policy.Rule) bool {
 	return a.Verdict == b.Verdict && a.AnyPeer == b.AnyPeer && a.AnyPort == b.AnyPort &&
 		slices.Equal(a.Peers, b.Peers) && slices.Equal(a.Ports, b.Ports)

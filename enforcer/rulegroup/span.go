@@ -13,7 +13,7 @@ type Span struct {
 	First, Last uint16
 }
 
-// All says whether the span is every port of its protocol.
+// All reports whether the span is every port of its protocol.
 func (s Span) All() bool { return s.First == 0 && s.Last == policy.MaxPort }
 
 // Size is the number of ports.

@@ -20,7 +20,7 @@ type Kernel interface {
 	Write(ctx context.Context, i Interfaces) error
 	// Read is what the kernel holds of ours, as text that is equal as long as nobody changes it.
 	Read(ctx context.Context) (string, error)
-	// Whole says whether a text can be what Write left: whether nothing is missing. How the
+	// Whole reports whether a text can be what Write left: whether nothing is missing. How the
 	// tools print what was written differs from one version to the other.
 	Whole(text string, i Interfaces) bool
 	// Cleanup removes all that is ours.
@@ -190,7 +190,7 @@ func (g *Guard) compare(ctx context.Context) error {
 	return nil
 }
 
-// samePods says whether a program has the pods of the one that it was made of. Most changes
+// samePods reports whether a program has the pods of the one that it was made of. Most changes
 // are about none of the node's pods, and leave the list as it is.
 func samePods(a, b *policy.Program) bool {
 	same := len(a.Endpoints) == len(b.Endpoints) && (len(a.Endpoints) == 0 || &a.Endpoints[0] == &b.Endpoints[0])

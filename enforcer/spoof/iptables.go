@@ -303,7 +303,7 @@ func (t IPTables) clean(ctx context.Context, f ipFamily) error {
 	return err
 }
 
-// missing says whether a tool failed because what it was asked about is not there, or itself is not.
+// missing reports whether a tool failed because what it was asked about is not there, or itself is not.
 func missing(err error) bool {
 	if errors.Is(err, exec.ErrNotFound) {
 		return true
@@ -311,7 +311,7 @@ func missing(err error) bool {
 	return err != nil && slices.ContainsFunc([]string{"No such file or directory", "does not exist"}, func(s string) bool { return strings.Contains(err.Error(), s) })
 }
 
-// same says whether both are the same kernel's.
+// same reports whether both are the same kernel's.
 func same(a, b Kernel) bool {
 	switch a := a.(type) {
 	case NFTables:

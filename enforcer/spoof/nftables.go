@@ -109,7 +109,7 @@ func quoted(names []string) string {
 	return strings.Join(out, ", ")
 }
 
-// Available says whether nftables can guard here, and if not, why. It changes nothing.
+// Available reports whether nftables can guard here, and if not, why. It changes nothing.
 func (n NFTables) Available(ctx context.Context) error {
 	if _, err := command.Run(ctx, n.Script(Interfaces{Own: []string{"lo"}, Shared: []string{"lo"}}), "nft", "--check", "-f", "-"); err != nil {
 		return fmt.Errorf("this nft or this kernel has not what guarding needs: %w", err)

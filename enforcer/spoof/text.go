@@ -12,12 +12,12 @@ func words(text string) string {
 	return strings.Join(fields, " ")
 }
 
-// mentions says whether each of some phrases is in a text so many times at least.
+// mentions reports whether each of some phrases is in a text so many times at least.
 func mentions(text string, times int, phrases ...string) bool {
 	return !slices.ContainsFunc(phrases, func(p string) bool { return strings.Count(text, p) < times })
 }
 
-// names says whether all interfaces are in a text, in which they are parted from all else by
+// names reports whether all interfaces are in a text, in which they are parted from all else by
 // spaces, quotes and commas.
 func names(text string, interfaces []string) bool {
 	in := map[string]bool{}

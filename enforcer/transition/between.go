@@ -95,7 +95,7 @@ func Elements(old, next []policy.Element) (added, removed []policy.Element) {
 	return append(added, next...), append(removed, old...)
 }
 
-// sameFrame says whether all but endpoints, classes and sets is equal.
+// sameFrame reports whether all but endpoints, classes and sets is equal.
 func sameFrame(a, b *policy.Program) bool {
 	return a.Unknown == b.Unknown && slices.Equal(a.Local, b.Local) &&
 		slices.EqualFunc(a.Hosts, b.Hosts, func(x, y policy.Host) bool {

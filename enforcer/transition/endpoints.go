@@ -16,12 +16,12 @@ type Endpoints struct {
 	Arrived, Departed, Unsteady bool
 }
 
-// Any says whether anything becomes of them.
+// Any reports whether anything becomes of them.
 func (e Endpoints) Any() bool {
 	return e.Arrived || e.Departed || e.Reclassified[policy.Ingress] || e.Reclassified[policy.Egress]
 }
 
-// OneLookup says whether no flow finds its classes by two lookups that change.
+// OneLookup reports whether no flow finds its classes by two lookups that change.
 func (e Endpoints) OneLookup() bool {
 	kinds := 0
 	for _, is := range []bool{e.Arrived, e.Departed, e.Reclassified[policy.Ingress], e.Reclassified[policy.Egress]} {
@@ -76,7 +76,7 @@ func ClassesOf(p *policy.Program, c *policy.Change) map[netip.Addr][2]policy.Cla
 	return out
 }
 
-// unknownDenied says whether an address would be denied if it had no endpoint.
+// unknownDenied reports whether an address would be denied if it had no endpoint.
 func unknownDenied(p *policy.Program, a netip.Addr) bool {
 	host := slices.ContainsFunc(p.Hosts, func(h policy.Host) bool { return slices.Contains(h.Addrs, a) })
 	local := slices.ContainsFunc(p.Local, func(l netip.Prefix) bool { return l.Contains(a) })

@@ -45,7 +45,7 @@ func hasExcept(in []policy.Element) bool {
 	return slices.ContainsFunc(in, func(e policy.Element) bool { return e.Except })
 }
 
-// Any says whether any set gains or loses a member.
+// Any reports whether any set gains or loses a member.
 func (m Members) Any() bool { return m.Added || m.Removed }
 
 // usedBy looks at how a class uses the sets.
@@ -62,7 +62,7 @@ func (m *Members) usedBy(c *policy.Class, changed map[policy.SetID]bool) {
 	m.Single = m.Single && uses <= 1
 }
 
-// Touch says whether a change is about an endpoint's address, a network or a
+// Touch reports whether a change is about an endpoint's address, a network or a
 // named port, rather than about single addresses elsewhere.
 func (m Members) Touch(p *policy.Program) bool {
 	own := map[netip.Addr]bool{}

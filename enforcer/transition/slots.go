@@ -22,7 +22,7 @@ func (s Slots) Of(k Class) policy.ClassID {
 	return k.ID
 }
 
-// Next are the slots after a change. It says whether a class takes over that of another.
+// Next are the slots after a change. It reports whether a class takes over that of another.
 //
 // Elements that come and go in sets which rules refer to can be seen by a packet that
 // goes by the rules of either class. That is safe if both only ever allow, so that
@@ -100,7 +100,7 @@ func followers(old, next *policy.Program, c *policy.Change) map[Class]policy.Cla
 	return out
 }
 
-// alike says whether both classes only ever allow, and are silent about the same tiers.
+// alike reports whether both classes only ever allow, and are silent about the same tiers.
 func alike(a, b *policy.Class) bool {
 	if a == nil || b == nil {
 		return false
@@ -113,7 +113,7 @@ func alike(a, b *policy.Class) bool {
 	return slices.EqualFunc(a.Tiers, b.Tiers, func(x, y policy.Tier) bool { return x.Name == y.Name && x.Else == y.Else })
 }
 
-// denies says whether a rule of the tier denies or passes.
+// denies reports whether a rule of the tier denies or passes.
 func denies(t policy.Tier) bool {
 	return slices.ContainsFunc(t.Rules, func(r policy.Rule) bool { return r.Verdict != policy.Allow })
 }

@@ -42,7 +42,7 @@ func (u *Uninstaller) turn(ctx context.Context, s stage) error {
 }
 
 // change changes the node agents' DaemonSet, to go through the stage on all nodes at once; it
-// says whether the stage is needed.
+// reports whether the stage is needed.
 func (u *Uninstaller) change(ctx context.Context, s stage) (needed bool, err error) {
 	err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
 		ds, err := u.daemonSet(ctx)

@@ -46,7 +46,7 @@ func progressOf(s stage, ds *appsv1.DaemonSet, pods []corev1.Pod) progress {
 	return p
 }
 
-// done says whether every node is through.
+// done reports whether every node is through.
 func (p progress) done() bool {
 	return p.observed && len(p.dirty) == 0 && len(p.clean) >= p.wanted
 }

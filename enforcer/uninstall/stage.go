@@ -19,11 +19,11 @@ const (
 type stage struct {
 	// reached is what is said of a node then.
 	reached string
-	// change changes the containers of the pods, and says whether there is anything to do.
+	// change changes the containers of the pods, and reports whether there is anything to do.
 	change func([]corev1.Container) (bool, error)
-	// changed says whether a pod is one of after the change.
+	// changed reports whether a pod is one of after the change.
 	changed func(corev1.Pod) bool
-	// done says whether such a pod has done its work.
+	// done reports whether such a pod has done its work.
 	done func(corev1.Pod) bool
 }
 
@@ -73,7 +73,7 @@ func container(containers []corev1.Container, name string) *corev1.Container {
 	return nil
 }
 
-// runs says whether a pod's container runs this command of its program.
+// runs reports whether a pod's container runs this command of its program.
 func runs(pod corev1.Pod, name, command string) bool {
 	c := container(pod.Spec.Containers, name)
 	return c != nil && len(c.Args) > 0 && c.Args[0] == command

@@ -21,7 +21,7 @@ func addresses(in []netip.Addr) []netip.Addr {
 	return slices.Compact(out)
 }
 
-// canonicalAddrs says whether addresses would give back what it is given, which is the usual case.
+// canonicalAddrs reports whether addresses would give back what it is given, which is the usual case.
 func canonicalAddrs(in []netip.Addr) bool {
 	for i, a := range in {
 		if !a.IsValid() || a.Zone() != "" || a.Is4In6() || i > 0 && in[i-1].Compare(a) >= 0 {
@@ -39,7 +39,7 @@ func claimed(p *Pod) []netip.Addr {
 	return addresses(p.Addrs)
 }
 
-// hasAddresses says whether the pod has addresses of its own. Pods on the host
+// hasAddresses reports whether the pod has addresses of its own. Pods on the host
 // network have their node's, and those that ended have given theirs back.
 func hasAddresses(p *Pod) bool { return !p.HostNetwork && !p.Ended }
 

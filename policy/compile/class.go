@@ -81,7 +81,7 @@ type unfinished struct {
 	sets      map[policy.SetID]bool
 }
 
-// clusterTier adds a tier of ClusterNetworkPolicies and says whether it decides every flow.
+// clusterTier adds a tier of ClusterNetworkPolicies and reports whether it decides every flow.
 // Rules behind one that matches everything are left out.
 func (u *unfinished) clusterTier(name policy.TierName, policies []*clusterPolicy) (final bool) {
 	tier := policy.Tier{Name: name, Else: policy.Pass}

@@ -269,7 +269,7 @@ func (c *commit) place() {
 	}
 }
 
-// ownAddrs notes which addresses belong to the pod, and says whether any does.
+// ownAddrs notes which addresses belong to the pod, and reports whether any does.
 func (c *commit) ownAddrs(m *member) bool {
 	delete(c.partial, m)
 	delete(c.foreign, m)

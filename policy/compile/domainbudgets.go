@@ -40,7 +40,7 @@ func (c *commit) updateBudgets() {
 	}
 }
 
-// readPolicies reads what is not read yet of the domain's policies, and says whether they are over a budget.
+// readPolicies reads what is not read yet of the domain's policies, and reports whether they are over a budget.
 func (c *commit) readPolicies(d *domain, isNew bool) (sets int, over *policy.Problem) {
 	if over = namespaceSizeProblem(d.name, len(d.policies), d.written); over != nil {
 		return 0, over

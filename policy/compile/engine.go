@@ -164,7 +164,7 @@ func (e *Engine) selected(s *podSelection) iter.Seq[*profile] {
 	}
 }
 
-// fewerIn says whether there are fewer than n profiles in the namespaces, without counting on.
+// fewerIn reports whether there are fewer than n profiles in the namespaces, without counting on.
 func (e *Engine) fewerIn(namespaces selector, n int) bool {
 	if namespaces.everything() {
 		return false

@@ -70,7 +70,7 @@ func contains(prefixes []netip.Prefix, a netip.Addr) bool {
 	return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
-// checkCanonical says whether the prefixes are in order, disjoint, and as few as can be.
+// checkCanonical reports whether the prefixes are in order, disjoint, and as few as can be.
 func checkCanonical(t *testing.T, prefixes []netip.Prefix) {
 	t.Helper()
 	for i := 1; i < len(prefixes); i++ {

@@ -43,7 +43,7 @@ func (e *Engine) profileOf(d *domain, p *Pod) *profile {
 	return n
 }
 
-// of says whether the pod has the profile, if it is in its namespace.
+// of reports whether the pod has the profile, if it is in its namespace.
 func (p *profile) of(pod *Pod) bool {
 	return p.account == pod.ServiceAccount && maps.Equal(p.written, pod.Labels) && slices.Equal(p.ports, pod.Ports)
 }
@@ -90,7 +90,7 @@ func (e *Engine) forget(p *profile) {
 	}
 }
 
-// current says whether the profile would be the same if it were made now.
+// current reports whether the profile would be the same if it were made now.
 func (p *profile) current() bool {
 	d := p.domain
 	return maps.Equal(p.namespace, d.labels) && maps.Equal(p.labels, d.roles.Of(d.name, p.account, p.written).Apply(p.written))
@@ -141,7 +141,7 @@ type domain struct {
 	budgets   budgets
 }
 
-// remove takes a profile out of the domain, and says whether it was there.
+// remove takes a profile out of the domain, and reports whether it was there.
 func (d *domain) remove(p *profile) bool {
 	if d.profiles[p.hash] == p {
 		if d.profiles[p.hash] = p.next; p.next == nil {

@@ -29,7 +29,7 @@ func (r rule) matchesNothing() bool {
 	return !r.anyPeer && len(r.peers) == 0 || !r.anyPort && len(r.ports) == 0
 }
 
-// named says whether some port of the rule goes by name.
+// named reports whether some port of the rule goes by name.
 func (r rule) named() bool {
 	return slices.ContainsFunc(r.ports, func(p portMatch) bool { return p.name != "" })
 }

@@ -148,7 +148,7 @@ func (s selector) size() int {
 	return size
 }
 
-// everything says whether the selector has no requirement.
+// everything reports whether the selector has no requirement.
 func (s selector) everything() bool { return len(s.requirements) == 0 }
 
 func (s selector) matches(l labels.Set) bool {

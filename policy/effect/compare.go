@@ -92,7 +92,7 @@ func (n *numbers[T]) of(value T) int {
 	return i
 }
 
-// goesOn says whether the comparison is worth going on with.
+// goesOn reports whether the comparison is worth going on with.
 func (c *comparison) goesOn() bool {
 	if c.stopped == "" && c.ctx.Err() != nil {
 		c.stopped = outOfTime(c.ctx)
@@ -158,7 +158,7 @@ func (c *comparison) name(o *opening) {
 	o.id = sha256.Sum256(fmt.Appendf(nil, "%q %q", o.ports, o.refs(&namespace{})))
 }
 
-// blocked says whether the peer's own direction lets nothing of an opening pass.
+// blocked reports whether the peer's own direction lets nothing of an opening pass.
 func (c *comparison) blocked(m moment, o *opening, s *standIn, d policy.Direction, p *standIn) bool {
 	for _, addr := range s.addrs {
 		if !addr.IsValid() {

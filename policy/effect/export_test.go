@@ -2,7 +2,7 @@ package effect
 
 import "github.com/tierwall/tierwall/policy/compile"
 
-// Narrowed says whether a change is computed from a part of the cluster.
+// Narrowed reports whether a change is computed from a part of the cluster.
 func Narrowed(before, after *compile.Snapshot) bool {
 	r := new(Memory).reading(before, after)
 	_, _, ok := narrowed(before, after, r.changed(), r.now)

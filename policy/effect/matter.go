@@ -50,7 +50,7 @@ func (u *universe) mattering(ctx context.Context, snapshots [2]*compile.Snapshot
 	return out, hidden
 }
 
-// hides says whether a policy, while it is there, can keep another's rules from
+// hides reports whether a policy, while it is there, can keep another's rules from
 // deciding: a ClusterNetworkPolicy by Deny, which Pass of one can hide in turn, and a
 // NetworkPolicy by isolation, which is before the Baseline tier.
 func (t *terms) hides(other *terms) bool {
@@ -112,7 +112,7 @@ func changedBindings(snapshots [2]*compile.Snapshot) map[string]bool {
 	return out
 }
 
-// bearOn says whether a selector of the policy may tell what changed apart.
+// bearOn reports whether a selector of the policy may tell what changed apart.
 func (w *changes) bearOn(t *terms) bool {
 	return w.told(t.subject) || slices.ContainsFunc(t.peers, w.told)
 }
@@ -131,7 +131,7 @@ func (w *changes) told(s selection) bool {
 	return mentions(s.pods, roleLabel) && slices.ContainsFunc(w.bound, s.mayBeIn)
 }
 
-// mayBeIn says whether the selection is about pods of a namespace, before or after the change.
+// mayBeIn reports whether the selection is about pods of a namespace, before or after the change.
 func (s selection) mayBeIn(n *namespace) bool {
 	return s.covers(n.name, n.seen(was)) || s.covers(n.name, n.seen(is))
 }
@@ -141,7 +141,7 @@ func mentions(s *metav1.LabelSelector, key string) bool {
 	return ok || slices.ContainsFunc(s.MatchExpressions, func(e metav1.LabelSelectorRequirement) bool { return e.Key == key })
 }
 
-// PodLabelsMatter says whether any selector of pods, of a policy or a TierRole, may
+// PodLabelsMatter reports whether any selector of pods, of a policy or a TierRole, may
 // tell two sets of labels apart. Where none does, pods with the one or the other are the
 // same to every policy.
 func PodLabelsMatter(s *compile.Snapshot, before, after map[string]string) bool {
@@ -150,7 +150,7 @@ func PodLabelsMatter(s *compile.Snapshot, before, after map[string]string) bool 
 		anySelector(s, tell, func(*metav1.LabelSelector) bool { return false })
 }
 
-// HasLike says whether a pod is there that is the same to every policy and every TierRole as this one: what is
+// HasLike reports whether a pod is there that is the same to every policy and every TierRole as this one: what is
 // open to it is open to the other one already.
 func HasLike(s *compile.Snapshot, pod *compile.Pod) bool {
 	keys := map[string]bool{}
@@ -186,13 +186,13 @@ func HasLike(s *compile.Snapshot, pod *compile.Pod) bool {
 	})
 }
 
-// NamespaceLabelsMatter says whether any selector of namespaces may tell two sets of labels apart.
+// NamespaceLabelsMatter reports whether any selector of namespaces may tell two sets of labels apart.
 func NamespaceLabelsMatter(s *compile.Snapshot, before, after map[string]string) bool {
 	return anySelector(s, func(*metav1.LabelSelector) bool { return false },
 		func(l *metav1.LabelSelector) bool { return tells(l, before, after) })
 }
 
-// anySelector says whether a selector of any policy is one of those wanted.
+// anySelector reports whether a selector of any policy is one of those wanted.
 func anySelector(s *compile.Snapshot, pods, namespaces func(*metav1.LabelSelector) bool) bool {
 	for _, np := range s.NetworkPolicies {
 		if pods(&np.Spec.PodSelector) {
@@ -238,7 +238,7 @@ func anySelector(s *compile.Snapshot, pods, namespaces func(*metav1.LabelSelecto
 	return false
 }
 
-// tells says whether a requirement of the selector answers differently for two sets of
+// tells reports whether a requirement of the selector answers differently for two sets of
 // labels; nil has none.
 func tells(s *metav1.LabelSelector, before, after map[string]string) bool {
 	if s == nil {

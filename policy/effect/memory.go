@@ -263,12 +263,12 @@ func onlyPolicies(before, after *compile.Snapshot) bool {
 		sameList(before.TierRoles, after.TierRoles) && reflect.DeepEqual(before.Defaults, after.Defaults)
 }
 
-// sameList says whether two lists are one in memory, which is quickly said.
+// sameList reports whether two lists are one in memory, which is quickly said.
 func sameList[T any](a, b []T) bool {
 	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
 
-// reachesPodsBy says whether a network of the policy may have addresses of pods in it.
+// reachesPodsBy reports whether a network of the policy may have addresses of pods in it.
 func (t *terms) reachesPodsBy(nodes []*compile.Node) bool {
 	if len(t.networks) == 0 {
 		return false

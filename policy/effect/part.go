@@ -37,9 +37,9 @@ var nothing = map[Part]func(*Effect) bool{
 // Parts are all parts, sorted.
 func Parts() []Part { return slices.Sorted(maps.Keys(nothing)) }
 
-// Known says whether there is such a part.
+// Known reports whether there is such a part.
 func (p Part) Known() bool { return nothing[p] != nil }
 
-// Nothing says whether a part is as in the effect of a change that does nothing. Of a part that is not known
+// Nothing reports whether a part is as in the effect of a change that does nothing. Of a part that is not known
 // nobody can say so.
 func (e *Effect) Nothing(p Part) bool { return p.Known() && nothing[p](e) }

@@ -182,12 +182,12 @@ func (c *comparison) why(a *answer, span int) policy.Why {
 
 func (c *comparison) allows(a *answer, span int) bool { return c.why(a, span).Verdict.Permits() }
 
-// all says whether every port of every protocol is allowed.
+// all reports whether every port of every protocol is allowed.
 func (c *comparison) all(a *answer) bool {
 	return !slices.ContainsFunc(protocols, func(p policy.Protocol) bool { return !c.allOf(a, p) })
 }
 
-// allOf says whether every port of a protocol is allowed.
+// allOf reports whether every port of a protocol is allowed.
 func (c *comparison) allOf(a *answer, p policy.Protocol) bool {
 	for i, s := range c.spans {
 		if s.protocol == p && !c.allows(a, i) {

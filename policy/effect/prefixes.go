@@ -45,7 +45,7 @@ func (p *prefixes) widest(a netip.Addr) (netip.Prefix, bool) {
 	return netip.Prefix{}, false
 }
 
-// around says whether any of the sets has a network around another one.
+// around reports whether any of the sets has a network around another one.
 func (p *prefixes) around(n netip.Prefix) bool {
 	return slices.ContainsFunc(p.lengths[familyOf(n.Addr())], func(bits int) bool {
 		wider, err := n.Addr().Prefix(bits)

@@ -121,7 +121,7 @@ func find(t *testing.T, seed uint64, list string, rows []effect.Row, d effect.Di
 	t.Errorf("seed %d: no %s row %s for %+v from %s to %s in\n%s", seed, list, d, f, whose(s, f.Source), whose(s, f.Destination), lines(rows))
 }
 
-// is says whether a row's side stands for an address.
+// is reports whether a row's side stands for an address.
 func is(s *oracle.Cluster, side effect.Peer, a netip.Addr) bool {
 	if side.Kind == effect.CIDR {
 		return netip.MustParsePrefix(side.Name).Contains(a) &&

@@ -92,7 +92,7 @@ func (r *rower) add(f finding) {
 	r.rows.add(f)
 }
 
-// counts counts a pair, and says whether to go on.
+// counts counts a pair, and reports whether to go on.
 func (r *rower) counts() bool {
 	if r.pairs++; r.pairs > maxPairs {
 		r.stopped = fmt.Sprintf("more than %d pairs of kinds of pods would have to be compared", maxPairs)

@@ -134,7 +134,7 @@ func (v *verdicts) comparePeer(of policy.RuleID, pair [2]*policy.Class, peer net
 	}
 }
 
-// ruled says whether a rule decided, not the isolation by the policy as a whole.
+// ruled reports whether a rule decided, not the isolation by the policy as a whole.
 func ruled(w policy.Why) bool {
 	return w.Tier != policy.DefaultTier && (w.Tier != policy.NetworkPolicyTier || w.Verdict == policy.Allow)
 }

@@ -171,7 +171,7 @@ func difference(t *testing.T, seed uint64, what, list string, rows []effect.Row,
 	return changed
 }
 
-// opened says whether the side of a pod that there is at the second moment allows a flow then, and did not at the
+// opened reports whether the side of a pod that there is at the second moment allows a flow then, and did not at the
 // first. A pod that is not there allows nothing.
 func opened(first, second *oracle.Cluster, d effect.Direction, f policy.Flow) bool {
 	subject, peer, side := f.Destination, f.Source, oracle.Ingress
@@ -223,7 +223,7 @@ func forEachFlow(s *oracle.Cluster, do func(policy.Flow)) {
 	}
 }
 
-// unambiguous says whether a row's side is all pods that look like it, so that the row must hold of each.
+// unambiguous reports whether a row's side is all pods that look like it, so that the row must hold of each.
 func unambiguous(s *oracle.Cluster, side effect.Peer) bool {
 	if side.Kind == effect.CIDR {
 		return true
@@ -235,7 +235,7 @@ func unambiguous(s *oracle.Cluster, side effect.Peer) bool {
 	return side.Kind == effect.Workload && len(names) == side.Pods
 }
 
-// holds says whether a port of a row is allowed now, and was not before, between
+// holds reports whether a port of a row is allowed now, and was not before, between
 // each two pods of its sides, by one IP family at least.
 func holds(first, second *oracle.Cluster, row effect.Row, port string) bool {
 	if row.From.Kind == effect.CIDR || row.To.Kind == effect.CIDR {

@@ -68,7 +68,7 @@ func newSelection(ref Ref, namespaces *metav1.LabelSelector, namespace string, p
 	return s
 }
 
-// covers says whether the selection is about pods of a namespace with the labels.
+// covers reports whether the selection is about pods of a namespace with the labels.
 func (s selection) covers(name string, l labels.Set) bool {
 	if s.namespaces == nil {
 		return s.namespace == name

@@ -173,7 +173,7 @@ func (u *universe) imaginePod(n *namespace, role candidate, with map[string]stri
 	u.groups = append(u.groups, g)
 }
 
-// represented says whether there are pods of the same role that are the same to the selector.
+// represented reports whether there are pods of the same role that are the same to the selector.
 func (u *universe) represented(n *namespace, kinds [2]*kind, s labels.Selector) bool {
 	alike := func(a, b *kind) bool {
 		return a.role == b.role && s.Matches(labels.Set(a.labels)) == s.Matches(labels.Set(b.labels))

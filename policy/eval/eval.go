@@ -261,7 +261,7 @@ func matchesPort(p *policy.Program, r *policy.Rule, peer netip.Addr, proto polic
 	return false
 }
 
-// Contains says whether the address is in a set of addresses or networks. A set that is nil is empty.
+// Contains reports whether the address is in a set of addresses or networks. A set that is nil is empty.
 func Contains(s *policy.Set, a netip.Addr) bool {
 	if s == nil || s.Kind == policy.AddressPorts {
 		return false

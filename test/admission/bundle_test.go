@@ -88,7 +88,7 @@ func bundle(t *testing.T, revision int64, status metav1.ConditionStatus, says st
 	return nil
 }
 
-// forbidden says whether policies of the name are refused.
+// forbidden reports whether policies of the name are refused.
 func forbidden(t *testing.T, name string) error {
 	t.Helper()
 	err := world.admin.Create(t.Context(), toTier("bundled", name, "backend", fromTier("frontend")), client.DryRunAll)

@@ -409,7 +409,7 @@ func mount(t *testing.T, dir string) string {
 	return string(authority)
 }
 
-// serves says whether the webhook shows a certificate of the authority.
+// serves reports whether the webhook shows a certificate of the authority.
 func serves(authority string) error {
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM([]byte(authority)) {

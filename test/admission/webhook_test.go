@@ -264,7 +264,7 @@ func waitActive(ctx context.Context, port int) error {
 	})
 }
 
-// asked says whether the API server already asks the webhook: it hears of the
+// asked reports whether the API server already asks the webhook: it hears of the
 // configurations a moment after they are written.
 func asked(ctx context.Context) error {
 	bad := &v1alpha1.TierRole{ObjectMeta: metav1.ObjectMeta{Name: "probe"}, Spec: v1alpha1.TierRoleSpec{

@@ -39,7 +39,7 @@ func (d *daemon) start(ctx context.Context, m *Machine) error {
 	return nil
 }
 
-// running says whether the daemon's process still runs.
+// running reports whether the daemon's process still runs.
 func (d *daemon) running(m *Machine) bool { return m.Init.alive() && d.Proc.aliveIn(m.proc()) }
 
 // signal sends sig to the daemon.

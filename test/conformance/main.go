@@ -32,7 +32,7 @@ func main() {
 	}
 }
 
-// conform says whether all tests passed in all modes.
+// conform reports whether all tests passed in all modes.
 func conform(ctx context.Context) (bool, error) {
 	var r run
 	var e2e netpol

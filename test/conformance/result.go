@@ -16,7 +16,7 @@ type result struct {
 	broken   bool // the run itself failed
 }
 
-// ok says whether all tests ran and passed. No tests are no success.
+// ok reports whether all tests ran and passed. No tests are no success.
 func (r result) ok() bool {
 	return !r.broken && r.failed == 0 && r.passed > 0 && r.passed == r.planned
 }

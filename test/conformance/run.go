@@ -38,7 +38,7 @@ type named struct {
 }
 
 // mode runs the suites on a lab of its own, with kube-proxy in this mode, and
-// says whether all passed.
+// reports whether all passed.
 func (r run) mode(ctx context.Context, mode string) (_ bool, err error) {
 	options := cluster.Options{ProxyMode: mode, Log: os.Stderr}
 	if options.Images, err = r.images(ctx); err != nil {

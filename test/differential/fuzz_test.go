@@ -85,7 +85,7 @@ func placesIn(tree any) []func(any) {
 	return out
 }
 
-// asServed says whether the objects can be what the API server serves, whoever wrote
+// asServed reports whether the objects can be what the API server serves, whoever wrote
 // them: none is nothing, no two of a kind have one name, namespaces are labelled by
 // their names, and pods run on nodes that are there.
 func (c *trial) asServed() bool {

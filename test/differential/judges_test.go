@@ -170,7 +170,7 @@ func (j *judges) toItself(f policy.Flow) string {
 	return ""
 }
 
-// sameWhy says whether the reason that is given for a verdict is one of the oracle's.
+// sameWhy reports whether the reason that is given for a verdict is one of the oracle's.
 func sameWhy(w policy.Why, a oracle.Answer) bool {
 	if w.Verdict != a.Verdict || w.Tier != a.Tier {
 		return false

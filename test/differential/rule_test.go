@@ -66,7 +66,7 @@ type pair struct {
 	role   string
 }
 
-// asks says whether the selector has such a requirement.
+// asks reports whether the selector has such a requirement.
 func (p pair) asks(is func(key, op string, values []string) bool) bool {
 	for k, v := range p.selector.MatchLabels {
 		if is(k, "In", []string{v}) {

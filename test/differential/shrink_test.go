@@ -57,7 +57,7 @@ func TestShrinkLeavesOnlyWhatFails(t *testing.T) {
 	}
 }
 
-// faulty says whether an evaluator that misreads policies, in one way or another, and the
+// faulty reports whether an evaluator that misreads policies, in one way or another, and the
 // oracle disagree about a flow of the trial.
 func (c *trial) faulty(misread func(*compile.Snapshot)) bool {
 	if !c.possible() {

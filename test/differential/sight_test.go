@@ -98,7 +98,7 @@ func anyPair(is func(pair) bool) func(*sight) bool {
 	})
 }
 
-// named says whether the destination has a container port, of a name that the rule asks for,
+// named reports whether the destination has a container port, of a name that the rule asks for,
 // for which that is so.
 func (s *sight) named(r rule, is func(corev1.ContainerPort) bool) bool {
 	return slices.ContainsFunc(runningPorts(s.destination, true), func(p corev1.ContainerPort) bool {
@@ -166,14 +166,14 @@ func (s *sight) policyOf(id policy.RuleID) *policyv1alpha2.ClusterNetworkPolicy 
 	return nil
 }
 
-// passed says whether a rule of the tier left the decision to a later one.
+// passed reports whether a rule of the tier left the decision to a later one.
 func (s *sight) passed(tier policy.TierName) bool {
 	return s.any(func(x side) bool {
 		return slices.ContainsFunc(x.answer.Passed, func(id policy.RuleID) bool { return string(s.policyOf(id).Spec.Tier) == string(tier) })
 	})
 }
 
-// contested says whether, without the policy of the tier that decided, the next of the
+// contested reports whether, without the policy of the tier that decided, the next of the
 // tier (of the same priority) would decide otherwise.
 func (s *sight) contested(tier policy.TierName, samePriority bool) bool {
 	return s.any(func(x side) bool {
@@ -199,7 +199,7 @@ func (s *sight) without(x side, p *policyv1alpha2.ClusterNetworkPolicy) oracle.A
 	return oracle.ExplainIngress(&rest, s.flow)
 }
 
-// overruled says whether Admin decided against what the NetworkPolicies say.
+// overruled reports whether Admin decided against what the NetworkPolicies say.
 func (s *sight) overruled() bool {
 	return s.any(func(x side) bool {
 		if x.answer.Tier != policy.AdminTier {
@@ -210,14 +210,14 @@ func (s *sight) overruled() bool {
 	})
 }
 
-// unknownPeer says whether a rule with the action denied for a peer that has no field that is known.
+// unknownPeer reports whether a rule with the action denied for a peer that has no field that is known.
 func (s *sight) unknownPeer(action policyv1alpha2.ClusterNetworkPolicyRuleAction) bool {
 	return anyRule(func(s *sight, r rule) bool {
 		return r.action == action && r.unknownPeer && !s.allowed()
 	})(s)
 }
 
-// unknownAccept says whether a flow of a cluster with an Accept rule for an unknown peer
+// unknownAccept reports whether a flow of a cluster with an Accept rule for an unknown peer
 // was denied where the rule would be asked next.
 func (s *sight) unknownAccept() bool {
 	return s.any(func(x side) bool {
@@ -242,7 +242,7 @@ func ended(p *corev1.Pod) bool {
 	return p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
 }
 
-// claimant says whether there is a pod, with an address of the flow among its own, for which
+// claimant reports whether there is a pod, with an address of the flow among its own, for which
 // that and the owner of the address that is so.
 func (s *sight) claimant(is func(p, owner *corev1.Pod) bool) bool {
 	for _, a := range []netip.Addr{s.flow.Source, s.flow.Destination} {
@@ -280,7 +280,7 @@ func (s *sight) meets(hook string) bool {
 	return slices.ContainsFunc(s.opinion.hops, func(h hop) bool { return h.hook == hook })
 }
 
-// probe says whether a node reaches a pod of its own although policies would deny it from elsewhere.
+// probe reports whether a node reaches a pod of its own although policies would deny it from elsewhere.
 func (s *sight) probe() bool {
 	if s.destination == nil || !s.meets("OUTPUT") || len(s.opinion.hops) != 1 {
 		return false

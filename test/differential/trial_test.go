@@ -22,7 +22,7 @@ func (c *trial) shrink(judge string) {
 	})
 }
 
-// possible says whether the trial is one that a cluster can be in: every pod runs on a node
+// possible reports whether the trial is one that a cluster can be in: every pod runs on a node
 // that is there, within the node's pod network.
 func (c *trial) possible() bool {
 	if c.Cluster == nil {

@@ -72,7 +72,7 @@ func (f *fixture) starter(t *testing.T, namespace, name, app, node string) *core
 	return pod
 }
 
-// started waits for the pod, says whether its init container reached the server, and deletes it.
+// started waits for the pod, reports whether its init container reached the server, and deletes it.
 func (f *fixture) started(t *testing.T, pod *corev1.Pod) bool {
 	t.Helper()
 	f.run(t, "kubectl", "-n", pod.Namespace, "wait", "pod/"+pod.Name, "--for=condition=Ready", "--timeout=90s")

@@ -129,7 +129,7 @@ func (c *canaries) leaks() (all int64, each []string) {
 	return all, each
 }
 
-// trapsWork says whether every kind of canary was caught once.
+// trapsWork reports whether every kind of canary was caught once.
 func (c *canaries) trapsWork() bool {
 	for _, n := range c.leaked {
 		if n.Load() == 0 {

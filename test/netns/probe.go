@@ -16,7 +16,7 @@ import (
 	"github.com/tierwall/tierwall/policy"
 )
 
-// Probe says whether a flow from one host to another passes: a TCP connection
+// Probe reports whether a flow from one host to another passes: a TCP connection
 // with data both ways, a datagram and its answer, an echo and its reply, or an SCTP
 // INIT that arrives. It gives up when the context ends.
 func (l *Lab) Probe(ctx context.Context, f policy.Flow) (bool, error) {

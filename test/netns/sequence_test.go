@@ -54,7 +54,7 @@ func changed(r *rand.Rand, s *compile.Snapshot) *compile.Snapshot {
 	return &after
 }
 
-// throughout says whether a flow is denied, or allowed, before and after a change and on
+// throughout reports whether a flow is denied, or allowed, before and after a change and on
 // its way from the one to the other, when every node switches at its own moment.
 func throughout(way string, f policy.Flow, before, after *oracle.Cluster) (denied, allowed bool) {
 	type side func(*oracle.Cluster, policy.Flow) policy.Verdict

@@ -164,7 +164,7 @@ func (h *Host) noteAll(raw net.PacketConn) {
 	}
 }
 
-// wait says whether a probe came before the context ended.
+// wait reports whether a probe came before the context ended.
 func (a *arrivals) wait(ctx context.Context, tag uint32) bool {
 	select {
 	case <-a.came(tag):

@@ -161,7 +161,7 @@ func TestCanariesAreWhatTheyAreSaidToBe(t *testing.T) {
 	}
 }
 
-// mayFollow says whether no node has to wait for another: nodes do not switch at the same
+// mayFollow reports whether no node has to wait for another: nodes do not switch at the same
 // moment, so that what is denied has to be denied before and after by one and the same side.
 func (p placement) mayFollow(before, after situation) bool {
 	first, second := eval.New(before.program(p, "")), eval.New(after.program(p, ""))

@@ -122,7 +122,7 @@ func spoofProgram(pods ...policy.Endpoint) *policy.Program {
 	return &policy.Program{Endpoints: pods, Hosts: []policy.Host{spoofNode}, Local: spoofNode.PodCIDRs}
 }
 
-// sendAs sends a datagram from a pod with a source address and port to the world, and says whether it came.
+// sendAs sends a datagram from a pod with a source address and port to the world, and reports whether it came.
 func (l *Lab) sendAs(t *testing.T, pod *Host, from netip.AddrPort, patience time.Duration) bool {
 	t.Helper()
 	to := net.UDPAddrFromAddrPort(netip.AddrPortFrom(family([]netip.Addr{World4, World6}, from.Addr()), 53))
@@ -351,7 +351,7 @@ func TestForgedPacketsOfAllShapesAreDropped(t *testing.T) {
 	}
 }
 
-// within says whether something comes true in a time.
+// within reports whether something comes true in a time.
 func within(patience time.Duration, holds func() bool) bool {
 	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
 		if holds() {
@@ -370,7 +370,7 @@ func TestForgedFragmentsAreNotPutTogetherWithOthers(t *testing.T) {
 	l := spoofLab(t)
 	bad, good := l.linkOf(t, attacker.Addrs[0]), l.linkOf(t, victim.Addrs[0])
 	source, world := victim.Addrs[0].AsSlice(), World4.AsSlice()
-	// meets says whether a forged head comes to the world with the other pod's end.
+	// meets reports whether a forged head comes to the world with the other pod's end.
 	meets := func(patience time.Duration) bool {
 		tag := serial.Add(1)
 		head := packet4(unix.IPPROTO_UDP, source, world, nil, []byte{0x9c, 0x40, 0, 53, 0, 12, 0, 0})

@@ -146,7 +146,7 @@ func PodNetworkOf(c *Cluster, a netip.Addr) *corev1.Node {
 	return nil
 }
 
-// has says whether an address is one of the node's own. Some of them are names. What a node says
+// has reports whether an address is one of the node's own. Some of them are names. What a node says
 // of an address in the pod network of another, in none that is as small of its own, is not so.
 func has(c *Cluster, n *corev1.Node, a netip.Addr) bool {
 	says := slices.ContainsFunc(n.Status.Addresses, func(own corev1.NodeAddress) bool { return is(own.Address, a) })
@@ -170,7 +170,7 @@ func podNetworks(n *corev1.Node) []netip.Prefix {
 	return out
 }
 
-// is says whether the text is the address. An IPv4-mapped address is the IPv4 address.
+// is reports whether the text is the address. An IPv4-mapped address is the IPv4 address.
 func is(text string, a netip.Addr) bool {
 	parsed, err := netip.ParseAddr(text)
 	return err == nil && parsed.Unmap() == a

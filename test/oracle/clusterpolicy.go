@@ -53,7 +53,7 @@ func tierOf(p *policyv1alpha2.ClusterNetworkPolicy) policy.TierName {
 	return policy.AdminTier
 }
 
-// sound says whether it is clear which pods the policy is for, and where it stands in the order.
+// sound reports whether it is clear which pods the policy is for, and where it stands in the order.
 func sound(p *policyv1alpha2.ClusterNetworkPolicy) bool {
 	return (p.Spec.Tier == "Admin" || p.Spec.Tier == "Baseline") &&
 		p.Spec.Priority >= 0 && p.Spec.Priority <= 1000 && subjectUnderstood(p)
@@ -70,7 +70,7 @@ func subjectUnderstood(p *policyv1alpha2.ClusterNetworkPolicy) bool {
 	return false
 }
 
-// mayApply says whether the pod is a subject, as far as the subject can be understood.
+// mayApply reports whether the pod is a subject, as far as the subject can be understood.
 func mayApply(c *Cluster, p *policyv1alpha2.ClusterNetworkPolicy, own *corev1.Pod) bool {
 	sub := p.Spec.Subject
 	if (sub.Namespaces == nil) == (sub.Pods == nil) {

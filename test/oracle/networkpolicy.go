@@ -43,7 +43,7 @@ func ruleID(kind string, object metav1.Object, field string) policy.RuleID {
 	return policy.RuleID{Kind: kind, Namespace: object.GetNamespace(), Name: object.GetName(), Field: field}
 }
 
-// affects says whether the policy isolates in the direction. "If this field is not specified,
+// affects reports whether the policy isolates in the direction. "If this field is not specified,
 // policies that contain an egress section are assumed to affect egress, and all policies are assumed
 // to affect ingress." A type that is not known may mean either direction.
 func affects(np *networkingv1.NetworkPolicy, d policy.Direction) bool {
@@ -182,7 +182,7 @@ func isPort(p networkingv1.NetworkPolicyPort, f policy.Flow, destination *corev1
 	return first <= int32(f.DestinationPort) && int32(f.DestinationPort) <= last
 }
 
-// hasNamedPort says whether the destination is a pod with a container port of the name that
+// hasNamedPort reports whether the destination is a pod with a container port of the name that
 // is the flow's. Init containers have ended when the others run, but for those that
 // restart always (KEP-753, sidecar containers).
 func hasNamedPort(pod *corev1.Pod, f policy.Flow, name string) bool {

@@ -11,19 +11,19 @@ import (
 	"github.com/tierwall/tierwall/api/v1alpha1"
 )
 
-// understood says whether a selector means something.
+// understood reports whether a selector means something.
 func understood(s *metav1.LabelSelector) bool {
 	_, err := metav1.LabelSelectorAsSelector(s)
 	return err == nil
 }
 
-// mentions says whether a selector asks for the key.
+// mentions reports whether a selector asks for the key.
 func mentions(s *metav1.LabelSelector, key string) bool {
 	_, asked := s.MatchLabels[key]
 	return asked || slices.ContainsFunc(s.MatchExpressions, func(e metav1.LabelSelectorRequirement) bool { return e.Key == key })
 }
 
-// selects says whether an understood selector selects the labels. "A null or empty selector
+// selects reports whether an understood selector selects the labels. "A null or empty selector
 // matches everything"; "the requirements are ANDed".
 func selects(s *metav1.LabelSelector, labels map[string]string) bool {
 	for key, want := range s.MatchLabels {

@@ -147,7 +147,7 @@ func none(ctx context.Context) effect.Effect {
 	return effect.Of(ctx, &compile.Snapshot{}, &compile.Snapshot{})
 }
 
-// quiet says whether no guardrail has anything to say of what several objects open together.
+// quiet reports whether no guardrail has anything to say of what several objects open together.
 func (r *run) quiet(ctx context.Context, e effect.Effect) (bool, error) {
 	result, err := r.put(ctx, rego.Input{Source: rego.Audit, Request: rego.Request{Operation: "CREATE"}, Effect: e})
 	return len(result.Denials)+len(result.Warnings)+len(result.Audited) == 0, err

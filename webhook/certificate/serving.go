@@ -47,7 +47,7 @@ func (s *Serving) served() *tls.Certificate {
 	return s.serving
 }
 
-// known says whether the API server would verify a certificate.
+// known reports whether the API server would verify a certificate.
 func (s *Serving) known(ctx context.Context, c *tls.Certificate) bool {
 	ctx, cancel := context.WithTimeout(ctx, glance)
 	defer cancel()
@@ -55,7 +55,7 @@ func (s *Serving) known(ctx context.Context, c *tls.Certificate) bool {
 	return err == nil && verifies(bundle, c)
 }
 
-// outlived says whether there is nothing to go on serving.
+// outlived reports whether there is nothing to go on serving.
 func outlived(c *tls.Certificate, now time.Time) bool {
 	return c == nil || !now.Before(c.Leaf.NotAfter)
 }

@@ -52,7 +52,7 @@ func active(s webhook.GuardrailState) metav1.Condition {
 	return c
 }
 
-// bundleCurrent is the type of the condition that says whether the bundle is as new
+// bundleCurrent is the type of the condition that reports whether the bundle is as new
 // as its source has it.
 const bundleCurrent = "BundleCurrent"
 

@@ -77,7 +77,7 @@ func (s *Server) reachable(ctx context.Context) error {
 	return s.hasEndpoint(ctx)
 }
 
-// hasEndpoint says whether requests to the Service reach a replica.
+// hasEndpoint reports whether requests to the Service reach a replica.
 func (s *Server) hasEndpoint(ctx context.Context) error {
 	slices := &discoveryv1.EndpointSliceList{}
 	err := s.manager.GetAPIReader().List(ctx, slices, client.InNamespace(s.options.Namespace),

@@ -42,7 +42,7 @@ func parseChain(text []byte) (*chain, error) {
 	return c, nil
 }
 
-// ours says whether a plugin of a chain is ours.
+// ours reports whether a plugin of a chain is ours.
 func ours(entry json.RawMessage) bool {
 	var p struct {
 		Type string `json:"type"`
@@ -70,7 +70,7 @@ func (c *chain) others() []json.RawMessage {
 	return slices.DeleteFunc(slices.Clone(c.plugins), ours)
 }
 
-// has says whether the chain ends in our entry, and has no other of ours.
+// has reports whether the chain ends in our entry, and has no other of ours.
 func (c *chain) has(e *entry) bool {
 	want, err := json.Marshal(e)
 	if err != nil || len(c.plugins) != len(c.others())+1 {
@@ -80,7 +80,7 @@ func (c *chain) has(e *entry) bool {
 	return json.Compact(&got, c.plugins[len(c.plugins)-1]) == nil && bytes.Equal(got.Bytes(), want)
 }
 
-// mentionsUs says whether we are in the chain.
+// mentionsUs reports whether we are in the chain.
 func (c *chain) mentionsUs() bool { return slices.ContainsFunc(c.plugins, ours) }
 
 func (c *chain) text(plugins []json.RawMessage) ([]byte, error) {

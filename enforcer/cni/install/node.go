@@ -36,7 +36,7 @@ func (s Settings) entry() *entry {
 }
 
 // Install puts the program in place, then the plugin into the configuration that the runtime uses,
-// which is the first by name. It says whether it wrote the configuration. What is right already is left as it is.
+// which is the first by name. It reports whether it wrote the configuration. What is right already is left as it is.
 func (n Node) Install(s Settings) (changed bool, err error) {
 	if err := n.copyProgram(); err != nil {
 		return false, fmt.Errorf("install the CNI plugin's program: %w", err)

@@ -82,7 +82,7 @@ func addresses(r *types100.Result, ifName string) ([]netip.Addr, error) {
 	return out, nil
 }
 
-// own says whether an address is that of the pod's interface. Some plugins do not say whose it is.
+// own reports whether an address is that of the pod's interface. Some plugins do not say whose it is.
 func own(r *types100.Result, ip *types100.IPConfig, ifName string) bool {
 	if ip.Interface == nil {
 		return true

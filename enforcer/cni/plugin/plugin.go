@@ -49,7 +49,7 @@ func add(args *skel.CmdArgs) error {
 	return types.PrintResult(conf.PrevResult, conf.CNIVersion)
 }
 
-// check says whether the pod's rules are in force.
+// check reports whether the pod's rules are in force.
 func check(args *skel.CmdArgs) error {
 	conf, err := parse(args.StdinData)
 	if err != nil {

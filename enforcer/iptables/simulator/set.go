@@ -204,7 +204,7 @@ func (s *set) cost() int {
 	return max(1, n)
 }
 
-// contains says whether the sides of a packet that are asked for are in the set.
+// contains reports whether the sides of a packet that are asked for are in the set.
 func (s *set) contains(k Packet, dimensions []string) bool {
 	address := k.Source
 	if dimensions[0] == "dst" {

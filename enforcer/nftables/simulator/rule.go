@@ -19,7 +19,7 @@ type rule struct {
 	log Log
 }
 
-// match says whether a rule goes on for a packet.
+// match reports whether a rule goes on for a packet.
 type match func(l *lookups, p Packet) bool
 
 // verdict is what a rule or an element says.
@@ -100,7 +100,7 @@ func (p *ruleParser) next() string {
 	return w
 }
 
-// statement reads one match or the verdict, and says whether it was the verdict.
+// statement reads one match or the verdict, and reports whether it was the verdict.
 func (p *ruleParser) statement() (bool, error) {
 	switch {
 	case p.take("ct state established,related"):

@@ -120,7 +120,7 @@ func downCommand() *cobra.Command {
 func statusCommand() *cobra.Command {
 	return attached(&cobra.Command{
 		Use:   "status",
-		Short: "Show machines, daemons and their logs; the exit status says whether the lab runs",
+		Short: "Show machines, daemons and their logs; the exit status reports whether the lab runs",
 		Args:  cobra.NoArgs,
 	}, func(_ context.Context, c *cluster.Cluster, _ []string) error {
 		c.WriteStatus(os.Stdout)

@@ -56,7 +56,7 @@ func newServer(c cookie, deliver func([]byte) bool) *association {
 	}
 }
 
-// accepts says whether the packet is of this association (RFC 9260, section 8.5).
+// accepts reports whether the packet is of this association (RFC 9260, section 8.5).
 func (a *association) accepts(p packet) bool {
 	if len(p.chunks) == 0 {
 		return false

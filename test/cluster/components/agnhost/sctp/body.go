@@ -116,5 +116,5 @@ func acknowledged(c chunk) (uint32, error) {
 	return binary.BigEndian.Uint32(c.body), nil
 }
 
-// before says whether a TSN comes before another (RFC 1982).
+// before reports whether a TSN comes before another (RFC 1982).
 func before(a, b uint32) bool { return int32(a-b) < 0 }
