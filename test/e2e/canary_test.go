@@ -28,8 +28,8 @@ func (f *fixture) startCanaries(t *testing.T, source, closed, open string) *cana
 	for i := range denied.Targets() {
 		c.denied = append(c.denied, f.startCanary(t, "denied", from, "watch", "900ms", denied.Targets()[i]))
 		c.allowed = append(c.allowed, f.startCanary(t, "allowed", from, "watch", "900ms", allowed.Targets()[i]),
-			f.startCanary(t, "held", from, "hold", "5s", allowed.Targets()[i]),
-			f.startFrom(t, "held by the node", f.nodeNetwork(t, allowed), "hold", "5s", allowed.Targets()[i]))
+			f.startCanary(t, "held", from, "hold", "20s", allowed.Targets()[i]),
+			f.startFrom(t, "held by the node", f.nodeNetwork(t, allowed), "hold", "20s", allowed.Targets()[i]))
 	}
 	return c
 }
