@@ -84,4 +84,7 @@ lint: ## golangci-lint, with the import rules
 generate: ## deepcopy functions and CRDs from the API types
 	$(GO) run $(CONTROLLER_GEN) object crd:maxDescLen=300 paths=./api/... output:crd:dir=charts/tierwall/crds
 
-.PHONY: help setup demo demo-down build release images test test-fresh test-unit test-shorthash test-netns test-admission test-cluster test-hostile conformance bench lint generate
+reference: ## the pages of docs/reference, from the source
+	$(GO) run ./internal/reference
+
+.PHONY: help setup demo demo-down build release images test test-fresh test-unit test-shorthash test-netns test-admission test-cluster test-hostile conformance bench lint generate reference
