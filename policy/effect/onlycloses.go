@@ -20,6 +20,10 @@ import (
 // a ClusterNetworkPolicy has rules of Deny in addition, or rules of Accept less, or decides more strictly in a
 // rule's place, or denies earlier in its tier; a NetworkPolicy isolates and allows nothing, or allows less than
 // before while it isolates the same pods, or goes while another one isolates them.
+//
+// A policy, class or namespace over its budget is closed, and a change that brings it within the budget opens it.
+// So a NetworkPolicy can only close by changing or going where none of these budgets is exceeded before. Budgets of
+// nodes do not count: an effect takes what they close as open, so that it was judged when its policies came.
 func CanOnlyClose(before, after *compile.Snapshot) bool {
 	if !onlyPolicies(before, after) {
 		return false
@@ -40,10 +44,12 @@ type closing struct {
 	before, after *compile.Snapshot
 	// kept are the NetworkPolicies that are the same before and after, by namespace.
 	kept map[string][]*networkingv1.NetworkPolicy
+	// withinBudgets are the namespaces whose policies are known to exceed no budget before the change, or may exceed one.
+	withinBudgets map[string]bool
 }
 
 func newClosing(before, after *compile.Snapshot) *closing {
-	return &closing{before: before, after: after}
+	return &closing{before: before, after: after, withinBudgets: map[string]bool{}}
 }
 
 // difference returns the objects that differ, as they were and are; nil is absent. It is false where a name occurs twice.
@@ -85,12 +91,12 @@ func (c *closing) networkPolicies() bool {
 }
 
 // networkPolicy reports whether the change of one policy can only close. What was not understood before, and denied
-// for that, may be understood now; and what was closed for the size of all policies, may be in force when there is less.
+// for that, may be understood now. What was closed over a budget may be in force when there is less.
 func (c *closing) networkPolicy(old, now *networkingv1.NetworkPolicy) bool {
 	switch {
 	case old == nil:
 		return len(now.Spec.Ingress)+len(now.Spec.Egress) == 0
-	case len(compile.ValidateNetworkPolicy(old)) > 0 || c.sizeIn(old.Namespace) > compile.MaxClassSize:
+	case len(compile.ValidateNetworkPolicy(old)) > 0 || !c.isWithinBudgets(old.Namespace):
 		return false
 	case now == nil:
 		return c.isolatedWithout(old, policy.Ingress) && c.isolatedWithout(old, policy.Egress)
@@ -128,15 +134,20 @@ func (c *closing) isolatedWithout(np *networkingv1.NetworkPolicy, d policy.Direc
 	})
 }
 
-// sizeIn is what the policies of a namespace came to before, which is at least what a class of its pods did.
-func (c *closing) sizeIn(namespace string) int {
-	size := 0
-	for _, np := range c.before.NetworkPolicies {
-		if np.Namespace == namespace {
-			size += compile.NetworkPolicySize(np)
+// isWithinBudgets reports whether the policies of a namespace exceed no budget of the namespace or a class before the change.
+func (c *closing) isWithinBudgets(namespace string) bool {
+	within, known := c.withinBudgets[namespace]
+	if !known {
+		var policies []*networkingv1.NetworkPolicy
+		for _, np := range c.before.NetworkPolicies {
+			if np.Namespace == namespace {
+				policies = append(policies, np)
+			}
 		}
+		within = compile.NamespaceWithinBudgets(policies)
+		c.withinBudgets[namespace] = within
 	}
-	return size
+	return within
 }
 
 func (c *closing) keptIn(namespace string) []*networkingv1.NetworkPolicy {

@@ -189,15 +189,6 @@ func TestFormsThatCanOnlyClose(t *testing.T) {
 			t.Errorf("%s: %v, want %v", c.name, got, c.want)
 		}
 	}
-	// The pods are closed for the size of all policies, and open when there is less.
-	var wide [][3]string
-	for i := range 3 {
-		wide = append(wide, [3]string{"prod", fmt.Sprint("wide-", i), manyNetworks(19000)})
-	}
-	crowded := with(s, wide...)
-	if fewer := with(s, wide[:2]...); effect.CanOnlyClose(crowded, fewer) {
-		t.Error("a policy less of more than a class may come to is said to close only")
-	}
 	relabelled := *s
 	relabelled.Namespaces = slices.Clone(s.Namespaces)
 	if effect.CanOnlyClose(s, &relabelled) {
@@ -214,6 +205,86 @@ func manyNetworks(n int) string {
 	b.WriteString("podSelector: {}\ningress: [{from: [")
 	for i := range n {
 		fmt.Fprintf(&b, "{ipBlock: {cidr: 10.%d.%d.%d/32}},", i>>16, i>>8&255, i&255)
+	}
+	return strings.TrimSuffix(b.String(), ",") + "]}]"
+}
+
+// The pods stay isolated by another policy, so that only the budget keeps the change from closing alone.
+func TestAChangeThatLiftsABudgetDoesNotOnlyClose(t *testing.T) {
+	isolated := [3]string{"prod", "isolated", "podSelector: {}"}
+	for _, c := range []struct {
+		budget  string
+		closed  [][3]string
+		deleted string
+	}{
+		{"policy, entries", [][3]string{{"prod", "wide", manyNetworks(20001)}}, "wide"},
+		{"policy, selectors", [][3]string{{"prod", "wide", manySelectors("{}", "k", 101)}}, "wide"},
+		{"class, entries as they are written", [][3]string{{"prod", "wide-0", manyNetworks(19000)}, {"prod", "wide-1", manyNetworks(19000)}, {"prod", "wide-2", manyNetworks(19000)}}, "wide-2"},
+		{"class, entries as they are compiled", [][3]string{{"prod", "wide-0", manyNetworks(13000)}, {"prod", "wide-1", manyNetworks(13000)}}, "wide-1"},
+		{"class, selectors", [][3]string{{"prod", "wide-0", manySelectors("{}", "k", 60)}, {"prod", "wide-1", manySelectors("{}", "l", 60)}}, "wide-1"},
+		{"namespace, selectors", [][3]string{
+			{"prod", "web", manySelectors("{matchLabels: {app: web}}", "k", 80)}, {"prod", "api", manySelectors("{matchLabels: {app: api}}", "l", 80)},
+			{"prod", "db", manySelectors("{matchLabels: {app: db}}", "m", 80)}}, "web"},
+	} {
+		t.Run(c.budget, func(t *testing.T) {
+			before := with(shop(), append(c.closed, isolated)...)
+			after := *before
+			after.NetworkPolicies = slices.DeleteFunc(slices.Clone(before.NetworkPolicies), func(np *networkingv1.NetworkPolicy) bool { return np.Name == c.deleted })
+			if _, problems := compile.Compile(before, ""); len(problems) == 0 {
+				t.Fatal("the budget is not exceeded before the change")
+			}
+			if effect.CanOnlyClose(before, &after) {
+				t.Error("the deletion is said to close only")
+			}
+		})
+	}
+}
+
+// A policy without rules in addition brings nothing within a budget.
+func TestAnIsolatingPolicyOnlyClosesANamespaceOverItsBudget(t *testing.T) {
+	s := with(shop(), [3]string{"prod", "wide-0", manySelectors("{}", "k", 60)}, [3]string{"prod", "wide-1", manySelectors("{}", "l", 60)})
+	if !effect.CanOnlyClose(s, with(s, [3]string{"prod", "isolated", "podSelector: {}"})) {
+		t.Error("an isolating policy is not known to close only")
+	}
+}
+
+// Which namespaces a node's budget closes depends on others' policies. The effect of a policy is computed as if no
+// node closed it, so that no later change opens what was not judged.
+func TestAnEffectIgnoresTheBudgetsOfNodes(t *testing.T) {
+	s := shop()
+	var crowd [][3]string
+	for _, ns := range []string{"a", "b", "c"} {
+		s.Namespaces = append(s.Namespaces, &compile.Namespace{Name: ns})
+		for i, app := range []string{"web", "api"} {
+			s.Pods = append(s.Pods, pod(ns, app, app, fmt.Sprintf("10.244.0.%d", 100+len(s.Pods))))
+			crowd = append(crowd, [3]string{ns, app, manySelectors(fmt.Sprintf("{matchLabels: {app: %s}}", app), fmt.Sprint("k", i, "-"), 80)})
+		}
+	}
+	after := with(s, crowd...)
+	_, problems := compile.Compile(after, "n1")
+	if !strings.Contains(fmt.Sprint(problems), "on this node") {
+		t.Fatalf("the node's budget is not exceeded: %v", problems)
+	}
+	closed := problems[0].ID.Namespace
+	before := with(s, slices.DeleteFunc(slices.Clone(crowd), func(p [3]string) bool { return p[0] == closed })...)
+	for _, np := range after.NetworkPolicies { // isolates, and allows nothing
+		if np.Namespace == closed {
+			empty := np.DeepCopy()
+			empty.Spec.Ingress = nil
+			before.NetworkPolicies = append(before.NetworkPolicies, empty)
+		}
+	}
+	if e := effect.Of(t.Context(), before, after); len(e.Added) == 0 || !e.Complete {
+		t.Errorf("nothing that policies of namespace %s allow is shown: %v", closed, e.Incomplete)
+	}
+}
+
+// manySelectors is the spec of a policy that allows pods to come in that have not a value of one of as many labels.
+func manySelectors(subject, key string, n int) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "podSelector: %s\ningress: [{from: [", subject)
+	for i := range n {
+		fmt.Fprintf(&b, "{podSelector: {matchExpressions: [{key: %s%d, operator: NotIn, values: [x]}]}},", key, i)
 	}
 	return strings.TrimSuffix(b.String(), ",") + "]}]"
 }
