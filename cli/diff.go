@@ -74,7 +74,7 @@ func (f *diffFlags) run(ctx context.Context, c *cobra.Command) error {
 		return err
 	}
 	was, is := before.Snapshot(base.defaults), after.Snapshot(base.defaults)
-	e := effect.Of(ctx, was, is)
+	e := effect.Compute(ctx, was, is)
 	if f.format == "json" {
 		err = report.WriteJSON(c.OutOrStdout(), diff.DocumentOf(e, others))
 	} else {

@@ -82,7 +82,7 @@ func applied(t *testing.T, file string) Input {
 			put(t, file, part, before, &in)
 		}
 	}
-	in.Effect = effect.Of(t.Context(), before, after)
+	in.Effect = effect.Compute(t.Context(), before, after)
 	return in
 }
 

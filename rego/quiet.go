@@ -42,17 +42,17 @@ func partsOf(path ast.Ref) []effect.Part {
 		if !ok {
 			break
 		}
-		if name += "/" + string(text); effect.Part(name[1:]).Known() {
+		if name += "/" + string(text); effect.Part(name[1:]).IsKnown() {
 			return []effect.Part{effect.Part(name[1:])}
 		}
 	}
-	return effect.Parts()
+	return effect.AllParts()
 }
 
 // silent reports whether the guardrail would say nothing of an effect.
 func (p *Prepared) silent(e *effect.Effect) bool {
 	for _, part := range p.parts {
-		if !e.Nothing(part) {
+		if !e.IsEmpty(part) {
 			return false
 		}
 	}

@@ -15,7 +15,7 @@ import (
 // Those that are not asked about a change have nothing to say of it: neither where nothing has
 // any effect, nor where everything has but what they look at.
 func TestWhoIsNotAskedHasNothingToSay(t *testing.T) {
-	nothing := effect.Of(t.Context(), &compile.Snapshot{}, &compile.Snapshot{})
+	nothing := effect.Compute(t.Context(), &compile.Snapshot{}, &compile.Snapshot{})
 	var loud, few []string
 	for _, e := range Library() {
 		p, err := Prepare(t.Context(), &v1alpha1.Guardrail{ObjectMeta: metav1.ObjectMeta{Name: e.Name}, Spec: v1alpha1.GuardrailSpec{Library: e.Name}}, nil)
@@ -121,7 +121,7 @@ func TestAnybodysRegoIsAskedAboutEverything(t *testing.T) {
 	if len(errs) > 0 {
 		t.Fatal(errs)
 	}
-	got, err := e.Judge(t.Context(), Input{Effect: effect.Of(t.Context(), &compile.Snapshot{}, &compile.Snapshot{})})
+	got, err := e.Judge(t.Context(), Input{Effect: effect.Compute(t.Context(), &compile.Snapshot{}, &compile.Snapshot{})})
 	if err != nil || len(got.Denials) != 1 {
 		t.Errorf("got %+v, %v, want one denial", got, err)
 	}

@@ -226,7 +226,7 @@ func newPod(pod *compile.Pod) change {
 	bare.Labels = nil
 	c := podLabelChange(&bare, pod.Labels)
 	labelsMatter := c.matters
-	c.matters = func(s *compile.Snapshot) bool { return labelsMatter(s) && !effect.HasLike(s, pod) }
+	c.matters = func(s *compile.Snapshot) bool { return labelsMatter(s) && !effect.HasEquivalentPod(s, pod) }
 	return c
 }
 

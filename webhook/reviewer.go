@@ -37,7 +37,7 @@ type Reviewer struct {
 	Log   *slog.Logger
 
 	inflight inflightChanges
-	memory   effect.Memory
+	memory   effect.Calculator
 }
 
 // withSlot runs a review, from the reading of the request on, within the limit of time and with a slot.
@@ -149,7 +149,7 @@ func (r *Reviewer) ask(ctx context.Context, req admission.Request, c change, s *
 		return result, nil, err
 	}
 	caveats = []string{"admitted because it can only close, though what it closes is not known completely: " + missing(in.Effect)}
-	in.Effect = effect.Closing(in.Effect)
+	in.Effect = effect.WithoutOpenings(in.Effect)
 	result, err = r.evaluate(ctx, in)
 	return result, caveats, err
 }
@@ -203,7 +203,7 @@ func (r *Reviewer) effectOf(ctx context.Context, before, after *compile.Snapshot
 		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/2)
 		defer cancel()
 	}
-	return r.memory.Of(ctx, before, after)
+	return r.memory.Compute(ctx, before, after)
 }
 
 func guardrailInput(req admission.Request, namespace rego.Namespace, e effect.Effect) rego.Input {

@@ -99,5 +99,5 @@ func unblock(rows, together []effect.Row) {
 // there: what NetworkPolicies allow together is what each of them allows.
 func (r *run) alone(ctx context.Context, o *manifest.Object, s step) effect.Effect {
 	before := s.before.With(values(keep(s.policies, func(p *manifest.Object) bool { return p.Kind == "ClusterNetworkPolicy" })))
-	return effect.Of(ctx, before.Snapshot(r.Defaults), before.With(values([]*manifest.Object{o})).Snapshot(r.Defaults))
+	return effect.Compute(ctx, before.Snapshot(r.Defaults), before.With(values([]*manifest.Object{o})).Snapshot(r.Defaults))
 }

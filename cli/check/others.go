@@ -41,7 +41,7 @@ func (r *run) judgeOthers(ctx context.Context) error {
 		}
 		next := before.With(map[state.Key]client.Object{state.KeyOf(o.Kind, o.Value): o.Value})
 		is := next.Snapshot(r.Defaults)
-		e := r.opened(was, effect.Of(ctx, was, is))
+		e := r.opened(was, effect.Compute(ctx, was, is))
 		if len(e.Added)+len(e.Removed) > 0 || !e.Complete {
 			result, err := r.judge(ctx, o, is, e)
 			if err != nil {
@@ -76,7 +76,7 @@ func (r *run) matters(o *manifest.Object) bool {
 
 // harmless reports whether no guardrail has anything to say of all the objects together.
 func (r *run) harmless(ctx context.Context, was, is *compile.Snapshot) (bool, error) {
-	e := r.opened(was, effect.Of(ctx, was, is))
+	e := r.opened(was, effect.Compute(ctx, was, is))
 	if err := timeOver(ctx); err != nil {
 		return false, err
 	}

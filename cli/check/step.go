@@ -40,7 +40,7 @@ func split(ctx context.Context, before state.State, was *compile.Snapshot, polic
 	}
 	after := before.With(values(policies))
 	is := after.Snapshot(d)
-	e := effect.Of(ctx, was, is)
+	e := effect.Compute(ctx, was, is)
 	err := timeOver(ctx)
 	if err != nil {
 		return nil, nil, err

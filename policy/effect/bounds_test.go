@@ -41,7 +41,7 @@ func allocated(t *testing.T, before, after *compile.Snapshot) (effect.Effect, ui
 	t.Helper()
 	var start, end runtime.MemStats
 	runtime.ReadMemStats(&start)
-	e := effect.Of(t.Context(), before, after)
+	e := effect.Compute(t.Context(), before, after)
 	runtime.ReadMemStats(&end)
 	return e, end.TotalAlloc - start.TotalAlloc
 }
@@ -101,7 +101,7 @@ func TestLongListsOfValuesAreBounded(t *testing.T) {
 func TestNothingIsKnownWhenTimeIsOver(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(fmt.Errorf("the guardrails are waiting"))
-	e := effect.Of(ctx, shop(), with(shop(), [3]string{"prod", "data", dataFromBackend}))
+	e := effect.Compute(ctx, shop(), with(shop(), [3]string{"prod", "data", dataFromBackend}))
 	if e.Complete || len(e.Added) > 0 || !strings.Contains(fmt.Sprint(e.Incomplete), "time for computing the effect is over: the guardrails are waiting") {
 		t.Errorf("complete %v %v, %d rows", e.Complete, e.Incomplete, len(e.Added))
 	}
@@ -125,7 +125,7 @@ func TestWheneverTimeIsOverTheEffectIsNotComplete(t *testing.T) {
 	after, whole := with(shop(), [3]string{"prod", "data", dataFromBackend}), ""
 	for looks := 0; ; looks++ {
 		ctx := &endingAfter{t.Context(), looks}
-		e := effect.Of(ctx, shop(), after)
+		e := effect.Compute(ctx, shop(), after)
 		if ctx.looks >= 0 {
 			if !e.Complete || looks < 10 || lines(e.Added) != whole {
 				t.Errorf("complete %v %v after %d looks", e.Complete, e.Incomplete, looks)
@@ -156,7 +156,7 @@ func TestPodsThatNoSelectorTellsApartAreOneKind(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := with(withJobs(shop(), jobs), c.policies...)
-			e := effect.Of(t.Context(), s, with(s, toAll))
+			e := effect.Compute(t.Context(), s, with(s, toAll))
 			var got []string
 			for _, row := range e.Added {
 				if row.From.Kind == effect.Workload {
@@ -174,7 +174,7 @@ func TestPodsThatNoSelectorTellsApartAreOneKind(t *testing.T) {
 func TestTooManyKindsOfPodsAreLaidToTheirPolicy(t *testing.T) {
 	const jobs = 4200
 	s := with(withJobs(shop(), jobs), namingJobs("test", jobs), [3]string{"prod", "one", "podSelector: {matchLabels: {job-name: job-0001}}"})
-	e := effect.Of(t.Context(), s, with(s, [3]string{"prod", "new", "podSelector: {matchLabels: {app: new}}"}))
+	e := effect.Compute(t.Context(), s, with(s, [3]string{"prod", "new", "podSelector: {matchLabels: {app: new}}"}))
 	want := "there are more than 4000 kinds of pods; the label job-name alone has 4200 values to tell apart, most of which NetworkPolicy test/jobs mentions"
 	if e.Complete || !slices.Contains(e.Incomplete, want) {
 		t.Errorf("complete %v %v", e.Complete, e.Incomplete)
@@ -195,7 +195,7 @@ func TestPossiblePodsOfOneRoleThatHadOthersAreNotOneKind(t *testing.T) {
 	s.TierRoles = []*v1alpha1.TierRole{backend("a"), role("data", "db")}
 	after.TierRoles = []*v1alpha1.TierRole{backend("a", "b", "c"), role("data", "db")}
 	aware := [3]string{"test", "jobs", "podSelector: {matchExpressions: [{key: job, operator: Exists}]}"}
-	e := effect.Of(t.Context(), with(s, aware), with(&after, aware))
+	e := effect.Compute(t.Context(), with(s, aware), with(&after, aware))
 	wantRows(t, e.Added, "ingress (prod)/backend -> prod/data TCP/5432 blocked")
 	for _, row := range e.Added {
 		if job, ok := row.From.Labels["job"]; ok {

@@ -12,11 +12,11 @@ import (
 
 const roleLabel = v1alpha1.RoleLabel
 
-// nobody is a service account that no TierRole names.
-const nobody = "tierwall.nobody"
+// unboundServiceAccount is a service account that no TierRole names.
+const unboundServiceAccount = "tierwall.nobody"
 
-// candidate is what a pod can be to hold a role, or none.
-type candidate struct {
+// roleCandidate is what a pod can be to hold a role, or none.
+type roleCandidate struct {
 	serviceAccount string
 	labels         map[string]string
 }
@@ -24,12 +24,12 @@ type candidate struct {
 // tierRole is the candidates that a TierRole binds, and where.
 type tierRole struct {
 	namespaces []string
-	candidates []candidate
+	candidates []roleCandidate
 }
 
-// bindings are the TierRoles that bind anything, before or after the change, with
+// tierRoleCandidates are the TierRoles that bind anything, before or after the change, with
 // a candidate for each service account and each combination of labels.
-func bindings(snapshots [2]*compile.Snapshot) []tierRole {
+func tierRoleCandidates(snapshots [2]*compile.Snapshot) []tierRole {
 	all := map[*v1alpha1.TierRole]bool{}
 	for _, s := range snapshots {
 		for _, tr := range s.TierRoles {
@@ -46,16 +46,16 @@ func bindings(snapshots [2]*compile.Snapshot) []tierRole {
 		}
 		labelSets := []map[string]string{{}}
 		if tr.Spec.PodSelector != nil {
-			labelSets, _ = witnesses(tr.Spec.PodSelector, roleLabel)
+			labelSets, _ = sampleLabels(tr.Spec.PodSelector, roleLabel)
 		}
 		accounts := tr.Spec.ServiceAccounts
 		if len(accounts) == 0 {
-			accounts = []string{nobody}
+			accounts = []string{unboundServiceAccount}
 		}
 		b := tierRole{namespaces: tr.Spec.Namespaces}
 		for _, account := range accounts {
 			for _, l := range labelSets {
-				b.candidates = append(b.candidates, candidate{account, l})
+				b.candidates = append(b.candidates, roleCandidate{account, l})
 			}
 		}
 		out = append(out, b)
@@ -63,23 +63,23 @@ func bindings(snapshots [2]*compile.Snapshot) []tierRole {
 	return out
 }
 
-// candidates are what pods of a namespace can be, by the TierRoles: one
+// roleCandidates are what pods of a namespace can be, by the TierRoles: one
 // candidate for each role before and after, and one that no TierRole names.
-func (u *universe) candidates(namespace string) []candidate {
-	out := []candidate{{nobody, map[string]string{}}}
+func (u *podModel) roleCandidates(namespace string) []roleCandidate {
+	out := []roleCandidate{{unboundServiceAccount, map[string]string{}}}
 	seen := map[string]bool{}
 	for _, b := range u.tierRoles {
 		if !slices.Contains(b.namespaces, namespace) {
 			continue
 		}
 		for _, c := range b.candidates {
-			key := canonical(c.labels)
-			for _, m := range moments {
+			key := labelsKey(c.labels)
+			for _, m := range states {
 				key += "\x00" + u.roles[m].Of(namespace, c.serviceAccount, c.labels).Role
 			}
 			if !seen[key] {
 				seen[key] = true
-				out = append(out, candidate{c.serviceAccount, maps.Clone(c.labels)})
+				out = append(out, roleCandidate{c.serviceAccount, maps.Clone(c.labels)})
 			}
 		}
 	}

@@ -9,80 +9,80 @@ import (
 	"github.com/tierwall/tierwall/policy"
 )
 
-// maxAsked is how many times a class is asked about a span of ports: of more the
+// maxQuestions is how many times a class is asked about a span of ports: of more the
 // effect is not computed.
-const maxAsked = 100_000_000
+const maxQuestions = 100_000_000
 
-// maxKept is how many answers about spans are kept at once, to bound memory to
+// maxKeptAnswers is how many answers about spans are kept at once, to bound memory to
 // some 20 MB: each takes 5 bytes. To keep an answer costs as much as keptAnswer of them.
 const (
-	maxKept    = 4_000_000
-	keptAnswer = 40
+	maxKeptAnswers = 4_000_000
+	answerOverhead = 40
 )
 
 // comparison asks the programs of both moments the same questions.
 type comparison struct {
-	ctx   context.Context // of the one call that the comparison is made for
-	sides [2]*side
-	spans []span
+	ctx      context.Context // of the one call that the comparison is made for
+	compiled [2]*compiledState
+	spans    []portSpan
 	// firstSpans are those that begin a protocol.
 	firstSpans []int
 	names      func(policy.RuleID, policy.Protocol) []string
-	members    []*standIn
-	networks   []*network
-	// alike numbers the members that have the same marks at both moments: they are
+	members    []*representative
+	networks   []*networkNode
+	// equivalence numbers the members that have the same marks at both moments: they are
 	// the same to every rule.
-	alike map[*standIn]int
-	first []*standIn // the first member of each number
+	equivalence     map[*representative]int
+	firstEquivalent []*representative // the first member of each number
 
-	answers map[question]*answer
-	kept    int // how many answers about spans that is
-	asked   int // how many spans were asked about
-	whys    numbers[policy.Why]
+	answers    map[classQuestion]*classAnswer
+	keptSize   int // how many answers about spans that is
+	askedCount int // how many spans were asked about
+	whys       numbering[policy.Why]
 	// described are the members as sides of rows.
-	described [2]map[*standIn]*Peer
+	described [2]map[*representative]*Peer
 	// stopped says why the comparison was given up: what it says then means nothing.
 	stopped string
 }
 
-func newComparison(ctx context.Context, members []*standIn, sides [2]*side, lones []lone) *comparison {
-	programs := []*policy.Program{sides[was].program, sides[is].program}
+func newComparison(ctx context.Context, members []*representative, sides [2]*compiledState, lones []isolatedPolicy) *comparison {
+	programs := []*policy.Program{sides[stateBefore].program, sides[stateAfter].program}
 	for _, p := range lones {
 		programs = append(programs, p.program)
 	}
-	c := &comparison{ctx: ctx, members: members, sides: sides, spans: spans(programs...),
-		alike: map[*standIn]int{}, answers: map[question]*answer{}, whys: newNumbers[policy.Why](),
-		described: [2]map[*standIn]*Peer{{}, {}}}
+	c := &comparison{ctx: ctx, members: members, compiled: sides, spans: cutSpans(programs...),
+		equivalence: map[*representative]int{}, answers: map[classQuestion]*classAnswer{}, whys: newNumbering[policy.Why](),
+		described: [2]map[*representative]*Peer{{}, {}}}
 	c.firstSpans = firstSpansOf(c.spans)
-	classes := newNumbers[[2][2]int]()
+	classes := newNumbering[[2][2]int]()
 	for _, s := range members {
 		var marks [2][2]int
-		for _, m := range moments {
+		for _, m := range states {
 			for f, addr := range s.addrs {
 				marks[m][f] = -1
 				if addr.IsValid() {
-					marks[m][f] = c.sides[m].mark(addr)
+					marks[m][f] = c.compiled[m].equivalenceID(addr)
 				}
 			}
 		}
-		n := classes.of(marks)
-		if n == len(c.first) {
-			c.first = append(c.first, s)
+		n := classes.number(marks)
+		if n == len(c.firstEquivalent) {
+			c.firstEquivalent = append(c.firstEquivalent, s)
 		}
-		c.alike[s] = n
+		c.equivalence[s] = n
 	}
 	return c
 }
 
-// numbers gives each value a number, from 0 on.
-type numbers[T comparable] struct {
+// numbering gives each value a number, from 0 on.
+type numbering[T comparable] struct {
 	known  map[T]int
 	values []T
 }
 
-func newNumbers[T comparable]() numbers[T] { return numbers[T]{known: map[T]int{}} }
+func newNumbering[T comparable]() numbering[T] { return numbering[T]{known: map[T]int{}} }
 
-func (n *numbers[T]) of(value T) int {
+func (n *numbering[T]) number(value T) int {
 	i, ok := n.known[value]
 	if !ok {
 		i = len(n.values)
@@ -92,81 +92,81 @@ func (n *numbers[T]) of(value T) int {
 	return i
 }
 
-// goesOn reports whether the comparison is worth going on with.
-func (c *comparison) goesOn() bool {
+// canContinue reports whether the comparison is worth going on with.
+func (c *comparison) canContinue() bool {
 	if c.stopped == "" && c.ctx.Err() != nil {
-		c.stopped = outOfTime(c.ctx)
+		c.stopped = timeoutReason(c.ctx)
 	}
 	return c.stopped == ""
 }
 
-func outOfTime(ctx context.Context) string {
+func timeoutReason(ctx context.Context) string {
 	return fmt.Sprintf("the time for computing the effect is over: %v", context.Cause(ctx))
 }
 
-// question identifies what a class is asked: peers with the same mark for the
+// classQuestion identifies what a class is asked: peers with the same mark for the
 // class get the same answer.
-type question struct {
-	m     moment
+type classQuestion struct {
+	m     state
 	class *policy.Class
 	mark  int
 	ipv6  bool
 }
 
-func (c *comparison) question(m moment, class *policy.Class, peer netip.Addr) question {
-	return question{m, class, c.sides[m].markFor(class, peer), peer.Is6()}
+func (c *comparison) questionTo(m state, class *policy.Class, peer netip.Addr) classQuestion {
+	return classQuestion{m, class, c.compiled[m].equivalenceIDFor(class, peer), peer.Is6()}
 }
 
-// ask is what a class says of a peer; nil where the comparison was given up.
-func (c *comparison) ask(m moment, class *policy.Class, peer netip.Addr) *answer {
-	q := c.question(m, class, peer)
+// answerTo is what a class says of a peer; nil where the comparison was given up.
+func (c *comparison) answerTo(m state, class *policy.Class, peer netip.Addr) *classAnswer {
+	q := c.questionTo(m, class, peer)
 	a := c.answers[q]
-	if a != nil || !c.goesOn() {
+	if a != nil || !c.canContinue() {
 		return a
 	}
-	a = c.answer(c.sides[m], class, peer)
-	if c.kept += len(a.why) + keptAnswer; c.kept > maxKept {
+	a = c.newAnswer(c.compiled[m], class, peer)
+	if c.keptSize += len(a.why) + answerOverhead; c.keptSize > maxKeptAnswers {
 		clear(c.answers)
-		c.kept = len(a.why) + keptAnswer
+		c.keptSize = len(a.why) + answerOverhead
 	}
 	c.answers[q] = a
 	return a
 }
 
-// opened is what a class at one moment allows a peer and another at the other does not.
-func (c *comparison) opened(from, to moment, pair classPair, peer netip.Addr) *opening {
-	return c.open(c.ask(from, pair.before, peer), c.ask(to, pair.after, peer))
+// openingBetween is what a class at one moment allows a peer and another at the other does not.
+func (c *comparison) openingBetween(from, to state, pair classPair, peer netip.Addr) *opening {
+	return c.newOpening(c.answerTo(from, pair.before, peer), c.answerTo(to, pair.after, peer))
 }
 
-// openedTo is what is opened to a peer of either IP family.
-func (c *comparison) openedTo(from, to moment, pair classPair, p *standIn) *opening {
+// openingTo is what is opened to a peer of either IP family.
+func (c *comparison) openingTo(from, to state, pair classPair, p *representative) *opening {
 	var o *opening
 	for _, addr := range p.addrs {
 		if addr.IsValid() {
-			o = o.with(c.opened(from, to, pair, addr))
+			o = o.merged(c.openingBetween(from, to, pair, addr))
 		}
 	}
-	if !o.none() {
-		c.name(o)
+	if !o.isEmpty() {
+		c.nameOpening(o)
 	}
 	return o
 }
 
-// name puts what is opened into words.
-func (c *comparison) name(o *opening) {
-	o.ports = o.text(c.spans, c.names)
-	o.id = sha256.Sum256(fmt.Appendf(nil, "%q %q", o.ports, o.refs(&namespace{})))
+// nameOpening puts what is opened into words.
+func (c *comparison) nameOpening(o *opening) {
+	o.ports = o.portTexts(c.spans, c.names)
+	o.id = sha256.Sum256(fmt.Appendf(nil, "%q %q", o.ports, o.sortedRefs(&namespace{})))
 }
 
-// blocked reports whether the peer's own direction lets nothing of an opening pass.
-func (c *comparison) blocked(m moment, o *opening, s *standIn, d policy.Direction, p *standIn) bool {
+// isBlocked reports whether the peer's own direction lets nothing of an opening pass.
+func (c *comparison) isBlocked(m state, o *opening, s *representative, d policy.Direction, p *representative) bool {
 	for _, addr := range s.addrs {
 		if !addr.IsValid() {
 			continue
 		}
-		a := c.ask(m, c.sides[m].classes[p][1-d], addr)
+		a := c.answerTo(m, c.compiled[m].classes[p][1-d], addr)
 		for _, i := range o.spans {
-			if c.allows(a, i) || c.canMeet(a, o, c.spans[i].protocol) {
+			if c.allows(a, i) || c.canMatchNamedPort(a, o, c.spans[i].protocol) {
 				return false
 			}
 		}
@@ -174,25 +174,25 @@ func (c *comparison) blocked(m moment, o *opening, s *standIn, d policy.Directio
 	return true
 }
 
-// canMeet reports whether a port by name, whose number is not known, can turn out to be one that the
+// canMatchNamedPort reports whether a port by name, whose number is not known, can turn out to be one that the
 // other side has: where the opening has the name, or the answer does.
-func (c *comparison) canMeet(a *answer, o *opening, protocol policy.Protocol) bool {
+func (c *comparison) canMatchNamedPort(a *classAnswer, o *opening, protocol policy.Protocol) bool {
 	_, named := o.unknown[protocol]
 	for i, s := range c.spans {
-		if s.protocol == protocol && c.allows(a, i) && (named || s.first == anyNumber && !c.allOf(a, protocol)) {
+		if s.protocol == protocol && c.allows(a, i) && (named || s.first == unknownPort && !c.allowsAllOf(a, protocol)) {
 			return true
 		}
 	}
 	return false
 }
 
-// touched are the members that the change may concern as subjects: their class
+// affectedSubjects are the members that the change may concern as subjects: their class
 // is another one, or a set that it refers to has other elements.
-func (c *comparison) touched(d policy.Direction) []*standIn {
+func (c *comparison) affectedSubjects(d policy.Direction) []*representative {
 	same, differs := map[policy.SetID]bool{}, map[classPair]bool{}
-	var out []*standIn
+	var out []*representative
 	for _, m := range c.members {
-		pair := classPair{c.sides[was].classes[m][d], c.sides[is].classes[m][d]}
+		pair := classPair{c.compiled[stateBefore].classes[m][d], c.compiled[stateAfter].classes[m][d]}
 		touched, known := differs[pair]
 		if !known {
 			touched = pair.before == nil || pair.after == nil || !pair.before.Equal(pair.after) || c.setsDiffer(pair.after, same)
@@ -209,12 +209,12 @@ func (c *comparison) setsDiffer(class *policy.Class, same map[policy.SetID]bool)
 	for _, t := range class.Tiers {
 		for _, r := range t.Rules {
 			for _, id := range r.Peers {
-				if !c.sameSet(id, same) {
+				if !c.isSameSet(id, same) {
 					return true
 				}
 			}
 			for _, p := range r.Ports {
-				if p.Named != "" && !c.sameSet(p.Named, same) {
+				if p.Named != "" && !c.isSameSet(p.Named, same) {
 					return true
 				}
 			}
@@ -223,10 +223,10 @@ func (c *comparison) setsDiffer(class *policy.Class, same map[policy.SetID]bool)
 	return false
 }
 
-func (c *comparison) sameSet(id policy.SetID, known map[policy.SetID]bool) bool {
+func (c *comparison) isSameSet(id policy.SetID, known map[policy.SetID]bool) bool {
 	same, ok := known[id]
 	if !ok {
-		same = equalSets(c.sides[was].program.Sets[id], c.sides[is].program.Sets[id])
+		same = equalSets(c.compiled[stateBefore].program.Sets[id], c.compiled[stateAfter].program.Sets[id])
 		known[id] = same
 	}
 	return same

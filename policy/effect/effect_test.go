@@ -27,7 +27,7 @@ func shop() *compile.Snapshot {
 			{Name: "test", Labels: map[string]string{"environment": "test", "team": "shop"}},
 			{Name: "kube-system"},
 		},
-		Nodes: []*compile.Node{{Name: "n1", Addrs: addrs("192.0.2.1"), PodCIDRs: prefixes("10.244.0.0/24", "fd00:10:244::/64")}},
+		Nodes: []*compile.Node{{Name: "n1", Addrs: addrs("192.0.2.1"), PodCIDRs: prefixIndex("10.244.0.0/24", "fd00:10:244::/64")}},
 		TierRoles: []*v1alpha1.TierRole{
 			role("frontend", "web"), role("backend", "api"), role("data", "db"),
 		},
@@ -62,7 +62,7 @@ func addrs(texts ...string) (out []netip.Addr) {
 	return out
 }
 
-func prefixes(texts ...string) (out []netip.Prefix) {
+func prefixIndex(texts ...string) (out []netip.Prefix) {
 	for _, t := range texts {
 		out = append(out, netip.MustParsePrefix(t))
 	}
@@ -86,7 +86,7 @@ func with(s *compile.Snapshot, policies ...[3]string) *compile.Snapshot {
 func lines(rows []effect.Row) string {
 	var out []string
 	for _, r := range rows {
-		line := fmt.Sprintf("%s %s -> %s %s", r.Direction, side(r.From), side(r.To), strings.Join(r.Ports, ","))
+		line := fmt.Sprintf("%s %s -> %s %s", r.Direction, compiledState(r.From), compiledState(r.To), strings.Join(r.Ports, ","))
 		if r.Blocked {
 			line += " blocked"
 		} else if r.Potential {
@@ -98,7 +98,7 @@ func lines(rows []effect.Row) string {
 	return strings.Join(out, "\n")
 }
 
-func side(p effect.Peer) string {
+func compiledState(p effect.Peer) string {
 	if p.Kind == effect.CIDR {
 		text := p.Name
 		if len(p.Except) > 0 {
@@ -135,7 +135,7 @@ podSelector: {matchLabels: {tierwall.io/tier-role: data}}
 ingress: [{from: [{podSelector: {matchLabels: {tierwall.io/tier-role: backend}}}], ports: [{port: 5432}]}]`
 
 func TestASoundPolicy(t *testing.T) {
-	e := effect.Of(t.Context(), shop(), with(shop(), [3]string{"prod", "data", dataFromBackend}))
+	e := effect.Compute(t.Context(), shop(), with(shop(), [3]string{"prod", "data", dataFromBackend}))
 	if !e.Complete || e.Truncated {
 		t.Fatalf("complete %v (%v), truncated %v", e.Complete, e.Incomplete, e.Truncated)
 	}
@@ -155,7 +155,7 @@ func TestASoundPolicy(t *testing.T) {
 }
 
 func TestOpeningDataToTest(t *testing.T) {
-	e := effect.Of(t.Context(), shop(), with(shop(), [3]string{"prod", "open", `
+	e := effect.Compute(t.Context(), shop(), with(shop(), [3]string{"prod", "open", `
 podSelector: {matchLabels: {app: db}}
 ingress: [{from: [{namespaceSelector: {matchLabels: {environment: test}}}], ports: [{port: pg}]}]`}))
 	// Pods of any service account can carry app=db; their port pg can be any. Other
@@ -185,14 +185,14 @@ ingress (anymap[environment:test])/ -> (prod)/ TCP/pg blocked
 }
 
 func TestOpeningDataToTheWorld(t *testing.T) {
-	e := effect.Of(t.Context(), shop(), with(shop(), [3]string{"prod", "open", `
+	e := effect.Compute(t.Context(), shop(), with(shop(), [3]string{"prod", "open", `
 podSelector: {matchLabels: {tierwall.io/tier-role: data}}
 ingress: [{from: [{ipBlock: {cidr: 0.0.0.0/0, except: [10.0.0.0/8]}}], ports: [{port: 5432}, {port: 53, protocol: UDP}, {port: 8000, endPort: 8080}]}]`}))
 	wantRows(t, e.Added, `ingress 0.0.0.0/0except[10.0.0.0/8] -> prod/data TCP/5432,TCP/8000-8080,UDP/53`)
 }
 
 func TestAnyPeerIsTheWorldAndEveryClass(t *testing.T) {
-	e := effect.Of(t.Context(), shop(), with(shop(), [3]string{"prod", "open", `
+	e := effect.Compute(t.Context(), shop(), with(shop(), [3]string{"prod", "open", `
 podSelector: {matchLabels: {tierwall.io/tier-role: data}}
 ingress: [{}]`}))
 	wantRows(t, e.Added, `
@@ -214,7 +214,7 @@ ingress (anymap[])/ -> prod/data any blocked
 func TestAPolicyBeforeItsPodsIsPotential(t *testing.T) {
 	s := shop()
 	s.Pods = slices.DeleteFunc(s.Pods, func(p *compile.Pod) bool { return p.Namespace != "prod" || p.ServiceAccount != "web" })
-	e := effect.Of(t.Context(), s, with(s, [3]string{"prod", "open", `
+	e := effect.Compute(t.Context(), s, with(s, [3]string{"prod", "open", `
 podSelector: {}
 ingress: [{from: [{namespaceSelector: {matchExpressions: [{key: environment, operator: In, values: [test, staging]}]}}], ports: [{port: 5432}]}]`}))
 	got := lines(e.Added)
@@ -230,7 +230,7 @@ ingress: [{from: [{namespaceSelector: {matchExpressions: [{key: environment, ope
 }
 
 func TestPodsOfOneClassReachEachOther(t *testing.T) {
-	e := effect.Of(t.Context(), shop(), with(shop(), [3]string{"prod", "peers", `
+	e := effect.Compute(t.Context(), shop(), with(shop(), [3]string{"prod", "peers", `
 podSelector: {matchLabels: {tierwall.io/tier-role: frontend}}
 policyTypes: [Ingress, Egress]
 ingress: [{from: [{podSelector: {matchLabels: {tierwall.io/tier-role: frontend}}}], ports: [{port: 7946}]}]
@@ -248,7 +248,7 @@ const denyAll = "podSelector: {matchLabels: {app: db}}\npolicyTypes: [Ingress]"
 func TestFirstPolicyUnderDefaultAllowCloses(t *testing.T) {
 	s := shop()
 	s.Defaults.Action = policy.Allow
-	e := effect.Of(t.Context(), s, with(s, [3]string{"prod", "closed", denyAll}))
+	e := effect.Compute(t.Context(), s, with(s, [3]string{"prod", "closed", denyAll}))
 	wantRows(t, e.Added, "")
 	if got := lines(e.Removed); !strings.Contains(got, "ingress 0.0.0.0/0 -> prod/data any") || !strings.Contains(got, "ingress test/frontend -> prod/data any") {
 		t.Errorf("removed:\n%s", got)
@@ -261,7 +261,7 @@ func TestFirstPolicyUnderDefaultAllowCloses(t *testing.T) {
 func TestRemovingTheLastPolicyUnderDefaultAllowOpens(t *testing.T) {
 	s := shop()
 	s.Defaults.Action = policy.Allow
-	e := effect.Of(t.Context(), with(s, [3]string{"prod", "closed", denyAll}), s)
+	e := effect.Compute(t.Context(), with(s, [3]string{"prod", "closed", denyAll}), s)
 	if got := lines(e.Added); !strings.Contains(got, "ingress 0.0.0.0/0 -> prod/data any") {
 		t.Errorf("added:\n%s", got)
 	}
@@ -271,7 +271,7 @@ func TestRemovingTheLastPolicyUnderDefaultAllowOpens(t *testing.T) {
 }
 
 func TestRemovingAPolicyUnderDefaultDenyOpensNothing(t *testing.T) {
-	e := effect.Of(t.Context(), with(shop(), [3]string{"prod", "data", dataFromBackend}), shop())
+	e := effect.Compute(t.Context(), with(shop(), [3]string{"prod", "data", dataFromBackend}), shop())
 	wantRows(t, e.Added, "")
 	wantRows(t, e.Removed, "ingress prod/backend -> prod/data TCP/5432 blocked")
 }
@@ -279,8 +279,8 @@ func TestRemovingAPolicyUnderDefaultDenyOpensNothing(t *testing.T) {
 func TestWideningAPolicyAddsOnlyWhatIsNew(t *testing.T) {
 	before := with(shop(), [3]string{"prod", "data", dataFromBackend})
 	after := with(shop(), [3]string{"prod", "data", strings.Replace(dataFromBackend, "[{port: 5432}]", "[{port: 5400, endPort: 5500}]", 1)})
-	wantRows(t, effect.Of(t.Context(), before, after).Added, "ingress prod/backend -> prod/data TCP/5400-5431,TCP/5433-5500 blocked")
-	if again := effect.Of(t.Context(), after, after); len(again.Added)+len(again.Removed) != 0 {
+	wantRows(t, effect.Compute(t.Context(), before, after).Added, "ingress prod/backend -> prod/data TCP/5400-5431,TCP/5433-5500 blocked")
+	if again := effect.Compute(t.Context(), after, after); len(again.Added)+len(again.Removed) != 0 {
 		t.Errorf("no change: %+v", again)
 	}
 }
@@ -288,7 +288,7 @@ func TestWideningAPolicyAddsOnlyWhatIsNew(t *testing.T) {
 func TestAllPortsAreAnyEvenIfSomeWereOpen(t *testing.T) {
 	before := with(shop(), [3]string{"prod", "data", dataFromBackend})
 	after := with(shop(), [3]string{"prod", "data", strings.Replace(dataFromBackend, ", ports: [{port: 5432}]", "", 1)})
-	wantRows(t, effect.Of(t.Context(), before, after).Added, "ingress prod/backend -> prod/data any blocked")
+	wantRows(t, effect.Compute(t.Context(), before, after).Added, "ingress prod/backend -> prod/data any blocked")
 }
 
 func TestARowIsNotBlockedWhenTheOtherSideAllowsIt(t *testing.T) {
@@ -296,7 +296,7 @@ func TestARowIsNotBlockedWhenTheOtherSideAllowsIt(t *testing.T) {
 podSelector: {matchLabels: {tierwall.io/tier-role: backend}}
 policyTypes: [Egress]
 egress: [{to: [{podSelector: {}}], ports: [{port: 5432}]}]`})
-	e := effect.Of(t.Context(), s, with(s, [3]string{"prod", "data", dataFromBackend}))
+	e := effect.Compute(t.Context(), s, with(s, [3]string{"prod", "data", dataFromBackend}))
 	wantRows(t, e.Added, "ingress prod/backend -> prod/data TCP/5432")
 	if e.Added[0].Potential {
 		t.Error("it is potential")
@@ -312,7 +312,7 @@ ingress: [{from: [{podSelector: {matchLabels: {db-client: "yes"}}}], ports: [{po
 	changed := *s.Pods[0]
 	changed.Labels = map[string]string{"app": "web", "db-client": "yes"}
 	after.Pods[0] = &changed
-	e := effect.Of(t.Context(), s, &after)
+	e := effect.Compute(t.Context(), s, &after)
 	wantRows(t, e.Added, `
 ingress prod/frontend -> prod/data TCP/5432 blocked
 ingress prod/frontend -> (prod)/data TCP/5432 blocked`) // data pods can carry db-client too
@@ -328,7 +328,7 @@ ingress: [{from: [{namespaceSelector: {matchLabels: {db-clients: "yes"}}}], port
 	after := *s
 	after.Namespaces = slices.Clone(s.Namespaces)
 	after.Namespaces[2] = &compile.Namespace{Name: "kube-system", Labels: map[string]string{"db-clients": "yes"}}
-	wantRows(t, effect.Of(t.Context(), s, &after).Added, "ingress kube-system/ -> prod/data TCP/5432")
+	wantRows(t, effect.Compute(t.Context(), s, &after).Added, "ingress kube-system/ -> prod/data TCP/5432")
 }
 
 func TestATierRoleThatOpensAPath(t *testing.T) {
@@ -336,7 +336,7 @@ func TestATierRoleThatOpensAPath(t *testing.T) {
 	after := *s
 	after.TierRoles = []*v1alpha1.TierRole{role("frontend", "nobody-else"), role("backend", "api"), role("backend2", "web"), role("data", "db")}
 	after.TierRoles[2].Spec.Role = "backend"
-	wantRows(t, effect.Of(t.Context(), s, &after).Added, "ingress prod/backend -> prod/data TCP/5432 blocked")
+	wantRows(t, effect.Compute(t.Context(), s, &after).Added, "ingress prod/backend -> prod/data TCP/5432 blocked")
 }
 
 func TestAForgedRoleLabelOpensNothing(t *testing.T) {
@@ -346,11 +346,11 @@ func TestAForgedRoleLabelOpensNothing(t *testing.T) {
 	forged := *s.Pods[0]
 	forged.Labels = map[string]string{"app": "web", v1alpha1.RoleLabel: "backend"}
 	after.Pods[0] = &forged
-	wantRows(t, effect.Of(t.Context(), s, &after).Added, "")
+	wantRows(t, effect.Compute(t.Context(), s, &after).Added, "")
 }
 
 func TestLint(t *testing.T) {
-	e := effect.Of(t.Context(), shop(), with(shop(), [3]string{"prod", "odd", `
+	e := effect.Compute(t.Context(), shop(), with(shop(), [3]string{"prod", "odd", `
 podSelector: {matchLabels: {app: nothing}}
 ingress: [{from: [{podSelector: {matchLabels: {app: web}}}, {podSelector: {matchLabels: {app: gone}}}]}]
 egress: [{to: [{podSelector: {matchLabels: {app: db}}}], ports: [{port: pg}, {port: mysql}]}]`}))
@@ -360,7 +360,7 @@ egress: [{to: [{podSelector: {matchLabels: {app: db}}}], ports: [{port: pg}, {po
 		!slices.Equal(e.Lint.NamedPortsUnresolved, []effect.Ref{odd("/spec/egress/0/ports/1")}) {
 		t.Errorf("lint: %+v", e.Lint)
 	}
-	if e := effect.Of(t.Context(), shop(), with(shop(), [3]string{"prod", "data", dataFromBackend})); e.Lint.SelectsNothing || len(e.Lint.DeadPeers)+len(e.Lint.NamedPortsUnresolved) > 0 {
+	if e := effect.Compute(t.Context(), shop(), with(shop(), [3]string{"prod", "data", dataFromBackend})); e.Lint.SelectsNothing || len(e.Lint.DeadPeers)+len(e.Lint.NamedPortsUnresolved) > 0 {
 		t.Errorf("lint of a sound policy: %+v", e.Lint)
 	}
 }
@@ -387,7 +387,7 @@ ingress: [{from: [{podSelector: {matchLabels: {tierwall.io/tier-role: backend}}}
 		{"matches nothing", data, "podSelector: {}\ningress: [{from: [{ipBlock: {cidr: 10.0.0.0/33}}]}]", nil, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got := effect.Of(t.Context(), c.before, with(c.before, [3]string{"prod", "other", c.policy})).Lint
+			got := effect.Compute(t.Context(), c.before, with(c.before, [3]string{"prod", "other", c.policy})).Lint
 			if !slices.Equal(got.RedundantWith, c.redundant) || !slices.Equal(got.ShadowedBy, c.shadowed) {
 				t.Errorf("redundant %+v, shadowed %+v, want %+v, %+v", got.RedundantWith, got.ShadowedBy, c.redundant, c.shadowed)
 			}
@@ -403,7 +403,7 @@ func TestLintOfEqualPriorities(t *testing.T) {
 		priority   int32
 		want       []effect.Ref
 	}{{"equal", "Admin", 1, tie}, {"another priority", "Admin", 2, nil}, {"another tier", "Baseline", 1, nil}} {
-		if got := effect.Of(t.Context(), s, withCluster(s, "b", c.tier, c.priority, "Deny")).Lint.PriorityTies; !slices.Equal(got, c.want) {
+		if got := effect.Compute(t.Context(), s, withCluster(s, "b", c.tier, c.priority, "Deny")).Lint.PriorityTies; !slices.Equal(got, c.want) {
 			t.Errorf("%s: ties %+v, want %+v", c.name, got, c.want)
 		}
 	}
@@ -411,7 +411,7 @@ func TestLintOfEqualPriorities(t *testing.T) {
 	b := elsewhere.ClusterNetworkPolicies[1].DeepCopy()
 	b.Spec.Subject.Pods.NamespaceSelector = metav1.LabelSelector{MatchLabels: map[string]string{"kubernetes.io/metadata.name": "test"}}
 	elsewhere.ClusterNetworkPolicies[1] = b
-	if got := effect.Of(t.Context(), s, elsewhere).Lint.PriorityTies; len(got) > 0 {
+	if got := effect.Compute(t.Context(), s, elsewhere).Lint.PriorityTies; len(got) > 0 {
 		t.Errorf("ties %+v of policies for other pods", got)
 	}
 }
@@ -439,7 +439,7 @@ func TestTooManyRowsAreMergedAndThenTruncated(t *testing.T) {
 		s.Pods = append(s.Pods, pod("test", fmt.Sprintf("many-%03d", i), "web", fmt.Sprintf("10.244.1.%d", i%250+1)))
 	}
 	open := [3]string{"prod", "open", "podSelector: {}\ningress: [{from: [{namespaceSelector: {}}, {podSelector: {matchExpressions: [{key: pod, operator: Exists}]}}]}]"}
-	e := effect.Of(t.Context(), s, with(s, open))
+	e := effect.Compute(t.Context(), s, with(s, open))
 	if e.Truncated || len(e.Added) > effect.MaxRows || !strings.Contains(lines(e.Added), "test/frontend -> prod/data any") {
 		t.Errorf("truncated %v, %d rows", e.Truncated, len(e.Added))
 	}
@@ -448,14 +448,14 @@ func TestTooManyRowsAreMergedAndThenTruncated(t *testing.T) {
 		s.Namespaces = append(s.Namespaces, &compile.Namespace{Name: name})
 		s.Pods = append(s.Pods, pod(name, "p", "web", fmt.Sprintf("10.244.2.%d", i+1)))
 	}
-	if e := effect.Of(t.Context(), s, with(s, open)); !e.Truncated || len(e.Added) != effect.MaxRows {
+	if e := effect.Compute(t.Context(), s, with(s, open)); !e.Truncated || len(e.Added) != effect.MaxRows {
 		t.Errorf("truncated %v, %d rows", e.Truncated, len(e.Added))
 	}
 }
 
 func TestASelectorOfTooManyCombinationsIsIncomplete(t *testing.T) {
 	values := "[a, b, c, d, e, f, g, h, i]"
-	e := effect.Of(t.Context(), shop(), with(shop(), [3]string{"prod", "wide", `
+	e := effect.Compute(t.Context(), shop(), with(shop(), [3]string{"prod", "wide", `
 podSelector: {matchExpressions: [{key: x, operator: In, values: ` + values + `}, {key: y, operator: In, values: ` + values + `}]}
 ingress: [{}]`}))
 	if e.Complete || len(e.Incomplete) == 0 {
@@ -469,15 +469,15 @@ func TestTheOrderOfObjectsMeansNothing(t *testing.T) {
 	slices.Reverse(other.Pods)
 	slices.Reverse(other.Namespaces)
 	slices.Reverse(other.TierRoles)
-	a, _ := json.Marshal(effect.Of(t.Context(), one, with(one, open)))
-	b, _ := json.Marshal(effect.Of(t.Context(), other, with(other, open)))
+	a, _ := json.Marshal(effect.Compute(t.Context(), one, with(one, open)))
+	b, _ := json.Marshal(effect.Compute(t.Context(), other, with(other, open)))
 	if string(a) != string(b) {
 		t.Errorf("%s\nand\n%s", a, b)
 	}
 }
 
 func TestJSONHasNoNull(t *testing.T) {
-	for _, e := range []effect.Effect{effect.Of(t.Context(), shop(), shop()), effect.Of(t.Context(), shop(), with(shop(), [3]string{"prod", "data", dataFromBackend}))} {
+	for _, e := range []effect.Effect{effect.Compute(t.Context(), shop(), shop()), effect.Compute(t.Context(), shop(), with(shop(), [3]string{"prod", "data", dataFromBackend}))} {
 		text, err := json.Marshal(e)
 		if err != nil || strings.Contains(string(text), "null") {
 			t.Errorf("%v %s", err, text)
@@ -512,7 +512,7 @@ func TestHasLike(t *testing.T) {
 		{"like one on the host network, and one that has ended", pod("prod", "web-9", "web", "10.244.0.99"), false},
 		{"like one of another namespace alone", pod("test", "web-9", "web", "10.244.0.99"), true},
 	} {
-		if got := effect.HasLike(s, c.pod); got != c.like {
+		if got := effect.HasEquivalentPod(s, c.pod); got != c.like {
 			t.Errorf("%s: %v, want %v", c.name, got, c.like)
 		}
 	}
@@ -548,7 +548,7 @@ spec:
 		now.Labels = c.labels
 		before, after := *s, *s
 		before.Pods, after.Pods = append(slices.Clip(s.Pods), bare), append(slices.Clip(s.Pods), &now)
-		e := effect.Of(t.Context(), &before, &after)
+		e := effect.Compute(t.Context(), &before, &after)
 		opens := slices.ContainsFunc(e.Added, func(r effect.Row) bool { return r.Direction == effect.Ingress && r.To.Role == "data" })
 		if opens != c.opens || !e.Complete {
 			t.Errorf("%v: opens: %v, want %v; %+v", c.labels, opens, c.opens, e)

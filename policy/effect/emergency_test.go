@@ -51,7 +51,7 @@ func TestAnEmergencyPolicyIsJudgedBesideLongPolicies(t *testing.T) {
 	if !effect.CanOnlyClose(s, after) {
 		t.Error("an emergency policy that denies is not known to only close")
 	}
-	e := effect.Of(t.Context(), s, after)
+	e := effect.Compute(t.Context(), s, after)
 	if !e.Complete || len(e.Added) > 0 || len(e.Removed) == 0 {
 		t.Errorf("complete %v %v, %d rows added, %d removed", e.Complete, e.Incomplete, len(e.Added), len(e.Removed))
 	}
@@ -68,13 +68,13 @@ func TestAnEffectEndsSoonAfterItsTime(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			after := withEmergency(t, s)
 			counted := &endingAfter{t.Context(), 1 << 40}
-			if e := effect.Of(counted, s, after); !e.Complete {
+			if e := effect.Compute(counted, s, after); !e.Complete {
 				t.Fatal(e.Incomplete)
 			}
 			all := 1<<40 - counted.looks
 			for _, part := range []int{0, 1, 10, 50, 90} {
 				ctx := &endingAfter{t.Context(), all * part / 100}
-				e := effect.Of(ctx, s, after)
+				e := effect.Compute(ctx, s, after)
 				if late := -ctx.looks; e.Complete && part < 50 || late > 200 {
 					t.Errorf("ended at %d%%: complete %v, %d looks at the context after its end", part, e.Complete, late)
 				}

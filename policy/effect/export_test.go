@@ -4,9 +4,9 @@ import "github.com/tierwall/tierwall/policy/compile"
 
 // Narrowed reports whether a change is computed from a part of the cluster.
 func Narrowed(before, after *compile.Snapshot) bool {
-	r := new(Memory).reading(before, after)
-	_, _, ok := narrowed(before, after, r.changed(), r.now)
-	if _, _, labels := relabelled(before, after, r.now); labels {
+	r := new(Calculator).readPolicies(before, after)
+	_, _, ok := narrowToPolicies(before, after, r.changed(), r.now)
+	if _, _, labels := narrowToPod(before, after, r.now); labels {
 		return true
 	}
 	return ok && onlyNetworkPolicies(before, after)

@@ -11,7 +11,7 @@ import (
 type finding struct {
 	*opening
 	direction             policy.Direction
-	subject               *standIn
+	subject               *representative
 	subjectSide, peerSide Peer
 	subjectKey, peerKey   sideKey
 	potential, blocked    bool
@@ -36,29 +36,29 @@ type findingKey struct {
 	potential, blocked bool
 }
 
-func (c *comparison) sideKey(s *standIn, m moment) sideKey {
-	return sideKey{kind: c.describe(s, m).Kind, namespace: s.namespace, role: s.kinds[m].role}
+func (c *comparison) sideKey(s *representative, m state) sideKey {
+	return sideKey{kind: c.describePeer(s, m).Kind, namespace: s.namespace, role: s.kinds[m].role}
 }
 
-func (f finding) key() findingKey {
+func (f finding) mergeKey() findingKey {
 	return findingKey{f.direction, f.id, f.subjectKey, f.peerKey, f.potential, f.blocked}
 }
 
-func (f finding) row() Row {
-	row := Row{Direction: directionOf[f.direction], Ports: f.ports, Via: f.refs(f.subject.namespace), Potential: f.potential, Blocked: f.blocked}
-	row.From, row.To = f.sides()
+func (f finding) toRow() Row {
+	row := Row{Direction: directionOf[f.direction], Ports: f.ports, Via: f.sortedRefs(f.subject.namespace), Potential: f.potential, Blocked: f.blocked}
+	row.From, row.To = f.fromAndTo()
 	return row
 }
 
-func (f finding) sides() (from, to Peer) {
+func (f finding) fromAndTo() (from, to Peer) {
 	if f.direction == policy.Egress {
 		return f.subjectSide, f.peerSide
 	}
 	return f.peerSide, f.subjectSide
 }
 
-// refs are the rules that decided for a subject of a namespace, sorted.
-func (o *opening) refs(n *namespace) []Ref {
+// sortedRefs are the rules that decided for a subject of a namespace, sorted.
+func (o *opening) sortedRefs(n *namespace) []Ref {
 	var refs []Ref
 	for _, w := range o.via {
 		refs = append(refs, refOf(w, n))

@@ -36,8 +36,8 @@ type NearMatch struct {
 	Pods int    `json:"pods"`
 }
 
-// seenPod is a pod with its labels, and those of its namespace, as selectors see them.
-type seenPod struct {
+// labelledPod is a pod with its labels, and those of its namespace, as selectors see them.
+type labelledPod struct {
 	*compile.Pod
 	labels, namespace labels.Set
 }
@@ -47,7 +47,7 @@ func (e *Effect) addNearMatches(policies []*terms, after *compile.Snapshot) {
 	if !e.Lint.SelectsNothing && len(e.Lint.DeadPeers) == 0 {
 		return
 	}
-	pods := seenPods(after)
+	pods := labelledPods(after)
 	trials := 0
 	add := func(s selection) {
 		if trials += len(pods); trials <= maxNearMatchTrials {
@@ -70,29 +70,29 @@ func (e *Effect) addNearMatches(policies []*terms, after *compile.Snapshot) {
 	}
 }
 
-// seenPods are the pods of a snapshot, sorted by name.
-func seenPods(s *compile.Snapshot) []seenPod {
+// labelledPods are the pods of a snapshot, sorted by name.
+func labelledPods(s *compile.Snapshot) []labelledPod {
 	known := roles.New(s.TierRoles)
 	namespaces := map[string]labels.Set{}
 	for _, n := range s.Namespaces {
-		namespaces[n.Name] = seenLabels(n.Name, n.Labels)
+		namespaces[n.Name] = withNameLabel(n.Name, n.Labels)
 	}
-	out := make([]seenPod, 0, len(s.Pods))
+	out := make([]labelledPod, 0, len(s.Pods))
 	for _, p := range s.Pods {
 		if namespaces[p.Namespace] == nil {
-			namespaces[p.Namespace] = seenLabels(p.Namespace, nil)
+			namespaces[p.Namespace] = withNameLabel(p.Namespace, nil)
 		}
 		match := known.Of(p.Namespace, p.ServiceAccount, p.Labels)
-		out = append(out, seenPod{p, match.Apply(p.Labels), namespaces[p.Namespace]})
+		out = append(out, labelledPod{p, match.Apply(p.Labels), namespaces[p.Namespace]})
 	}
-	slices.SortFunc(out, func(a, b seenPod) int {
+	slices.SortFunc(out, func(a, b labelledPod) int {
 		return cmp.Or(compareText(a.Namespace, b.Namespace), compareText(a.Name, b.Name))
 	})
 	return out
 }
 
 // nearMatches are those of a selection; none if it matches a pod.
-func nearMatches(s selection, pods []seenPod) []NearMatch {
+func nearMatches(s selection, pods []labelledPod) []NearMatch {
 	if s.byPods == nil {
 		return nil
 	}
@@ -120,7 +120,7 @@ func nearMatches(s selection, pods []seenPod) []NearMatch {
 
 // missReason is why a pod with the labels is not selected, empty if it is; near is false where
 // it is missed for several reasons.
-func (s selection) missReason(p seenPod) (reason Reason, near bool) {
+func (s selection) missReason(p labelledPod) (reason Reason, near bool) {
 	affected := !p.Ended && !p.HostNetwork
 	switch covered := s.covers(p.Namespace, p.namespace); {
 	case covered && affected:

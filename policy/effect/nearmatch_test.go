@@ -54,7 +54,7 @@ spec: {podSelector: {matchLabels: {app: db}}, ingress: [{from: [{namespaceSelect
 			for i := range c.want {
 				c.want[i].Policy, c.want[i].Rule = "NetworkPolicy prod/p", c.rule
 			}
-			for name, e := range map[string]effect.Effect{"Of": effect.Of(t.Context(), before, &after), "Memory.Of": new(effect.Memory).Of(t.Context(), before, &after)} {
+			for name, e := range map[string]effect.Effect{"Of": effect.Compute(t.Context(), before, &after), "Memory.Of": new(effect.Calculator).Compute(t.Context(), before, &after)} {
 				if !slices.Equal(e.Lint.NearMatches, c.want) {
 					t.Errorf("%s: near matches are %v, want %v", name, e.Lint.NearMatches, c.want)
 				}
@@ -75,7 +75,7 @@ func TestASubjectOfNamespacesOnTheHostNetwork(t *testing.T) {
 metadata: {name: edge}
 spec: {tier: Admin, priority: 1, subject: {namespaces: {matchLabels: {zone: edge}}}, ingress: [{action: Deny, from: [{namespaces: {}}]}]}`)}
 	want := []effect.NearMatch{{Policy: "ClusterNetworkPolicy edge", Rule: "/spec/subject", Reason: effect.OnHostNetwork, Pod: "edge/proxy", Pods: 1}}
-	if got := effect.Of(t.Context(), before, &after).Lint.NearMatches; !slices.Equal(got, want) {
+	if got := effect.Compute(t.Context(), before, &after).Lint.NearMatches; !slices.Equal(got, want) {
 		t.Errorf("near matches are %v, want %v", got, want)
 	}
 }

@@ -5,31 +5,31 @@ import (
 	"slices"
 )
 
-// network is a network that policies mention, less those within it that they
+// networkNode is a network that policies mention, less those within it that they
 // mention too: every rule treats what is left alike, so that one address of it
 // answers for all.
-type network struct {
-	prefix netip.Prefix
-	name   string
-	within []*network
+type networkNode struct {
+	prefix   netip.Prefix
+	name     string
+	children []*networkNode
 	// probe is an address that is in none of within; void when none is left.
 	probe netip.Addr
 }
 
-// networksOf are the networks as trees, everything of each IP family at the roots.
-func networksOf(prefixes []netip.Prefix, taken map[netip.Addr]bool) []*network {
+// networkTree are the networks as trees, everything of each IP family at the roots.
+func networkTree(prefixes []netip.Prefix, taken map[netip.Addr]bool) []*networkNode {
 	all := append(slices.Clone(prefixes), netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0"))
 	slices.SortFunc(all, netip.Prefix.Compare) // a network comes before those within it
-	var roots, around []*network               // around are those that the last one is in, and itself
+	var roots, around []*networkNode           // around are those that the last one is in, and itself
 	for _, p := range slices.Compact(all) {
 		for len(around) > 0 && !around[len(around)-1].prefix.Overlaps(p) {
 			around = around[:len(around)-1]
 		}
 		into := &roots
 		if len(around) > 0 {
-			into = &around[len(around)-1].within
+			into = &around[len(around)-1].children
 		}
-		n := &network{prefix: p, name: p.String()}
+		n := &networkNode{prefix: p, name: p.String()}
 		*into = append(*into, n)
 		around = append(around, n)
 	}
@@ -39,16 +39,16 @@ func networksOf(prefixes []netip.Prefix, taken map[netip.Addr]bool) []*network {
 	return roots
 }
 
-func (n *network) findProbe(taken map[netip.Addr]bool) {
-	n.probe, _ = outside(n.prefix, n.within, taken)
-	for _, w := range n.within {
+func (n *networkNode) findProbe(taken map[netip.Addr]bool) {
+	n.probe, _ = addressOutside(n.prefix, n.children, taken)
+	for _, w := range n.children {
 		w.findProbe(taken)
 	}
 }
 
-// outside is an address of a prefix that is in none of the holes and not taken.
-func outside(p netip.Prefix, holes []*network, taken map[netip.Addr]bool) (netip.Addr, bool) {
-	var overlapping []*network
+// addressOutside is an address of a prefix that is in none of the holes and not taken.
+func addressOutside(p netip.Prefix, holes []*networkNode, taken map[netip.Addr]bool) (netip.Addr, bool) {
+	var overlapping []*networkNode
 	for _, h := range holes {
 		if h.prefix.Overlaps(p) {
 			overlapping = append(overlapping, h)
@@ -66,9 +66,9 @@ func outside(p netip.Prefix, holes []*network, taken map[netip.Addr]bool) (netip
 		return netip.Addr{}, false
 	}
 	low := netip.PrefixFrom(p.Addr(), p.Bits()+1)
-	high := netip.PrefixFrom(last(low).Next(), p.Bits()+1)
-	if a, ok := outside(high, overlapping, taken); ok {
+	high := netip.PrefixFrom(lastAddress(low).Next(), p.Bits()+1)
+	if a, ok := addressOutside(high, overlapping, taken); ok {
 		return a, true
 	}
-	return outside(low, overlapping, taken)
+	return addressOutside(low, overlapping, taken)
 }

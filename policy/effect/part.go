@@ -15,8 +15,8 @@ const (
 	Truncated  Part = "truncated"
 )
 
-// nothing says of each part whether it is as in the effect of a change that does nothing.
-var nothing = map[Part]func(*Effect) bool{
+// partIsEmpty says of each part whether it is as in the effect of a change that does nothing.
+var partIsEmpty = map[Part]func(*Effect) bool{
 	Complete:                    func(e *Effect) bool { return e.Complete },
 	Incomplete:                  func(e *Effect) bool { return len(e.Incomplete) == 0 },
 	Truncated:                   func(e *Effect) bool { return !e.Truncated },
@@ -34,12 +34,12 @@ var nothing = map[Part]func(*Effect) bool{
 	"lint/priorityTies":         func(e *Effect) bool { return len(e.Lint.PriorityTies) == 0 },
 }
 
-// Parts are all parts, sorted.
-func Parts() []Part { return slices.Sorted(maps.Keys(nothing)) }
+// AllParts are all parts, sorted.
+func AllParts() []Part { return slices.Sorted(maps.Keys(partIsEmpty)) }
 
-// Known reports whether there is such a part.
-func (p Part) Known() bool { return nothing[p] != nil }
+// IsKnown reports whether there is such a part.
+func (p Part) IsKnown() bool { return partIsEmpty[p] != nil }
 
-// Nothing reports whether a part is as in the effect of a change that does nothing. Of a part that is not known
+// IsEmpty reports whether a part is as in the effect of a change that does nothing. Of a part that is not known
 // nobody can say so.
-func (e *Effect) Nothing(p Part) bool { return p.Known() && nothing[p](e) }
+func (e *Effect) IsEmpty(p Part) bool { return p.IsKnown() && partIsEmpty[p](e) }

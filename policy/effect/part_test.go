@@ -30,13 +30,13 @@ func TestPartsAreTheFieldsOfTheJSONForm(t *testing.T) {
 		}
 	}
 	slices.Sort(names)
-	if !slices.Equal(names, effect.Parts()) {
-		t.Errorf("fields are %v, parts %v", names, effect.Parts())
+	if !slices.Equal(names, effect.AllParts()) {
+		t.Errorf("fields are %v, parts %v", names, effect.AllParts())
 	}
 }
 
 func TestWhatAPartHasIsNotNothing(t *testing.T) {
-	nothing := effect.Of(t.Context(), &compile.Snapshot{}, &compile.Snapshot{})
+	nothing := effect.Compute(t.Context(), &compile.Snapshot{}, &compile.Snapshot{})
 	ref, row := []effect.Ref{{}}, []effect.Row{{}}
 	for part, change := range map[effect.Part]func(*effect.Effect){
 		"complete":                  func(e *effect.Effect) { e.Complete = false },
@@ -57,13 +57,13 @@ func TestWhatAPartHasIsNotNothing(t *testing.T) {
 	} {
 		e := nothing
 		change(&e)
-		for _, p := range effect.Parts() {
-			if !nothing.Nothing(p) || e.Nothing(p) != (p != part) {
-				t.Errorf("with %s, %s is nothing: %v", part, p, e.Nothing(p))
+		for _, p := range effect.AllParts() {
+			if !nothing.IsEmpty(p) || e.IsEmpty(p) != (p != part) {
+				t.Errorf("with %s, %s is nothing: %v", part, p, e.IsEmpty(p))
 			}
 		}
 	}
-	if nothing.Nothing("lint") || nothing.Nothing("") {
+	if nothing.IsEmpty("lint") || nothing.IsEmpty("") {
 		t.Error("what is no part is nothing")
 	}
 }

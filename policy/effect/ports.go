@@ -14,21 +14,21 @@ import (
 // protocols are those whose ports policies can name.
 var protocols = []policy.Protocol{policy.TCP, policy.UDP, policy.SCTP}
 
-// anyNumber is the port of a named port whose number nobody knows yet, as its pod does not exist.
-const anyNumber = 0
+// unknownPort is the port of a named port whose number nobody knows yet, as its pod does not exist.
+const unknownPort = 0
 
-// withoutPorts is how rows show the protocols that have no ports.
-const withoutPorts = "ICMP"
+// portlessProtocols is how rows show the protocols that have no ports.
+const portlessProtocols = "ICMP"
 
-// span is consecutive ports of one protocol that every rule treats alike.
-type span struct {
+// portSpan is consecutive ports of one protocol that every rule treats alike.
+type portSpan struct {
 	protocol    policy.Protocol
 	first, last uint16
 }
 
-// spans cuts the ports of all protocols at the bounds of all rules. The last
+// cutSpans cuts the ports of all protocols at the bounds of all rules. The last
 // stands for what has no ports.
-func spans(programs ...*policy.Program) []span {
+func cutSpans(programs ...*policy.Program) []portSpan {
 	cuts := map[policy.Protocol]map[int]bool{}
 	for _, p := range protocols {
 		cuts[p] = map[int]bool{0: true, 1: true}
@@ -41,7 +41,7 @@ func spans(programs ...*policy.Program) []span {
 	for _, program := range programs {
 		forEachPort(program, cut)
 	}
-	var out []span
+	var out []portSpan
 	for _, p := range protocols {
 		bounds := slices.Sorted(maps.Keys(cuts[p]))
 		for i, first := range bounds {
@@ -50,11 +50,11 @@ func spans(programs ...*policy.Program) []span {
 				last = bounds[i+1] - 1
 			}
 			if first <= policy.MaxPort {
-				out = append(out, span{p, uint16(first), uint16(last)})
+				out = append(out, portSpan{p, uint16(first), uint16(last)})
 			}
 		}
 	}
-	return append(out, span{protocol: policy.ICMP})
+	return append(out, portSpan{protocol: policy.ICMP})
 }
 
 func forEachPort(program *policy.Program, do func(policy.Protocol, uint16, uint16)) {
@@ -80,8 +80,8 @@ func forEachPort(program *policy.Program, do func(policy.Protocol, uint16, uint1
 	}
 }
 
-// answer is what a class says of a peer, span by span, as far as it was asked.
-type answer struct {
+// classAnswer is what a class says of a peer, span by span, as far as it was asked.
+type classAnswer struct {
 	program *policy.Program
 	class   *policy.Class // as the peer meets it
 	peer    netip.Addr
@@ -92,8 +92,8 @@ type answer struct {
 	starts []int
 }
 
-// segment is the number of the segment that a span is in, and the span that the next one begins with.
-func (a *answer) segment(span, spans int) (number, next int) {
+// segmentAt is the number of the segment that a span is in, and the span that the next one begins with.
+func (a *classAnswer) segmentAt(span, spans int) (number, next int) {
 	if a.starts == nil {
 		return span, span + 1
 	}
@@ -104,19 +104,19 @@ func (a *answer) segment(span, spans int) (number, next int) {
 	return after - 1, spans
 }
 
-// answer is one that is asked nothing yet.
-func (c *comparison) answer(of *side, class *policy.Class, peer netip.Addr) *answer {
-	a := &answer{program: of.program, class: of.classFor(class, peer), peer: peer}
+// newAnswer is one that is asked nothing yet.
+func (c *comparison) newAnswer(of *compiledState, class *policy.Class, peer netip.Addr) *classAnswer {
+	a := &classAnswer{program: of.program, class: of.classSeenBy(class, peer), peer: peer}
 	segments := len(c.spans)
-	if a.starts = c.starts(a.class); a.starts != nil {
+	if a.starts = c.segmentStarts(a.class); a.starts != nil {
 		segments = len(a.starts)
 	}
 	a.why = make([]int32, segments)
 	return a
 }
 
-// starts are the spans at which a rule of a class begins or ends, and those that begin a protocol.
-func (c *comparison) starts(class *policy.Class) []int {
+// segmentStarts are the spans at which a rule of a class begins or ends, and those that begin a protocol.
+func (c *comparison) segmentStarts(class *policy.Class) []int {
 	out := slices.Clone(c.firstSpans)
 	if class == nil {
 		return out
@@ -143,12 +143,12 @@ func (c *comparison) appendSpan(to []int, protocol policy.Protocol, port int) []
 		return to
 	}
 	first, end := c.firstSpans[at], c.firstSpans[at+1]
-	i, _ := slices.BinarySearchFunc(c.spans[first:end], port, func(s span, port int) int { return int(s.first) - port })
+	i, _ := slices.BinarySearchFunc(c.spans[first:end], port, func(s portSpan, port int) int { return int(s.first) - port })
 	return append(to, first+i)
 }
 
 // firstSpansOf are the spans that begin a protocol; that without ports is last.
-func firstSpansOf(spans []span) []int {
+func firstSpansOf(spans []portSpan) []int {
 	var out []int
 	for i, s := range spans {
 		if i == 0 || s.protocol != spans[i-1].protocol {
@@ -158,17 +158,17 @@ func firstSpansOf(spans []span) []int {
 	return out
 }
 
-// why says who decides about a span; a class that is nil decides to allow nothing.
-func (c *comparison) why(a *answer, span int) policy.Why {
+// decisionFor says who decides about a span; a class that is nil decides to allow nothing.
+func (c *comparison) decisionFor(a *classAnswer, span int) policy.Why {
 	if c.stopped != "" {
 		return policy.Why{}
 	}
-	at, _ := a.segment(span, len(c.spans))
+	at, _ := a.segmentAt(span, len(c.spans))
 	if n := a.why[at]; n > 0 {
 		return c.whys.values[n-1]
 	}
-	if c.asked++; c.asked > maxAsked {
-		c.stopped = fmt.Sprintf("policies would have to be asked about more than %d pairs of peers and ports", maxAsked)
+	if c.askedCount++; c.askedCount > maxQuestions {
+		c.stopped = fmt.Sprintf("policies would have to be asked about more than %d pairs of peers and ports", maxQuestions)
 		return policy.Why{}
 	}
 	protocol := c.spans[span].protocol
@@ -176,19 +176,21 @@ func (c *comparison) why(a *answer, span int) policy.Why {
 		protocol = policy.ICMPv6
 	}
 	why := eval.Class(a.program, a.class, a.peer, protocol, c.spans[span].first)
-	a.why[at] = int32(c.whys.of(why)) + 1
+	a.why[at] = int32(c.whys.number(why)) + 1
 	return why
 }
 
-func (c *comparison) allows(a *answer, span int) bool { return c.why(a, span).Verdict.Permits() }
-
-// all reports whether every port of every protocol is allowed.
-func (c *comparison) all(a *answer) bool {
-	return !slices.ContainsFunc(protocols, func(p policy.Protocol) bool { return !c.allOf(a, p) })
+func (c *comparison) allows(a *classAnswer, span int) bool {
+	return c.decisionFor(a, span).Verdict.Permits()
 }
 
-// allOf reports whether every port of a protocol is allowed.
-func (c *comparison) allOf(a *answer, p policy.Protocol) bool {
+// allowsAll reports whether every port of every protocol is allowed.
+func (c *comparison) allowsAll(a *classAnswer) bool {
+	return !slices.ContainsFunc(protocols, func(p policy.Protocol) bool { return !c.allowsAllOf(a, p) })
+}
+
+// allowsAllOf reports whether every port of a protocol is allowed.
+func (c *comparison) allowsAllOf(a *classAnswer, p policy.Protocol) bool {
 	for i, s := range c.spans {
 		if s.protocol == p && !c.allows(a, i) {
 			return false
@@ -214,19 +216,19 @@ type opening struct {
 	unknown map[policy.Protocol]policy.RuleID
 }
 
-func (o *opening) none() bool { return o == nil || len(o.spans) == 0 }
+func (o *opening) isEmpty() bool { return o == nil || len(o.spans) == 0 }
 
-// open compares two answers.
-func (c *comparison) open(before, after *answer) *opening {
+// newOpening compares two answers.
+func (c *comparison) newOpening(before, after *classAnswer) *opening {
 	if before == nil || after == nil {
 		return nil // the comparison was given up
 	}
 	var o *opening
 	for i, next := 0, 0; i < len(c.spans); i = next {
-		_, next = after.segment(i, len(c.spans))
-		_, other := before.segment(i, len(c.spans))
+		_, next = after.segmentAt(i, len(c.spans))
+		_, other := before.segmentAt(i, len(c.spans))
 		next = min(next, other)
-		why := c.why(after, i)
+		why := c.decisionFor(after, i)
 		if !why.Verdict.Permits() || c.allows(before, i) {
 			continue
 		}
@@ -235,21 +237,21 @@ func (c *comparison) open(before, after *answer) *opening {
 		}
 		for n := i; n < next; n++ {
 			o.spans = append(o.spans, n)
-			if s := c.spans[n]; s.first == anyNumber && !c.allOf(after, s.protocol) {
+			if s := c.spans[n]; s.first == unknownPort && !c.allowsAllOf(after, s.protocol) {
 				o.unknown[s.protocol] = why.Rule
 			}
 		}
-		o.decidedBy(why)
+		o.addDecision(why)
 	}
 	if o == nil {
 		return nil
 	}
 	ported := slices.ContainsFunc(o.spans, func(i int) bool { return c.spans[i].protocol != policy.ICMP })
-	o.any = ported && c.all(after)
+	o.any = ported && c.allowsAll(after)
 	return o
 }
 
-func (o *opening) decidedBy(why policy.Why) {
+func (o *opening) addDecision(why policy.Why) {
 	if n := len(o.via); n > 0 && o.via[n-1].Rule == why.Rule || o.rules[why.Rule] {
 		return
 	}
@@ -260,12 +262,12 @@ func (o *opening) decidedBy(why policy.Why) {
 	o.via = append(o.via, why)
 }
 
-// with is both openings together.
-func (o *opening) with(p *opening) *opening {
-	if o.none() {
+// merged is both openings together.
+func (o *opening) merged(p *opening) *opening {
+	if o.isEmpty() {
 		return p
 	}
-	if p.none() {
+	if p.isEmpty() {
 		return o
 	}
 	out := &opening{spans: slices.Concat(o.spans, p.spans), any: o.any || p.any, via: slices.Clone(o.via), rules: maps.Clone(o.rules), unknown: maps.Clone(o.unknown)}
@@ -273,13 +275,13 @@ func (o *opening) with(p *opening) *opening {
 	slices.Sort(out.spans)
 	out.spans = slices.Compact(out.spans)
 	for _, w := range p.via {
-		out.decidedBy(w)
+		out.addDecision(w)
 	}
 	return out
 }
 
-// text is the ports in words. Names are those of ports whose number is not known.
-func (o *opening) text(spans []span, names func(policy.RuleID, policy.Protocol) []string) []string {
+// portTexts is the ports in words. Names are those of ports whose number is not known.
+func (o *opening) portTexts(spans []portSpan, names func(policy.RuleID, policy.Protocol) []string) []string {
 	if o.any {
 		return []string{"any"}
 	}
@@ -287,10 +289,10 @@ func (o *opening) text(spans []span, names func(policy.RuleID, policy.Protocol) 
 	for n := 0; n < len(o.spans); n++ {
 		s := spans[o.spans[n]]
 		if s.protocol == policy.ICMP {
-			out = append(out, withoutPorts)
+			out = append(out, portlessProtocols)
 			continue
 		}
-		if s.first == anyNumber {
+		if s.first == unknownPort {
 			out = append(out, names(o.unknown[s.protocol], s.protocol)...)
 			continue
 		}

@@ -5,15 +5,15 @@ import (
 	"slices"
 )
 
-// prefixes says in which numbered sets of networks an address is.
-type prefixes struct {
+// prefixIndex says in which numbered sets of networks an address is.
+type prefixIndex struct {
 	sets map[netip.Prefix][]int
 	// lengths are those that prefixes have, of IPv4 and of IPv6.
 	lengths [2][]int
 }
 
-// add notes that a network is in a set.
-func (p *prefixes) add(n netip.Prefix, set int) {
+// addPrefix notes that a network is in a set.
+func (p *prefixIndex) addPrefix(n netip.Prefix, set int) {
 	if p.sets == nil {
 		p.sets = map[netip.Prefix][]int{}
 	}
@@ -24,8 +24,8 @@ func (p *prefixes) add(n netip.Prefix, set int) {
 	p.sets[n] = append(p.sets[n], set)
 }
 
-// of are the sets that an address is in, by number.
-func (p *prefixes) of(a netip.Addr) []int {
+// setsContaining are the sets that an address is in, by number.
+func (p *prefixIndex) setsContaining(a netip.Addr) []int {
 	var out []int
 	for _, bits := range p.lengths[familyOf(a)] {
 		n, _ := a.Prefix(bits) // of a length that a network of the family has
@@ -35,8 +35,8 @@ func (p *prefixes) of(a netip.Addr) []int {
 	return slices.Compact(out)
 }
 
-// widest is the widest network that an address is in.
-func (p *prefixes) widest(a netip.Addr) (netip.Prefix, bool) {
+// widestContaining is the widest network that an address is in.
+func (p *prefixIndex) widestContaining(a netip.Addr) (netip.Prefix, bool) {
 	for _, bits := range p.lengths[familyOf(a)] {
 		if n, _ := a.Prefix(bits); p.sets[n] != nil {
 			return n, true
@@ -45,8 +45,8 @@ func (p *prefixes) widest(a netip.Addr) (netip.Prefix, bool) {
 	return netip.Prefix{}, false
 }
 
-// around reports whether any of the sets has a network around another one.
-func (p *prefixes) around(n netip.Prefix) bool {
+// containsWider reports whether any of the sets has a network around another one.
+func (p *prefixIndex) containsWider(n netip.Prefix) bool {
 	return slices.ContainsFunc(p.lengths[familyOf(n.Addr())], func(bits int) bool {
 		wider, err := n.Addr().Prefix(bits)
 		return err == nil && bits < n.Bits() && p.sets[wider] != nil

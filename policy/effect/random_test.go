@@ -29,7 +29,7 @@ const (
 func TestNothingThatAChangeOpensIsLeftOut(t *testing.T) {
 	opened := 0
 	forEachChange(t, func(seed uint64, before, after *compile.Snapshot) {
-		e := effect.Of(t.Context(), before, after)
+		e := effect.Compute(t.Context(), before, after)
 		if !e.Complete {
 			t.Fatalf("seed %d: incomplete: %v", seed, e.Incomplete)
 		}
@@ -114,15 +114,15 @@ func check(t *testing.T, seed uint64, list string, rows []effect.Row, first, sec
 func find(t *testing.T, seed uint64, list string, rows []effect.Row, d effect.Direction, s *oracle.Cluster, f policy.Flow) {
 	t.Helper()
 	for _, row := range rows {
-		if row.Direction == d && is(s, row.From, f.Source) && is(s, row.To, f.Destination) && hasPort(row, f) {
+		if row.Direction == d && stateAfter(s, row.From, f.Source) && stateAfter(s, row.To, f.Destination) && hasPort(row, f) {
 			return
 		}
 	}
 	t.Errorf("seed %d: no %s row %s for %+v from %s to %s in\n%s", seed, list, d, f, whose(s, f.Source), whose(s, f.Destination), lines(rows))
 }
 
-// is reports whether a row's side stands for an address.
-func is(s *oracle.Cluster, side effect.Peer, a netip.Addr) bool {
+// stateAfter reports whether a row's side stands for an address.
+func stateAfter(s *oracle.Cluster, side effect.Peer, a netip.Addr) bool {
 	if side.Kind == effect.CIDR {
 		return netip.MustParsePrefix(side.Name).Contains(a) &&
 			!slices.ContainsFunc(side.Except, func(e string) bool { return netip.MustParsePrefix(e).Contains(a) })
@@ -175,7 +175,7 @@ func TestNothingIsReportedThatAChangeDoesNotOpen(t *testing.T) {
 	seen := 0
 	forEachChange(t, func(seed uint64, before, after *compile.Snapshot) {
 		before, after = tidy(before), tidy(after)
-		e := effect.Of(t.Context(), before, after)
+		e := effect.Compute(t.Context(), before, after)
 		first, second := objects(before), objects(after)
 		if len(e.Added) >= effect.MaxRows/2 {
 			return
@@ -238,7 +238,7 @@ func ownedBy(s *oracle.Cluster, side effect.Peer) []netip.Addr {
 	var out []netip.Addr
 	for _, p := range s.Pods {
 		for _, ip := range p.Status.PodIPs {
-			if a := netip.MustParseAddr(ip.IP).Unmap(); is(s, side, a) {
+			if a := netip.MustParseAddr(ip.IP).Unmap(); stateAfter(s, side, a) {
 				out = append(out, a)
 			}
 		}

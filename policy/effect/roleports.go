@@ -25,9 +25,9 @@ func newRolePorts() *rolePorts {
 	return &rolePorts{ports: map[rolePair]map[string]bool{}, seen: map[rolesOpening]bool{}}
 }
 
-// add leaves out what egress opens and the other side blocks.
-func (r *rolePorts) add(f finding) {
-	from, to := f.sides()
+// addFinding leaves out what egress opens and the other side blocks.
+func (r *rolePorts) addFinding(f finding) {
+	from, to := f.fromAndTo()
 	pair := rolePair{from.Role, to.Role}
 	key := rolesOpening{pair, f.id}
 	if pair.from == "" || pair.to == "" || f.direction == policy.Egress && f.blocked || r.seen[key] {
@@ -42,7 +42,7 @@ func (r *rolePorts) add(f finding) {
 	}
 }
 
-func (r *rolePorts) summary() Roles {
+func (r *rolePorts) toRoles() Roles {
 	added := map[string]map[string][]string{}
 	for pair, ports := range r.ports {
 		if added[pair.from] == nil {

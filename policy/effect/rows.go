@@ -19,8 +19,8 @@ var directionOf = map[policy.Direction]Direction{policy.Ingress: Ingress, policy
 // classPair is a subject's classes at the two moments.
 type classPair struct{ before, after *policy.Class }
 
-// view is what a class pair opens.
-type view struct {
+// pairView is what a class pair opens.
+type pairView struct {
 	peers    []*opening // by the numbers of members that are alike
 	networks []*networkOpening
 }
@@ -35,26 +35,26 @@ type networkOpening struct {
 // maxViewed is the size of the views that are held at once, to bound memory.
 const maxViewed = 2_000_000
 
-// rower collects the rows of what one moment allows and the other does not.
-type rower struct {
+// rowCollector collects the rows of what one moment allows and the other does not.
+type rowCollector struct {
 	*comparison
-	from, to moment
-	views    map[classPair]*view
+	from, to state
+	views    map[classPair]*pairView
 	viewed   int // the size of the views
 	pairs    int
-	rows     *rows
+	rows     *rowList
 	roles    *rolePorts
 }
 
-func newRower(c *comparison, from, to moment) *rower {
-	return &rower{comparison: c, from: from, to: to, views: map[classPair]*view{}, rows: &rows{limit: MaxRows}, roles: newRolePorts()}
+func newRowCollector(c *comparison, from, to state) *rowCollector {
+	return &rowCollector{comparison: c, from: from, to: to, views: map[classPair]*pairView{}, rows: &rowList{limit: MaxRows}, roles: newRolePorts()}
 }
 
-// collect compares all touched subjects with all peers and networks, in their order.
-func (r *rower) collect() {
+// collectRows compares all touched subjects with all peers and networks, in their order.
+func (r *rowCollector) collectRows() {
 	for _, d := range policy.Directions {
-		for _, s := range r.touched(d) {
-			if !r.goesOn() {
+		for _, s := range r.affectedSubjects(d) {
+			if !r.canContinue() {
 				return
 			}
 			if s.kinds[r.to] != nil {
@@ -64,64 +64,64 @@ func (r *rower) collect() {
 	}
 }
 
-func (r *rower) addSubject(d policy.Direction, s *standIn) {
-	v := r.view(classPair{r.sides[r.from].classes[s][d], r.sides[r.to].classes[s][d]})
+func (r *rowCollector) addSubject(d policy.Direction, s *representative) {
+	v := r.viewFor(classPair{r.compiled[r.from].classes[s][d], r.compiled[r.to].classes[s][d]})
 	for _, p := range r.members {
-		o := v.peers[r.alike[p]]
-		if o.none() || p.kinds[r.to] == nil || len(o.ports) == 0 { // port 0, which no flow has
+		o := v.peers[r.equivalence[p]]
+		if o.isEmpty() || p.kinds[r.to] == nil || len(o.ports) == 0 { // port 0, which no flow has
 			continue
 		}
-		if !r.counts() {
+		if !r.countPair() {
 			return
 		}
-		blocked := r.blocked(r.to, o, s, d, p)
-		r.add(finding{opening: o, direction: d, subject: s, subjectSide: r.describe(s, r.to), peerSide: r.describe(p, r.to),
+		blocked := r.isBlocked(r.to, o, s, d, p)
+		r.addFinding(finding{opening: o, direction: d, subject: s, subjectSide: r.describePeer(s, r.to), peerSide: r.describePeer(p, r.to),
 			subjectKey: r.sideKey(s, r.to), peerKey: r.sideKey(p, r.to), blocked: blocked, potential: blocked || s.pods == 0 || p.pods == 0})
 	}
 	for _, n := range v.networks {
-		if !r.counts() {
+		if !r.countPair() {
 			return
 		}
-		r.add(finding{opening: n.opening, direction: d, subject: s, subjectSide: r.describe(s, r.to), peerSide: n.side,
+		r.addFinding(finding{opening: n.opening, direction: d, subject: s, subjectSide: r.describePeer(s, r.to), peerSide: n.side,
 			subjectKey: r.sideKey(s, r.to), peerKey: n.key, potential: s.pods == 0})
 	}
 }
 
-func (r *rower) add(f finding) {
-	r.roles.add(f)
-	r.rows.add(f)
+func (r *rowCollector) addFinding(f finding) {
+	r.roles.addFinding(f)
+	r.rows.addFinding(f)
 }
 
-// counts counts a pair, and reports whether to go on.
-func (r *rower) counts() bool {
+// countPair counts a pair, and reports whether to go on.
+func (r *rowCollector) countPair() bool {
 	if r.pairs++; r.pairs > maxPairs {
 		r.stopped = fmt.Sprintf("more than %d pairs of kinds of pods would have to be compared", maxPairs)
 	}
-	return r.goesOn()
+	return r.canContinue()
 }
 
-// view is what a class pair opens to each member and network.
-func (r *rower) view(pair classPair) *view {
+// viewFor is what a class pair opens to each member and network.
+func (r *rowCollector) viewFor(pair classPair) *pairView {
 	if v := r.views[pair]; v != nil {
 		return v
 	}
-	v := &view{}
-	for _, p := range r.first {
-		v.peers = append(v.peers, r.openedTo(r.from, r.to, pair, p))
+	v := &pairView{}
+	for _, p := range r.firstEquivalent {
+		v.peers = append(v.peers, r.openingTo(r.from, r.to, pair, p))
 	}
 	for _, n := range r.networks {
-		r.viewNetwork(v, pair, n, nil)
+		r.addNetworkView(v, pair, n, nil)
 	}
-	if r.viewed += v.size(); r.viewed > maxViewed {
+	if r.viewed += v.memorySize(); r.viewed > maxViewed {
 		clear(r.views)
-		r.viewed = v.size()
+		r.viewed = v.memorySize()
 	}
 	r.views[pair] = v
 	return v
 }
 
-// size is about how much memory a view takes, in pointers.
-func (v *view) size() int {
+// memorySize is about how much memory a view takes, in pointers.
+func (v *pairView) memorySize() int {
 	const opening = 50
 	n := len(v.peers)
 	for _, o := range v.peers {
@@ -135,15 +135,15 @@ func (v *view) size() int {
 	return n
 }
 
-// viewNetwork adds a network unless the one around it has the same, and says what its ports are.
-func (r *rower) viewNetwork(v *view, pair classPair, n *network, around []string) (ports []string) {
-	if !r.goesOn() {
+// addNetworkView adds a network unless the one around it has the same, and says what its ports are.
+func (r *rowCollector) addNetworkView(v *pairView, pair classPair, n *networkNode, around []string) (ports []string) {
+	if !r.canContinue() {
 		return nil
 	}
 	var found *networkOpening
 	if n.probe.IsValid() {
-		if o := r.opened(r.from, r.to, pair, n.probe); !o.none() {
-			r.name(o)
+		if o := r.openingBetween(r.from, r.to, pair, n.probe); !o.isEmpty() {
+			r.nameOpening(o)
 			ports = o.ports
 			if len(ports) > 0 && !slices.Equal(ports, around) {
 				found = &networkOpening{opening: o}
@@ -154,8 +154,8 @@ func (r *rower) viewNetwork(v *view, pair classPair, n *network, around []string
 		ports = around // nothing is left of it but what is within
 	}
 	var except []string
-	for _, w := range n.within {
-		if inner := r.viewNetwork(v, pair, w, ports); !slices.Equal(inner, ports) {
+	for _, w := range n.children {
+		if inner := r.addNetworkView(v, pair, w, ports); !slices.Equal(inner, ports) {
 			except = append(except, w.name)
 		}
 	}
@@ -179,8 +179,8 @@ func refOf(w policy.Why, n *namespace) Ref {
 	return Ref{Policy: w.Rule.Object(), Rule: w.Rule.Field}
 }
 
-// describe is a group as a side of a row. The labels are those that all its pods have, and shared by all rows of the group.
-func (c *comparison) describe(s *standIn, m moment) Peer {
+// describePeer is a group as a side of a row. The labels are those that all its pods have, and shared by all rows of the group.
+func (c *comparison) describePeer(s *representative, m state) Peer {
 	if p := c.described[m][s]; p != nil {
 		return *p
 	}
@@ -190,7 +190,7 @@ func (c *comparison) describe(s *standIn, m moment) Peer {
 	if s.pods == 0 {
 		p.Kind = Class
 	}
-	if s.namespace.imagined {
+	if s.namespace.hypothetical {
 		p.Namespace = ""
 	}
 	if p.NamespaceLabels == nil {

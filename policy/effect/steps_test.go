@@ -25,7 +25,7 @@ var atMost = map[string]int{"pod": 1, "pod labels": 2, "namespace labels": 1, "N
 // ports at the edges of rules.
 func TestRowsAreTheDifferenceOfWhatIsReachable(t *testing.T) {
 	flows, kinds := 0, map[string]int{}
-	var memory effect.Memory // of all clusters, in vain
+	var memory effect.Calculator // of all clusters, in vain
 	forEachStep(t, func(seed uint64, what string, before, after *compile.Snapshot) {
 		before, after = tidy(before), tidy(after)
 		kind := kindOf(what)
@@ -40,7 +40,7 @@ func TestRowsAreTheDifferenceOfWhatIsReachable(t *testing.T) {
 		if effect.Narrowed(before, after) {
 			kind += ", narrowed"
 		}
-		e := memory.Of(t.Context(), before, after)
+		e := memory.Compute(t.Context(), before, after)
 		if !e.Complete {
 			t.Fatalf("seed %d: %s: incomplete: %v", seed, what, e.Incomplete)
 		}
@@ -48,7 +48,7 @@ func TestRowsAreTheDifferenceOfWhatIsReachable(t *testing.T) {
 			return // rows may be merged, and are about some of their pods then
 		}
 		first, second := objects(before), objects(after)
-		n := difference(t, seed, what, "added", e.Added, first, second) + difference(t, seed, what, "removed", e.Removed, second, first)
+		n := changedObjects(t, seed, what, "added", e.Added, first, second) + changedObjects(t, seed, what, "removed", e.Removed, second, first)
 		if flows += n; n > 0 {
 			kinds[kind]++
 		}
@@ -139,17 +139,17 @@ func sharesAddress(a, b *compile.Pod) bool {
 
 func snapshotOf(u *compile.Update, d policy.Defaults) *compile.Snapshot {
 	return &compile.Snapshot{Defaults: d,
-		Pods: present(u.Pods), Namespaces: present(u.Namespaces), Nodes: present(u.Nodes),
-		NetworkPolicies: present(u.NetworkPolicies), ClusterNetworkPolicies: present(u.ClusterNetworkPolicies), TierRoles: present(u.TierRoles)}
+		Pods: changedPolicies(u.Pods), Namespaces: changedPolicies(u.Namespaces), Nodes: changedPolicies(u.Nodes),
+		NetworkPolicies: changedPolicies(u.NetworkPolicies), ClusterNetworkPolicies: changedPolicies(u.ClusterNetworkPolicies), TierRoles: changedPolicies(u.TierRoles)}
 }
 
-func present[O any](objects compile.Objects[O]) []*O {
+func changedPolicies[O any](objects compile.Objects[O]) []*O {
 	return slices.DeleteFunc(slices.Collect(maps.Values(objects)), func(o *O) bool { return o == nil })
 }
 
-// difference compares rows with all flows that one side allows at the second
+// changedObjects compares rows with all flows that one side allows at the second
 // moment, and says how many of those it did not at the first.
-func difference(t *testing.T, seed uint64, what, list string, rows []effect.Row, first, second *oracle.Cluster) (changed int) {
+func changedObjects(t *testing.T, seed uint64, what, list string, rows []effect.Row, first, second *oracle.Cluster) (changed int) {
 	t.Helper()
 	for _, d := range []effect.Direction{effect.Ingress, effect.Egress} {
 		forEachFlow(second, func(f policy.Flow) {
@@ -186,7 +186,7 @@ func opened(first, second *oracle.Cluster, d effect.Direction, f policy.Flow) bo
 }
 
 func covers(s *oracle.Cluster, row effect.Row, d effect.Direction, f policy.Flow) bool {
-	return row.Direction == d && is(s, row.From, f.Source) && is(s, row.To, f.Destination) && hasPort(row, f)
+	return row.Direction == d && stateAfter(s, row.From, f.Source) && stateAfter(s, row.To, f.Destination) && hasPort(row, f)
 }
 
 // forEachFlow are flows between all pods, and between them and addresses of networks outside.

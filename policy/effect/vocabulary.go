@@ -8,21 +8,21 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// vocabulary is what the policies' selectors can tell of pods' labels: of the
+// labelVocabulary is what the policies' selectors can tell of pods' labels: of the
 // keys that they mention, the values that they mention. The values of a key that
 // none names, or that is only asked to exist, are all one. So there are as many
 // kinds of pods as policies ask for, whatever labels pods have.
-type vocabulary struct {
+type labelVocabulary struct {
 	values map[string]map[string]bool
 	// mentions are how many values of a key a policy mentions.
 	mentions map[string]map[string]int
 }
 
-// unnamed stands for all values that no selector names; no label can have it.
-const unnamed = "\x00"
+// otherValue stands for all values that no selector names; no label can have it.
+const otherValue = "\x00"
 
-func vocabularyOf(all ...map[string]*terms) *vocabulary {
-	v := &vocabulary{values: map[string]map[string]bool{}, mentions: map[string]map[string]int{}}
+func newVocabulary(all ...map[string]*terms) *labelVocabulary {
+	v := &labelVocabulary{values: map[string]map[string]bool{}, mentions: map[string]map[string]int{}}
 	for _, ts := range all {
 		for _, t := range ts {
 			v.addTerms(t)
@@ -31,12 +31,12 @@ func vocabularyOf(all ...map[string]*terms) *vocabulary {
 	return v
 }
 
-// with is the vocabulary and that of more policies; it stays what it is.
-func (v *vocabulary) with(more []*terms) *vocabulary {
+// extended is the vocabulary and that of more policies; it stays what it is.
+func (v *labelVocabulary) extended(more []*terms) *labelVocabulary {
 	if len(more) == 0 {
 		return v
 	}
-	out, extra := &vocabulary{values: maps.Clone(v.values), mentions: maps.Clone(v.mentions)}, &vocabulary{
+	out, extra := &labelVocabulary{values: maps.Clone(v.values), mentions: maps.Clone(v.mentions)}, &labelVocabulary{
 		values: map[string]map[string]bool{}, mentions: map[string]map[string]int{}}
 	for _, t := range more {
 		extra.addTerms(t)
@@ -52,23 +52,23 @@ func (v *vocabulary) with(more []*terms) *vocabulary {
 	return out
 }
 
-func (v *vocabulary) addTerms(t *terms) {
+func (v *labelVocabulary) addTerms(t *terms) {
 	v.addSelector(t.object, t.subject.pods)
 	for _, p := range t.peers {
 		v.addSelector(t.object, p.pods)
 	}
 }
 
-func (v *vocabulary) addSelector(policy string, s *metav1.LabelSelector) {
+func (v *labelVocabulary) addSelector(policy string, s *metav1.LabelSelector) {
 	for key, value := range s.MatchLabels {
-		v.add(policy, key, value)
+		v.addValues(policy, key, value)
 	}
 	for _, e := range s.MatchExpressions {
-		v.add(policy, e.Key, e.Values...)
+		v.addValues(policy, e.Key, e.Values...)
 	}
 }
 
-func (v *vocabulary) add(policy, key string, values ...string) {
+func (v *labelVocabulary) addValues(policy, key string, values ...string) {
 	if v.values[key] == nil {
 		v.values[key], v.mentions[key] = map[string]bool{}, map[string]int{}
 	}
@@ -78,16 +78,16 @@ func (v *vocabulary) add(policy, key string, values ...string) {
 	v.mentions[key][policy] += len(values)
 }
 
-// told is a label's value as selectors can tell it. The role is computed, and always told.
-func (v *vocabulary) told(key, value string) string {
+// distinctValue is a label's value as selectors can tell it. The role is computed, and always told.
+func (v *labelVocabulary) distinctValue(key, value string) string {
 	if key == roleLabel || v.values[key][value] {
 		return value
 	}
-	return unnamed
+	return otherValue
 }
 
-// mentioned are the labels whose keys selectors mention.
-func (v *vocabulary) mentioned(labels map[string]string) map[string]string {
+// mentionedLabels are the labels whose keys selectors mention.
+func (v *labelVocabulary) mentionedLabels(labels map[string]string) map[string]string {
 	out := map[string]string{}
 	for key, value := range labels {
 		if v.values[key] != nil {
@@ -97,31 +97,31 @@ func (v *vocabulary) mentioned(labels map[string]string) map[string]string {
 	return out
 }
 
-// atFault says which label makes so many kinds of pods of the groups, and which
+// mostDistinctLabel says which label makes so many kinds of pods of the groups, and which
 // policy mentions most of its values; it is empty when no label does.
-func (v *vocabulary) atFault(groups []*group) string {
+func (v *labelVocabulary) mostDistinctLabel(groups []*podGroup) string {
 	found := map[string]map[string]bool{}
 	for _, g := range groups {
-		if g.kinds[is] == nil {
+		if g.kinds[stateAfter] == nil {
 			continue
 		}
-		for key, value := range g.kinds[is].labels {
+		for key, value := range g.kinds[stateAfter].labels {
 			if found[key] == nil {
 				found[key] = map[string]bool{}
 			}
-			found[key][v.told(key, value)] = true
+			found[key][v.distinctValue(key, value)] = true
 		}
 	}
-	key := mostOf(found, func(values map[string]bool) int { return len(values) })
+	key := largestName(found, func(values map[string]bool) int { return len(values) })
 	if len(found[key]) < 2 {
 		return ""
 	}
-	policy := mostOf(v.mentions[key], func(n int) int { return n })
+	policy := largestName(v.mentions[key], func(n int) int { return n })
 	return fmt.Sprintf("; the label %s alone has %d values to tell apart, most of which %s mentions", key, len(found[key]), policy)
 }
 
-// mostOf is the name with the most, the first of those.
-func mostOf[T any](all map[string]T, size func(T) int) string {
+// largestName is the name with the most, the first of those.
+func largestName[T any](all map[string]T, size func(T) int) string {
 	names := slices.Sorted(maps.Keys(all))
 	if len(names) == 0 {
 		return ""

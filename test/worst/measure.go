@@ -88,7 +88,7 @@ func measure(ctx context.Context, p Policies, withEffect bool) (Cost, error) {
 	}
 	start := time.Now()
 	c.EffectBytes = allocated(func() {
-		e := effect.Of(ctx, before, after)
+		e := effect.Compute(ctx, before, after)
 		c.Rows = len(e.Added) + len(e.Removed)
 	})
 	c.EffectTime = time.Since(start)

@@ -139,12 +139,12 @@ func with(before *compile.Snapshot, some []subject) *compile.Snapshot {
 func effectOf(ctx context.Context, before, after *compile.Snapshot) effect.Effect {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	return effect.Of(ctx, before, after)
+	return effect.Compute(ctx, before, after)
 }
 
 // none is the effect of what opens and closes nothing.
 func none(ctx context.Context) effect.Effect {
-	return effect.Of(ctx, &compile.Snapshot{}, &compile.Snapshot{})
+	return effect.Compute(ctx, &compile.Snapshot{}, &compile.Snapshot{})
 }
 
 // quiet reports whether no guardrail has anything to say of what several objects open together.

@@ -8,18 +8,18 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// maxWitnesses is how many combinations of labels are tried for one selector.
-const maxWitnesses = 64
+// maxSampleLabels is how many combinations of labels are tried for one selector.
+const maxSampleLabels = 64
 
-// witnesses are labels that a selector matches: one for each combination of the
+// sampleLabels are labels that a selector matches: one for each combination of the
 // values that it names, with no more labels than it asks for. It is false when
 // there are too many of them. A selector that cannot match anything has none.
-func witnesses(s *metav1.LabelSelector, without string) ([]map[string]string, bool) {
-	wanted := requirements(s)
+func sampleLabels(s *metav1.LabelSelector, without string) ([]map[string]string, bool) {
+	wanted := labelRequirements(s)
 	delete(wanted, without)
 	out := []map[string]string{{}}
 	for _, key := range slices.Sorted(maps.Keys(wanted)) {
-		values, absent := wanted[key].choices()
+		values, absent := wanted[key].allowedValues()
 		var next []map[string]string
 		for _, w := range out {
 			if absent {
@@ -31,7 +31,7 @@ func witnesses(s *metav1.LabelSelector, without string) ([]map[string]string, bo
 				next = append(next, with)
 			}
 		}
-		if len(next) > maxWitnesses {
+		if len(next) > maxSampleLabels {
 			return nil, false
 		}
 		out = next
@@ -39,18 +39,18 @@ func witnesses(s *metav1.LabelSelector, without string) ([]map[string]string, bo
 	return out, true
 }
 
-// demand is what a selector asks of one label.
-type demand struct {
-	in            [][]string
-	notIn         []string
-	exists, never bool
+// labelRequirement is what a selector asks of one label.
+type labelRequirement struct {
+	in             [][]string
+	notIn          []string
+	exists, absent bool
 }
 
-func requirements(s *metav1.LabelSelector) map[string]*demand {
-	wanted := map[string]*demand{}
-	of := func(key string) *demand {
+func labelRequirements(s *metav1.LabelSelector) map[string]*labelRequirement {
+	wanted := map[string]*labelRequirement{}
+	of := func(key string) *labelRequirement {
 		if wanted[key] == nil {
-			wanted[key] = &demand{}
+			wanted[key] = &labelRequirement{}
 		}
 		return wanted[key]
 	}
@@ -67,16 +67,16 @@ func requirements(s *metav1.LabelSelector) map[string]*demand {
 		case metav1.LabelSelectorOpExists:
 			d.exists = true
 		case metav1.LabelSelectorOpDoesNotExist:
-			d.never = true
+			d.absent = true
 		}
 	}
 	return wanted
 }
 
-// choices are the values that satisfy the demand, and whether its absence does.
-func (d *demand) choices() (values []string, absent bool) {
+// allowedValues are the values that satisfy the demand, and whether its absence does.
+func (d *labelRequirement) allowedValues() (values []string, absent bool) {
 	switch {
-	case d.never:
+	case d.absent:
 		return nil, !d.exists && len(d.in) == 0
 	case len(d.in) > 0:
 		for _, v := range slices.Compact(slices.Sorted(slices.Values(d.in[0]))) {
@@ -87,14 +87,14 @@ func (d *demand) choices() (values []string, absent bool) {
 		}
 		return values, false
 	case d.exists:
-		return []string{fresh(d.notIn)}, false
+		return []string{unusedValue(d.notIn)}, false
 	default:
 		return nil, true
 	}
 }
 
-// fresh is a label value that is none of those.
-func fresh(taken []string) string {
+// unusedValue is a label value that is none of those.
+func unusedValue(taken []string) string {
 	v := "any"
 	for slices.Contains(taken, v) {
 		v += "x"

@@ -18,11 +18,11 @@ import (
 	"github.com/tierwall/tierwall/policy/roles"
 )
 
-// Memory remembers what was read of policies, for the effects of many changes of one
+// Calculator remembers what was read of policies, for the effects of many changes of one
 // cluster, and computes that of a single NetworkPolicy, or of the labels of a single pod, from the
 // part of the cluster that it can concern. What Of says does not depend on what was asked before. It is safe
 // for concurrent use; objects and lists of snapshots must not be changed.
-type Memory struct {
+type Calculator struct {
 	mu   sync.Mutex
 	last policies
 	// read are the policies of last, by their objects in memory.
@@ -34,63 +34,63 @@ type policies struct {
 	networkPolicies []*networkingv1.NetworkPolicy
 	clusterPolicies []*policyv1alpha2.ClusterNetworkPolicy
 	terms           map[string]*terms // by object
-	words           *vocabulary
+	words           *labelVocabulary
 }
 
 // reading is what was read of the policies before and after a change.
 type reading struct {
 	old, now map[string]*terms
-	words    *vocabulary // of both
+	words    *labelVocabulary // of both
 	// came are the terms that are only in now, and gone those of objects that are only in old.
 	came, gone []*terms
 }
 
-// Of is the effect of a change, as the function Of says it: the same flows, though
+// Compute is the effect of a change, as the function Of says it: the same flows, though
 // networks that have nothing to do with the change do not cut its rows.
-func (m *Memory) Of(ctx context.Context, before, after *compile.Snapshot) Effect {
+func (m *Calculator) Compute(ctx context.Context, before, after *compile.Snapshot) Effect {
 	only := onlyNetworkPolicies(before, after)
 	if only && sameList(before.NetworkPolicies, after.NetworkPolicies) {
-		return known()
+		return emptyEffect()
 	}
-	r := m.reading(before, after)
+	r := m.readPolicies(before, after)
 	difference := r.changed()
 	if only && len(difference) == 0 {
-		return known()
+		return emptyEffect()
 	}
 	var b, a *compile.Snapshot
 	narrow := false
 	if only {
-		b, a, narrow = narrowed(before, after, difference, r.now)
+		b, a, narrow = narrowToPolicies(before, after, difference, r.now)
 	} else {
-		b, a, narrow = relabelled(before, after, r.now)
+		b, a, narrow = narrowToPod(before, after, r.now)
 	}
 	if narrow {
-		part := &reading{words: r.words, old: within(r.old, b), now: within(r.now, a)}
-		e := of(ctx, part, difference, b, a)
-		e.addNearMatches(present(difference, r.now), after)
+		part := &reading{words: r.words, old: policiesIn(r.old, b), now: policiesIn(r.now, a)}
+		e := computeEffect(ctx, part, difference, b, a)
+		e.addNearMatches(changedPolicies(difference, r.now), after)
 		return e
 	}
-	e := of(ctx, r, difference, before, after)
-	e.addNearMatches(present(difference, r.now), after)
+	e := computeEffect(ctx, r, difference, before, after)
+	e.addNearMatches(changedPolicies(difference, r.now), after)
 	return e
 }
 
-// reading reads the policies of both snapshots. Those of before are remembered.
-func (m *Memory) reading(before, after *compile.Snapshot) *reading {
+// readPolicies reads the policies of both snapshots. Those of before are remembered.
+func (m *Calculator) readPolicies(before, after *compile.Snapshot) *reading {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.last.terms == nil || !sameList(m.last.networkPolicies, before.NetworkPolicies) || !sameList(m.last.clusterPolicies, before.ClusterNetworkPolicies) {
-		m.remember(before)
+		m.rememberPolicies(before)
 	}
 	r := &reading{old: m.last.terms}
-	r.now, r.came, r.gone = m.step(after)
-	r.words = m.last.words.with(r.came)
+	r.now, r.came, r.gone = m.comparePolicies(after)
+	r.words = m.last.words.extended(r.came)
 	return r
 }
 
-// remember has the policies of a snapshot in the place of the last one's, most of which are the same.
-func (m *Memory) remember(s *compile.Snapshot) {
-	now, came, gone := m.step(s)
+// rememberPolicies has the policies of a snapshot in the place of the last one's, most of which are the same.
+func (m *Calculator) rememberPolicies(s *compile.Snapshot) {
+	now, came, gone := m.comparePolicies(s)
 	only := len(gone) == 0 // more policies, and none less
 	for _, t := range came {
 		if old := m.last.terms[t.object]; old != nil {
@@ -99,9 +99,9 @@ func (m *Memory) remember(s *compile.Snapshot) {
 	}
 	words := m.last.words
 	if only && words != nil {
-		words = words.with(came)
+		words = words.extended(came)
 	} else {
-		words = vocabularyOf(now)
+		words = newVocabulary(now)
 	}
 	if m.read == nil {
 		m.read = map[any]*terms{}
@@ -115,8 +115,8 @@ func (m *Memory) remember(s *compile.Snapshot) {
 	m.last = policies{s.NetworkPolicies, s.ClusterNetworkPolicies, now, words}
 }
 
-// step are the policies of a snapshot, and in what they differ from the last one's.
-func (m *Memory) step(s *compile.Snapshot) (now map[string]*terms, came, gone []*terms) {
+// comparePolicies are the policies of a snapshot, and in what they differ from the last one's.
+func (m *Calculator) comparePolicies(s *compile.Snapshot) (now map[string]*terms, came, gone []*terms) {
 	there := make(map[*terms]bool, len(s.NetworkPolicies)+len(s.ClusterNetworkPolicies))
 	see := func(t *terms) {
 		if there[t] = true; m.last.terms[t.object] != t {
@@ -124,10 +124,10 @@ func (m *Memory) step(s *compile.Snapshot) (now map[string]*terms, came, gone []
 		}
 	}
 	for _, np := range s.NetworkPolicies {
-		see(m.termsOf(np, func() *terms { return networkPolicyTerms(np) }))
+		see(m.readTerms(np, func() *terms { return networkPolicyTerms(np) }))
 	}
 	for _, cnp := range s.ClusterNetworkPolicies {
-		see(m.termsOf(cnp, func() *terms { return clusterPolicyTerms(cnp) }))
+		see(m.readTerms(cnp, func() *terms { return clusterPolicyTerms(cnp) }))
 	}
 	if m.last.terms != nil && len(came) == 0 && len(m.last.terms) == len(there) {
 		return m.last.terms, nil, nil
@@ -146,15 +146,15 @@ func (m *Memory) step(s *compile.Snapshot) (now map[string]*terms, came, gone []
 	return now, came, gone
 }
 
-func (m *Memory) termsOf(policy any, read func() *terms) *terms {
+func (m *Calculator) readTerms(policy any, read func() *terms) *terms {
 	if t := m.read[policy]; t != nil {
 		return t
 	}
 	return read()
 }
 
-// within are the terms of the policies that a narrower snapshot has.
-func within(all map[string]*terms, s *compile.Snapshot) map[string]*terms {
+// policiesIn are the terms of the policies that a narrower snapshot has.
+func policiesIn(all map[string]*terms, s *compile.Snapshot) map[string]*terms {
 	namespaces := map[string]bool{"": true}
 	for _, n := range s.Namespaces {
 		namespaces[n.Name] = true
@@ -168,11 +168,11 @@ func within(all map[string]*terms, s *compile.Snapshot) map[string]*terms {
 	return out
 }
 
-// narrowed is the part of two snapshots that a change of NetworkPolicies of one
+// narrowToPolicies is the part of two snapshots that a change of NetworkPolicies of one
 // namespace can concern: that namespace, the pods that the policies' peers match, what
 // the policies hide in the Baseline tier, and the policies of these pods' namespaces. It
 // is false where the change can concern others, or is of another kind, which has no difference.
-func narrowed(before, after *compile.Snapshot, difference []*terms, now map[string]*terms) (b, a *compile.Snapshot, ok bool) {
+func narrowToPolicies(before, after *compile.Snapshot, difference []*terms, now map[string]*terms) (b, a *compile.Snapshot, ok bool) {
 	if len(difference) == 0 {
 		return nil, nil, false
 	}
@@ -195,14 +195,14 @@ func narrowed(before, after *compile.Snapshot, difference []*terms, now map[stri
 		return nil, nil, false
 	}
 	n := newNarrowing(map[string]bool{home: true}, before, difference)
-	return n.of(before), n.of(after), true
+	return n.apply(before), n.apply(after), true
 }
 
-// relabelled is the part of two snapshots that a change of one pod's labels can concern: its
+// narrowToPod is the part of two snapshots that a change of one pod's labels can concern: its
 // namespace, and those of the NetworkPolicies that tell the labels apart, with the pods that these
 // match. It is false where others may be concerned, or the change is another.
-func relabelled(before, after *compile.Snapshot, now map[string]*terms) (b, a *compile.Snapshot, ok bool) {
-	was, is := onePod(before, after)
+func narrowToPod(before, after *compile.Snapshot, now map[string]*terms) (b, a *compile.Snapshot, ok bool) {
+	was, is := relabelledPod(before, after)
 	if was == nil || before.Defaults.For(was.Namespace) != policy.Deny {
 		return nil, nil, false
 	}
@@ -227,14 +227,14 @@ func relabelled(before, after *compile.Snapshot, now map[string]*terms) (b, a *c
 		}
 	}
 	n := newNarrowing(homes, before, concerned)
-	b, a = n.of(before), n.of(after)
+	b, a = n.apply(before), n.apply(after)
 	a.Pods = slices.Clone(b.Pods)
 	a.Pods[slices.Index(a.Pods, was)] = is
 	return b, a, true
 }
 
-// onePod is the one pod in which two snapshots differ, by its labels alone, as it was and as it is.
-func onePod(before, after *compile.Snapshot) (was, is *compile.Pod) {
+// relabelledPod is the one pod in which two snapshots differ, by its labels alone, as it was and as it is.
+func relabelledPod(before, after *compile.Snapshot) (was, is *compile.Pod) {
 	if len(before.Pods) != len(after.Pods) || !sameElements(before.NetworkPolicies, after.NetworkPolicies) || !sameList(before.Namespaces, after.Namespaces) ||
 		!sameList(before.Nodes, after.Nodes) || !sameList(before.TierRoles, after.TierRoles) || !sameList(before.ClusterNetworkPolicies, after.ClusterNetworkPolicies) {
 		return nil, nil
@@ -308,11 +308,11 @@ func newNarrowing(homes map[string]bool, s *compile.Snapshot, policies []*terms)
 	matched := map[string][]selection{}
 	byName := map[string]labels.Set{}
 	for _, ns := range s.Namespaces {
-		byName[ns.Name] = seenLabels(ns.Name, ns.Labels)
+		byName[ns.Name] = withNameLabel(ns.Name, ns.Labels)
 	}
 	for i, p := range s.Pods {
 		if (i == 0 || p.Namespace != s.Pods[i-1].Namespace) && byName[p.Namespace] == nil {
-			byName[p.Namespace] = seenLabels(p.Namespace, nil)
+			byName[p.Namespace] = withNameLabel(p.Namespace, nil)
 		}
 	}
 	for _, t := range policies {
@@ -360,8 +360,8 @@ func newNarrowing(homes map[string]bool, s *compile.Snapshot, policies []*terms)
 	return n
 }
 
-// of is the part of the snapshot.
-func (n *narrowing) of(s *compile.Snapshot) *compile.Snapshot {
+// apply is the part of the snapshot.
+func (n *narrowing) apply(s *compile.Snapshot) *compile.Snapshot {
 	out := *s
 	out.Pods, out.Namespaces, out.TierRoles, out.NetworkPolicies = n.pods, n.spaces, n.tierRoles, nil
 	for _, np := range s.NetworkPolicies {

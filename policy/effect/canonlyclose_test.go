@@ -30,7 +30,7 @@ func TestWhatCanOnlyCloseOpensNothing(t *testing.T) {
 			continue
 		}
 		closing[what]++
-		e := effect.Of(t.Context(), before, after)
+		e := effect.Compute(t.Context(), before, after)
 		if !e.Complete || len(e.Added) > 0 {
 			t.Errorf("seed %d: %s can only close, and opens\n%s", seed, what, lines(e.Added))
 		}
@@ -194,7 +194,7 @@ func TestFormsThatCanOnlyClose(t *testing.T) {
 	if effect.CanOnlyClose(s, &relabelled) {
 		t.Error("a change of namespaces is said to close only")
 	}
-	if e := effect.Closing(effect.Effect{Incomplete: []string{"x"}, Truncated: true, Added: []effect.Row{{}}}); !e.Complete || e.Truncated || len(e.Added) > 0 || fmt.Sprint(e.Incomplete) != "[]" {
+	if e := effect.WithoutOpenings(effect.Effect{Incomplete: []string{"x"}, Truncated: true, Added: []effect.Row{{}}}); !e.Complete || e.Truncated || len(e.Added) > 0 || fmt.Sprint(e.Incomplete) != "[]" {
 		t.Errorf("the effect of what only closes: %+v", e)
 	}
 }
@@ -274,7 +274,7 @@ func TestAnEffectIgnoresTheBudgetsOfNodes(t *testing.T) {
 			before.NetworkPolicies = append(before.NetworkPolicies, empty)
 		}
 	}
-	if e := effect.Of(t.Context(), before, after); len(e.Added) == 0 || !e.Complete {
+	if e := effect.Compute(t.Context(), before, after); len(e.Added) == 0 || !e.Complete {
 		t.Errorf("nothing that policies of namespace %s allow is shown: %v", closed, e.Incomplete)
 	}
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/tierwall/tierwall/policy/effect"
 )
 
-// relabelled is the snapshot with other labels on one of its pods, which is also given as it was.
-func relabelled(s *compile.Snapshot, i int, with map[string]string) *compile.Snapshot {
+// narrowToPod is the snapshot with other labels on one of its pods, which is also given as it was.
+func narrowToPod(s *compile.Snapshot, i int, with map[string]string) *compile.Snapshot {
 	out, p := *s, *s.Pods[i]
 	p.Labels = maps.Clone(p.Labels)
 	maps.Copy(p.Labels, with)
@@ -52,14 +52,14 @@ func TestALabelsEffectIsTheSameOfAPartOfTheCluster(t *testing.T) {
 		{"a forged role", withCluster(crowd, "a", "Admin", 1, "Deny"), map[string]string{v1alpha1.RoleLabel: "data"}, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			var memory effect.Memory
+			var memory effect.Calculator
 			narrowed := 0
 			for i := range c.s.Pods {
-				after := relabelled(c.s, i, c.labels)
-				want := effect.Of(t.Context(), c.s, after)
+				after := narrowToPod(c.s, i, c.labels)
+				want := effect.Compute(t.Context(), c.s, after)
 				for _, ask := range []func() effect.Effect{
-					func() effect.Effect { return memory.Of(t.Context(), c.s, after) },
-					func() effect.Effect { return memory.Of(t.Context(), c.s, after) },
+					func() effect.Effect { return memory.Compute(t.Context(), c.s, after) },
+					func() effect.Effect { return memory.Compute(t.Context(), c.s, after) },
 				} {
 					got := ask()
 					if !got.Complete || lines(got.Added) != lines(want.Added) || lines(got.Removed) != lines(want.Removed) ||
@@ -91,12 +91,12 @@ func TestAMemoryIsForManyAtOnce(t *testing.T) {
 			changes = append(changes, change{before, after}, change{after, before})
 		}
 	})
-	var memory effect.Memory
+	var memory effect.Calculator
 	var together sync.WaitGroup
 	for range 2 {
 		for _, c := range changes {
 			together.Go(func() {
-				got, want := memory.Of(t.Context(), c.before, c.after), effect.Of(t.Context(), c.before, c.after)
+				got, want := memory.Compute(t.Context(), c.before, c.after), effect.Compute(t.Context(), c.before, c.after)
 				if got.Complete != want.Complete || lines(got.Added) != lines(want.Added) || lines(got.Removed) != lines(want.Removed) {
 					t.Errorf("added\n%s\nremoved\n%s\nwant\n%s\nand\n%s", lines(got.Added), lines(got.Removed), lines(want.Added), lines(want.Removed))
 				}

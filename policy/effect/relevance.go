@@ -12,10 +12,10 @@ import (
 	"github.com/tierwall/tierwall/policy/compile"
 )
 
-// mattering are the terms whose selectors say which pods that could exist would
+// relevantPolicies are the terms whose selectors say which pods that could exist would
 // matter: those of the policies that changed, and of the policies that tell apart what
 // else changed; and those of the policies that any of these can hide.
-func (u *universe) mattering(ctx context.Context, snapshots [2]*compile.Snapshot, difference []*terms, old, now map[string]*terms) (out, hidden []*terms) {
+func (u *podModel) relevantPolicies(ctx context.Context, snapshots [2]*compile.Snapshot, difference []*terms, old, now map[string]*terms) (out, hidden []*terms) {
 	out = slices.Clone(difference)
 	known := map[*terms]bool{}
 	for _, t := range difference {
@@ -32,12 +32,12 @@ func (u *universe) mattering(ctx context.Context, snapshots [2]*compile.Snapshot
 		slices.SortFunc(found, func(a, b *terms) int { return compareText(a.object, b.object) })
 		*to = append(*to, found...)
 	}
-	if w := u.changesBesides(snapshots); !w.none() {
+	if w := u.otherChanges(snapshots); !w.none() {
 		add(&out, w.bearOn)
 	}
 	var reached [][]*namespace // the subjects' namespaces
 	for _, t := range out {
-		reached = append(reached, u.matching(t.subject))
+		reached = append(reached, u.matchingNamespaces(t.subject))
 	}
 	add(&hidden, func(t *terms) bool {
 		for i, cover := range out {
@@ -63,18 +63,18 @@ func (t *terms) hides(other *terms) bool {
 // changes are what else than policies changed, as selectors see it.
 type changes struct {
 	namespaces []*namespace
-	groups     []*group
+	groups     []*podGroup
 	// bound are the namespaces whose pods' roles may be others now.
 	bound []*namespace
 }
 
 func (w *changes) none() bool { return len(w.namespaces)+len(w.groups)+len(w.bound) == 0 }
 
-func (u *universe) changesBesides(snapshots [2]*compile.Snapshot) *changes {
+func (u *podModel) otherChanges(snapshots [2]*compile.Snapshot) *changes {
 	w := &changes{}
 	bound := changedBindings(snapshots)
 	for _, n := range u.namespaces {
-		if !apiequality.Semantic.DeepEqual(n.labels[was], n.labels[is]) {
+		if !apiequality.Semantic.DeepEqual(n.labels[stateBefore], n.labels[stateAfter]) {
 			w.namespaces = append(w.namespaces, n)
 		}
 		if bound[n.name] {
@@ -82,7 +82,7 @@ func (u *universe) changesBesides(snapshots [2]*compile.Snapshot) *changes {
 		}
 	}
 	for _, g := range u.groups {
-		if g.kinds[was] != nil && g.kinds[is] != nil && !apiequality.Semantic.DeepEqual(g.kinds[was].labels, g.kinds[is].labels) {
+		if g.kinds[stateBefore] != nil && g.kinds[stateAfter] != nil && !apiequality.Semantic.DeepEqual(g.kinds[stateBefore].labels, g.kinds[stateAfter].labels) {
 			w.groups = append(w.groups, g)
 		}
 	}
@@ -92,14 +92,14 @@ func (u *universe) changesBesides(snapshots [2]*compile.Snapshot) *changes {
 // changedBindings are the namespaces of TierRoles that came, went or changed.
 func changedBindings(snapshots [2]*compile.Snapshot) map[string]bool {
 	var byName [2]map[string]*v1alpha1.TierRole
-	for _, m := range moments {
+	for _, m := range states {
 		byName[m] = map[string]*v1alpha1.TierRole{}
 		for _, tr := range snapshots[m].TierRoles {
 			byName[m][tr.Name] = tr
 		}
 	}
 	out := map[string]bool{}
-	for _, m := range moments {
+	for _, m := range states {
 		for name, tr := range byName[m] {
 			if other := byName[1-m][name]; other == tr || other != nil && apiequality.Semantic.DeepEqual(other.Spec, tr.Spec) {
 				continue
@@ -119,12 +119,12 @@ func (w *changes) bearOn(t *terms) bool {
 
 func (w *changes) told(s selection) bool {
 	for _, n := range w.namespaces {
-		if tells(s.namespaces, n.seen(was), n.seen(is)) {
+		if tells(s.namespaces, n.labelsIn(stateBefore), n.labelsIn(stateAfter)) {
 			return true
 		}
 	}
 	for _, g := range w.groups {
-		if tells(s.pods, g.kinds[was].labels, g.kinds[is].labels) && s.mayBeIn(g.namespace) {
+		if tells(s.pods, g.kinds[stateBefore].labels, g.kinds[stateAfter].labels) && s.mayBeIn(g.namespace) {
 			return true
 		}
 	}
@@ -133,7 +133,7 @@ func (w *changes) told(s selection) bool {
 
 // mayBeIn reports whether the selection is about pods of a namespace, before or after the change.
 func (s selection) mayBeIn(n *namespace) bool {
-	return s.covers(n.name, n.seen(was)) || s.covers(n.name, n.seen(is))
+	return s.covers(n.name, n.labelsIn(stateBefore)) || s.covers(n.name, n.labelsIn(stateAfter))
 }
 
 func mentions(s *metav1.LabelSelector, key string) bool {
@@ -150,9 +150,9 @@ func PodLabelsMatter(s *compile.Snapshot, before, after map[string]string) bool 
 		anySelector(s, tell, func(*metav1.LabelSelector) bool { return false })
 }
 
-// HasLike reports whether a pod is there that is the same to every policy and every TierRole as this one: what is
+// HasEquivalentPod reports whether a pod is there that is the same to every policy and every TierRole as this one: what is
 // open to it is open to the other one already.
-func HasLike(s *compile.Snapshot, pod *compile.Pod) bool {
+func HasEquivalentPod(s *compile.Snapshot, pod *compile.Pod) bool {
 	keys := map[string]bool{}
 	note := func(l *metav1.LabelSelector) bool {
 		if l != nil {

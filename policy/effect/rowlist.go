@@ -6,10 +6,10 @@ import (
 	"slices"
 )
 
-// rows are rows as they are found, no more than a limit. When there are more,
+// rowList are rows as they are found, no more than a limit. When there are more,
 // what tells pods of one namespace and role apart is left out first; then rows
 // are cut off. So memory is bounded however much is found.
-type rows struct {
+type rowList struct {
 	limit int
 	list  []Row
 	keys  []findingKey
@@ -18,10 +18,10 @@ type rows struct {
 	truncated bool
 }
 
-func (r *rows) add(f finding) {
-	key := f.key()
+func (r *rowList) addFinding(f finding) {
+	key := f.mergeKey()
 	if r.index == nil && len(r.list) < r.limit {
-		r.list, r.keys = append(r.list, f.row()), append(r.keys, key)
+		r.list, r.keys = append(r.list, f.toRow()), append(r.keys, key)
 		return
 	}
 	if r.index == nil {
@@ -30,23 +30,23 @@ func (r *rows) add(f finding) {
 	i, ok := r.index[key]
 	switch {
 	case ok:
-		from, to := f.sides()
-		r.list[i].widen(from, to)
+		from, to := f.fromAndTo()
+		r.list[i].mergeSides(from, to)
 	case len(r.list) == r.limit:
 		r.truncated = true
 	default:
 		r.index[key] = len(r.list)
-		r.list = append(r.list, f.row())
+		r.list = append(r.list, f.toRow())
 	}
 }
 
 // mergeAll merges the rows that there are.
-func (r *rows) mergeAll() {
+func (r *rowList) mergeAll() {
 	exact := r.list
 	r.list, r.index = nil, map[findingKey]int{}
 	for n, row := range exact {
 		if i, ok := r.index[r.keys[n]]; ok {
-			r.list[i].widen(row.From, row.To)
+			r.list[i].mergeSides(row.From, row.To)
 			continue
 		}
 		r.index[r.keys[n]] = len(r.list)
@@ -54,20 +54,20 @@ func (r *rows) mergeAll() {
 	}
 }
 
-func (r *rows) sorted() []Row {
+func (r *rowList) sortedRows() []Row {
 	slices.SortFunc(r.list, compareRows)
 	return r.list
 }
 
-// widen makes a row stand for other sides too.
-func (row *Row) widen(from, to Peer) {
-	row.From, row.To = common(row.From, from), common(row.To, to)
+// mergeSides makes a row stand for other sides too.
+func (row *Row) mergeSides(from, to Peer) {
+	row.From, row.To = commonPeer(row.From, from), commonPeer(row.To, to)
 }
 
-// common is what two sides have in common. Pods of a side may be in several
+// commonPeer is what two sides have in common. Pods of a side may be in several
 // rows that are merged, so that their number is that of the largest.
-func common(a, b Peer) Peer {
-	a.Labels, a.Pods = inBoth(a.Labels, b.Labels), max(a.Pods, b.Pods)
+func commonPeer(a, b Peer) Peer {
+	a.Labels, a.Pods = commonLabels(a.Labels, b.Labels), max(a.Pods, b.Pods)
 	return a
 }
 
@@ -98,5 +98,5 @@ func compareLabels(a, b map[string]string) int {
 	if maps.Equal(a, b) {
 		return 0
 	}
-	return compareText(canonical(a), canonical(b))
+	return compareText(labelsKey(a), labelsKey(b))
 }

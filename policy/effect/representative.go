@@ -12,10 +12,10 @@ import (
 	"github.com/tierwall/tierwall/policy/compile"
 )
 
-// standIn is a group in the programs: one pod, with an address of each IP
+// representative is a group in the programs: one pod, with an address of each IP
 // family that the cluster has; the other is void.
-type standIn struct {
-	*group
+type representative struct {
+	*podGroup
 	addrs [2]netip.Addr
 }
 
@@ -23,13 +23,13 @@ type standIn struct {
 // (RFC 1112, section 4; RFC 6666).
 var reserved = []netip.Prefix{netip.MustParsePrefix("240.0.0.0/4"), netip.MustParsePrefix("100::/64")}
 
-// addresses hands out addresses for stand-ins of pods that have none, from the
+// addressPool hands out addresses for stand-ins of pods that have none, from the
 // networks of pods where they are known, so that policies about those networks
 // match them. It avoids networks within those, which are about certain pods only.
-type addresses struct {
+type addressPool struct {
 	used  [2]bool // families that the cluster has
 	pools [2][]netip.Prefix
-	avoid prefixes
+	avoid prefixIndex
 	next  [2]netip.Addr
 	taken map[netip.Addr]bool
 	nodes *compile.NodeNetworks
@@ -45,8 +45,8 @@ func familyOf(a netip.Addr) int {
 	return 1
 }
 
-func newAddresses(snapshots [2]*compile.Snapshot, networks []netip.Prefix) *addresses {
-	a := &addresses{taken: map[netip.Addr]bool{}, nodes: compile.NewNodeNetworks(snapshots[is].Nodes)}
+func newAddressPool(snapshots [2]*compile.Snapshot, networks []netip.Prefix) *addressPool {
+	a := &addressPool{taken: map[netip.Addr]bool{}, nodes: compile.NewNodeNetworks(snapshots[stateAfter].Nodes)}
 	for _, s := range snapshots {
 		for _, p := range s.Pods {
 			for _, addr := range p.Addrs {
@@ -68,13 +68,13 @@ func newAddresses(snapshots [2]*compile.Snapshot, networks []netip.Prefix) *addr
 	for _, f := range families {
 		slices.SortFunc(a.pools[f], netip.Prefix.Compare)
 		a.pools[f] = slices.Compact(a.pools[f])
-		var pools prefixes
+		var pools prefixIndex
 		for i, p := range a.pools[f] {
-			pools.add(p, i)
+			pools.addPrefix(p, i)
 		}
 		for _, n := range networks {
-			if familyOf(n.Addr()) == f && pools.around(n) {
-				a.avoid.add(n, 0)
+			if familyOf(n.Addr()) == f && pools.containsWider(n) {
+				a.avoid.addPrefix(n, 0)
 			}
 		}
 		a.pools[f] = append(a.pools[f], reserved[f])
@@ -83,8 +83,8 @@ func newAddresses(snapshots [2]*compile.Snapshot, networks []netip.Prefix) *addr
 	return a
 }
 
-// take is the next address of a family.
-func (a *addresses) take(f int) netip.Addr {
+// nextAddress is the next address of a family.
+func (a *addressPool) nextAddress(f int) netip.Addr {
 	for {
 		for len(a.pools[f]) > 1 && !a.pools[f][0].Contains(a.next[f]) {
 			a.pools[f] = a.pools[f][1:]
@@ -92,8 +92,8 @@ func (a *addresses) take(f int) netip.Addr {
 		}
 		addr := a.next[f]
 		a.next[f] = addr.Next()
-		if hole, found := a.avoid.widest(addr); found {
-			a.next[f] = last(hole).Next()
+		if hole, found := a.avoid.widestContaining(addr); found {
+			a.next[f] = lastAddress(hole).Next()
 			continue
 		}
 		if a.taken[addr] {
@@ -104,8 +104,8 @@ func (a *addresses) take(f int) netip.Addr {
 	}
 }
 
-// last is the highest address of a network.
-func last(p netip.Prefix) netip.Addr {
+// lastAddress is the highest address of a network.
+func lastAddress(p netip.Prefix) netip.Addr {
 	bytes := p.Masked().Addr().AsSlice()
 	for i := p.Bits(); i < len(bytes)*8; i++ {
 		bytes[i/8] |= 1 << (7 - i%8)
@@ -114,18 +114,18 @@ func last(p netip.Prefix) netip.Addr {
 	return addr
 }
 
-// standIns are the groups with the address of one of their pods, or where there
+// newRepresentatives are the groups with the address of one of their pods, or where there
 // is none with one that no pod has.
-func standIns(groups []*group, a *addresses) []*standIn {
-	out := make([]*standIn, len(groups))
-	var claimants []*standIn
+func newRepresentatives(groups []*podGroup, a *addressPool) []*representative {
+	out := make([]*representative, len(groups))
+	var claimants []*representative
 	for i, g := range groups {
-		out[i] = &standIn{group: g}
+		out[i] = &representative{podGroup: g}
 		if g.claim.Pod != nil {
 			claimants = append(claimants, out[i])
 		}
 	}
-	owners := map[netip.Addr]*standIn{}
+	owners := map[netip.Addr]*representative{}
 	for _, s := range claimants {
 		for _, addr := range s.claim.Pod.Addrs {
 			addr = addr.Unmap()
@@ -144,45 +144,45 @@ func standIns(groups []*group, a *addresses) []*standIn {
 		}
 		for _, f := range families {
 			if a.used[f] {
-				s.addrs[f] = a.take(f)
+				s.addrs[f] = a.nextAddress(f)
 			}
 		}
 	}
 	return out
 }
 
-// side is the compiled state of one moment.
-type side struct {
+// compiledState is the compiled state of one moment.
+type compiledState struct {
 	program *policy.Program
 	sets    []policy.SetID // sorted
 	// classes are the subjects' classes in each direction; nil of those not there.
-	classes map[*standIn][2]*policy.Class
-	marks   map[netip.Addr]int
-	known   numbers[string]
-	// single are the sets of single addresses that an address is in, networks the numbers
+	classes        map[*representative][2]*policy.Class
+	equivalenceIDs map[netip.Addr]int
+	memberKeys     numbering[string]
+	// addressSets are the sets of single addresses that an address is in, networks the numbers
 	// of the other sets, less excepts, and member all sets that it is in as far as they were asked for.
-	single            map[netip.Addr][]byte
-	networks, excepts prefixes
-	member            map[netip.Addr][]byte
-	sights            map[*policy.Class]*sight
+	addressSets       map[netip.Addr][]byte
+	networks, excepts prefixIndex
+	memberships       map[netip.Addr][]byte
+	classViews        map[*policy.Class]*classView
 }
 
-// compiler compiles policies for the stand-ins of one moment.
-type compiler struct {
+// stateCompiler compiles policies for the stand-ins of one moment.
+type stateCompiler struct {
 	*compile.Cluster
-	members []*standIn
+	members []*representative
 }
 
-// newCompilers are those of both moments; they are one where the change is of policies alone.
-func newCompilers(snapshots [2]*compile.Snapshot, u *universe, members []*standIn) [2]*compiler {
-	first := newCompiler(was, snapshots[was], u, members)
-	if onlyPolicies(snapshots[was], snapshots[is]) {
-		return [2]*compiler{first, first}
+// newStateCompilers are those of both moments; they are one where the change is of policies alone.
+func newStateCompilers(snapshots [2]*compile.Snapshot, u *podModel, members []*representative) [2]*stateCompiler {
+	first := newStateCompiler(stateBefore, snapshots[stateBefore], u, members)
+	if onlyPolicies(snapshots[stateBefore], snapshots[stateAfter]) {
+		return [2]*stateCompiler{first, first}
 	}
-	return [2]*compiler{first, newCompiler(is, snapshots[is], u, members)}
+	return [2]*stateCompiler{first, newStateCompiler(stateAfter, snapshots[stateAfter], u, members)}
 }
 
-func newCompiler(m moment, s *compile.Snapshot, u *universe, members []*standIn) *compiler {
+func newStateCompiler(m state, s *compile.Snapshot, u *podModel, members []*representative) *stateCompiler {
 	of := *s
 	of.Pods, of.Namespaces = nil, nil
 	for _, n := range u.byName {
@@ -190,14 +190,14 @@ func newCompiler(m moment, s *compile.Snapshot, u *universe, members []*standIn)
 	}
 	for i, member := range members {
 		if member.kinds[m] != nil {
-			of.Pods = append(of.Pods, member.pod(m, strconv.Itoa(i)))
+			of.Pods = append(of.Pods, member.syntheticPod(m, strconv.Itoa(i)))
 		}
 	}
-	return &compiler{compile.NewCluster(&of, ""), members}
+	return &stateCompiler{compile.NewCluster(&of, ""), members}
 }
 
-// side is what policies mean for the stand-ins. It returns the context's error where that ends before.
-func (c *compiler) side(ctx context.Context, policies iter.Seq[*terms]) (*side, error) {
+// compileState is what policies mean for the stand-ins. It returns the context's error where that ends before.
+func (c *stateCompiler) compileState(ctx context.Context, policies iter.Seq[*terms]) (*compiledState, error) {
 	var read []*compile.Policy
 	for t := range policies {
 		if err := ctx.Err(); err != nil {
@@ -209,13 +209,13 @@ func (c *compiler) side(ctx context.Context, policies iter.Seq[*terms]) (*side, 
 	if err != nil {
 		return nil, err
 	}
-	out := &side{program: program, classes: map[*standIn][2]*policy.Class{}, marks: map[netip.Addr]int{}, known: newNumbers[string](),
-		single: map[netip.Addr][]byte{}, member: map[netip.Addr][]byte{}, sights: map[*policy.Class]*sight{}}
+	out := &compiledState{program: program, classes: map[*representative][2]*policy.Class{}, equivalenceIDs: map[netip.Addr]int{}, memberKeys: newNumbering[string](),
+		addressSets: map[netip.Addr][]byte{}, memberships: map[netip.Addr][]byte{}, classViews: map[*policy.Class]*classView{}}
 	for id := range program.Sets {
 		out.sets = append(out.sets, id)
 	}
 	slices.Sort(out.sets)
-	out.index()
+	out.indexSets()
 	for _, e := range program.Endpoints {
 		i, _ := strconv.Atoi(e.Name) // as the compiler named it
 		out.classes[c.members[i]] = [2]*policy.Class{program.Classes[0][e.Class[0]], program.Classes[1][e.Class[1]]}
@@ -223,7 +223,7 @@ func (c *compiler) side(ctx context.Context, policies iter.Seq[*terms]) (*side, 
 	return out, nil
 }
 
-func (s *standIn) pod(m moment, name string) *compile.Pod {
+func (s *representative) syntheticPod(m state, name string) *compile.Pod {
 	p := *s.kinds[m].like
 	p.Name, p.UID, p.Node, p.Addrs = name, "", "", nil
 	p.HostNetwork, p.Ended, p.Terminating, p.Created, p.Representative = false, false, false, 0, true
@@ -235,62 +235,62 @@ func (s *standIn) pod(m moment, name string) *compile.Pod {
 	return &p
 }
 
-// mark is what the sets of the program know of an address: addresses with the
+// equivalenceID is what the sets of the program know of an address: addresses with the
 // same mark are the same to every rule.
-func (s *side) mark(a netip.Addr) int {
-	if m, ok := s.marks[a]; ok {
+func (s *compiledState) equivalenceID(a netip.Addr) int {
+	if m, ok := s.equivalenceIDs[a]; ok {
 		return m
 	}
-	s.marks[a] = s.known.of(string(s.memberships(a)))
-	return s.marks[a]
+	s.equivalenceIDs[a] = s.memberKeys.number(string(s.setMemberships(a)))
+	return s.equivalenceIDs[a]
 }
 
-// membership is the size of a set's part of what is known of an address: three bytes are
+// membershipSize is the size of a set's part of what is known of an address: three bytes are
 // the number of the set, the others are the protocol and the port in it.
-const membership = 6
+const membershipSize = 6
 
-// memberships are the sets that an address is in.
-func (s *side) memberships(a netip.Addr) []byte {
-	if b, ok := s.member[a]; ok {
+// setMemberships are the sets that an address is in.
+func (s *compiledState) setMemberships(a netip.Addr) []byte {
+	if b, ok := s.memberships[a]; ok {
 		return b
 	}
-	b := slices.Clip(s.single[a])
-	excepted := s.excepts.of(a)
-	for _, i := range s.networks.of(a) {
+	b := slices.Clip(s.addressSets[a])
+	excepted := s.excepts.setsContaining(a)
+	for _, i := range s.networks.setsContaining(a) {
 		if _, out := slices.BinarySearch(excepted, i); out {
 			continue
 		}
 		b = append(b, byte(i>>16), byte(i>>8), byte(i), 0, 0, 0)
 	}
-	s.member[a] = b
+	s.memberships[a] = b
 	return b
 }
 
-// index notes which sets have single addresses, and which networks.
-func (s *side) index() {
+// indexSets notes which sets have single addresses, and which networks.
+func (s *compiledState) indexSets() {
 	for i, id := range s.sets {
 		set := s.program.Sets[id]
 		if set.Kind == policy.Networks {
 			for _, e := range set.Elements {
 				if e.Except {
-					s.excepts.add(e.Prefix, i)
+					s.excepts.addPrefix(e.Prefix, i)
 				} else {
-					s.networks.add(e.Prefix, i)
+					s.networks.addPrefix(e.Prefix, i)
 				}
 			}
 			continue
 		}
 		for _, e := range set.Elements {
 			a := e.Prefix.Addr()
-			s.single[a] = append(s.single[a], byte(i>>16), byte(i>>8), byte(i), byte(e.Protocol), byte(e.Port>>8), byte(e.Port))
+			s.addressSets[a] = append(s.addressSets[a], byte(i>>16), byte(i>>8), byte(i), byte(e.Protocol), byte(e.Port>>8), byte(e.Port))
 		}
 	}
 }
 
-// sight is what a class can tell of addresses: whether they are in its sets.
-type sight struct {
+// classView is what a class can tell of addresses: whether they are in its sets.
+type classView struct {
 	sets  map[int]bool
-	known numbers[string]
+	known numbering[string]
 	// rules are those that name a set as peers, by the set's number; anyPeer those about all peers.
 	rules   map[int][]rulePlace
 	anyPeer []rulePlace
@@ -303,27 +303,27 @@ func compareRulePlaces(a, b rulePlace) int {
 	return cmp.Or(cmp.Compare(a.tier, b.tier), cmp.Compare(a.rule, b.rule))
 }
 
-// markFor is what the sets that a class refers to know of an address: addresses
+// equivalenceIDFor is what the sets that a class refers to know of an address: addresses
 // with the same mark are the same to the class.
-func (s *side) markFor(class *policy.Class, a netip.Addr) int {
+func (s *compiledState) equivalenceIDFor(class *policy.Class, a netip.Addr) int {
 	if class == nil {
 		return 0
 	}
-	v := s.sightOf(class)
-	all := s.memberships(a)
-	own := make([]byte, 0, 8*membership)
-	for i := 0; i < len(all); i += membership {
+	v := s.classView(class)
+	all := s.setMemberships(a)
+	own := make([]byte, 0, 8*membershipSize)
+	for i := 0; i < len(all); i += membershipSize {
 		if v.sets[int(all[i])<<16|int(all[i+1])<<8|int(all[i+2])] {
-			own = append(own, all[i:i+membership]...)
+			own = append(own, all[i:i+membershipSize]...)
 		}
 	}
-	return v.known.of(string(own))
+	return v.known.number(string(own))
 }
 
-func (s *side) sightOf(class *policy.Class) *sight {
-	v := s.sights[class]
+func (s *compiledState) classView(class *policy.Class) *classView {
+	v := s.classViews[class]
 	if v == nil {
-		v = &sight{sets: s.setsOf(class), known: newNumbers[string](), rules: map[int][]rulePlace{}}
+		v = &classView{sets: s.setNumbers(class), known: newNumbering[string](), rules: map[int][]rulePlace{}}
 		for i, t := range class.Tiers {
 			for j, r := range t.Rules {
 				if r.AnyPeer {
@@ -336,20 +336,20 @@ func (s *side) sightOf(class *policy.Class) *sight {
 				}
 			}
 		}
-		s.sights[class] = v
+		s.classViews[class] = v
 	}
 	return v
 }
 
-// classFor is a class as one peer meets it: rules that are not about the peer are left out, and the others are about any.
+// classSeenBy is a class as one peer meets it: rules that are not about the peer are left out, and the others are about any.
 // It takes time by the sets that the peer is in, not by the rules of the class.
-func (s *side) classFor(class *policy.Class, peer netip.Addr) *policy.Class {
+func (s *compiledState) classSeenBy(class *policy.Class, peer netip.Addr) *policy.Class {
 	if class == nil {
 		return nil
 	}
-	v, all := s.sightOf(class), s.memberships(peer)
+	v, all := s.classView(class), s.setMemberships(peer)
 	places := slices.Clone(v.anyPeer)
-	for i := 0; i < len(all); i += membership {
+	for i := 0; i < len(all); i += membershipSize {
 		n := int(all[i])<<16 | int(all[i+1])<<8 | int(all[i+2])
 		if s.program.Sets[s.sets[n]].Kind != policy.AddressPorts {
 			places = append(places, v.rules[n]...)
@@ -368,8 +368,8 @@ func (s *side) classFor(class *policy.Class, peer netip.Addr) *policy.Class {
 	return out
 }
 
-// setsOf are the numbers of the sets that a class refers to.
-func (s *side) setsOf(class *policy.Class) map[int]bool {
+// setNumbers are the numbers of the sets that a class refers to.
+func (s *compiledState) setNumbers(class *policy.Class) map[int]bool {
 	out := map[int]bool{}
 	add := func(id policy.SetID) {
 		if i, found := slices.BinarySearch(s.sets, id); found {

@@ -28,32 +28,32 @@ func CanOnlyClose(before, after *compile.Snapshot) bool {
 	if !onlyPolicies(before, after) {
 		return false
 	}
-	c := newClosing(before, after)
-	return c.networkPolicies() && c.clusterPolicies()
+	c := newClosingCheck(before, after)
+	return c.networkPoliciesOnlyClose() && c.clusterPoliciesOnlyClose()
 }
 
-// Closing is the effect of a change that is known to open nothing, whatever else of it is unknown.
-func Closing(e Effect) Effect {
+// WithoutOpenings is the effect of a change that is known to open nothing, whatever else of it is unknown.
+func WithoutOpenings(e Effect) Effect {
 	e.Complete, e.Truncated, e.Incomplete = true, false, nil
-	e.Added, e.NoLongerIsolated, e.Roles = nil, nil, unknown().Roles
+	e.Added, e.NoLongerIsolated, e.Roles = nil, nil, unknownEffect().Roles
 	return e.withoutNil()
 }
 
-// closing compares the policies before and after a change by their form.
-type closing struct {
+// closingCheck compares the policies before and after a change by their form.
+type closingCheck struct {
 	before, after *compile.Snapshot
-	// kept are the NetworkPolicies that are the same before and after, by namespace.
-	kept map[string][]*networkingv1.NetworkPolicy
+	// unchanged are the NetworkPolicies that are the same before and after, by namespace.
+	unchanged map[string][]*networkingv1.NetworkPolicy
 	// withinBudgets are the namespaces whose policies are known to exceed no budget before the change, or may exceed one.
 	withinBudgets map[string]bool
 }
 
-func newClosing(before, after *compile.Snapshot) *closing {
-	return &closing{before: before, after: after, withinBudgets: map[string]bool{}}
+func newClosingCheck(before, after *compile.Snapshot) *closingCheck {
+	return &closingCheck{before: before, after: after, withinBudgets: map[string]bool{}}
 }
 
-// difference returns the objects that differ, as they were and are; nil is absent. It is false where a name occurs twice.
-func difference[T any](before, after []*T, key func(*T) string, same func(a, b *T) bool) (changed [][2]*T, ok bool) {
+// changedObjects returns the objects that differ, as they were and are; nil is absent. It is false where a name occurs twice.
+func changedObjects[T any](before, after []*T, key func(*T) string, same func(a, b *T) bool) (changed [][2]*T, ok bool) {
 	if sameList(before, after) {
 		return nil, true
 	}
@@ -83,16 +83,18 @@ func difference[T any](before, after []*T, key func(*T) string, same func(a, b *
 	return changed, true
 }
 
-func (c *closing) networkPolicies() bool {
-	changed, ok := difference(c.before.NetworkPolicies, c.after.NetworkPolicies,
+func (c *closingCheck) networkPoliciesOnlyClose() bool {
+	changed, ok := changedObjects(c.before.NetworkPolicies, c.after.NetworkPolicies,
 		func(np *networkingv1.NetworkPolicy) string { return np.Namespace + "/" + np.Name },
 		func(a, b *networkingv1.NetworkPolicy) bool { return apiequality.Semantic.DeepEqual(a.Spec, b.Spec) })
-	return ok && !slices.ContainsFunc(changed, func(p [2]*networkingv1.NetworkPolicy) bool { return !c.networkPolicy(p[was], p[is]) })
+	return ok && !slices.ContainsFunc(changed, func(p [2]*networkingv1.NetworkPolicy) bool {
+		return !c.networkPolicyOnlyCloses(p[stateBefore], p[stateAfter])
+	})
 }
 
-// networkPolicy reports whether the change of one policy can only close. What was not understood before, and denied
+// networkPolicyOnlyCloses reports whether the change of one policy can only close. What was not understood before, and denied
 // for that, may be understood now. What was closed over a budget may be in force when there is less.
-func (c *closing) networkPolicy(old, now *networkingv1.NetworkPolicy) bool {
+func (c *closingCheck) networkPolicyOnlyCloses(old, now *networkingv1.NetworkPolicy) bool {
 	switch {
 	case old == nil:
 		return len(now.Spec.Ingress)+len(now.Spec.Egress) == 0
@@ -104,7 +106,7 @@ func (c *closing) networkPolicy(old, now *networkingv1.NetworkPolicy) bool {
 	sameSubject := apiequality.Semantic.DeepEqual(old.Spec.PodSelector, now.Spec.PodSelector)
 	for _, d := range policy.Directions {
 		var ok bool
-		switch had, has := isolates(old, d), isolates(now, d); {
+		switch had, has := isolatesDirection(old, d), isolatesDirection(now, d); {
 		case !has:
 			ok = c.isolatedWithout(old, d)
 		case !sameSubject:
@@ -123,19 +125,19 @@ func (c *closing) networkPolicy(old, now *networkingv1.NetworkPolicy) bool {
 
 // isolatedWithout reports whether the pods of a policy are isolated in a direction by another one, before and
 // after, or were not isolated by this one.
-func (c *closing) isolatedWithout(np *networkingv1.NetworkPolicy, d policy.Direction) bool {
-	if !isolates(np, d) {
+func (c *closingCheck) isolatedWithout(np *networkingv1.NetworkPolicy, d policy.Direction) bool {
+	if !isolatesDirection(np, d) {
 		return true
 	}
-	return slices.ContainsFunc(c.keptIn(np.Namespace), func(o *networkingv1.NetworkPolicy) bool {
+	return slices.ContainsFunc(c.unchangedPolicies(np.Namespace), func(o *networkingv1.NetworkPolicy) bool {
 		s := o.Spec.PodSelector
-		return isolates(o, d) && len(compile.ValidateNetworkPolicy(o)) == 0 &&
+		return isolatesDirection(o, d) && len(compile.ValidateNetworkPolicy(o)) == 0 &&
 			(len(s.MatchLabels)+len(s.MatchExpressions) == 0 || apiequality.Semantic.DeepEqual(s, np.Spec.PodSelector))
 	})
 }
 
 // isWithinBudgets reports whether the policies of a namespace exceed no budget of the namespace or a class before the change.
-func (c *closing) isWithinBudgets(namespace string) bool {
+func (c *closingCheck) isWithinBudgets(namespace string) bool {
 	within, known := c.withinBudgets[namespace]
 	if !known {
 		var policies []*networkingv1.NetworkPolicy
@@ -150,24 +152,24 @@ func (c *closing) isWithinBudgets(namespace string) bool {
 	return within
 }
 
-func (c *closing) keptIn(namespace string) []*networkingv1.NetworkPolicy {
-	if c.kept == nil {
-		c.kept = map[string][]*networkingv1.NetworkPolicy{}
+func (c *closingCheck) unchangedPolicies(namespace string) []*networkingv1.NetworkPolicy {
+	if c.unchanged == nil {
+		c.unchanged = map[string][]*networkingv1.NetworkPolicy{}
 		there := make(map[*networkingv1.NetworkPolicy]bool, len(c.before.NetworkPolicies))
 		for _, np := range c.before.NetworkPolicies {
 			there[np] = true
 		}
 		for _, np := range c.after.NetworkPolicies {
 			if there[np] {
-				c.kept[np.Namespace] = append(c.kept[np.Namespace], np)
+				c.unchanged[np.Namespace] = append(c.unchanged[np.Namespace], np)
 			}
 		}
 	}
-	return c.kept[namespace]
+	return c.unchanged[namespace]
 }
 
-// isolates reports whether a policy isolates its pods in a direction (NetworkPolicySpec, policyTypes).
-func isolates(np *networkingv1.NetworkPolicy, d policy.Direction) bool {
+// isolatesDirection reports whether a policy isolates its pods in a direction (NetworkPolicySpec, policyTypes).
+func isolatesDirection(np *networkingv1.NetworkPolicy, d policy.Direction) bool {
 	if len(np.Spec.PolicyTypes) > 0 {
 		return slices.Contains(np.Spec.PolicyTypes, policyTypes[d])
 	}
@@ -245,13 +247,15 @@ func peerWithin(now, old networkingv1.NetworkPolicyPeer) bool {
 		!slices.ContainsFunc(old.IPBlock.Except, func(e string) bool { return !slices.Contains(now.IPBlock.Except, e) })
 }
 
-func (c *closing) clusterPolicies() bool {
-	changed, ok := difference(c.before.ClusterNetworkPolicies, c.after.ClusterNetworkPolicies,
+func (c *closingCheck) clusterPoliciesOnlyClose() bool {
+	changed, ok := changedObjects(c.before.ClusterNetworkPolicies, c.after.ClusterNetworkPolicies,
 		func(p *policyv1alpha2.ClusterNetworkPolicy) string { return p.Name },
 		func(a, b *policyv1alpha2.ClusterNetworkPolicy) bool {
 			return apiequality.Semantic.DeepEqual(a.Spec, b.Spec)
 		})
-	return ok && !slices.ContainsFunc(changed, func(p [2]*policyv1alpha2.ClusterNetworkPolicy) bool { return !clusterPolicyOnlyCloses(p[was], p[is]) })
+	return ok && !slices.ContainsFunc(changed, func(p [2]*policyv1alpha2.ClusterNetworkPolicy) bool {
+		return !clusterPolicyOnlyCloses(p[stateBefore], p[stateAfter])
+	})
 }
 
 func clusterPolicyOnlyCloses(old, now *policyv1alpha2.ClusterNetworkPolicy) bool {
@@ -272,7 +276,7 @@ func clusterPolicyOnlyCloses(old, now *policyv1alpha2.ClusterNetworkPolicy) bool
 
 func onlyDenies(p *policyv1alpha2.ClusterNetworkPolicy) bool {
 	for _, r := range slices.Concat(ingressRules(p), egressRules(p)) {
-		if r.action != denies {
+		if r.action != denyAction {
 			return false
 		}
 	}
@@ -280,20 +284,20 @@ func onlyDenies(p *policyv1alpha2.ClusterNetworkPolicy) bool {
 }
 
 const (
-	accepts = policyv1alpha2.ClusterNetworkPolicyRuleActionAccept
-	denies  = policyv1alpha2.ClusterNetworkPolicyRuleActionDeny
+	acceptAction = policyv1alpha2.ClusterNetworkPolicyRuleActionAccept
+	denyAction   = policyv1alpha2.ClusterNetworkPolicyRuleActionDeny
 )
 
-// decision is a rule of a ClusterNetworkPolicy: what it matches, and what it decides.
-type decision struct {
+// clusterRule is a rule of a ClusterNetworkPolicy: what it matches, and what it decides.
+type clusterRule struct {
 	action policyv1alpha2.ClusterNetworkPolicyRuleAction
 	match  any
 }
 
-func ingressRules(p *policyv1alpha2.ClusterNetworkPolicy) []decision {
-	var out []decision
+func ingressRules(p *policyv1alpha2.ClusterNetworkPolicy) []clusterRule {
+	var out []clusterRule
 	for _, r := range p.Spec.Ingress {
-		d := decision{action: r.Action}
+		d := clusterRule{action: r.Action}
 		r.Action, r.Name = "", ""
 		d.match = r
 		out = append(out, d)
@@ -301,10 +305,10 @@ func ingressRules(p *policyv1alpha2.ClusterNetworkPolicy) []decision {
 	return out
 }
 
-func egressRules(p *policyv1alpha2.ClusterNetworkPolicy) []decision {
-	var out []decision
+func egressRules(p *policyv1alpha2.ClusterNetworkPolicy) []clusterRule {
+	var out []clusterRule
 	for _, r := range p.Spec.Egress {
-		d := decision{action: r.Action}
+		d := clusterRule{action: r.Action}
 		r.Action, r.Name = "", ""
 		d.match = r
 		out = append(out, d)
@@ -314,15 +318,15 @@ func egressRules(p *policyv1alpha2.ClusterNetworkPolicy) []decision {
 
 // decidesStricter reports whether rules follow from others by such steps alone: a rule of Accept goes, a rule
 // of Deny comes, Accept becomes Pass or Deny, Pass becomes Deny.
-func decidesStricter(old, now []decision) bool {
+func decidesStricter(old, now []clusterRule) bool {
 	for len(old) > 0 || len(now) > 0 {
 		switch {
 		case len(old) > 0 && len(now) > 0 && reflect.DeepEqual(old[0].match, now[0].match) &&
-			(old[0].action == now[0].action || old[0].action == accepts || now[0].action == denies):
+			(old[0].action == now[0].action || old[0].action == acceptAction || now[0].action == denyAction):
 			old, now = old[1:], now[1:]
-		case len(old) > 0 && old[0].action == accepts:
+		case len(old) > 0 && old[0].action == acceptAction:
 			old = old[1:]
-		case len(now) > 0 && now[0].action == denies:
+		case len(now) > 0 && now[0].action == denyAction:
 			now = now[1:]
 		default:
 			return false

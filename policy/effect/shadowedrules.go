@@ -1,0 +1,199 @@
+package effect
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/compile"
+)
+
+// maxIsolatedPolicies is how many changed policies are looked at for rules that never decide, and maxCompared how many
+// answers of each are compared: what goes beyond is not looked at.
+const (
+	maxIsolatedPolicies = 16
+	maxCompared         = 2_000_000
+)
+
+// isolatedPolicy is one policy compiled without the others.
+type isolatedPolicy struct {
+	id    policy.RuleID
+	rules int // how many it has
+	*compiledState
+}
+
+// compileIsolated are the policies, each compiled as if it were the only one.
+func compileIsolated(ctx context.Context, policies []*terms, compiler *stateCompiler) ([]isolatedPolicy, error) {
+	var out []isolatedPolicy
+	for _, t := range policies[:min(len(policies), maxIsolatedPolicies)] {
+		compiled, err := compiler.compileState(ctx, slices.Values([]*terms{t}))
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, isolatedPolicy{t.id, t.rules, compiled})
+	}
+	return out, nil
+}
+
+// shadowCheck compares what the rules of one policy would decide alone with who decides.
+type shadowCheck struct {
+	*comparison
+	isolated isolatedPolicy
+	// compared is how many answers were.
+	compared int
+	// deciding are the rules that decide something.
+	deciding map[policy.RuleID]bool
+	// same and other are the rules that decide in a rule's place, as it would or otherwise.
+	same, other map[policy.RuleID]map[policy.RuleID]bool
+	pairs       map[[2]*policy.Class]bool // were compared
+}
+
+// addShadowedRules finds the rules of policies that never decide, since others do for
+// every pod and network that they match. Rules that match nothing are not among
+// them, nor are those of Pass, which never decide.
+func (c *comparison) addShadowedRules(l *Lint, policies []isolatedPolicy) {
+	for _, p := range policies {
+		v := &shadowCheck{comparison: c, isolated: p, deciding: map[policy.RuleID]bool{}, pairs: map[[2]*policy.Class]bool{},
+			same: map[policy.RuleID]map[policy.RuleID]bool{}, other: map[policy.RuleID]map[policy.RuleID]bool{}}
+		if v.compareVerdicts(p) {
+			v.addFindings(l)
+		}
+	}
+}
+
+// compareVerdicts is false where there is too much to compare.
+func (v *shadowCheck) compareVerdicts(p isolatedPolicy) bool {
+	peers := v.probeAddresses()
+	for _, d := range policy.Directions {
+		for _, s := range v.members {
+			pair := [2]*policy.Class{v.isolated.classes[s][d], v.compiled[stateAfter].classes[s][d]}
+			if pair[0] == nil || pair[1] == nil || len(pair[0].Tiers) == 0 || v.pairs[pair] {
+				continue // not there, without the policy, or compared already
+			}
+			v.pairs[pair] = true
+			seen := map[[2]int]bool{}
+			for _, a := range peers {
+				marks := [2]int{v.isolated.equivalenceIDFor(pair[0], a)<<1 | familyOf(a), v.compiled[stateAfter].equivalenceIDFor(pair[1], a)}
+				if seen[marks] {
+					continue
+				}
+				seen[marks] = true
+				if len(v.deciding) == p.rules {
+					return true
+				}
+				if v.compared += len(v.spans); v.compared > maxCompared || !v.canContinue() {
+					return false
+				}
+				v.comparePeer(p.id, pair, a)
+			}
+		}
+	}
+	return v.canContinue()
+}
+
+// probeAddresses are an address of each member, and of each network.
+func (v *shadowCheck) probeAddresses() []netip.Addr {
+	var out []netip.Addr
+	for _, p := range v.members {
+		for _, a := range p.addrs {
+			if a.IsValid() && p.kinds[stateAfter] != nil {
+				out = append(out, a)
+			}
+		}
+	}
+	var add func([]*networkNode)
+	add = func(ns []*networkNode) {
+		for _, n := range ns {
+			if n.probe.IsValid() {
+				out = append(out, n.probe)
+			}
+			add(n.children)
+		}
+	}
+	add(v.networks)
+	return out
+}
+
+func (v *shadowCheck) comparePeer(of policy.RuleID, pair [2]*policy.Class, peer netip.Addr) {
+	alone, all := v.newAnswer(v.isolated.compiledState, pair[0], peer), v.answerTo(stateAfter, pair[1], peer)
+	for i := range v.spans {
+		own := v.decisionFor(alone, i)
+		if own.Rule.Kind != of.Kind || own.Rule.Namespace != of.Namespace || own.Rule.Name != of.Name || !decidedByRule(own) {
+			continue
+		}
+		decider := v.decisionFor(all, i)
+		switch {
+		case own.Rule == decider.Rule:
+			v.deciding[own.Rule] = true
+		case own.Verdict == decider.Verdict:
+			addDecider(v.same, own.Rule, decider.Rule)
+		default:
+			addDecider(v.other, own.Rule, decider.Rule)
+		}
+	}
+}
+
+// decidedByRule reports whether a rule decided, not the isolation by the policy as a whole.
+func decidedByRule(w policy.Why) bool {
+	return w.Tier != policy.DefaultTier && (w.Tier != policy.NetworkPolicyTier || w.Verdict == policy.Allow)
+}
+
+func addDecider(in map[policy.RuleID]map[policy.RuleID]bool, rule, decider policy.RuleID) {
+	if in[rule] == nil {
+		in[rule] = map[policy.RuleID]bool{}
+	}
+	in[rule][decider] = true
+}
+
+func (v *shadowCheck) addFindings(l *Lint) {
+	list := func(in map[policy.RuleID]map[policy.RuleID]bool, unless map[policy.RuleID]map[policy.RuleID]bool) (out []Ref) {
+		for rule, deciders := range in {
+			if v.deciding[rule] || unless[rule] != nil {
+				continue
+			}
+			for by := range deciders {
+				out = append(out, Ref{Policy: rule.Object(), Rule: rule.Field, By: by.String()})
+			}
+		}
+		slices.SortFunc(out, compareRefs)
+		return out
+	}
+	l.RedundantWith = append(l.RedundantWith, list(v.same, v.other)...)
+	l.ShadowedBy = append(l.ShadowedBy, list(v.other, nil)...)
+}
+
+// addPriorityTies are the ClusterNetworkPolicies with the tier and the priority of a changed one, whose
+// subjects have pods in common: their order follows from their names (and is not defined by the API).
+func (u *podModel) addPriorityTies(ctx context.Context, l *Lint, policies []*terms, now map[string]*terms) {
+	for _, t := range policies {
+		if t.id.Kind != compile.ClusterNetworkPolicyKind {
+			continue
+		}
+		var mine map[*podGroup]bool
+		for _, o := range now {
+			if ctx.Err() != nil || o == t || o.id.Kind != t.id.Kind || o.tier != t.tier || o.priority != t.priority {
+				continue
+			}
+			if mine == nil {
+				mine = u.subjectGroups(t)
+			}
+			for g := range u.subjectGroups(o) {
+				if mine[g] {
+					l.PriorityTies = append(l.PriorityTies, Ref{Policy: t.id.Object(), Rule: "/spec/priority", By: o.id.Object()})
+					break
+				}
+			}
+		}
+	}
+	slices.SortFunc(l.PriorityTies, compareRefs)
+}
+
+// subjectGroups are the groups that a policy is for after the change, those of pods that could exist among them.
+func (u *podModel) subjectGroups(t *terms) map[*podGroup]bool {
+	out := map[*podGroup]bool{}
+	for _, g := range u.matchingGroups(t.subject) {
+		out[g] = true
+	}
+	return out
+}
