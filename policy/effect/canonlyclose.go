@@ -32,13 +32,6 @@ func CanOnlyClose(before, after *compile.Snapshot) bool {
 	return c.networkPoliciesOnlyClose() && c.clusterPoliciesOnlyClose()
 }
 
-// WithoutOpenings is the effect of a change that is known to open nothing, whatever else of it is unknown.
-func WithoutOpenings(e Effect) Effect {
-	e.Complete, e.Truncated, e.Incomplete = true, false, nil
-	e.Added, e.NoLongerIsolated, e.Roles = nil, nil, unknownEffect().Roles
-	return e.withoutNil()
-}
-
 // closingCheck compares the policies before and after a change by their form.
 type closingCheck struct {
 	before, after *compile.Snapshot

@@ -3,6 +3,10 @@
 // alone, so that what is judged is what will be enforced.
 package effect
 
+import (
+	"github.com/tierwall/tierwall/policy"
+)
+
 // MaxRows is how many rows Added and Removed hold each; more than that are cut
 // off and Truncated is set.
 const MaxRows = 500
@@ -37,6 +41,9 @@ const (
 	// Egress rows come from the policies of the row's From.
 	Egress Direction = "egress"
 )
+
+// directionOf is a direction as rows show it.
+var directionOf = map[policy.Direction]Direction{policy.Ingress: Ingress, policy.Egress: Egress}
 
 // Row is a group of flows that one side's policies newly allow (or no longer do).
 type Row struct {
@@ -131,4 +138,59 @@ type Lint struct {
 	// PriorityTies are the changed ClusterNetworkPolicies for whose pods there is another one
 	// of the same tier and priority.
 	PriorityTies []Ref `json:"priorityTies"`
+}
+
+// NearMatch is pods that a selector without pods would match but for the reason.
+type NearMatch struct {
+	// Policy and Rule are as in a Ref.
+	Policy string `json:"policy"`
+	Rule   string `json:"rule"`
+	Reason Reason `json:"reason"`
+	// Pod is the first of them by name, such as "kube-system/etcd-0", and Pods how many there are.
+	Pod  string `json:"pod"`
+	Pods int    `json:"pods"`
+}
+
+// Reason is why a pod that has the labels which a selector asks for is not selected.
+type Reason string
+
+const (
+	// OnHostNetwork is a pod on the host network, to which policies do not apply.
+	OnHostNetwork Reason = "hostNetwork"
+	// HasEnded is a pod of the phase Succeeded or Failed.
+	HasEnded Reason = "ended"
+	// InOtherNamespace is a pod of a namespace that the selector is not about.
+	InOtherNamespace Reason = "otherNamespace"
+)
+
+// unknownEffect is the effect of a change that nothing is known of.
+func unknownEffect(why ...string) Effect {
+	return Effect{Incomplete: why, Roles: Roles{Added: map[string]map[string][]string{}}, Lint: emptyLint()}.withoutNil()
+}
+
+// emptyEffect is the effect of a change that is known to do nothing.
+func emptyEffect() Effect {
+	e := unknownEffect()
+	e.Complete = true
+	return e
+}
+
+func emptyLint() Lint {
+	return Lint{DeadPeers: []Ref{}, NearMatches: []NearMatch{}, NamedPortsUnresolved: []Ref{}, ShadowedBy: []Ref{}, RedundantWith: []Ref{}, PriorityTies: []Ref{}}
+}
+
+// withoutNil has an empty list where there would be none, as its JSON form must.
+func (e Effect) withoutNil() Effect {
+	e.Incomplete = append([]string{}, e.Incomplete...)
+	e.Added, e.Removed = append([]Row{}, e.Added...), append([]Row{}, e.Removed...)
+	e.NewlyIsolated = append([]Isolation{}, e.NewlyIsolated...)
+	e.NoLongerIsolated = append([]Isolation{}, e.NoLongerIsolated...)
+	return e
+}
+
+// WithoutOpenings is the effect of a change that is known to open nothing, whatever else of it is unknown.
+func WithoutOpenings(e Effect) Effect {
+	e.Complete, e.Truncated, e.Incomplete = true, false, nil
+	e.Added, e.NoLongerIsolated, e.Roles = nil, nil, unknownEffect().Roles
+	return e.withoutNil()
 }

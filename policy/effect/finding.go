@@ -2,7 +2,6 @@ package effect
 
 import (
 	"crypto/sha256"
-	"slices"
 
 	"github.com/tierwall/tierwall/policy"
 )
@@ -17,6 +16,15 @@ type finding struct {
 	potential, blocked    bool
 }
 
+// findingKey is the same of findings whose rows may be merged. Where the default
+// action decided, its namespace is the subject's.
+type findingKey struct {
+	direction          policy.Direction
+	opening            [sha256.Size]byte
+	subject, peer      sideKey
+	potential, blocked bool
+}
+
 // sideKey is what rows that may be merged have in common on one side: all but
 // names and labels of pods.
 type sideKey struct {
@@ -25,15 +33,6 @@ type sideKey struct {
 	role      string
 	network   string
 	except    string
-}
-
-// findingKey is the same of findings whose rows may be merged. Where the default
-// action decided, its namespace is the subject's.
-type findingKey struct {
-	direction          policy.Direction
-	opening            [sha256.Size]byte
-	subject, peer      sideKey
-	potential, blocked bool
 }
 
 func (c *comparison) sideKey(s *representative, m state) sideKey {
@@ -55,14 +54,4 @@ func (f finding) fromAndTo() (from, to Peer) {
 		return f.subjectSide, f.peerSide
 	}
 	return f.peerSide, f.subjectSide
-}
-
-// sortedRefs are the rules that decided for a subject of a namespace, sorted.
-func (o *opening) sortedRefs(n *namespace) []Ref {
-	var refs []Ref
-	for _, w := range o.via {
-		refs = append(refs, refOf(w, n))
-	}
-	slices.SortFunc(refs, compareRefs)
-	return refs
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/tierwall/tierwall/policy/compile"
+	"github.com/tierwall/tierwall/policy/roles"
 )
 
 // grouping gathers pods that no policy can tell apart. Most pods are like one before them, and cost
@@ -27,6 +28,27 @@ type groupedPods struct {
 	shared [2]map[string]string
 	claim  compile.Claim
 	pods   int
+}
+
+// newPodModel groups the pods of both snapshots. It returns the context's error where that ends before.
+func newPodModel(ctx context.Context, snapshots [2]*compile.Snapshot, v *labelVocabulary, networks []netip.Prefix) (*podModel, error) {
+	u := &podModel{vocabulary: v, byName: map[string]*namespace{}, hypothetical: map[[2]string]*podGroup{}, existing: map[*namespace][]*podGroup{}}
+	u.nodes = compile.NewNodeNetworks(snapshots[stateAfter].Nodes)
+	for i, n := range networks {
+		u.networks.addPrefix(n, i)
+	}
+	for _, m := range states {
+		u.roles[m] = roles.New(snapshots[m].TierRoles)
+		for _, n := range snapshots[m].Namespaces {
+			u.namespaceNamed(n.Name).labels[m] = n.Labels
+		}
+	}
+	u.tierRoles = tierRoleCandidates(snapshots)
+	if err := u.groupPods(ctx, snapshots); err != nil {
+		return nil, err
+	}
+	u.namespaces = slices.SortedFunc(maps.Values(u.byName), func(a, b *namespace) int { return compareText(a.name, b.name) })
+	return u, nil
 }
 
 // groupPods makes the groups of the pods of both moments. It returns the context's error where that ends before.
@@ -159,39 +181,6 @@ func (g *grouping) addGroups() {
 	}
 }
 
-// appendKey appends what identifies the kind of a pod with the role and the labels, as selectors see them.
-func (g *grouping) appendKey(key []byte, p *compile.Pod, role string, labels map[string]string) []byte {
-	g.keys = g.keys[:0]
-	for name := range labels {
-		if g.vocabulary.values[name] != nil {
-			g.keys = append(g.keys, name)
-		}
-	}
-	slices.Sort(g.keys)
-	key = append(append(append(key, p.Namespace...), 0), role...)
-	for _, name := range g.keys {
-		key = append(append(append(append(key, 0), name...), '='), g.vocabulary.distinctValue(name, labels[name])...)
-	}
-	return appendPorts(key, p.Ports)
-}
-
-// appendPorts appends a pod's named ports, in whatever order it has them.
-func appendPorts(key []byte, ports []compile.NamedPort) []byte {
-	if !slices.IsSortedFunc(ports, comparePorts) {
-		ports = slices.SortedFunc(slices.Values(ports), comparePorts)
-	}
-	for i, p := range ports {
-		if i == 0 || p != ports[i-1] {
-			key = append(append(append(key, 1, byte(p.Protocol)), p.Name...), '=', byte(p.Port>>8), byte(p.Port))
-		}
-	}
-	return key
-}
-
-func comparePorts(a, b compile.NamedPort) int {
-	return cmp.Or(cmp.Compare(a.Protocol, b.Protocol), compareText(a.Name, b.Name), cmp.Compare(a.Port, b.Port))
-}
-
 // appendNetworks appends which of the networks the addresses are in.
 func (g *grouping) appendNetworks(key []byte, addrs []netip.Addr) []byte {
 	for _, a := range addrs {
@@ -202,26 +191,4 @@ func (g *grouping) appendNetworks(key []byte, addrs []netip.Addr) []byte {
 		}
 	}
 	return key
-}
-
-// keyOf identifies a kind of pods that could exist.
-func (u *podModel) keyOf(k *podKind) string {
-	g := grouping{podModel: u}
-	return string(g.appendKey(nil, k.like, k.role, k.labels))
-}
-
-// commonLabels are the labels that both have; they are not changed.
-func commonLabels(a, b map[string]string) map[string]string {
-	missing := func(k, v string) bool {
-		w, ok := b[k]
-		return !ok || v != w
-	}
-	for k, v := range a {
-		if missing(k, v) {
-			out := maps.Clone(a)
-			maps.DeleteFunc(out, missing)
-			return out
-		}
-	}
-	return a
 }

@@ -4,7 +4,7 @@ import (
 	"context"
 	"slices"
 
-	"k8s.io/apimachinery/pkg/labels"
+	"github.com/tierwall/tierwall/policy/compile"
 )
 
 // findLint says what looks wrong with the changed policies that there are after the
@@ -34,45 +34,28 @@ func findLint(ctx context.Context, u *podModel, policies []*terms, now map[strin
 	return l
 }
 
-// portDestinations are the groups that a rule's port name is looked up in.
-func (u *podModel) portDestinations(t *terms, n namedPort) []*podGroup {
-	switch {
-	case directionOf[n.direction] == Ingress:
-		return u.selectedGroups(t.subject)
-	case len(n.peers) == 0:
-		return u.selectedGroups(newSelection(Ref{}, everything, "", everything))
-	}
-	var out []*podGroup
-	for _, p := range n.peers {
-		out = append(out, u.selectedGroups(p)...)
-	}
-	return out
-}
-
-func (n namedPort) isPortOf(g *podGroup) bool {
-	for _, p := range g.kinds[stateAfter].like.Ports {
-		if p.Name == n.name && p.Protocol == n.protocol {
-			return true
+// addPriorityTies are the ClusterNetworkPolicies with the tier and the priority of a changed one, whose
+// subjects have pods in common: their order follows from their names (and is not defined by the API).
+func (u *podModel) addPriorityTies(ctx context.Context, l *Lint, policies []*terms, now map[string]*terms) {
+	for _, t := range policies {
+		if t.id.Kind != compile.ClusterNetworkPolicyKind {
+			continue
+		}
+		var mine map[*podGroup]bool
+		for _, o := range now {
+			if ctx.Err() != nil || o == t || o.id.Kind != t.id.Kind || o.tier != t.tier || o.priority != t.priority {
+				continue
+			}
+			if mine == nil {
+				mine = u.subjectGroups(t)
+			}
+			for g := range u.subjectGroups(o) {
+				if mine[g] {
+					l.PriorityTies = append(l.PriorityTies, Ref{Policy: t.id.Object(), Rule: "/spec/priority", By: o.id.Object()})
+					break
+				}
+			}
 		}
 	}
-	return false
-}
-
-// selectedGroups are the groups of existing pods that a selection matches after the change.
-func (u *podModel) selectedGroups(s selection) []*podGroup {
-	return slices.DeleteFunc(u.matchingGroups(s), func(g *podGroup) bool { return g.pods == 0 })
-}
-
-// matchingGroups are the groups that a selection matches after the change.
-func (u *podModel) matchingGroups(s selection) []*podGroup {
-	if s.byPods == nil {
-		return nil
-	}
-	var out []*podGroup
-	for _, g := range u.groups {
-		if k := g.kinds[stateAfter]; k != nil && s.covers(g.namespace.name, g.namespace.labelsIn(stateAfter)) && s.byPods.Matches(labels.Set(k.labels)) {
-			out = append(out, g)
-		}
-	}
-	return out
+	slices.SortFunc(l.PriorityTies, compareRefs)
 }

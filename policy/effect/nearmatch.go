@@ -13,29 +13,6 @@ import (
 // maxNearMatchTrials bounds how often a pod is compared with a selector to find near matches.
 const maxNearMatchTrials = 1_000_000
 
-// Reason is why a pod that has the labels which a selector asks for is not selected.
-type Reason string
-
-const (
-	// OnHostNetwork is a pod on the host network, to which policies do not apply.
-	OnHostNetwork Reason = "hostNetwork"
-	// HasEnded is a pod of the phase Succeeded or Failed.
-	HasEnded Reason = "ended"
-	// InOtherNamespace is a pod of a namespace that the selector is not about.
-	InOtherNamespace Reason = "otherNamespace"
-)
-
-// NearMatch is pods that a selector without pods would match but for the reason.
-type NearMatch struct {
-	// Policy and Rule are as in a Ref.
-	Policy string `json:"policy"`
-	Rule   string `json:"rule"`
-	Reason Reason `json:"reason"`
-	// Pod is the first of them by name, such as "kube-system/etcd-0", and Pods how many there are.
-	Pod  string `json:"pod"`
-	Pods int    `json:"pods"`
-}
-
 // labelledPod is a pod with its labels, and those of its namespace, as selectors see them.
 type labelledPod struct {
 	*compile.Pod

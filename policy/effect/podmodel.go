@@ -1,14 +1,11 @@
 package effect
 
 import (
-	"context"
+	"cmp"
 	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
-	"strings"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/tierwall/tierwall/policy/compile"
@@ -18,49 +15,6 @@ import (
 // maxGroups is how many groups of pods are compared with each other; of more
 // the effect is not computed.
 const maxGroups = 4000
-
-// state is one of the two states that are compared.
-type state int
-
-const (
-	stateBefore state = iota
-	stateAfter
-)
-
-var states = [...]state{stateBefore, stateAfter}
-
-// podGroup is pods that no policy can tell apart, before and after the change.
-type podGroup struct {
-	namespace *namespace
-	// kinds are what its pods are, before and after; nil when they do not exist then.
-	kinds [2]*podKind
-	// pods is how many there are; 0 of those that could exist.
-	pods int
-	// first is the name of the first pod.
-	first string
-	// claim is of the pod whose addresses the group stands at; without a pod of those that could exist.
-	claim compile.Claim
-}
-
-// podKind is what policies can tell of a pod.
-type podKind struct {
-	role string
-	// labels are those of one pod of the kind that policies mention, with the computed role.
-	labels map[string]string
-	// shared are those of labels that all pods of the group have.
-	shared map[string]string
-	// like is a pod of the kind.
-	like *compile.Pod
-}
-
-// namespace is one of the cluster, or one that a selector would match.
-type namespace struct {
-	name string
-	// hypothetical is true when its name means nothing.
-	hypothetical    bool
-	labels          [2]map[string]string
-	effectiveLabels [2]labels.Set // as selectors see them, once asked for
-}
 
 // podModel is all groups, and those of pods that could exist and would matter.
 type podModel struct {
@@ -78,27 +32,6 @@ type podModel struct {
 	incomplete   []string
 }
 
-// newPodModel groups the pods of both snapshots. It returns the context's error where that ends before.
-func newPodModel(ctx context.Context, snapshots [2]*compile.Snapshot, v *labelVocabulary, networks []netip.Prefix) (*podModel, error) {
-	u := &podModel{vocabulary: v, byName: map[string]*namespace{}, hypothetical: map[[2]string]*podGroup{}, existing: map[*namespace][]*podGroup{}}
-	u.nodes = compile.NewNodeNetworks(snapshots[stateAfter].Nodes)
-	for i, n := range networks {
-		u.networks.addPrefix(n, i)
-	}
-	for _, m := range states {
-		u.roles[m] = roles.New(snapshots[m].TierRoles)
-		for _, n := range snapshots[m].Namespaces {
-			u.namespaceNamed(n.Name).labels[m] = n.Labels
-		}
-	}
-	u.tierRoles = tierRoleCandidates(snapshots)
-	if err := u.groupPods(ctx, snapshots); err != nil {
-		return nil, err
-	}
-	u.namespaces = slices.SortedFunc(maps.Values(u.byName), func(a, b *namespace) int { return compareText(a.name, b.name) })
-	return u, nil
-}
-
 func (u *podModel) namespaceNamed(name string) *namespace {
 	n := u.byName[name]
 	if n == nil {
@@ -108,79 +41,49 @@ func (u *podModel) namespaceNamed(name string) *namespace {
 	return n
 }
 
-// intersectLabels leaves of the labels that all pods of the group have those that a pod of the same kinds has.
-func (g *podGroup) intersectLabels(kinds [2]*podKind) {
-	for _, m := range states {
-		if g.kinds[m] != nil {
-			g.kinds[m].shared = commonLabels(g.kinds[m].shared, kinds[m].labels)
-		}
-	}
-}
-
 func (u *podModel) kindOf(m state, p *compile.Pod) *podKind {
 	match := u.roles[m].Of(p.Namespace, p.ServiceAccount, p.Labels)
 	mentioned := u.vocabulary.mentionedLabels(match.Apply(p.Labels))
 	return &podKind{role: match.Role, labels: mentioned, shared: mentioned, like: p}
 }
 
-// addHypothetical adds the groups of pods that could exist and that the selection would
-// match: in each namespace that it matches, and in one that does not exist yet,
-// of each role that pods can hold there.
-func (u *podModel) addHypothetical(ctx context.Context, s selection, ports []compile.NamedPort) {
-	labelSets, ok := sampleLabels(s.pods, roleLabel)
-	if !ok {
-		u.giveUp("%s %s matches too many combinations of labels", s.ref.Policy, s.ref.Rule)
-		return
-	}
-	if s.byPods == nil {
-		return
-	}
-	for _, n := range u.matchingNamespaces(s) {
-		for _, role := range u.roleCandidates(n.name) {
-			for _, l := range labelSets {
-				if u.isFull || ctx.Err() != nil {
-					return
-				}
-				u.addHypotheticalPod(n, role, l, s.byPods, ports)
-			}
+// keyOf identifies a kind of pods that could exist.
+func (u *podModel) keyOf(k *podKind) string {
+	g := grouping{podModel: u}
+	return string(g.appendKey(nil, k.like, k.role, k.labels))
+}
+
+// appendKey appends what identifies the kind of a pod with the role and the labels, as selectors see them.
+func (g *grouping) appendKey(key []byte, p *compile.Pod, role string, labels map[string]string) []byte {
+	g.keys = g.keys[:0]
+	for name := range labels {
+		if g.vocabulary.values[name] != nil {
+			g.keys = append(g.keys, name)
 		}
 	}
+	slices.Sort(g.keys)
+	key = append(append(append(key, p.Namespace...), 0), role...)
+	for _, name := range g.keys {
+		key = append(append(append(append(key, 0), name...), '='), g.vocabulary.distinctValue(name, labels[name])...)
+	}
+	return appendPorts(key, p.Ports)
 }
 
-func (u *podModel) addHypotheticalPod(n *namespace, role roleCandidate, with map[string]string, s labels.Selector, ports []compile.NamedPort) {
-	all := maps.Clone(role.labels)
-	maps.Copy(all, with)
-	pod := &compile.Pod{Namespace: n.name, ServiceAccount: role.serviceAccount, Labels: all, Ports: ports}
-	kinds := [2]*podKind{u.kindOf(stateBefore, pod), u.kindOf(stateAfter, pod)}
-	if !s.Matches(labels.Set(kinds[stateBefore].labels)) && !s.Matches(labels.Set(kinds[stateAfter].labels)) {
-		return
+// appendPorts appends a pod's named ports, in whatever order it has them.
+func appendPorts(key []byte, ports []compile.NamedPort) []byte {
+	if !slices.IsSortedFunc(ports, comparePorts) {
+		ports = slices.SortedFunc(slices.Values(ports), comparePorts)
 	}
-	keys := [2]string{u.keyOf(kinds[stateBefore]), u.keyOf(kinds[stateAfter])}
-	if g := u.hypothetical[keys]; g != nil {
-		g.intersectLabels(kinds)
-		return
+	for i, p := range ports {
+		if i == 0 || p != ports[i-1] {
+			key = append(append(append(key, 1, byte(p.Protocol)), p.Name...), '=', byte(p.Port>>8), byte(p.Port))
+		}
 	}
-	if u.hasEquivalentGroup(n, kinds, s) {
-		return
-	}
-	if len(u.groups) >= maxGroups {
-		u.isFull = true
-		u.giveUp("there are more than %d kinds of pods%s", maxGroups, u.vocabulary.mostDistinctLabel(u.groups))
-		return
-	}
-	g := &podGroup{namespace: n, kinds: kinds}
-	u.hypothetical[keys] = g
-	u.groups = append(u.groups, g)
+	return key
 }
 
-// hasEquivalentGroup reports whether there are pods of the same role that are the same to the selector.
-func (u *podModel) hasEquivalentGroup(n *namespace, kinds [2]*podKind, s labels.Selector) bool {
-	alike := func(a, b *podKind) bool {
-		return a.role == b.role && s.Matches(labels.Set(a.labels)) == s.Matches(labels.Set(b.labels))
-	}
-	return slices.ContainsFunc(u.existing[n], func(g *podGroup) bool {
-		return g.kinds[stateAfter] != nil && alike(g.kinds[stateAfter], kinds[stateAfter]) && (g.kinds[stateBefore] == nil || alike(g.kinds[stateBefore], kinds[stateBefore]))
-	})
+func comparePorts(a, b compile.NamedPort) int {
+	return cmp.Or(cmp.Compare(a.Protocol, b.Protocol), compareText(a.Name, b.Name), cmp.Compare(a.Port, b.Port))
 }
 
 func (u *podModel) giveUp(format string, args ...any) {
@@ -190,85 +93,77 @@ func (u *podModel) giveUp(format string, args ...any) {
 	}
 }
 
-// matchingNamespaces are the namespaces of a selection, at either moment, and those that
-// do not exist yet.
-func (u *podModel) matchingNamespaces(s selection) []*namespace {
-	if s.namespaces == nil {
-		return []*namespace{u.namespaceNamed(s.namespace)}
-	}
-	if s.byNamespaces == nil {
-		return nil
-	}
-	var out []*namespace
-	for _, n := range u.namespaces {
-		if n.matchesInEitherState(s.byNamespaces) {
-			out = append(out, n)
+// mostDistinctLabel says which label makes so many kinds of pods of the groups, and which
+// policy mentions most of its values; it is empty when no label does.
+func (v *labelVocabulary) mostDistinctLabel(groups []*podGroup) string {
+	found := map[string]map[string]bool{}
+	for _, g := range groups {
+		if g.kinds[stateAfter] == nil {
+			continue
+		}
+		for key, value := range g.kinds[stateAfter].labels {
+			if found[key] == nil {
+				found[key] = map[string]bool{}
+			}
+			found[key][v.distinctValue(key, value)] = true
 		}
 	}
-	labelSets, ok := sampleLabels(s.namespaces, "")
-	if !ok {
-		u.giveUp("%s %s matches too many combinations of namespace labels", s.ref.Policy, s.ref.Rule)
+	key := largestName(found, func(values map[string]bool) int { return len(values) })
+	if len(found[key]) < 2 {
+		return ""
 	}
-	for _, l := range labelSets {
-		if n := u.hypotheticalNamespace(l, s.byNamespaces); n != nil && !slices.Contains(out, n) {
-			out = append(out, n)
+	policy := largestName(v.mentions[key], func(n int) int { return n })
+	return fmt.Sprintf("; the label %s alone has %d values to tell apart, most of which %s mentions", key, len(found[key]), policy)
+}
+
+// largestName is the name with the most, the first of those.
+func largestName[T any](all map[string]T, size func(T) int) string {
+	names := slices.Sorted(maps.Keys(all))
+	if len(names) == 0 {
+		return ""
+	}
+	return slices.MaxFunc(names, func(a, b string) int { return size(all[a]) - size(all[b]) })
+}
+
+// matchingGroups are the groups that a selection matches after the change.
+func (u *podModel) matchingGroups(s selection) []*podGroup {
+	if s.byPods == nil {
+		return nil
+	}
+	var out []*podGroup
+	for _, g := range u.groups {
+		if k := g.kinds[stateAfter]; k != nil && s.covers(g.namespace.name, g.namespace.labelsIn(stateAfter)) && s.byPods.Matches(labels.Set(k.labels)) {
+			out = append(out, g)
 		}
 	}
 	return out
 }
 
-func (n *namespace) matchesInEitherState(s labels.Selector) bool {
-	for _, m := range states {
-		if s.Matches(n.labelsIn(m)) {
-			return true
-		}
-	}
-	return false
+// selectedGroups are the groups of existing pods that a selection matches after the change.
+func (u *podModel) selectedGroups(s selection) []*podGroup {
+	return slices.DeleteFunc(u.matchingGroups(s), func(g *podGroup) bool { return g.pods == 0 })
 }
 
-// labelsIn are the labels as selectors see them.
-func (n *namespace) labelsIn(m state) labels.Set {
-	if n.effectiveLabels[m] == nil {
-		n.effectiveLabels[m] = withNameLabel(n.name, n.labels[m])
+// subjectGroups are the groups that a policy is for after the change, those of pods that could exist among them.
+func (u *podModel) subjectGroups(t *terms) map[*podGroup]bool {
+	out := map[*podGroup]bool{}
+	for _, g := range u.matchingGroups(t.subject) {
+		out[g] = true
 	}
-	return n.effectiveLabels[m]
-}
-
-func withNameLabel(name string, l map[string]string) labels.Set {
-	if l[corev1.LabelMetadataName] == name {
-		return l
-	}
-	out := make(labels.Set, len(l)+1)
-	maps.Copy(out, l)
-	out[corev1.LabelMetadataName] = name
 	return out
 }
 
-// hypotheticalNamespace is a namespace with the labels that does not exist; nil if it
-// would be one that does, or if the selector would not match it.
-func (u *podModel) hypotheticalNamespace(with map[string]string, s labels.Selector) *namespace {
-	name, named := with[corev1.LabelMetadataName]
-	if named && u.byName[name] != nil {
-		return nil
+// portDestinations are the groups that a rule's port name is looked up in.
+func (u *podModel) portDestinations(t *terms, n namedPort) []*podGroup {
+	switch {
+	case directionOf[n.direction] == Ingress:
+		return u.selectedGroups(t.subject)
+	case len(n.peers) == 0:
+		return u.selectedGroups(newSelection(Ref{}, everything, "", everything))
 	}
-	if !named {
-		name = "tierwall.any." + labelsKey(with)
+	var out []*podGroup
+	for _, p := range n.peers {
+		out = append(out, u.selectedGroups(p)...)
 	}
-	n := u.byName[name]
-	if n == nil {
-		n = &namespace{name: name, hypothetical: !named, labels: [2]map[string]string{with, with}}
-		if !n.matchesInEitherState(s) {
-			return nil
-		}
-		u.byName[name] = n
-	}
-	return n
-}
-
-func labelsKey(l map[string]string) string {
-	var parts []string
-	for _, k := range slices.Sorted(maps.Keys(l)) {
-		parts = append(parts, k+"="+l[k])
-	}
-	return strings.Join(parts, ",")
+	return out
 }

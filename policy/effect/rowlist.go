@@ -1,8 +1,6 @@
 package effect
 
 import (
-	"cmp"
-	"maps"
 	"slices"
 )
 
@@ -69,34 +67,4 @@ func (row *Row) mergeSides(from, to Peer) {
 func commonPeer(a, b Peer) Peer {
 	a.Labels, a.Pods = commonLabels(a.Labels, b.Labels), max(a.Pods, b.Pods)
 	return a
-}
-
-func compareRows(a, b Row) int {
-	if c := compareText(string(a.Direction), string(b.Direction)); c != 0 {
-		return c
-	}
-	if c := comparePeers(&a.To, &b.To); c != 0 {
-		return c
-	}
-	if c := comparePeers(&a.From, &b.From); c != 0 {
-		return c
-	}
-	return cmp.Or(slices.Compare(a.Ports, b.Ports), slices.CompareFunc(a.Via, b.Via, compareRefs))
-}
-
-func comparePeers(a, b *Peer) int {
-	c := cmp.Or(
-		compareText(string(a.Kind), string(b.Kind)), compareText(a.Namespace, b.Namespace),
-		compareText(a.Role, b.Role), compareText(a.Name, b.Name))
-	if c != 0 {
-		return c
-	}
-	return cmp.Or(compareLabels(a.Labels, b.Labels), compareLabels(a.NamespaceLabels, b.NamespaceLabels))
-}
-
-func compareLabels(a, b map[string]string) int {
-	if maps.Equal(a, b) {
-		return 0
-	}
-	return compareText(labelsKey(a), labelsKey(b))
 }

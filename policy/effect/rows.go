@@ -1,7 +1,6 @@
 package effect
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,12 +11,6 @@ import (
 // maxPairs is how many pairs of groups with something opened between them are
 // looked at; of more the effect is not computed.
 const maxPairs = 200_000
-
-// directionOf is a direction as rows show it.
-var directionOf = map[policy.Direction]Direction{policy.Ingress: Ingress, policy.Egress: Egress}
-
-// classPair is a subject's classes at the two moments.
-type classPair struct{ before, after *policy.Class }
 
 // pairView is what a class pair opens.
 type pairView struct {
@@ -165,37 +158,4 @@ func (r *rowCollector) addNetworkView(v *pairView, pair classPair, n *networkNod
 		found.key = sideKey{kind: CIDR, network: n.name, except: strings.Join(except, " ")}
 	}
 	return ports
-}
-
-func compareRefs(a, b Ref) int {
-	return cmp.Or(compareText(a.Policy, b.Policy), compareText(a.Rule, b.Rule), compareText(a.By, b.By))
-}
-
-// refOf is what decided, in words where it was no policy.
-func refOf(w policy.Why, n *namespace) Ref {
-	if w.Tier == policy.DefaultTier {
-		return Ref{Policy: "default action of namespace " + n.name}
-	}
-	return Ref{Policy: w.Rule.Object(), Rule: w.Rule.Field}
-}
-
-// describePeer is a group as a side of a row. The labels are those that all its pods have, and shared by all rows of the group.
-func (c *comparison) describePeer(s *representative, m state) Peer {
-	if p := c.described[m][s]; p != nil {
-		return *p
-	}
-	k := s.kinds[m]
-	p := &Peer{Kind: Workload, Namespace: s.namespace.name, NamespaceLabels: s.namespace.labels[m],
-		Name: s.first, Role: k.role, Labels: k.shared, Pods: s.pods}
-	if s.pods == 0 {
-		p.Kind = Class
-	}
-	if s.namespace.hypothetical {
-		p.Namespace = ""
-	}
-	if p.NamespaceLabels == nil {
-		p.NamespaceLabels = map[string]string{}
-	}
-	c.described[m][s] = p
-	return *p
 }

@@ -3,7 +3,6 @@ package effect
 import (
 	"maps"
 	"slices"
-	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -101,5 +100,3 @@ func unusedValue(taken []string) string {
 	}
 	return v
 }
-
-func compareText(a, b string) int { return strings.Compare(a, b) }

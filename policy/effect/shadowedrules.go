@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"github.com/tierwall/tierwall/policy"
-	"github.com/tierwall/tierwall/policy/compile"
 )
 
 // maxIsolatedPolicies is how many changed policies are looked at for rules that never decide, and maxCompared how many
@@ -161,39 +160,4 @@ func (v *shadowCheck) addFindings(l *Lint) {
 	}
 	l.RedundantWith = append(l.RedundantWith, list(v.same, v.other)...)
 	l.ShadowedBy = append(l.ShadowedBy, list(v.other, nil)...)
-}
-
-// addPriorityTies are the ClusterNetworkPolicies with the tier and the priority of a changed one, whose
-// subjects have pods in common: their order follows from their names (and is not defined by the API).
-func (u *podModel) addPriorityTies(ctx context.Context, l *Lint, policies []*terms, now map[string]*terms) {
-	for _, t := range policies {
-		if t.id.Kind != compile.ClusterNetworkPolicyKind {
-			continue
-		}
-		var mine map[*podGroup]bool
-		for _, o := range now {
-			if ctx.Err() != nil || o == t || o.id.Kind != t.id.Kind || o.tier != t.tier || o.priority != t.priority {
-				continue
-			}
-			if mine == nil {
-				mine = u.subjectGroups(t)
-			}
-			for g := range u.subjectGroups(o) {
-				if mine[g] {
-					l.PriorityTies = append(l.PriorityTies, Ref{Policy: t.id.Object(), Rule: "/spec/priority", By: o.id.Object()})
-					break
-				}
-			}
-		}
-	}
-	slices.SortFunc(l.PriorityTies, compareRefs)
-}
-
-// subjectGroups are the groups that a policy is for after the change, those of pods that could exist among them.
-func (u *podModel) subjectGroups(t *terms) map[*podGroup]bool {
-	out := map[*podGroup]bool{}
-	for _, g := range u.matchingGroups(t.subject) {
-		out[g] = true
-	}
-	return out
 }

@@ -7,7 +7,6 @@ import (
 	"sync"
 
 	networkingv1 "k8s.io/api/networking/v1"
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -37,12 +36,6 @@ type terms struct {
 	// tier and priority are a ClusterNetworkPolicy's.
 	tier     policyv1alpha2.Tier
 	priority int32
-}
-
-// block is a network without some within it.
-type block struct {
-	cidr   netip.Prefix
-	except []netip.Prefix
 }
 
 // selection is pods, by their namespace and labels.
@@ -76,6 +69,12 @@ func (s selection) covers(name string, l labels.Set) bool {
 	return s.byNamespaces != nil && s.byNamespaces.Matches(l)
 }
 
+// block is a network without some within it.
+type block struct {
+	cidr   netip.Prefix
+	except []netip.Prefix
+}
+
 // namedPort is a port name that a rule goes by.
 type namedPort struct {
 	ref       Ref
@@ -86,24 +85,10 @@ type namedPort struct {
 	peers     []selection // of the rule; none is any
 }
 
-var everything = &metav1.LabelSelector{}
+// protocols are those whose ports policies can name.
+var protocols = []policy.Protocol{policy.TCP, policy.UDP, policy.SCTP}
 
-// changed are the terms of policies that are new or have another spec, and of
-// those that go, sorted by object.
-func (r *reading) changed() []*terms {
-	var out []*terms
-	for _, t := range r.came {
-		if old := r.old[t.object]; old == nil || !apiequality.Semantic.DeepEqual(old.spec, t.spec) {
-			out = append(out, t)
-			if old != nil {
-				out = append(out, old)
-			}
-		}
-	}
-	out = append(out, r.gone...)
-	slices.SortStableFunc(out, func(a, b *terms) int { return compareText(a.object, b.object) })
-	return out
-}
+var everything = &metav1.LabelSelector{}
 
 func networkPolicyTerms(np *networkingv1.NetworkPolicy) *terms {
 	id := policy.RuleID{Kind: compile.NetworkPolicyKind, Namespace: np.Namespace, Name: np.Name}
@@ -233,4 +218,39 @@ func (t *terms) addClusterRule(d policy.Direction, field string, peers []selecti
 				name: p.DestinationNamedPort, protocol: protocol, direction: d, peers: peers})
 		}
 	}
+}
+
+// hides reports whether a policy, while it is there, can keep another's rules from
+// deciding: a ClusterNetworkPolicy by Deny, which Pass of one can hide in turn, and a
+// NetworkPolicy by isolation, which is before the Baseline tier.
+func (t *terms) hides(other *terms) bool {
+	if t.id.Kind == compile.NetworkPolicyKind {
+		return other.baseline
+	}
+	return t.denies
+}
+
+// reachesPodsBy reports whether a network of the policy may have addresses of pods in it.
+func (t *terms) reachesPodsBy(nodes []*compile.Node) bool {
+	if len(t.networks) == 0 {
+		return false
+	}
+	if len(nodes) == 0 {
+		return true // nobody knows where pods are
+	}
+	for _, n := range nodes {
+		if len(n.PodCIDRs) == 0 {
+			return true
+		}
+		for _, pods := range n.PodCIDRs {
+			overlaps := func(p netip.Prefix) bool { return p.Overlaps(pods) }
+			for _, block := range t.blocks {
+				covers := func(p netip.Prefix) bool { return p.Bits() <= pods.Bits() && p.Overlaps(pods) }
+				if overlaps(block.cidr) && !slices.ContainsFunc(block.except, covers) {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }

@@ -1,9 +1,7 @@
 package effect
 
 import (
-	"fmt"
 	"maps"
-	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -95,36 +93,4 @@ func (v *labelVocabulary) mentionedLabels(labels map[string]string) map[string]s
 		}
 	}
 	return out
-}
-
-// mostDistinctLabel says which label makes so many kinds of pods of the groups, and which
-// policy mentions most of its values; it is empty when no label does.
-func (v *labelVocabulary) mostDistinctLabel(groups []*podGroup) string {
-	found := map[string]map[string]bool{}
-	for _, g := range groups {
-		if g.kinds[stateAfter] == nil {
-			continue
-		}
-		for key, value := range g.kinds[stateAfter].labels {
-			if found[key] == nil {
-				found[key] = map[string]bool{}
-			}
-			found[key][v.distinctValue(key, value)] = true
-		}
-	}
-	key := largestName(found, func(values map[string]bool) int { return len(values) })
-	if len(found[key]) < 2 {
-		return ""
-	}
-	policy := largestName(v.mentions[key], func(n int) int { return n })
-	return fmt.Sprintf("; the label %s alone has %d values to tell apart, most of which %s mentions", key, len(found[key]), policy)
-}
-
-// largestName is the name with the most, the first of those.
-func largestName[T any](all map[string]T, size func(T) int) string {
-	names := slices.Sorted(maps.Keys(all))
-	if len(names) == 0 {
-		return ""
-	}
-	return slices.MaxFunc(names, func(a, b string) int { return size(all[a]) - size(all[b]) })
 }

@@ -10,8 +10,6 @@ import (
 	"github.com/tierwall/tierwall/policy/roles"
 )
 
-const roleLabel = v1alpha1.RoleLabel
-
 // unboundServiceAccount is a service account that no TierRole names.
 const unboundServiceAccount = "tierwall.nobody"
 

@@ -9,10 +9,6 @@ import (
 	"github.com/tierwall/tierwall/policy"
 )
 
-// maxQuestions is how many times a class is asked about a span of ports: of more the
-// effect is not computed.
-const maxQuestions = 100_000_000
-
 // maxKeptAnswers is how many answers about spans are kept at once, to bound memory to
 // some 20 MB: each takes 5 bytes. To keep an answer costs as much as keptAnswer of them.
 const (
@@ -74,35 +70,8 @@ func newComparison(ctx context.Context, members []*representative, sides [2]*com
 	return c
 }
 
-// numbering gives each value a number, from 0 on.
-type numbering[T comparable] struct {
-	known  map[T]int
-	values []T
-}
-
-func newNumbering[T comparable]() numbering[T] { return numbering[T]{known: map[T]int{}} }
-
-func (n *numbering[T]) number(value T) int {
-	i, ok := n.known[value]
-	if !ok {
-		i = len(n.values)
-		n.known[value] = i
-		n.values = append(n.values, value)
-	}
-	return i
-}
-
-// canContinue reports whether the comparison is worth going on with.
-func (c *comparison) canContinue() bool {
-	if c.stopped == "" && c.ctx.Err() != nil {
-		c.stopped = timeoutReason(c.ctx)
-	}
-	return c.stopped == ""
-}
-
-func timeoutReason(ctx context.Context) string {
-	return fmt.Sprintf("the time for computing the effect is over: %v", context.Cause(ctx))
-}
+// classPair is a subject's classes at the two moments.
+type classPair struct{ before, after *policy.Class }
 
 // classQuestion identifies what a class is asked: peers with the same mark for the
 // class get the same answer.
@@ -242,4 +211,25 @@ func equalSets(a, b *policy.Set) bool {
 		}
 	}
 	return true
+}
+
+// describePeer is a group as a side of a row. The labels are those that all its pods have, and shared by all rows of the group.
+func (c *comparison) describePeer(s *representative, m state) Peer {
+	if p := c.described[m][s]; p != nil {
+		return *p
+	}
+	k := s.kinds[m]
+	p := &Peer{Kind: Workload, Namespace: s.namespace.name, NamespaceLabels: s.namespace.labels[m],
+		Name: s.first, Role: k.role, Labels: k.shared, Pods: s.pods}
+	if s.pods == 0 {
+		p.Kind = Class
+	}
+	if s.namespace.hypothetical {
+		p.Namespace = ""
+	}
+	if p.NamespaceLabels == nil {
+		p.NamespaceLabels = map[string]string{}
+	}
+	c.described[m][s] = p
+	return *p
 }

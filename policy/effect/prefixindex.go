@@ -52,3 +52,23 @@ func (p *prefixIndex) containsWider(n netip.Prefix) bool {
 		return err == nil && bits < n.Bits() && p.sets[wider] != nil
 	})
 }
+
+// families are the indices of IPv4 and IPv6.
+var families = [...]int{0, 1}
+
+func familyOf(a netip.Addr) int {
+	if a.Is4() {
+		return 0
+	}
+	return 1
+}
+
+// lastAddress is the highest address of a network.
+func lastAddress(p netip.Prefix) netip.Addr {
+	bytes := p.Masked().Addr().AsSlice()
+	for i := p.Bits(); i < len(bytes)*8; i++ {
+		bytes[i/8] |= 1 << (7 - i%8)
+	}
+	addr, _ := netip.AddrFromSlice(bytes)
+	return addr
+}

@@ -3,7 +3,26 @@ package effect
 import (
 	"net/netip"
 	"slices"
+
+	"github.com/tierwall/tierwall/policy/compile"
 )
+
+// mentionedNetworks are the networks that policies mention, and the nodes' addresses.
+func mentionedNetworks(nodes []*compile.Node, all ...map[string]*terms) []netip.Prefix {
+	var out []netip.Prefix
+	for _, n := range nodes {
+		for _, a := range n.Addrs {
+			out = append(out, netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()))
+		}
+	}
+	for _, ts := range all {
+		for _, t := range ts {
+			out = append(out, t.networks...)
+		}
+	}
+	slices.SortFunc(out, netip.Prefix.Compare)
+	return slices.Compact(out)
+}
 
 // networkNode is a network that policies mention, less those within it that they
 // mention too: every rule treats what is left alike, so that one address of it

@@ -1,0 +1,135 @@
+package effect
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/eval"
+)
+
+// maxQuestions is how many times a class is asked about a span of ports: of more the
+// effect is not computed.
+const maxQuestions = 100_000_000
+
+// classAnswer is what a class says of a peer, span by span, as far as it was asked.
+type classAnswer struct {
+	program *policy.Program
+	class   *policy.Class // as the peer meets it
+	peer    netip.Addr
+	// why are the numbers of reasons, by segment, from 1 on; 0 where it was not asked yet.
+	why []int32
+	// starts are the spans at which a rule of the class begins or ends: those from one to the next are a segment, and have
+	// one reason. Nil where each span is one.
+	starts []int
+}
+
+// segmentAt is the number of the segment that a span is in, and the span that the next one begins with.
+func (a *classAnswer) segmentAt(span, spans int) (number, next int) {
+	if a.starts == nil {
+		return span, span + 1
+	}
+	after, _ := slices.BinarySearch(a.starts, span+1)
+	if after < len(a.starts) {
+		spans = a.starts[after]
+	}
+	return after - 1, spans
+}
+
+// newAnswer is one that is asked nothing yet.
+func (c *comparison) newAnswer(of *compiledState, class *policy.Class, peer netip.Addr) *classAnswer {
+	a := &classAnswer{program: of.program, class: of.classSeenBy(class, peer), peer: peer}
+	segments := len(c.spans)
+	if a.starts = c.segmentStarts(a.class); a.starts != nil {
+		segments = len(a.starts)
+	}
+	a.why = make([]int32, segments)
+	return a
+}
+
+// segmentStarts are the spans at which a rule of a class begins or ends, and those that begin a protocol.
+func (c *comparison) segmentStarts(class *policy.Class) []int {
+	out := slices.Clone(c.firstSpans)
+	if class == nil {
+		return out
+	}
+	for _, t := range class.Tiers {
+		for _, r := range t.Rules {
+			for _, p := range r.Ports {
+				if p.Named != "" {
+					return nil
+				}
+				out = c.appendSpan(out, p.Protocol, int(p.First))
+				out = c.appendSpan(out, p.Protocol, int(p.Last)+1)
+			}
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// appendSpan appends the number of the span that begins with a port.
+func (c *comparison) appendSpan(to []int, protocol policy.Protocol, port int) []int {
+	at := slices.Index(protocols, protocol)
+	if at < 0 || port > policy.MaxPort {
+		return to
+	}
+	first, end := c.firstSpans[at], c.firstSpans[at+1]
+	i, _ := slices.BinarySearchFunc(c.spans[first:end], port, func(s portSpan, port int) int { return int(s.first) - port })
+	return append(to, first+i)
+}
+
+// decisionFor says who decides about a span; a class that is nil decides to allow nothing.
+func (c *comparison) decisionFor(a *classAnswer, span int) policy.Why {
+	if c.stopped != "" {
+		return policy.Why{}
+	}
+	at, _ := a.segmentAt(span, len(c.spans))
+	if n := a.why[at]; n > 0 {
+		return c.whys.values[n-1]
+	}
+	if c.askedCount++; c.askedCount > maxQuestions {
+		c.stopped = fmt.Sprintf("policies would have to be asked about more than %d pairs of peers and ports", maxQuestions)
+		return policy.Why{}
+	}
+	protocol := c.spans[span].protocol
+	if protocol == policy.ICMP && a.peer.Is6() {
+		protocol = policy.ICMPv6
+	}
+	why := eval.Class(a.program, a.class, a.peer, protocol, c.spans[span].first)
+	a.why[at] = int32(c.whys.number(why)) + 1
+	return why
+}
+
+func (c *comparison) allows(a *classAnswer, span int) bool {
+	return c.decisionFor(a, span).Verdict.Permits()
+}
+
+// allowsAll reports whether every port of every protocol is allowed.
+func (c *comparison) allowsAll(a *classAnswer) bool {
+	return !slices.ContainsFunc(protocols, func(p policy.Protocol) bool { return !c.allowsAllOf(a, p) })
+}
+
+// allowsAllOf reports whether every port of a protocol is allowed.
+func (c *comparison) allowsAllOf(a *classAnswer, p policy.Protocol) bool {
+	for i, s := range c.spans {
+		if s.protocol == p && !c.allows(a, i) {
+			return false
+		}
+	}
+	return true
+}
+
+// canContinue reports whether the comparison is worth going on with.
+func (c *comparison) canContinue() bool {
+	if c.stopped == "" && c.ctx.Err() != nil {
+		c.stopped = timeoutReason(c.ctx)
+	}
+	return c.stopped == ""
+}
+
+func timeoutReason(ctx context.Context) string {
+	return fmt.Sprintf("the time for computing the effect is over: %v", context.Cause(ctx))
+}

@@ -1,0 +1,153 @@
+package effect
+
+import (
+	"cmp"
+	"context"
+	"iter"
+	"net/netip"
+	"slices"
+	"strconv"
+
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/compile"
+)
+
+// compiledState is the compiled state of one moment.
+type compiledState struct {
+	program *policy.Program
+	sets    []policy.SetID // sorted
+	// classes are the subjects' classes in each direction; nil of those not there.
+	classes        map[*representative][2]*policy.Class
+	equivalenceIDs map[netip.Addr]int
+	memberKeys     numbering[string]
+	// addressSets are the sets of single addresses that an address is in, networks the numbers
+	// of the other sets, less excepts, and member all sets that it is in as far as they were asked for.
+	addressSets       map[netip.Addr][]byte
+	networks, excepts prefixIndex
+	memberships       map[netip.Addr][]byte
+	classViews        map[*policy.Class]*classView
+}
+
+// classView is what a class can tell of addresses: whether they are in its sets.
+type classView struct {
+	sets  map[int]bool
+	known numbering[string]
+	// rules are those that name a set as peers, by the set's number; anyPeer those about all peers.
+	rules   map[int][]rulePlace
+	anyPeer []rulePlace
+}
+
+// rulePlace is the place of a rule in its class.
+type rulePlace struct{ tier, rule int }
+
+func compareRulePlaces(a, b rulePlace) int {
+	return cmp.Or(cmp.Compare(a.tier, b.tier), cmp.Compare(a.rule, b.rule))
+}
+
+// stateCompiler compiles policies for the stand-ins of one moment.
+type stateCompiler struct {
+	*compile.Cluster
+	members []*representative
+}
+
+// newStateCompilers are those of both moments; they are one where the change is of policies alone.
+func newStateCompilers(snapshots [2]*compile.Snapshot, u *podModel, members []*representative) [2]*stateCompiler {
+	first := newStateCompiler(stateBefore, snapshots[stateBefore], u, members)
+	if onlyPolicies(snapshots[stateBefore], snapshots[stateAfter]) {
+		return [2]*stateCompiler{first, first}
+	}
+	return [2]*stateCompiler{first, newStateCompiler(stateAfter, snapshots[stateAfter], u, members)}
+}
+
+func newStateCompiler(m state, s *compile.Snapshot, u *podModel, members []*representative) *stateCompiler {
+	of := *s
+	of.Pods, of.Namespaces = nil, nil
+	for _, n := range u.byName {
+		of.Namespaces = append(of.Namespaces, &compile.Namespace{Name: n.name, Labels: n.labels[m]})
+	}
+	for i, member := range members {
+		if member.kinds[m] != nil {
+			of.Pods = append(of.Pods, member.syntheticPod(m, strconv.Itoa(i)))
+		}
+	}
+	return &stateCompiler{compile.NewCluster(&of, ""), members}
+}
+
+// compileState is what policies mean for the stand-ins. It returns the context's error where that ends before.
+func (c *stateCompiler) compileState(ctx context.Context, policies iter.Seq[*terms]) (*compiledState, error) {
+	var read []*compile.Policy
+	for t := range policies {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		read = append(read, t.compiled())
+	}
+	program, err := c.Compile(ctx, read)
+	if err != nil {
+		return nil, err
+	}
+	out := &compiledState{program: program, classes: map[*representative][2]*policy.Class{}, equivalenceIDs: map[netip.Addr]int{}, memberKeys: newNumbering[string](),
+		addressSets: map[netip.Addr][]byte{}, memberships: map[netip.Addr][]byte{}, classViews: map[*policy.Class]*classView{}}
+	for id := range program.Sets {
+		out.sets = append(out.sets, id)
+	}
+	slices.Sort(out.sets)
+	out.indexSets()
+	for _, e := range program.Endpoints {
+		i, _ := strconv.Atoi(e.Name) // as the compiler named it
+		out.classes[c.members[i]] = [2]*policy.Class{program.Classes[0][e.Class[0]], program.Classes[1][e.Class[1]]}
+	}
+	return out, nil
+}
+
+// indexSets notes which sets have single addresses, and which networks.
+func (s *compiledState) indexSets() {
+	for i, id := range s.sets {
+		set := s.program.Sets[id]
+		if set.Kind == policy.Networks {
+			for _, e := range set.Elements {
+				if e.Except {
+					s.excepts.addPrefix(e.Prefix, i)
+				} else {
+					s.networks.addPrefix(e.Prefix, i)
+				}
+			}
+			continue
+		}
+		for _, e := range set.Elements {
+			a := e.Prefix.Addr()
+			s.addressSets[a] = append(s.addressSets[a], byte(i>>16), byte(i>>8), byte(i), byte(e.Protocol), byte(e.Port>>8), byte(e.Port))
+		}
+	}
+}
+
+// equivalenceID is what the sets of the program know of an address: addresses with the
+// same mark are the same to every rule.
+func (s *compiledState) equivalenceID(a netip.Addr) int {
+	if m, ok := s.equivalenceIDs[a]; ok {
+		return m
+	}
+	s.equivalenceIDs[a] = s.memberKeys.number(string(s.setMemberships(a)))
+	return s.equivalenceIDs[a]
+}
+
+// membershipSize is the size of a set's part of what is known of an address: three bytes are
+// the number of the set, the others are the protocol and the port in it.
+const membershipSize = 6
+
+// setMemberships are the sets that an address is in.
+func (s *compiledState) setMemberships(a netip.Addr) []byte {
+	if b, ok := s.memberships[a]; ok {
+		return b
+	}
+	b := slices.Clip(s.addressSets[a])
+	excepted := s.excepts.setsContaining(a)
+	for _, i := range s.networks.setsContaining(a) {
+		if _, out := slices.BinarySearch(excepted, i); out {
+			continue
+		}
+		b = append(b, byte(i>>16), byte(i>>8), byte(i), 0, 0, 0)
+	}
+	s.memberships[a] = b
+	return b
+}

@@ -1,0 +1,168 @@
+package effect
+
+import (
+	"maps"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/compile"
+	"github.com/tierwall/tierwall/policy/roles"
+)
+
+// narrowToPolicies is the part of two snapshots that a change of NetworkPolicies of one
+// namespace can concern: that namespace, the pods that the policies' peers match, what
+// the policies hide in the Baseline tier, and the policies of these pods' namespaces. It
+// is false where the change can concern others, or is of another kind, which has no difference.
+func narrowToPolicies(before, after *compile.Snapshot, difference []*terms, now map[string]*terms) (b, a *compile.Snapshot, ok bool) {
+	if len(difference) == 0 {
+		return nil, nil, false
+	}
+	home := difference[0].id.Namespace
+	for _, t := range difference {
+		if t.id.Namespace != home || t.id.Kind != compile.NetworkPolicyKind {
+			return nil, nil, false
+		}
+	}
+	// Elsewhere than by Deny, the end of isolation lets everybody in.
+	if before.Defaults.For(home) != policy.Deny {
+		return nil, nil, false
+	}
+	for _, t := range now {
+		if t.baseline && !slices.Contains(difference, t) {
+			difference = append(difference, t)
+		}
+	}
+	if slices.ContainsFunc(difference, func(t *terms) bool { return t.reachesPodsBy(before.Nodes) }) {
+		return nil, nil, false
+	}
+	n := newNarrowing(map[string]bool{home: true}, before, difference)
+	return n.apply(before), n.apply(after), true
+}
+
+// narrowToPod is the part of two snapshots that a change of one pod's labels can concern: its
+// namespace, and those of the NetworkPolicies that tell the labels apart, with the pods that these
+// match. It is false where others may be concerned, or the change is another.
+func narrowToPod(before, after *compile.Snapshot, now map[string]*terms) (b, a *compile.Snapshot, ok bool) {
+	was, is := relabelledPod(before, after)
+	if was == nil || before.Defaults.For(was.Namespace) != policy.Deny {
+		return nil, nil, false
+	}
+	known := roles.New(before.TierRoles)
+	role := known.Of(was.Namespace, was.ServiceAccount, was.Labels)
+	if role.Role != known.Of(is.Namespace, is.ServiceAccount, is.Labels).Role {
+		return nil, nil, false
+	}
+	from, to := role.Apply(was.Labels), role.Apply(is.Labels)
+	homes, concerned := map[string]bool{was.Namespace: true}, []*terms{}
+	for _, t := range now {
+		telling := tells(t.subject.pods, from, to)
+		told := telling || slices.ContainsFunc(t.peers, func(s selection) bool { return tells(s.pods, from, to) })
+		switch {
+		case told && (t.id.Kind != compile.NetworkPolicyKind || telling && t.reachesPodsBy(before.Nodes)), t.baseline && t.reachesPodsBy(before.Nodes):
+			return nil, nil, false
+		case told:
+			homes[t.id.Namespace] = true
+			concerned = append(concerned, t)
+		case t.baseline:
+			concerned = append(concerned, t)
+		}
+	}
+	n := newNarrowing(homes, before, concerned)
+	b, a = n.apply(before), n.apply(after)
+	a.Pods = slices.Clone(b.Pods)
+	a.Pods[slices.Index(a.Pods, was)] = is
+	return b, a, true
+}
+
+// narrowing is what of a cluster a change can concern.
+type narrowing struct {
+	namespaces map[string]bool
+	pods       []*compile.Pod
+	spaces     []*compile.Namespace
+	tierRoles  []*v1alpha1.TierRole
+}
+
+// newNarrowing is the pods of some namespaces, and those that the peers of policies match.
+func newNarrowing(homes map[string]bool, s *compile.Snapshot, policies []*terms) *narrowing {
+	n := &narrowing{namespaces: maps.Clone(homes)}
+	// matched are the selections whose namespaces a namespace is one of.
+	matched := map[string][]selection{}
+	byName := map[string]labels.Set{}
+	for _, ns := range s.Namespaces {
+		byName[ns.Name] = withNameLabel(ns.Name, ns.Labels)
+	}
+	for i, p := range s.Pods {
+		if (i == 0 || p.Namespace != s.Pods[i-1].Namespace) && byName[p.Namespace] == nil {
+			byName[p.Namespace] = withNameLabel(p.Namespace, nil)
+		}
+	}
+	for _, t := range policies {
+		for _, peer := range t.peers {
+			for name, l := range byName {
+				if peer.covers(name, l) {
+					matched[name] = append(matched[name], peer)
+					n.namespaces[name] = true
+				}
+			}
+			if peer.namespaces == nil {
+				n.namespaces[peer.namespace] = true
+			}
+		}
+	}
+	for _, tr := range s.TierRoles {
+		if slices.ContainsFunc(tr.Spec.Namespaces, func(name string) bool { return n.namespaces[name] }) {
+			n.tierRoles = append(n.tierRoles, tr)
+		}
+	}
+	for _, ns := range s.Namespaces {
+		if n.namespaces[ns.Name] {
+			n.spaces = append(n.spaces, ns)
+		}
+	}
+	n.addMissing()
+	known := roles.New(n.tierRoles)
+	last, home, selections := "", homes[""], matched[""]
+	for _, p := range s.Pods {
+		if p.Namespace != last { // of most pods it is that of the one before
+			last, home, selections = p.Namespace, homes[p.Namespace], matched[p.Namespace]
+		}
+		if home {
+			n.pods = append(n.pods, p)
+			continue
+		}
+		if len(selections) == 0 {
+			continue
+		}
+		shown := labels.Set(known.Of(p.Namespace, p.ServiceAccount, p.Labels).Apply(p.Labels))
+		if slices.ContainsFunc(selections, func(s selection) bool { return s.byPods != nil && s.byPods.Matches(shown) }) {
+			n.pods = append(n.pods, p)
+		}
+	}
+	return n
+}
+
+// apply is the part of the snapshot.
+func (n *narrowing) apply(s *compile.Snapshot) *compile.Snapshot {
+	out := *s
+	out.Pods, out.Namespaces, out.TierRoles, out.NetworkPolicies = n.pods, n.spaces, n.tierRoles, nil
+	for _, np := range s.NetworkPolicies {
+		if n.namespaces[np.Namespace] {
+			out.NetworkPolicies = append(out.NetworkPolicies, np)
+		}
+	}
+	return &out
+}
+
+// addMissing adds the namespaces that have policies or pods but no object: they are there by their name.
+func (n *narrowing) addMissing() {
+	missing := maps.Clone(n.namespaces)
+	for _, ns := range n.spaces {
+		delete(missing, ns.Name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(missing)) {
+		n.spaces = append(n.spaces, &compile.Namespace{Name: name})
+	}
+}

@@ -1,0 +1,154 @@
+package effect
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/tierwall/tierwall/policy"
+)
+
+// opening is what one answer allows and another does not.
+type opening struct {
+	// spans are the indices of the ports that are open in addition.
+	spans []int
+	// any is true when every port is open, and not all were before.
+	any bool
+	via []policy.Why
+	// rules are those of via.
+	rules map[policy.RuleID]bool
+	// ports are the spans in words.
+	ports []string
+	// id is the same of openings with the same ports and rules.
+	id [sha256.Size]byte
+	// unknown is the rules that decide about ports whose number is not known, by protocol.
+	unknown map[policy.Protocol]policy.RuleID
+}
+
+func (o *opening) isEmpty() bool { return o == nil || len(o.spans) == 0 }
+
+// newOpening compares two answers.
+func (c *comparison) newOpening(before, after *classAnswer) *opening {
+	if before == nil || after == nil {
+		return nil // the comparison was given up
+	}
+	var o *opening
+	for i, next := 0, 0; i < len(c.spans); i = next {
+		_, next = after.segmentAt(i, len(c.spans))
+		_, other := before.segmentAt(i, len(c.spans))
+		next = min(next, other)
+		why := c.decisionFor(after, i)
+		if !why.Verdict.Permits() || c.allows(before, i) {
+			continue
+		}
+		if o == nil {
+			o = &opening{unknown: map[policy.Protocol]policy.RuleID{}}
+		}
+		for n := i; n < next; n++ {
+			o.spans = append(o.spans, n)
+			if s := c.spans[n]; s.first == unknownPort && !c.allowsAllOf(after, s.protocol) {
+				o.unknown[s.protocol] = why.Rule
+			}
+		}
+		o.addDecision(why)
+	}
+	if o == nil {
+		return nil
+	}
+	ported := slices.ContainsFunc(o.spans, func(i int) bool { return c.spans[i].protocol != policy.ICMP })
+	o.any = ported && c.allowsAll(after)
+	return o
+}
+
+func (o *opening) addDecision(why policy.Why) {
+	if n := len(o.via); n > 0 && o.via[n-1].Rule == why.Rule || o.rules[why.Rule] {
+		return
+	}
+	if o.rules == nil {
+		o.rules = map[policy.RuleID]bool{}
+	}
+	o.rules[why.Rule] = true
+	o.via = append(o.via, why)
+}
+
+// merged is both openings together.
+func (o *opening) merged(p *opening) *opening {
+	if o.isEmpty() {
+		return p
+	}
+	if p.isEmpty() {
+		return o
+	}
+	out := &opening{spans: slices.Concat(o.spans, p.spans), any: o.any || p.any, via: slices.Clone(o.via), rules: maps.Clone(o.rules), unknown: maps.Clone(o.unknown)}
+	maps.Copy(out.unknown, p.unknown)
+	slices.Sort(out.spans)
+	out.spans = slices.Compact(out.spans)
+	for _, w := range p.via {
+		out.addDecision(w)
+	}
+	return out
+}
+
+// portTexts is the ports in words. Names are those of ports whose number is not known.
+func (o *opening) portTexts(spans []portSpan, names func(policy.RuleID, policy.Protocol) []string) []string {
+	if o.any {
+		return []string{"any"}
+	}
+	var out []string
+	for n := 0; n < len(o.spans); n++ {
+		s := spans[o.spans[n]]
+		if s.protocol == policy.ICMP {
+			out = append(out, portlessProtocols)
+			continue
+		}
+		if s.first == unknownPort {
+			out = append(out, names(o.unknown[s.protocol], s.protocol)...)
+			continue
+		}
+		for n+1 < len(o.spans) && o.spans[n+1] == o.spans[n]+1 && spans[o.spans[n+1]].protocol == s.protocol {
+			n++
+		}
+		s.last = spans[o.spans[n]].last
+		out = append(out, policy.Port{Protocol: s.protocol, First: s.first, Last: s.last}.String())
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// sortedRefs are the rules that decided for a subject of a namespace, sorted.
+func (o *opening) sortedRefs(n *namespace) []Ref {
+	var refs []Ref
+	for _, w := range o.via {
+		refs = append(refs, refOf(w, n))
+	}
+	slices.SortFunc(refs, compareRefs)
+	return refs
+}
+
+// refOf is what decided, in words where it was no policy.
+func refOf(w policy.Why, n *namespace) Ref {
+	if w.Tier == policy.DefaultTier {
+		return Ref{Policy: "default action of namespace " + n.name}
+	}
+	return Ref{Policy: w.Rule.Object(), Rule: w.Rule.Field}
+}
+
+// portNames are the names of ports that a rule goes by, as "TCP/http".
+func portNames(all []*terms) func(policy.RuleID, policy.Protocol) []string {
+	names := map[Ref][]namedPort{}
+	for _, t := range all {
+		for _, p := range t.ports {
+			names[p.rule] = append(names[p.rule], p)
+		}
+	}
+	return func(id policy.RuleID, protocol policy.Protocol) []string {
+		var out []string
+		for _, p := range names[Ref{Policy: id.Object(), Rule: id.Field}] {
+			if p.protocol == protocol {
+				out = append(out, fmt.Sprintf("%s/%s", protocol, p.name))
+			}
+		}
+		return out
+	}
+}

@@ -1,0 +1,53 @@
+package effect
+
+import (
+	"reflect"
+	"slices"
+
+	"github.com/tierwall/tierwall/policy/compile"
+)
+
+// state is one of the two states that are compared.
+type state int
+
+const (
+	stateBefore state = iota
+	stateAfter
+)
+
+var states = [...]state{stateBefore, stateAfter}
+
+func onlyPolicies(before, after *compile.Snapshot) bool {
+	return sameList(before.Pods, after.Pods) && sameList(before.Namespaces, after.Namespaces) && sameList(before.Nodes, after.Nodes) &&
+		sameList(before.TierRoles, after.TierRoles) && reflect.DeepEqual(before.Defaults, after.Defaults)
+}
+
+func onlyNetworkPolicies(before, after *compile.Snapshot) bool {
+	return onlyPolicies(before, after) && sameList(before.ClusterNetworkPolicies, after.ClusterNetworkPolicies)
+}
+
+// relabelledPod is the one pod in which two snapshots differ, by its labels alone, as it was and as it is.
+func relabelledPod(before, after *compile.Snapshot) (was, is *compile.Pod) {
+	if len(before.Pods) != len(after.Pods) || !sameElements(before.NetworkPolicies, after.NetworkPolicies) || !sameList(before.Namespaces, after.Namespaces) ||
+		!sameList(before.Nodes, after.Nodes) || !sameList(before.TierRoles, after.TierRoles) || !sameList(before.ClusterNetworkPolicies, after.ClusterNetworkPolicies) {
+		return nil, nil
+	}
+	for i, p := range before.Pods {
+		if q := after.Pods[i]; p != q {
+			other := *q
+			other.Labels = p.Labels
+			if was != nil || !reflect.DeepEqual(&other, p) || p.HostNetwork || p.Ended {
+				return nil, nil
+			}
+			was, is = p, q
+		}
+	}
+	return was, is
+}
+
+func sameElements[T comparable](a, b []T) bool { return sameList(a, b) || slices.Equal(a, b) }
+
+// sameList reports whether two lists are one in memory, which is quickly said.
+func sameList[T any](a, b []T) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
+}
