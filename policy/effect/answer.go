@@ -38,11 +38,28 @@ func (a *classAnswer) segmentAt(span, spans int) (number, next int) {
 	return after - 1, spans
 }
 
+// classEvaluator asks classes which spans of ports they allow, until the context ends or a bound is reached.
+type classEvaluator struct {
+	ctx   context.Context // of the one call that it is made for
+	spans []portSpan
+	// firstSpans are those that begin a protocol.
+	firstSpans []int
+	asked      int // how many spans were asked about
+	whys       numbering[policy.Why]
+	// stopped says why the evaluation was given up: what it says then means nothing.
+	stopped string
+}
+
+func newClassEvaluator(ctx context.Context, programs ...*policy.Program) *classEvaluator {
+	spans := cutSpans(programs...)
+	return &classEvaluator{ctx: ctx, spans: spans, firstSpans: firstSpansOf(spans), whys: newNumbering[policy.Why]()}
+}
+
 // newAnswer is one that is asked nothing yet.
-func (c *comparison) newAnswer(of *compiledState, class *policy.Class, peer netip.Addr) *classAnswer {
+func (e *classEvaluator) newAnswer(of *compiledState, class *policy.Class, peer netip.Addr) *classAnswer {
 	a := &classAnswer{program: of.program, class: of.classSeenBy(class, peer), peer: peer}
-	segments := len(c.spans)
-	if a.starts = c.segmentStarts(a.class); a.starts != nil {
+	segments := len(e.spans)
+	if a.starts = e.segmentStarts(a.class); a.starts != nil {
 		segments = len(a.starts)
 	}
 	a.why = make([]int32, segments)
@@ -50,8 +67,8 @@ func (c *comparison) newAnswer(of *compiledState, class *policy.Class, peer neti
 }
 
 // segmentStarts are the spans at which a rule of a class begins or ends, and those that begin a protocol.
-func (c *comparison) segmentStarts(class *policy.Class) []int {
-	out := slices.Clone(c.firstSpans)
+func (e *classEvaluator) segmentStarts(class *policy.Class) []int {
+	out := slices.Clone(e.firstSpans)
 	if class == nil {
 		return out
 	}
@@ -61,8 +78,8 @@ func (c *comparison) segmentStarts(class *policy.Class) []int {
 				if p.Named != "" {
 					return nil
 				}
-				out = c.appendSpan(out, p.Protocol, int(p.First))
-				out = c.appendSpan(out, p.Protocol, int(p.Last)+1)
+				out = e.appendSpan(out, p.Protocol, int(p.First))
+				out = e.appendSpan(out, p.Protocol, int(p.Last)+1)
 			}
 		}
 	}
@@ -71,51 +88,51 @@ func (c *comparison) segmentStarts(class *policy.Class) []int {
 }
 
 // appendSpan appends the number of the span that begins with a port.
-func (c *comparison) appendSpan(to []int, protocol policy.Protocol, port int) []int {
+func (e *classEvaluator) appendSpan(to []int, protocol policy.Protocol, port int) []int {
 	at := slices.Index(protocols, protocol)
 	if at < 0 || port > policy.MaxPort {
 		return to
 	}
-	first, end := c.firstSpans[at], c.firstSpans[at+1]
-	i, _ := slices.BinarySearchFunc(c.spans[first:end], port, func(s portSpan, port int) int { return int(s.first) - port })
+	first, end := e.firstSpans[at], e.firstSpans[at+1]
+	i, _ := slices.BinarySearchFunc(e.spans[first:end], port, func(s portSpan, port int) int { return int(s.first) - port })
 	return append(to, first+i)
 }
 
 // decisionFor says who decides about a span; a class that is nil decides to allow nothing.
-func (c *comparison) decisionFor(a *classAnswer, span int) policy.Why {
-	if c.stopped != "" {
+func (e *classEvaluator) decisionFor(a *classAnswer, span int) policy.Why {
+	if e.stopped != "" {
 		return policy.Why{}
 	}
-	at, _ := a.segmentAt(span, len(c.spans))
+	at, _ := a.segmentAt(span, len(e.spans))
 	if n := a.why[at]; n > 0 {
-		return c.whys.values[n-1]
+		return e.whys.values[n-1]
 	}
-	if c.askedCount++; c.askedCount > maxQuestions {
-		c.stopped = fmt.Sprintf("policies would have to be asked about more than %d pairs of peers and ports", maxQuestions)
+	if e.asked++; e.asked > maxQuestions {
+		e.stopped = fmt.Sprintf("policies would have to be asked about more than %d pairs of peers and ports", maxQuestions)
 		return policy.Why{}
 	}
-	protocol := c.spans[span].protocol
+	protocol := e.spans[span].protocol
 	if protocol == policy.ICMP && a.peer.Is6() {
 		protocol = policy.ICMPv6
 	}
-	why := eval.Class(a.program, a.class, a.peer, protocol, c.spans[span].first)
-	a.why[at] = int32(c.whys.number(why)) + 1
+	why := eval.Class(a.program, a.class, a.peer, protocol, e.spans[span].first)
+	a.why[at] = int32(e.whys.number(why)) + 1
 	return why
 }
 
-func (c *comparison) allows(a *classAnswer, span int) bool {
-	return c.decisionFor(a, span).Verdict.Permits()
+func (e *classEvaluator) allows(a *classAnswer, span int) bool {
+	return e.decisionFor(a, span).Verdict.Permits()
 }
 
 // allowsAll reports whether every port of every protocol is allowed.
-func (c *comparison) allowsAll(a *classAnswer) bool {
-	return !slices.ContainsFunc(protocols, func(p policy.Protocol) bool { return !c.allowsAllOf(a, p) })
+func (e *classEvaluator) allowsAll(a *classAnswer) bool {
+	return !slices.ContainsFunc(protocols, func(p policy.Protocol) bool { return !e.allowsAllOf(a, p) })
 }
 
 // allowsAllOf reports whether every port of a protocol is allowed.
-func (c *comparison) allowsAllOf(a *classAnswer, p policy.Protocol) bool {
-	for i, s := range c.spans {
-		if s.protocol == p && !c.allows(a, i) {
+func (e *classEvaluator) allowsAllOf(a *classAnswer, p policy.Protocol) bool {
+	for i, s := range e.spans {
+		if s.protocol == p && !e.allows(a, i) {
 			return false
 		}
 	}
@@ -123,11 +140,11 @@ func (c *comparison) allowsAllOf(a *classAnswer, p policy.Protocol) bool {
 }
 
 // canContinue reports whether the comparison is worth going on with.
-func (c *comparison) canContinue() bool {
-	if c.stopped == "" && c.ctx.Err() != nil {
-		c.stopped = timeoutReason(c.ctx)
+func (e *classEvaluator) canContinue() bool {
+	if e.stopped == "" && e.ctx.Err() != nil {
+		e.stopped = timeoutReason(e.ctx)
 	}
-	return c.stopped == ""
+	return e.stopped == ""
 }
 
 func timeoutReason(ctx context.Context) string {

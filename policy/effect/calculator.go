@@ -2,7 +2,6 @@ package effect
 
 import (
 	"context"
-	"sync"
 
 	"github.com/tierwall/tierwall/policy/compile"
 )
@@ -18,7 +17,7 @@ import (
 //
 // When the context ends, the effect is not complete.
 func Compute(ctx context.Context, before, after *compile.Snapshot) Effect {
-	r := new(Calculator).readPolicies(before, after)
+	r := new(policyReader).readPolicies(before, after)
 	difference := r.changed()
 	e := computeEffect(ctx, r, difference, before, after)
 	e.addNearMatches(changedPolicies(difference, r.now), after)
@@ -30,10 +29,7 @@ func Compute(ctx context.Context, before, after *compile.Snapshot) Effect {
 // part of the cluster that it can concern. What Of says does not depend on what was asked before. It is safe
 // for concurrent use; objects and lists of snapshots must not be changed.
 type Calculator struct {
-	mu   sync.Mutex
-	last policies
-	// read are the policies of last, by their objects in memory.
-	read map[any]*terms
+	reader policyReader
 }
 
 // Compute is the effect of a change, as the function Of says it: the same flows, though
@@ -43,7 +39,7 @@ func (m *Calculator) Compute(ctx context.Context, before, after *compile.Snapsho
 	if only && sameList(before.NetworkPolicies, after.NetworkPolicies) {
 		return emptyEffect()
 	}
-	r := m.readPolicies(before, after)
+	r := m.reader.readPolicies(before, after)
 	difference := r.changed()
 	if only && len(difference) == 0 {
 		return emptyEffect()

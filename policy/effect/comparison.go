@@ -1,7 +1,6 @@
 package effect
 
 import (
-	"context"
 	"crypto/sha256"
 	"fmt"
 	"net/netip"
@@ -18,38 +17,27 @@ const (
 
 // comparison asks the programs of both moments the same questions.
 type comparison struct {
-	ctx      context.Context // of the one call that the comparison is made for
+	*classEvaluator
 	compiled [2]*compiledState
-	spans    []portSpan
-	// firstSpans are those that begin a protocol.
-	firstSpans []int
-	names      func(policy.RuleID, policy.Protocol) []string
-	members    []*representative
-	networks   []*networkNode
+	names    func(policy.RuleID, policy.Protocol) []string
+	members  []*representative
+	networks []*networkNode
 	// equivalence numbers the members that have the same marks at both moments: they are
 	// the same to every rule.
 	equivalence     map[*representative]int
 	firstEquivalent []*representative // the first member of each number
 
-	answers    map[classQuestion]*classAnswer
-	keptSize   int // how many answers about spans that is
-	askedCount int // how many spans were asked about
-	whys       numbering[policy.Why]
+	answers  map[classQuestion]*classAnswer
+	keptSize int // how many answers about spans that is
 	// described are the members as sides of rows.
 	described [2]map[*representative]*Peer
-	// stopped says why the comparison was given up: what it says then means nothing.
-	stopped string
 }
 
-func newComparison(ctx context.Context, members []*representative, sides [2]*compiledState, lones []isolatedPolicy) *comparison {
-	programs := []*policy.Program{sides[stateBefore].program, sides[stateAfter].program}
-	for _, p := range lones {
-		programs = append(programs, p.program)
-	}
-	c := &comparison{ctx: ctx, members: members, compiled: sides, spans: cutSpans(programs...),
-		equivalence: map[*representative]int{}, answers: map[classQuestion]*classAnswer{}, whys: newNumbering[policy.Why](),
+// newComparison compares the states, with an evaluator whose spans are cut by both programs at least.
+func newComparison(e *classEvaluator, members []*representative, compiled [2]*compiledState) *comparison {
+	c := &comparison{classEvaluator: e, members: members, compiled: compiled,
+		equivalence: map[*representative]int{}, answers: map[classQuestion]*classAnswer{},
 		described: [2]map[*representative]*Peer{{}, {}}}
-	c.firstSpans = firstSpansOf(c.spans)
 	classes := newNumbering[[2][2]int]()
 	for _, s := range members {
 		var marks [2][2]int

@@ -51,18 +51,18 @@ type stateCompiler struct {
 }
 
 // newStateCompilers are those of both moments; they are one where the change is of policies alone.
-func newStateCompilers(snapshots [2]*compile.Snapshot, u *podModel, members []*representative) [2]*stateCompiler {
-	first := newStateCompiler(stateBefore, snapshots[stateBefore], u, members)
+func newStateCompilers(snapshots [2]*compile.Snapshot, model *podModel, members []*representative) [2]*stateCompiler {
+	first := newStateCompiler(stateBefore, snapshots[stateBefore], model, members)
 	if onlyPolicies(snapshots[stateBefore], snapshots[stateAfter]) {
 		return [2]*stateCompiler{first, first}
 	}
-	return [2]*stateCompiler{first, newStateCompiler(stateAfter, snapshots[stateAfter], u, members)}
+	return [2]*stateCompiler{first, newStateCompiler(stateAfter, snapshots[stateAfter], model, members)}
 }
 
-func newStateCompiler(m state, s *compile.Snapshot, u *podModel, members []*representative) *stateCompiler {
+func newStateCompiler(m state, s *compile.Snapshot, model *podModel, members []*representative) *stateCompiler {
 	of := *s
 	of.Pods, of.Namespaces = nil, nil
-	for _, n := range u.byName {
+	for _, n := range model.byName {
 		of.Namespaces = append(of.Namespaces, &compile.Namespace{Name: n.name, Labels: n.labels[m]})
 	}
 	for i, member := range members {

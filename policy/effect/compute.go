@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/compile"
 )
 
@@ -15,18 +16,18 @@ func computeEffect(ctx context.Context, r *reading, difference []*terms, before,
 		return unknownEffect(timeoutReason(ctx))
 	}
 	networks := mentionedNetworks(slices.Concat(before.Nodes, after.Nodes), r.old, r.now)
-	u, err := newPodModel(ctx, snapshots, r.words, networks)
+	model, err := newPodModel(ctx, snapshots, r.words, networks)
 	if err != nil {
 		return unknownEffect(timeoutReason(ctx))
 	}
-	mattering, hidden := u.relevantPolicies(ctx, snapshots, difference, r.old, r.now)
-	addHypotheticalPods(ctx, u, mattering, hidden)
+	mattering, hidden := model.relevantPolicies(ctx, snapshots, difference, r.old, r.now)
+	addHypotheticalPods(ctx, model, mattering, hidden)
 	if ctx.Err() != nil {
 		return unknownEffect(timeoutReason(ctx))
 	}
 	free := newAddressPool(snapshots, networks)
-	members := newRepresentatives(u.groups, free)
-	compilers := newStateCompilers(snapshots, u, members)
+	members := newRepresentatives(model.groups, free)
+	compilers := newStateCompilers(snapshots, model, members)
 	var sides [2]*compiledState
 	for m, all := range [...]map[string]*terms{r.old, r.now} {
 		if sides[m], err = compilers[m].compileState(ctx, maps.Values(all)); err != nil {
@@ -38,17 +39,21 @@ func computeEffect(ctx context.Context, r *reading, difference []*terms, before,
 	if err != nil {
 		return unknownEffect(timeoutReason(ctx))
 	}
-	c := newComparison(ctx, members, sides, lones)
+	programs := []*policy.Program{sides[stateBefore].program, sides[stateAfter].program}
+	for _, p := range lones {
+		programs = append(programs, p.program)
+	}
+	c := newComparison(newClassEvaluator(ctx, programs...), members, sides)
 	c.names, c.networks = portNames(append(mattering, hidden...)), networkTree(networks, free.taken)
-	e := c.assembleEffect(u)
-	if e.Lint = findLint(ctx, u, policies, r.now); c.canContinue() {
+	e := c.assembleEffect(model)
+	if e.Lint = findLint(ctx, model, policies, r.now); c.canContinue() {
 		c.addShadowedRules(&e.Lint, lones)
 	}
 	return e.withoutNil()
 }
 
-func (c *comparison) assembleEffect(u *podModel) Effect {
-	e := Effect{Incomplete: u.incomplete}
+func (c *comparison) assembleEffect(model *podModel) Effect {
+	e := Effect{Incomplete: model.incomplete}
 	added, removed := newRowCollector(c, stateBefore, stateAfter), newRowCollector(c, stateAfter, stateBefore)
 	added.collectRows()
 	removed.collectRows()
@@ -56,7 +61,7 @@ func (c *comparison) assembleEffect(u *podModel) Effect {
 	e.NewlyIsolated, cut[0] = c.isolationChanges(stateBefore, stateAfter)
 	e.NoLongerIsolated, cut[1] = c.isolationChanges(stateAfter, stateBefore)
 	if !c.canContinue() {
-		return unknownEffect(append(u.incomplete, c.stopped+u.vocabulary.mostDistinctLabel(u.groups))...)
+		return unknownEffect(append(model.incomplete, c.stopped+model.vocabulary.mostDistinctLabel(model.groups))...)
 	}
 	e.Added, e.Removed = added.rows.sortedRows(), removed.rows.sortedRows()
 	e.Truncated = added.rows.truncated || removed.rows.truncated || cut[0] || cut[1]

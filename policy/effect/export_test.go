@@ -4,7 +4,7 @@ import "github.com/tierwall/tierwall/policy/compile"
 
 // Narrowed reports whether a change is computed from a part of the cluster.
 func Narrowed(before, after *compile.Snapshot) bool {
-	r := new(Calculator).readPolicies(before, after)
+	r := new(policyReader).readPolicies(before, after)
 	_, _, ok := narrowToPolicies(before, after, r.changed(), r.now)
 	if _, _, labels := narrowToPod(before, after, r.now); labels {
 		return true

@@ -18,8 +18,7 @@ type grouping struct {
 	*podModel
 	sameRoles bool // at both moments
 	byKey     map[string]*groupedPods
-	key       []byte   // of the last pod
-	keys      []string // the last pod's labels
+	key       []byte // of the last pod
 }
 
 // groupedPods is the pods of a group so far, as they are before and after.
@@ -32,28 +31,28 @@ type groupedPods struct {
 
 // newPodModel groups the pods of both snapshots. It returns the context's error where that ends before.
 func newPodModel(ctx context.Context, snapshots [2]*compile.Snapshot, v *labelVocabulary, networks []netip.Prefix) (*podModel, error) {
-	u := &podModel{vocabulary: v, byName: map[string]*namespace{}, hypothetical: map[[2]string]*podGroup{}, existing: map[*namespace][]*podGroup{}}
-	u.nodes = compile.NewNodeNetworks(snapshots[stateAfter].Nodes)
+	model := &podModel{vocabulary: v, byName: map[string]*namespace{}, hypothetical: map[[2]string]*podGroup{}, existing: map[*namespace][]*podGroup{}}
+	model.nodes = compile.NewNodeNetworks(snapshots[stateAfter].Nodes)
 	for i, n := range networks {
-		u.networks.addPrefix(n, i)
+		model.networks.addPrefix(n, i)
 	}
 	for _, m := range states {
-		u.roles[m] = roles.New(snapshots[m].TierRoles)
+		model.roles[m] = roles.New(snapshots[m].TierRoles)
 		for _, n := range snapshots[m].Namespaces {
-			u.namespaceNamed(n.Name).labels[m] = n.Labels
+			model.namespaceNamed(n.Name).labels[m] = n.Labels
 		}
 	}
-	u.tierRoles = tierRoleCandidates(snapshots)
-	if err := u.groupPods(ctx, snapshots); err != nil {
+	model.tierRoles = tierRoleCandidates(snapshots)
+	if err := model.groupPods(ctx, snapshots); err != nil {
 		return nil, err
 	}
-	u.namespaces = slices.SortedFunc(maps.Values(u.byName), func(a, b *namespace) int { return compareText(a.name, b.name) })
-	return u, nil
+	model.namespaces = slices.SortedFunc(maps.Values(model.byName), func(a, b *namespace) int { return compareText(a.name, b.name) })
+	return model, nil
 }
 
 // groupPods makes the groups of the pods of both moments. It returns the context's error where that ends before.
-func (u *podModel) groupPods(ctx context.Context, snapshots [2]*compile.Snapshot) error {
-	g := &grouping{podModel: u, byKey: map[string]*groupedPods{},
+func (model *podModel) groupPods(ctx context.Context, snapshots [2]*compile.Snapshot) error {
+	g := &grouping{podModel: model, byKey: map[string]*groupedPods{},
 		sameRoles: sameList(snapshots[stateBefore].TierRoles, snapshots[stateAfter].TierRoles)}
 	if g.sameRoles && sameList(snapshots[stateBefore].Pods, snapshots[stateAfter].Pods) {
 		for _, p := range snapshots[stateAfter].Pods {

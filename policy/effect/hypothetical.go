@@ -12,7 +12,7 @@ import (
 )
 
 // addHypotheticalPods adds the pods that could exist and would matter: those of the policies, and peers of those that they hid.
-func addHypotheticalPods(ctx context.Context, u *podModel, policies, hidden []*terms) {
+func addHypotheticalPods(ctx context.Context, model *podModel, policies, hidden []*terms) {
 	var ports []compile.NamedPort
 	for _, t := range slices.Concat(policies, hidden) {
 		for _, p := range t.ports {
@@ -20,14 +20,14 @@ func addHypotheticalPods(ctx context.Context, u *podModel, policies, hidden []*t
 		}
 	}
 	for _, t := range policies {
-		u.addHypothetical(ctx, t.subject, ports)
+		model.addHypothetical(ctx, t.subject, ports)
 		for _, p := range t.peers {
-			u.addHypothetical(ctx, p, ports)
+			model.addHypothetical(ctx, p, ports)
 		}
 	}
 	for _, t := range hidden {
 		for _, p := range t.peers {
-			u.addHypothetical(ctx, p, ports)
+			model.addHypothetical(ctx, p, ports)
 		}
 	}
 }
@@ -35,84 +35,84 @@ func addHypotheticalPods(ctx context.Context, u *podModel, policies, hidden []*t
 // addHypothetical adds the groups of pods that could exist and that the selection would
 // match: in each namespace that it matches, and in one that does not exist yet,
 // of each role that pods can hold there.
-func (u *podModel) addHypothetical(ctx context.Context, s selection, ports []compile.NamedPort) {
+func (model *podModel) addHypothetical(ctx context.Context, s selection, ports []compile.NamedPort) {
 	labelSets, ok := sampleLabels(s.pods, roleLabel)
 	if !ok {
-		u.giveUp("%s %s matches too many combinations of labels", s.ref.Policy, s.ref.Rule)
+		model.giveUp("%s %s matches too many combinations of labels", s.ref.Policy, s.ref.Rule)
 		return
 	}
 	if s.byPods == nil {
 		return
 	}
-	for _, n := range u.matchingNamespaces(s) {
-		for _, role := range u.roleCandidates(n.name) {
+	for _, n := range model.matchingNamespaces(s) {
+		for _, role := range roleCandidates(n.name, model.tierRoles, model.roles) {
 			for _, l := range labelSets {
-				if u.isFull || ctx.Err() != nil {
+				if model.isFull || ctx.Err() != nil {
 					return
 				}
-				u.addHypotheticalPod(n, role, l, s.byPods, ports)
+				model.addHypotheticalPod(n, role, l, s.byPods, ports)
 			}
 		}
 	}
 }
 
-func (u *podModel) addHypotheticalPod(n *namespace, role roleCandidate, with map[string]string, s labels.Selector, ports []compile.NamedPort) {
+func (model *podModel) addHypotheticalPod(n *namespace, role roleCandidate, with map[string]string, s labels.Selector, ports []compile.NamedPort) {
 	all := maps.Clone(role.labels)
 	maps.Copy(all, with)
 	pod := &compile.Pod{Namespace: n.name, ServiceAccount: role.serviceAccount, Labels: all, Ports: ports}
-	kinds := [2]*podKind{u.kindOf(stateBefore, pod), u.kindOf(stateAfter, pod)}
+	kinds := [2]*podKind{model.kindOf(stateBefore, pod), model.kindOf(stateAfter, pod)}
 	if !s.Matches(labels.Set(kinds[stateBefore].labels)) && !s.Matches(labels.Set(kinds[stateAfter].labels)) {
 		return
 	}
-	keys := [2]string{u.keyOf(kinds[stateBefore]), u.keyOf(kinds[stateAfter])}
-	if g := u.hypothetical[keys]; g != nil {
+	keys := [2]string{model.keyOf(kinds[stateBefore]), model.keyOf(kinds[stateAfter])}
+	if g := model.hypothetical[keys]; g != nil {
 		g.intersectLabels(kinds)
 		return
 	}
-	if u.hasEquivalentGroup(n, kinds, s) {
+	if model.hasEquivalentGroup(n, kinds, s) {
 		return
 	}
-	if len(u.groups) >= maxGroups {
-		u.isFull = true
-		u.giveUp("there are more than %d kinds of pods%s", maxGroups, u.vocabulary.mostDistinctLabel(u.groups))
+	if len(model.groups) >= maxGroups {
+		model.isFull = true
+		model.giveUp("there are more than %d kinds of pods%s", maxGroups, model.vocabulary.mostDistinctLabel(model.groups))
 		return
 	}
 	g := &podGroup{namespace: n, kinds: kinds}
-	u.hypothetical[keys] = g
-	u.groups = append(u.groups, g)
+	model.hypothetical[keys] = g
+	model.groups = append(model.groups, g)
 }
 
 // hasEquivalentGroup reports whether there are pods of the same role that are the same to the selector.
-func (u *podModel) hasEquivalentGroup(n *namespace, kinds [2]*podKind, s labels.Selector) bool {
+func (model *podModel) hasEquivalentGroup(n *namespace, kinds [2]*podKind, s labels.Selector) bool {
 	alike := func(a, b *podKind) bool {
 		return a.role == b.role && s.Matches(labels.Set(a.labels)) == s.Matches(labels.Set(b.labels))
 	}
-	return slices.ContainsFunc(u.existing[n], func(g *podGroup) bool {
+	return slices.ContainsFunc(model.existing[n], func(g *podGroup) bool {
 		return g.kinds[stateAfter] != nil && alike(g.kinds[stateAfter], kinds[stateAfter]) && (g.kinds[stateBefore] == nil || alike(g.kinds[stateBefore], kinds[stateBefore]))
 	})
 }
 
 // matchingNamespaces are the namespaces of a selection, at either moment, and those that
 // do not exist yet.
-func (u *podModel) matchingNamespaces(s selection) []*namespace {
+func (model *podModel) matchingNamespaces(s selection) []*namespace {
 	if s.namespaces == nil {
-		return []*namespace{u.namespaceNamed(s.namespace)}
+		return []*namespace{model.namespaceNamed(s.namespace)}
 	}
 	if s.byNamespaces == nil {
 		return nil
 	}
 	var out []*namespace
-	for _, n := range u.namespaces {
+	for _, n := range model.namespaces {
 		if n.matchesInEitherState(s.byNamespaces) {
 			out = append(out, n)
 		}
 	}
 	labelSets, ok := sampleLabels(s.namespaces, "")
 	if !ok {
-		u.giveUp("%s %s matches too many combinations of namespace labels", s.ref.Policy, s.ref.Rule)
+		model.giveUp("%s %s matches too many combinations of namespace labels", s.ref.Policy, s.ref.Rule)
 	}
 	for _, l := range labelSets {
-		if n := u.hypotheticalNamespace(l, s.byNamespaces); n != nil && !slices.Contains(out, n) {
+		if n := model.hypotheticalNamespace(l, s.byNamespaces); n != nil && !slices.Contains(out, n) {
 			out = append(out, n)
 		}
 	}
@@ -121,21 +121,21 @@ func (u *podModel) matchingNamespaces(s selection) []*namespace {
 
 // hypotheticalNamespace is a namespace with the labels that does not exist; nil if it
 // would be one that does, or if the selector would not match it.
-func (u *podModel) hypotheticalNamespace(with map[string]string, s labels.Selector) *namespace {
+func (model *podModel) hypotheticalNamespace(with map[string]string, s labels.Selector) *namespace {
 	name, named := with[corev1.LabelMetadataName]
-	if named && u.byName[name] != nil {
+	if named && model.byName[name] != nil {
 		return nil
 	}
 	if !named {
 		name = "tierwall.any." + labelsKey(with)
 	}
-	n := u.byName[name]
+	n := model.byName[name]
 	if n == nil {
 		n = &namespace{name: name, hypothetical: !named, labels: [2]map[string]string{with, with}}
 		if !n.matchesInEitherState(s) {
 			return nil
 		}
-		u.byName[name] = n
+		model.byName[name] = n
 	}
 	return n
 }

@@ -10,14 +10,14 @@ import (
 // findLint says what looks wrong with the changed policies that there are after the
 // change, but for what only their rules together with others show. What it finds
 // after the context has ended is left out.
-func findLint(ctx context.Context, u *podModel, policies []*terms, now map[string]*terms) Lint {
+func findLint(ctx context.Context, model *podModel, policies []*terms, now map[string]*terms) Lint {
 	l := emptyLint()
 	for _, t := range policies {
-		if len(u.selectedGroups(t.subject)) == 0 {
+		if len(model.selectedGroups(t.subject)) == 0 {
 			l.SelectsNothing = true
 		}
 		for _, p := range t.peers {
-			if ctx.Err() == nil && p.ref != (Ref{}) && len(u.selectedGroups(p)) == 0 {
+			if ctx.Err() == nil && p.ref != (Ref{}) && len(model.selectedGroups(p)) == 0 {
 				l.DeadPeers = append(l.DeadPeers, p.ref)
 			}
 		}
@@ -25,18 +25,18 @@ func findLint(ctx context.Context, u *podModel, policies []*terms, now map[strin
 			if ctx.Err() != nil {
 				break
 			}
-			if destinations := u.portDestinations(t, n); len(destinations) > 0 && !slices.ContainsFunc(destinations, n.isPortOf) {
+			if destinations := model.portDestinations(t, n); len(destinations) > 0 && !slices.ContainsFunc(destinations, n.isPortOf) {
 				l.NamedPortsUnresolved = append(l.NamedPortsUnresolved, n.ref)
 			}
 		}
 	}
-	u.addPriorityTies(ctx, &l, policies, now)
+	model.addPriorityTies(ctx, &l, policies, now)
 	return l
 }
 
 // addPriorityTies are the ClusterNetworkPolicies with the tier and the priority of a changed one, whose
 // subjects have pods in common: their order follows from their names (and is not defined by the API).
-func (u *podModel) addPriorityTies(ctx context.Context, l *Lint, policies []*terms, now map[string]*terms) {
+func (model *podModel) addPriorityTies(ctx context.Context, l *Lint, policies []*terms, now map[string]*terms) {
 	for _, t := range policies {
 		if t.id.Kind != compile.ClusterNetworkPolicyKind {
 			continue
@@ -47,9 +47,9 @@ func (u *podModel) addPriorityTies(ctx context.Context, l *Lint, policies []*ter
 				continue
 			}
 			if mine == nil {
-				mine = u.subjectGroups(t)
+				mine = model.subjectGroups(t)
 			}
-			for g := range u.subjectGroups(o) {
+			for g := range model.subjectGroups(o) {
 				if mine[g] {
 					l.PriorityTies = append(l.PriorityTies, Ref{Policy: t.id.Object(), Rule: "/spec/priority", By: o.id.Object()})
 					break

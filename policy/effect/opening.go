@@ -29,17 +29,17 @@ type opening struct {
 func (o *opening) isEmpty() bool { return o == nil || len(o.spans) == 0 }
 
 // newOpening compares two answers.
-func (c *comparison) newOpening(before, after *classAnswer) *opening {
+func (e *classEvaluator) newOpening(before, after *classAnswer) *opening {
 	if before == nil || after == nil {
 		return nil // the comparison was given up
 	}
 	var o *opening
-	for i, next := 0, 0; i < len(c.spans); i = next {
-		_, next = after.segmentAt(i, len(c.spans))
-		_, other := before.segmentAt(i, len(c.spans))
+	for i, next := 0, 0; i < len(e.spans); i = next {
+		_, next = after.segmentAt(i, len(e.spans))
+		_, other := before.segmentAt(i, len(e.spans))
 		next = min(next, other)
-		why := c.decisionFor(after, i)
-		if !why.Verdict.Permits() || c.allows(before, i) {
+		why := e.decisionFor(after, i)
+		if !why.Verdict.Permits() || e.allows(before, i) {
 			continue
 		}
 		if o == nil {
@@ -47,7 +47,7 @@ func (c *comparison) newOpening(before, after *classAnswer) *opening {
 		}
 		for n := i; n < next; n++ {
 			o.spans = append(o.spans, n)
-			if s := c.spans[n]; s.first == unknownPort && !c.allowsAllOf(after, s.protocol) {
+			if s := e.spans[n]; s.first == unknownPort && !e.allowsAllOf(after, s.protocol) {
 				o.unknown[s.protocol] = why.Rule
 			}
 		}
@@ -56,8 +56,8 @@ func (c *comparison) newOpening(before, after *classAnswer) *opening {
 	if o == nil {
 		return nil
 	}
-	ported := slices.ContainsFunc(o.spans, func(i int) bool { return c.spans[i].protocol != policy.ICMP })
-	o.any = ported && c.allowsAll(after)
+	ported := slices.ContainsFunc(o.spans, func(i int) bool { return e.spans[i].protocol != policy.ICMP })
+	o.any = ported && e.allowsAll(after)
 	return o
 }
 

@@ -30,41 +30,41 @@ type podModel struct {
 	existing     map[*namespace][]*podGroup // with pods there are
 	isFull       bool                       // as no more groups are wanted
 	incomplete   []string
+	labelNames   []string // scratch space of appendKey
 }
 
-func (u *podModel) namespaceNamed(name string) *namespace {
-	n := u.byName[name]
+func (model *podModel) namespaceNamed(name string) *namespace {
+	n := model.byName[name]
 	if n == nil {
 		n = &namespace{name: name}
-		u.byName[name] = n
+		model.byName[name] = n
 	}
 	return n
 }
 
-func (u *podModel) kindOf(m state, p *compile.Pod) *podKind {
-	match := u.roles[m].Of(p.Namespace, p.ServiceAccount, p.Labels)
-	mentioned := u.vocabulary.mentionedLabels(match.Apply(p.Labels))
+func (model *podModel) kindOf(m state, p *compile.Pod) *podKind {
+	match := model.roles[m].Of(p.Namespace, p.ServiceAccount, p.Labels)
+	mentioned := model.vocabulary.mentionedLabels(match.Apply(p.Labels))
 	return &podKind{role: match.Role, labels: mentioned, shared: mentioned, like: p}
 }
 
 // keyOf identifies a kind of pods that could exist.
-func (u *podModel) keyOf(k *podKind) string {
-	g := grouping{podModel: u}
-	return string(g.appendKey(nil, k.like, k.role, k.labels))
+func (model *podModel) keyOf(k *podKind) string {
+	return string(model.appendKey(nil, k.like, k.role, k.labels))
 }
 
 // appendKey appends what identifies the kind of a pod with the role and the labels, as selectors see them.
-func (g *grouping) appendKey(key []byte, p *compile.Pod, role string, labels map[string]string) []byte {
-	g.keys = g.keys[:0]
+func (model *podModel) appendKey(key []byte, p *compile.Pod, role string, labels map[string]string) []byte {
+	model.labelNames = model.labelNames[:0]
 	for name := range labels {
-		if g.vocabulary.values[name] != nil {
-			g.keys = append(g.keys, name)
+		if model.vocabulary.values[name] != nil {
+			model.labelNames = append(model.labelNames, name)
 		}
 	}
-	slices.Sort(g.keys)
+	slices.Sort(model.labelNames)
 	key = append(append(append(key, p.Namespace...), 0), role...)
-	for _, name := range g.keys {
-		key = append(append(append(append(key, 0), name...), '='), g.vocabulary.distinctValue(name, labels[name])...)
+	for _, name := range model.labelNames {
+		key = append(append(append(append(key, 0), name...), '='), model.vocabulary.distinctValue(name, labels[name])...)
 	}
 	return appendPorts(key, p.Ports)
 }
@@ -86,10 +86,10 @@ func comparePorts(a, b compile.NamedPort) int {
 	return cmp.Or(cmp.Compare(a.Protocol, b.Protocol), compareText(a.Name, b.Name), cmp.Compare(a.Port, b.Port))
 }
 
-func (u *podModel) giveUp(format string, args ...any) {
+func (model *podModel) giveUp(format string, args ...any) {
 	why := fmt.Sprintf(format, args...)
-	if !slices.Contains(u.incomplete, why) {
-		u.incomplete = append(u.incomplete, why)
+	if !slices.Contains(model.incomplete, why) {
+		model.incomplete = append(model.incomplete, why)
 	}
 }
 
@@ -126,12 +126,12 @@ func largestName[T any](all map[string]T, size func(T) int) string {
 }
 
 // matchingGroups are the groups that a selection matches after the change.
-func (u *podModel) matchingGroups(s selection) []*podGroup {
+func (model *podModel) matchingGroups(s selection) []*podGroup {
 	if s.byPods == nil {
 		return nil
 	}
 	var out []*podGroup
-	for _, g := range u.groups {
+	for _, g := range model.groups {
 		if k := g.kinds[stateAfter]; k != nil && s.covers(g.namespace.name, g.namespace.labelsIn(stateAfter)) && s.byPods.Matches(labels.Set(k.labels)) {
 			out = append(out, g)
 		}
@@ -140,30 +140,30 @@ func (u *podModel) matchingGroups(s selection) []*podGroup {
 }
 
 // selectedGroups are the groups of existing pods that a selection matches after the change.
-func (u *podModel) selectedGroups(s selection) []*podGroup {
-	return slices.DeleteFunc(u.matchingGroups(s), func(g *podGroup) bool { return g.pods == 0 })
+func (model *podModel) selectedGroups(s selection) []*podGroup {
+	return slices.DeleteFunc(model.matchingGroups(s), func(g *podGroup) bool { return g.pods == 0 })
 }
 
 // subjectGroups are the groups that a policy is for after the change, those of pods that could exist among them.
-func (u *podModel) subjectGroups(t *terms) map[*podGroup]bool {
+func (model *podModel) subjectGroups(t *terms) map[*podGroup]bool {
 	out := map[*podGroup]bool{}
-	for _, g := range u.matchingGroups(t.subject) {
+	for _, g := range model.matchingGroups(t.subject) {
 		out[g] = true
 	}
 	return out
 }
 
 // portDestinations are the groups that a rule's port name is looked up in.
-func (u *podModel) portDestinations(t *terms, n namedPort) []*podGroup {
+func (model *podModel) portDestinations(t *terms, n namedPort) []*podGroup {
 	switch {
 	case directionOf[n.direction] == Ingress:
-		return u.selectedGroups(t.subject)
+		return model.selectedGroups(t.subject)
 	case len(n.peers) == 0:
-		return u.selectedGroups(newSelection(Ref{}, everything, "", everything))
+		return model.selectedGroups(newSelection(Ref{}, everything, "", everything))
 	}
 	var out []*podGroup
 	for _, p := range n.peers {
-		out = append(out, u.selectedGroups(p)...)
+		out = append(out, model.selectedGroups(p)...)
 	}
 	return out
 }

@@ -3,6 +3,7 @@ package effect
 import (
 	"maps"
 	"slices"
+	"sync"
 
 	networkingv1 "k8s.io/api/networking/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
@@ -27,65 +28,73 @@ type reading struct {
 	came, gone []*terms
 }
 
+// policyReader reads policies, and remembers those of the last snapshot that it read as the state before a change.
+type policyReader struct {
+	mu   sync.Mutex
+	last policies
+	// read are the policies of last, by their objects in memory.
+	read map[any]*terms
+}
+
 // readPolicies reads the policies of both snapshots. Those of before are remembered.
-func (m *Calculator) readPolicies(before, after *compile.Snapshot) *reading {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.last.terms == nil || !sameList(m.last.networkPolicies, before.NetworkPolicies) || !sameList(m.last.clusterPolicies, before.ClusterNetworkPolicies) {
-		m.rememberPolicies(before)
+func (r *policyReader) readPolicies(before, after *compile.Snapshot) *reading {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.last.terms == nil || !sameList(r.last.networkPolicies, before.NetworkPolicies) || !sameList(r.last.clusterPolicies, before.ClusterNetworkPolicies) {
+		r.rememberPolicies(before)
 	}
-	r := &reading{old: m.last.terms}
-	r.now, r.came, r.gone = m.comparePolicies(after)
-	r.words = m.last.words.extended(r.came)
-	return r
+	out := &reading{old: r.last.terms}
+	out.now, out.came, out.gone = r.comparePolicies(after)
+	out.words = r.last.words.extended(out.came)
+	return out
 }
 
 // rememberPolicies has the policies of a snapshot in the place of the last one's, most of which are the same.
-func (m *Calculator) rememberPolicies(s *compile.Snapshot) {
-	now, came, gone := m.comparePolicies(s)
+func (r *policyReader) rememberPolicies(s *compile.Snapshot) {
+	now, came, gone := r.comparePolicies(s)
 	only := len(gone) == 0 // more policies, and none less
 	for _, t := range came {
-		if old := m.last.terms[t.object]; old != nil {
+		if old := r.last.terms[t.object]; old != nil {
 			gone, only = append(gone, old), false
 		}
 	}
-	words := m.last.words
+	words := r.last.words
 	if only && words != nil {
 		words = words.extended(came)
 	} else {
 		words = newVocabulary(now)
 	}
-	if m.read == nil {
-		m.read = map[any]*terms{}
+	if r.read == nil {
+		r.read = map[any]*terms{}
 	}
 	for _, t := range gone {
-		delete(m.read, t.policy)
+		delete(r.read, t.policy)
 	}
 	for _, t := range came {
-		m.read[t.policy] = t
+		r.read[t.policy] = t
 	}
-	m.last = policies{s.NetworkPolicies, s.ClusterNetworkPolicies, now, words}
+	r.last = policies{s.NetworkPolicies, s.ClusterNetworkPolicies, now, words}
 }
 
 // comparePolicies are the policies of a snapshot, and in what they differ from the last one's.
-func (m *Calculator) comparePolicies(s *compile.Snapshot) (now map[string]*terms, came, gone []*terms) {
+func (r *policyReader) comparePolicies(s *compile.Snapshot) (now map[string]*terms, came, gone []*terms) {
 	there := make(map[*terms]bool, len(s.NetworkPolicies)+len(s.ClusterNetworkPolicies))
 	see := func(t *terms) {
-		if there[t] = true; m.last.terms[t.object] != t {
+		if there[t] = true; r.last.terms[t.object] != t {
 			came = append(came, t)
 		}
 	}
 	for _, np := range s.NetworkPolicies {
-		see(m.readTerms(np, func() *terms { return networkPolicyTerms(np) }))
+		see(r.readTerms(np, func() *terms { return networkPolicyTerms(np) }))
 	}
 	for _, cnp := range s.ClusterNetworkPolicies {
-		see(m.readTerms(cnp, func() *terms { return clusterPolicyTerms(cnp) }))
+		see(r.readTerms(cnp, func() *terms { return clusterPolicyTerms(cnp) }))
 	}
-	if m.last.terms != nil && len(came) == 0 && len(m.last.terms) == len(there) {
-		return m.last.terms, nil, nil
+	if r.last.terms != nil && len(came) == 0 && len(r.last.terms) == len(there) {
+		return r.last.terms, nil, nil
 	}
 	now = make(map[string]*terms, len(there))
-	maps.Copy(now, m.last.terms)
+	maps.Copy(now, r.last.terms)
 	for _, t := range came {
 		now[t.object] = t
 	}
@@ -98,8 +107,8 @@ func (m *Calculator) comparePolicies(s *compile.Snapshot) (now map[string]*terms
 	return now, came, gone
 }
 
-func (m *Calculator) readTerms(policy any, read func() *terms) *terms {
-	if t := m.read[policy]; t != nil {
+func (r *policyReader) readTerms(policy any, read func() *terms) *terms {
+	if t := r.read[policy]; t != nil {
 		return t
 	}
 	return read()

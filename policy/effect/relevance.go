@@ -13,7 +13,7 @@ import (
 // relevantPolicies are the terms whose selectors say which pods that could exist would
 // matter: those of the policies that changed, and of the policies that tell apart what
 // else changed; and those of the policies that any of these can hide.
-func (u *podModel) relevantPolicies(ctx context.Context, snapshots [2]*compile.Snapshot, difference []*terms, old, now map[string]*terms) (out, hidden []*terms) {
+func (model *podModel) relevantPolicies(ctx context.Context, snapshots [2]*compile.Snapshot, difference []*terms, old, now map[string]*terms) (out, hidden []*terms) {
 	out = slices.Clone(difference)
 	known := map[*terms]bool{}
 	for _, t := range difference {
@@ -30,12 +30,12 @@ func (u *podModel) relevantPolicies(ctx context.Context, snapshots [2]*compile.S
 		slices.SortFunc(found, func(a, b *terms) int { return compareText(a.object, b.object) })
 		*to = append(*to, found...)
 	}
-	if w := u.otherChanges(snapshots); !w.none() {
+	if w := model.otherChanges(snapshots); !w.none() {
 		add(&out, w.bearOn)
 	}
 	var reached [][]*namespace // the subjects' namespaces
 	for _, t := range out {
-		reached = append(reached, u.matchingNamespaces(t.subject))
+		reached = append(reached, model.matchingNamespaces(t.subject))
 	}
 	add(&hidden, func(t *terms) bool {
 		for i, cover := range out {
@@ -58,10 +58,10 @@ type changes struct {
 
 func (w *changes) none() bool { return len(w.namespaces)+len(w.groups)+len(w.bound) == 0 }
 
-func (u *podModel) otherChanges(snapshots [2]*compile.Snapshot) *changes {
+func (model *podModel) otherChanges(snapshots [2]*compile.Snapshot) *changes {
 	w := &changes{}
 	bound := changedBindings(snapshots)
-	for _, n := range u.namespaces {
+	for _, n := range model.namespaces {
 		if !apiequality.Semantic.DeepEqual(n.labels[stateBefore], n.labels[stateAfter]) {
 			w.namespaces = append(w.namespaces, n)
 		}
@@ -69,7 +69,7 @@ func (u *podModel) otherChanges(snapshots [2]*compile.Snapshot) *changes {
 			w.bound = append(w.bound, n)
 		}
 	}
-	for _, g := range u.groups {
+	for _, g := range model.groups {
 		if g.kinds[stateBefore] != nil && g.kinds[stateAfter] != nil && !apiequality.Semantic.DeepEqual(g.kinds[stateBefore].labels, g.kinds[stateAfter].labels) {
 			w.groups = append(w.groups, g)
 		}

@@ -61,19 +61,19 @@ func tierRoleCandidates(snapshots [2]*compile.Snapshot) []tierRole {
 	return out
 }
 
-// roleCandidates are what pods of a namespace can be, by the TierRoles: one
-// candidate for each role before and after, and one that no TierRole names.
-func (u *podModel) roleCandidates(namespace string) []roleCandidate {
+// roleCandidates are what pods of a namespace can be, by the TierRoles: one candidate for each pair of roles before and
+// after the change, and one that no TierRole names.
+func roleCandidates(namespace string, tierRoles []tierRole, known [2]*roles.Roles) []roleCandidate {
 	out := []roleCandidate{{unboundServiceAccount, map[string]string{}}}
 	seen := map[string]bool{}
-	for _, b := range u.tierRoles {
+	for _, b := range tierRoles {
 		if !slices.Contains(b.namespaces, namespace) {
 			continue
 		}
 		for _, c := range b.candidates {
 			key := labelsKey(c.labels)
 			for _, m := range states {
-				key += "\x00" + u.roles[m].Of(namespace, c.serviceAccount, c.labels).Role
+				key += "\x00" + known[m].Of(namespace, c.serviceAccount, c.labels).Role
 			}
 			if !seen[key] {
 				seen[key] = true
