@@ -11,7 +11,7 @@ import (
 // large is a cluster of 200 namespaces with 50 pods of ten applications and
 // three policies each.
 func large() *compile.Snapshot {
-	s := &compile.Snapshot{Nodes: []*compile.Node{{Name: "n1", Addrs: addrs("192.0.2.1"), PodCIDRs: prefixIndex("10.0.0.0/8")}}}
+	s := &compile.Snapshot{Nodes: []*compile.Node{{Name: "n1", Addrs: parseAddrs("192.0.2.1"), PodCIDRs: parsePrefixes("10.0.0.0/8")}}}
 	for n := range 200 {
 		ns := fmt.Sprintf("ns-%03d", n)
 		s.Namespaces = append(s.Namespaces, &compile.Namespace{Name: ns, Labels: map[string]string{"environment": fmt.Sprint(n % 3)}})

@@ -12,8 +12,8 @@ import (
 	"github.com/tierwall/tierwall/policy/effect"
 )
 
-// narrowToPod is the snapshot with other labels on one of its pods, which is also given as it was.
-func narrowToPod(s *compile.Snapshot, i int, with map[string]string) *compile.Snapshot {
+// relabelPod is the snapshot with other labels on one of its pods, which is also given as it was.
+func relabelPod(s *compile.Snapshot, i int, with map[string]string) *compile.Snapshot {
 	out, p := *s, *s.Pods[i]
 	p.Labels = maps.Clone(p.Labels)
 	maps.Copy(p.Labels, with)
@@ -55,7 +55,7 @@ func TestALabelsEffectIsTheSameOfAPartOfTheCluster(t *testing.T) {
 			var memory effect.Calculator
 			narrowed := 0
 			for i := range c.s.Pods {
-				after := narrowToPod(c.s, i, c.labels)
+				after := relabelPod(c.s, i, c.labels)
 				want := effect.Compute(t.Context(), c.s, after)
 				for _, ask := range []func() effect.Effect{
 					func() effect.Effect { return memory.Compute(t.Context(), c.s, after) },

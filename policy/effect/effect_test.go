@@ -27,7 +27,7 @@ func shop() *compile.Snapshot {
 			{Name: "test", Labels: map[string]string{"environment": "test", "team": "shop"}},
 			{Name: "kube-system"},
 		},
-		Nodes: []*compile.Node{{Name: "n1", Addrs: addrs("192.0.2.1"), PodCIDRs: prefixIndex("10.244.0.0/24", "fd00:10:244::/64")}},
+		Nodes: []*compile.Node{{Name: "n1", Addrs: parseAddrs("192.0.2.1"), PodCIDRs: parsePrefixes("10.244.0.0/24", "fd00:10:244::/64")}},
 		TierRoles: []*v1alpha1.TierRole{
 			role("frontend", "web"), role("backend", "api"), role("data", "db"),
 		},
@@ -52,17 +52,17 @@ func role(name, account string) *v1alpha1.TierRole {
 
 func pod(ns, name, account, addr string, ports ...compile.NamedPort) *compile.Pod {
 	return &compile.Pod{Namespace: ns, Name: name, Node: "n1", ServiceAccount: account,
-		Labels: map[string]string{"app": account, "pod": name}, Addrs: addrs(addr), Ports: ports}
+		Labels: map[string]string{"app": account, "pod": name}, Addrs: parseAddrs(addr), Ports: ports}
 }
 
-func addrs(texts ...string) (out []netip.Addr) {
+func parseAddrs(texts ...string) (out []netip.Addr) {
 	for _, t := range texts {
 		out = append(out, netip.MustParseAddr(t))
 	}
 	return out
 }
 
-func prefixIndex(texts ...string) (out []netip.Prefix) {
+func parsePrefixes(texts ...string) (out []netip.Prefix) {
 	for _, t := range texts {
 		out = append(out, netip.MustParsePrefix(t))
 	}
@@ -86,7 +86,7 @@ func with(s *compile.Snapshot, policies ...[3]string) *compile.Snapshot {
 func lines(rows []effect.Row) string {
 	var out []string
 	for _, r := range rows {
-		line := fmt.Sprintf("%s %s -> %s %s", r.Direction, compiledState(r.From), compiledState(r.To), strings.Join(r.Ports, ","))
+		line := fmt.Sprintf("%s %s -> %s %s", r.Direction, peerText(r.From), peerText(r.To), strings.Join(r.Ports, ","))
 		if r.Blocked {
 			line += " blocked"
 		} else if r.Potential {
@@ -98,7 +98,7 @@ func lines(rows []effect.Row) string {
 	return strings.Join(out, "\n")
 }
 
-func compiledState(p effect.Peer) string {
+func peerText(p effect.Peer) string {
 	if p.Kind == effect.CIDR {
 		text := p.Name
 		if len(p.Except) > 0 {

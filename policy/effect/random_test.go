@@ -38,8 +38,8 @@ func TestNothingThatAChangeOpensIsLeftOut(t *testing.T) {
 		}
 		first, second := objects(before), objects(after)
 		for _, f := range generate.Flows(generate.NewRand(seed), after, flowsPerChange) {
-			opened += check(t, seed, "added", e.Added, first, second, f)
-			check(t, seed, "removed", e.Removed, second, first, f)
+			opened += checkFlow(t, seed, "added", e.Added, first, second, f)
+			checkFlow(t, seed, "removed", e.Removed, second, first, f)
 		}
 	})
 	if opened < randomChanges {
@@ -92,9 +92,9 @@ func sameName(np *networkingv1.NetworkPolicy) func(*networkingv1.NetworkPolicy) 
 	return func(o *networkingv1.NetworkPolicy) bool { return o.Namespace == np.Namespace && o.Name == np.Name }
 }
 
-// check looks for the rows of a flow that one side allows at the second moment
+// checkFlow looks for the rows of a flow that one side allows at the second moment
 // and not at the first, and says how many there must be.
-func check(t *testing.T, seed uint64, list string, rows []effect.Row, first, second *oracle.Cluster, f policy.Flow) (wanted int) {
+func checkFlow(t *testing.T, seed uint64, list string, rows []effect.Row, first, second *oracle.Cluster, f policy.Flow) (wanted int) {
 	t.Helper()
 	source, destination := oracle.PodAt(second, f.Source), oracle.PodAt(second, f.Destination)
 	if f.DestinationPort == 0 && f.Protocol.HasPorts() || source != nil && source == destination {
@@ -102,27 +102,27 @@ func check(t *testing.T, seed uint64, list string, rows []effect.Row, first, sec
 	}
 	if destination != nil && oracle.Ingress(second, f).Permits() && !oracle.Ingress(first, f).Permits() {
 		wanted++
-		find(t, seed, list, rows, effect.Ingress, second, f)
+		findRow(t, seed, list, rows, effect.Ingress, second, f)
 	}
 	if source != nil && oracle.Egress(second, f).Permits() && !oracle.Egress(first, f).Permits() {
 		wanted++
-		find(t, seed, list, rows, effect.Egress, second, f)
+		findRow(t, seed, list, rows, effect.Egress, second, f)
 	}
 	return wanted
 }
 
-func find(t *testing.T, seed uint64, list string, rows []effect.Row, d effect.Direction, s *oracle.Cluster, f policy.Flow) {
+func findRow(t *testing.T, seed uint64, list string, rows []effect.Row, d effect.Direction, s *oracle.Cluster, f policy.Flow) {
 	t.Helper()
 	for _, row := range rows {
-		if row.Direction == d && stateAfter(s, row.From, f.Source) && stateAfter(s, row.To, f.Destination) && hasPort(row, f) {
+		if row.Direction == d && containsAddr(s, row.From, f.Source) && containsAddr(s, row.To, f.Destination) && hasPort(row, f) {
 			return
 		}
 	}
 	t.Errorf("seed %d: no %s row %s for %+v from %s to %s in\n%s", seed, list, d, f, whose(s, f.Source), whose(s, f.Destination), lines(rows))
 }
 
-// stateAfter reports whether a row's side stands for an address.
-func stateAfter(s *oracle.Cluster, side effect.Peer, a netip.Addr) bool {
+// containsAddr reports whether a row's side stands for an address.
+func containsAddr(s *oracle.Cluster, side effect.Peer, a netip.Addr) bool {
 	if side.Kind == effect.CIDR {
 		return netip.MustParsePrefix(side.Name).Contains(a) &&
 			!slices.ContainsFunc(side.Except, func(e string) bool { return netip.MustParsePrefix(e).Contains(a) })
@@ -238,7 +238,7 @@ func ownedBy(s *oracle.Cluster, side effect.Peer) []netip.Addr {
 	var out []netip.Addr
 	for _, p := range s.Pods {
 		for _, ip := range p.Status.PodIPs {
-			if a := netip.MustParseAddr(ip.IP).Unmap(); stateAfter(s, side, a) {
+			if a := netip.MustParseAddr(ip.IP).Unmap(); containsAddr(s, side, a) {
 				out = append(out, a)
 			}
 		}

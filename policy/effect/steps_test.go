@@ -28,7 +28,7 @@ func TestRowsAreTheDifferenceOfWhatIsReachable(t *testing.T) {
 	var memory effect.Calculator // of all clusters, in vain
 	forEachStep(t, func(seed uint64, what string, before, after *compile.Snapshot) {
 		before, after = tidy(before), tidy(after)
-		kind := kindOf(what)
+		kind := stepKind(what)
 		// Nothing else changes, and lists that do not change are the same ones.
 		alone := *before
 		switch kind {
@@ -48,7 +48,7 @@ func TestRowsAreTheDifferenceOfWhatIsReachable(t *testing.T) {
 			return // rows may be merged, and are about some of their pods then
 		}
 		first, second := objects(before), objects(after)
-		n := changedObjects(t, seed, what, "added", e.Added, first, second) + changedObjects(t, seed, what, "removed", e.Removed, second, first)
+		n := compareWithOracle(t, seed, what, "added", e.Added, first, second) + compareWithOracle(t, seed, what, "removed", e.Removed, second, first)
 		if flows += n; n > 0 {
 			kinds[kind]++
 		}
@@ -90,7 +90,7 @@ func forEachStep(t *testing.T, do func(seed uint64, what string, before, after *
 			judged := judgedAtAdmission(objects, step.Update)
 			generate.Merge(objects, step.Update)
 			after := snapshotOf(objects, before.Defaults)
-			if kind := kindOf(step.What); judged && done[kind] < atMost[kind] {
+			if kind := stepKind(step.What); judged && done[kind] < atMost[kind] {
 				done[kind]++
 				do(seed, step.What, before, after)
 			}
@@ -102,8 +102,8 @@ func forEachStep(t *testing.T, do func(seed uint64, what string, before, after *
 	}
 }
 
-// kindOf is the kind of object that a step is about.
-func kindOf(what string) string {
+// stepKind is the kind of object that a step is about.
+func stepKind(what string) string {
 	kind, _, _ := strings.Cut(what, " ")
 	if strings.Contains(what, "is labelled") {
 		kind += " labels"
@@ -139,17 +139,17 @@ func sharesAddress(a, b *compile.Pod) bool {
 
 func snapshotOf(u *compile.Update, d policy.Defaults) *compile.Snapshot {
 	return &compile.Snapshot{Defaults: d,
-		Pods: changedPolicies(u.Pods), Namespaces: changedPolicies(u.Namespaces), Nodes: changedPolicies(u.Nodes),
-		NetworkPolicies: changedPolicies(u.NetworkPolicies), ClusterNetworkPolicies: changedPolicies(u.ClusterNetworkPolicies), TierRoles: changedPolicies(u.TierRoles)}
+		Pods: presentObjects(u.Pods), Namespaces: presentObjects(u.Namespaces), Nodes: presentObjects(u.Nodes),
+		NetworkPolicies: presentObjects(u.NetworkPolicies), ClusterNetworkPolicies: presentObjects(u.ClusterNetworkPolicies), TierRoles: presentObjects(u.TierRoles)}
 }
 
-func changedPolicies[O any](objects compile.Objects[O]) []*O {
+func presentObjects[O any](objects compile.Objects[O]) []*O {
 	return slices.DeleteFunc(slices.Collect(maps.Values(objects)), func(o *O) bool { return o == nil })
 }
 
-// changedObjects compares rows with all flows that one side allows at the second
+// compareWithOracle compares rows with all flows that one side allows at the second
 // moment, and says how many of those it did not at the first.
-func changedObjects(t *testing.T, seed uint64, what, list string, rows []effect.Row, first, second *oracle.Cluster) (changed int) {
+func compareWithOracle(t *testing.T, seed uint64, what, list string, rows []effect.Row, first, second *oracle.Cluster) (changed int) {
 	t.Helper()
 	for _, d := range []effect.Direction{effect.Ingress, effect.Egress} {
 		forEachFlow(second, func(f policy.Flow) {
@@ -186,7 +186,7 @@ func opened(first, second *oracle.Cluster, d effect.Direction, f policy.Flow) bo
 }
 
 func covers(s *oracle.Cluster, row effect.Row, d effect.Direction, f policy.Flow) bool {
-	return row.Direction == d && stateAfter(s, row.From, f.Source) && stateAfter(s, row.To, f.Destination) && hasPort(row, f)
+	return row.Direction == d && containsAddr(s, row.From, f.Source) && containsAddr(s, row.To, f.Destination) && hasPort(row, f)
 }
 
 // forEachFlow are flows between all pods, and between them and addresses of networks outside.
