@@ -8,18 +8,18 @@ import (
 	"github.com/tierwall/tierwall/policy/effect"
 )
 
-// large is a cluster of 200 namespaces with 50 pods of ten applications and
+// largeCluster is a cluster of 200 namespaces with 50 pods of ten applications and
 // three policies each.
-func large() *compile.Snapshot {
+func largeCluster() *compile.Snapshot {
 	s := &compile.Snapshot{Nodes: []*compile.Node{{Name: "n1", Addrs: parseAddrs("192.0.2.1"), PodCIDRs: parsePrefixes("10.0.0.0/8")}}}
 	for n := range 200 {
 		ns := fmt.Sprintf("ns-%03d", n)
 		s.Namespaces = append(s.Namespaces, &compile.Namespace{Name: ns, Labels: map[string]string{"environment": fmt.Sprint(n % 3)}})
 		for p := range 50 {
-			s.Pods = append(s.Pods, pod(ns, fmt.Sprintf("p-%02d", p), fmt.Sprintf("app-%d", p%10), fmt.Sprintf("10.%d.%d.%d", n, p/10, p%10+1)))
+			s.Pods = append(s.Pods, newPod(ns, fmt.Sprintf("p-%02d", p), fmt.Sprintf("app-%d", p%10), fmt.Sprintf("10.%d.%d.%d", n, p/10, p%10+1)))
 		}
 		for p := range 3 {
-			s = with(s, [3]string{ns, fmt.Sprintf("np-%d", p), fmt.Sprintf(`
+			s = withPolicies(s, [3]string{ns, fmt.Sprintf("np-%d", p), fmt.Sprintf(`
 podSelector: {matchLabels: {app: app-%d}}
 ingress: [{from: [{podSelector: {matchLabels: {app: app-%d}}}], ports: [{port: 80%d}]}]`, p, p+1, p)})
 		}
@@ -28,13 +28,13 @@ ingress: [{from: [{podSelector: {matchLabels: {app: app-%d}}}], ports: [{port: 8
 }
 
 func BenchmarkOf(b *testing.B) {
-	s := large()
+	s := largeCluster()
 	for name, spec := range map[string]string{
 		"one peer":   "podSelector: {matchLabels: {app: app-5}}\ningress: [{from: [{podSelector: {matchLabels: {app: app-6}}}], ports: [{port: 443}]}]",
 		"every pod":  "podSelector: {}\ningress: [{from: [{namespaceSelector: {}}]}]",
 		"everything": "podSelector: {}\ningress: [{}]\negress: [{}]",
 	} {
-		after := with(s, [3]string{"ns-007", "changed", spec})
+		after := withPolicies(s, [3]string{"ns-007", "changed", spec})
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

@@ -20,7 +20,7 @@ func withJobs(s *compile.Snapshot, jobs int) *compile.Snapshot {
 	out := *s
 	out.Pods = slices.Clone(s.Pods)
 	for i := range jobs {
-		p := pod("test", fmt.Sprintf("job-%04d", i), "job", fmt.Sprintf("10.244.%d.%d", i/250+1, i%250+1))
+		p := newPod("test", fmt.Sprintf("job-%04d", i), "job", fmt.Sprintf("10.244.%d.%d", i/250+1, i%250+1))
 		p.Labels = map[string]string{"app": "job", "job-name": p.Name}
 		out.Pods = append(out.Pods, p)
 	}
@@ -36,8 +36,8 @@ func namingJobs(ns string, jobs int) [3]string {
 	return [3]string{ns, "jobs", "podSelector: {matchExpressions: [{key: job-name, operator: In, values: [" + strings.Join(names, ", ") + "]}]}"}
 }
 
-// allocated is how many bytes computing an effect allocates, those freed at once included.
-func allocated(t *testing.T, before, after *compile.Snapshot) (effect.Effect, uint64) {
+// allocatedBytes is how many bytes computing an effect allocates, those freed at once included.
+func allocatedBytes(t *testing.T, before, after *compile.Snapshot) (effect.Effect, uint64) {
 	t.Helper()
 	var start, end runtime.MemStats
 	runtime.ReadMemStats(&start)
@@ -50,18 +50,18 @@ const megabyte = 1 << 20
 
 func TestAnEffectOnManyKindsOfPodsIsBounded(t *testing.T) {
 	const jobs = 1900
-	s := with(withJobs(shop(), jobs), namingJobs("test", jobs))
+	s := withPolicies(withJobs(shopCluster(), jobs), namingJobs("test", jobs))
 	t.Run("with few subjects it is computed", func(t *testing.T) {
-		e, bytes := allocated(t, s, with(s, [3]string{"prod", "open", "podSelector: {}\ningress: [{from: [{namespaceSelector: {}}]}]"}))
+		e, bytes := allocatedBytes(t, s, withPolicies(s, [3]string{"prod", "open", "podSelector: {}\ningress: [{from: [{namespaceSelector: {}}]}]"}))
 		if !e.Complete || e.Truncated || len(e.Added) == 0 || len(e.Added) > effect.MaxRows || bytes > 64*megabyte {
 			t.Errorf("complete %v %v, truncated %v, %d rows, %d bytes", e.Complete, e.Incomplete, e.Truncated, len(e.Added), bytes)
 		}
-		if !strings.Contains(lines(e.Added), "ingress test/ -> prod/data any") {
-			t.Errorf("the jobs are missing in\n%s", lines(e.Added))
+		if !strings.Contains(rowLines(e.Added), "ingress test/ -> prod/data any") {
+			t.Errorf("the jobs are missing in\n%s", rowLines(e.Added))
 		}
 	})
 	t.Run("with as many subjects it is not", func(t *testing.T) {
-		e, bytes := allocated(t, s, with(s, [3]string{"test", "open", "podSelector: {}\ningress: [{from: [{namespaceSelector: {}}]}]"}))
+		e, bytes := allocatedBytes(t, s, withPolicies(s, [3]string{"test", "open", "podSelector: {}\ningress: [{from: [{namespaceSelector: {}}]}]"}))
 		if e.Complete || len(e.Added) > effect.MaxRows || bytes > 64*megabyte {
 			t.Errorf("complete %v, %d rows, %d bytes", e.Complete, len(e.Added), bytes)
 		}
@@ -70,7 +70,7 @@ func TestAnEffectOnManyKindsOfPodsIsBounded(t *testing.T) {
 		}
 	})
 	t.Run("isolations are merged", func(t *testing.T) {
-		e, bytes := allocated(t, s, with(s, [3]string{"test", "closed", "podSelector: {}\npolicyTypes: [Egress]"}))
+		e, bytes := allocatedBytes(t, s, withPolicies(s, [3]string{"test", "closed", "podSelector: {}\npolicyTypes: [Egress]"}))
 		if !e.Complete || len(e.NewlyIsolated) == 0 || len(e.NewlyIsolated) > effect.MaxRows || bytes > 64*megabyte {
 			t.Errorf("complete %v %v, %d isolated, %d bytes", e.Complete, e.Incomplete, len(e.NewlyIsolated), bytes)
 		}
@@ -89,9 +89,9 @@ func TestLongListsOfValuesAreBounded(t *testing.T) {
 	for i := range 60 {
 		peers = append(peers, fmt.Sprintf("{podSelector: {matchExpressions: [{key: k%d, operator: In, values: [%s]}]}}", i, values(64)))
 	}
-	s := shop()
+	s := shopCluster()
 	s.Pods = s.Pods[:1]
-	e, bytes := allocated(t, s, with(s, [3]string{"prod", "lists",
+	e, bytes := allocatedBytes(t, s, withPolicies(s, [3]string{"prod", "lists",
 		"podSelector: {matchExpressions: [{key: app, operator: In, values: [" + values(64) + "]}]}\ningress: [{from: [" + strings.Join(peers, ",") + "]}]"}))
 	if e.Complete || bytes > 128*megabyte {
 		t.Errorf("complete %v, %d rows, %d bytes", e.Complete, len(e.Added), bytes)
@@ -101,7 +101,7 @@ func TestLongListsOfValuesAreBounded(t *testing.T) {
 func TestNothingIsKnownWhenTimeIsOver(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(fmt.Errorf("the guardrails are waiting"))
-	e := effect.Compute(ctx, shop(), with(shop(), [3]string{"prod", "data", dataFromBackend}))
+	e := effect.Compute(ctx, shopCluster(), withPolicies(shopCluster(), [3]string{"prod", "data", dataFromBackend}))
 	if e.Complete || len(e.Added) > 0 || !strings.Contains(fmt.Sprint(e.Incomplete), "time for computing the effect is over: the guardrails are waiting") {
 		t.Errorf("complete %v %v, %d rows", e.Complete, e.Incomplete, len(e.Added))
 	}
@@ -122,20 +122,20 @@ func (c *endingAfter) Err() error {
 
 // Lint comes last: it alone may be cut short of a complete effect.
 func TestWheneverTimeIsOverTheEffectIsNotComplete(t *testing.T) {
-	after, whole := with(shop(), [3]string{"prod", "data", dataFromBackend}), ""
+	after, whole := withPolicies(shopCluster(), [3]string{"prod", "data", dataFromBackend}), ""
 	for looks := 0; ; looks++ {
 		ctx := &endingAfter{t.Context(), looks}
-		e := effect.Compute(ctx, shop(), after)
+		e := effect.Compute(ctx, shopCluster(), after)
 		if ctx.looks >= 0 {
-			if !e.Complete || looks < 10 || lines(e.Added) != whole {
+			if !e.Complete || looks < 10 || rowLines(e.Added) != whole {
 				t.Errorf("complete %v %v after %d looks", e.Complete, e.Incomplete, looks)
 			}
 			return
 		}
 		switch {
 		case e.Complete && whole == "":
-			whole = lines(e.Added)
-		case e.Complete != (whole != "") || e.Complete != (len(e.Incomplete) == 0) || lines(e.Added) != whole:
+			whole = rowLines(e.Added)
+		case e.Complete != (whole != "") || e.Complete != (len(e.Incomplete) == 0) || rowLines(e.Added) != whole:
 			t.Fatalf("after %d looks: complete %v %v", looks, e.Complete, e.Incomplete)
 		}
 	}
@@ -155,8 +155,8 @@ func TestPodsThatNoSelectorTellsApartAreOneKind(t *testing.T) {
 		{"a label of which one value is named", [][3]string{exists, named}, "1 map[app:job job-name:job-0007]\n4199 map[app:job]"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := with(withJobs(shop(), jobs), c.policies...)
-			e := effect.Compute(t.Context(), s, with(s, toAll))
+			s := withPolicies(withJobs(shopCluster(), jobs), c.policies...)
+			e := effect.Compute(t.Context(), s, withPolicies(s, toAll))
 			var got []string
 			for _, row := range e.Added {
 				if row.From.Kind == effect.Workload {
@@ -173,8 +173,8 @@ func TestPodsThatNoSelectorTellsApartAreOneKind(t *testing.T) {
 
 func TestTooManyKindsOfPodsAreLaidToTheirPolicy(t *testing.T) {
 	const jobs = 4200
-	s := with(withJobs(shop(), jobs), namingJobs("test", jobs), [3]string{"prod", "one", "podSelector: {matchLabels: {job-name: job-0001}}"})
-	e := effect.Compute(t.Context(), s, with(s, [3]string{"prod", "new", "podSelector: {matchLabels: {app: new}}"}))
+	s := withPolicies(withJobs(shopCluster(), jobs), namingJobs("test", jobs), [3]string{"prod", "one", "podSelector: {matchLabels: {job-name: job-0001}}"})
+	e := effect.Compute(t.Context(), s, withPolicies(s, [3]string{"prod", "new", "podSelector: {matchLabels: {app: new}}"}))
 	want := "there are more than 4000 kinds of pods; the label job-name alone has 4200 values to tell apart, most of which NetworkPolicy test/jobs mentions"
 	if e.Complete || !slices.Contains(e.Incomplete, want) {
 		t.Errorf("complete %v %v", e.Complete, e.Incomplete)
@@ -183,19 +183,19 @@ func TestTooManyKindsOfPodsAreLaidToTheirPolicy(t *testing.T) {
 
 // Pods that no selector tells apart can have had other roles before a TierRole changed.
 func TestPossiblePodsOfOneRoleThatHadOthersAreNotOneKind(t *testing.T) {
-	s := with(shop(), [3]string{"prod", "data", dataFromBackend})
+	s := withPolicies(shopCluster(), [3]string{"prod", "data", dataFromBackend})
 	s.Pods = slices.DeleteFunc(slices.Clone(s.Pods), func(p *compile.Pod) bool { return p.ServiceAccount == "api" })
 	backend := func(values ...string) *v1alpha1.TierRole {
-		tr := role("backend", "")
+		tr := tierRole("backend", "")
 		tr.Spec.ServiceAccounts = nil
 		tr.Spec.PodSelector = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "job", Operator: metav1.LabelSelectorOpIn, Values: values}}}
 		return tr
 	}
 	after := *s
-	s.TierRoles = []*v1alpha1.TierRole{backend("a"), role("data", "db")}
-	after.TierRoles = []*v1alpha1.TierRole{backend("a", "b", "c"), role("data", "db")}
+	s.TierRoles = []*v1alpha1.TierRole{backend("a"), tierRole("data", "db")}
+	after.TierRoles = []*v1alpha1.TierRole{backend("a", "b", "c"), tierRole("data", "db")}
 	aware := [3]string{"test", "jobs", "podSelector: {matchExpressions: [{key: job, operator: Exists}]}"}
-	e := effect.Compute(t.Context(), with(s, aware), with(&after, aware))
+	e := effect.Compute(t.Context(), withPolicies(s, aware), withPolicies(&after, aware))
 	wantRows(t, e.Added, "ingress (prod)/backend -> prod/data TCP/5432 blocked")
 	for _, row := range e.Added {
 		if job, ok := row.From.Labels["job"]; ok {
@@ -212,10 +212,10 @@ func TestManyRulesOfNetworksAndPortsAreCompared(t *testing.T) {
 	for i := range rules {
 		fmt.Fprintf(&spec, "- {from: [{ipBlock: {cidr: 10.%d.%d.1/32}}, {ipBlock: {cidr: 10.%d.%d.3/32}}], ports: [{port: %d}]}\n", i/250, i%250, i/250, i%250, 1024+3*i)
 	}
-	s := shop()
+	s := shopCluster()
 	s.Pods = s.Pods[:1]
-	after := with(s, [3]string{"prod", "many", spec.String()})
-	e, bytes := allocated(t, s, after)
+	after := withPolicies(s, [3]string{"prod", "many", spec.String()})
+	e, bytes := allocatedBytes(t, s, after)
 	if !e.Complete || len(e.Added) == 0 {
 		t.Errorf("complete %v %v, %d rows", e.Complete, e.Incomplete, len(e.Added))
 	}

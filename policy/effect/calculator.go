@@ -18,9 +18,9 @@ import (
 // When the context ends, the effect is not complete.
 func Compute(ctx context.Context, before, after *compile.Snapshot) Effect {
 	r := new(policyReader).readPolicies(before, after)
-	difference := r.changed()
-	e := computeEffect(ctx, r, difference, before, after)
-	e.addNearMatches(changedPolicies(difference, r.now), after)
+	changed := r.changedTerms()
+	e := computeEffect(ctx, r, changed, before, after)
+	e.addNearMatches(changedPolicies(changed, r.now), after)
 	return e
 }
 
@@ -40,24 +40,24 @@ func (m *Calculator) Compute(ctx context.Context, before, after *compile.Snapsho
 		return emptyEffect()
 	}
 	r := m.reader.readPolicies(before, after)
-	difference := r.changed()
-	if only && len(difference) == 0 {
+	changed := r.changedTerms()
+	if only && len(changed) == 0 {
 		return emptyEffect()
 	}
 	var b, a *compile.Snapshot
 	narrow := false
 	if only {
-		b, a, narrow = narrowToPolicies(before, after, difference, r.now)
+		b, a, narrow = narrowToPolicies(before, after, changed, r.now)
 	} else {
 		b, a, narrow = narrowToPod(before, after, r.now)
 	}
 	if narrow {
-		part := &reading{words: r.words, old: policiesIn(r.old, b), now: policiesIn(r.now, a)}
-		e := computeEffect(ctx, part, difference, b, a)
-		e.addNearMatches(changedPolicies(difference, r.now), after)
+		part := &policyChange{vocabulary: r.vocabulary, old: policiesIn(r.old, b), now: policiesIn(r.now, a)}
+		e := computeEffect(ctx, part, changed, b, a)
+		e.addNearMatches(changedPolicies(changed, r.now), after)
 		return e
 	}
-	e := computeEffect(ctx, r, difference, before, after)
-	e.addNearMatches(changedPolicies(difference, r.now), after)
+	e := computeEffect(ctx, r, changed, before, after)
+	e.addNearMatches(changedPolicies(changed, r.now), after)
 	return e
 }

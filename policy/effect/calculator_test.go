@@ -24,7 +24,7 @@ func relabelPod(s *compile.Snapshot, i int, with map[string]string) *compile.Sna
 
 // What is computed of a part of the cluster is what is computed of the whole.
 func TestALabelsEffectIsTheSameOfAPartOfTheCluster(t *testing.T) {
-	crowd := with(shop(),
+	crowd := withPolicies(shopCluster(),
 		[3]string{"prod", "data", dataFromBackend},
 		[3]string{"prod", "clients", "podSelector: {matchLabels: {app: db}}\ningress: [{from: [{namespaceSelector: {}, podSelector: {matchLabels: {client: 'yes'}}}], ports: [{port: pg}]}]"},
 		[3]string{"prod", "quiet", "podSelector: {matchLabels: {quiet: 'yes'}}\npolicyTypes: [Ingress, Egress]"},
@@ -62,13 +62,13 @@ func TestALabelsEffectIsTheSameOfAPartOfTheCluster(t *testing.T) {
 					func() effect.Effect { return memory.Compute(t.Context(), c.s, after) },
 				} {
 					got := ask()
-					if !got.Complete || lines(got.Added) != lines(want.Added) || lines(got.Removed) != lines(want.Removed) ||
+					if !got.Complete || rowLines(got.Added) != rowLines(want.Added) || rowLines(got.Removed) != rowLines(want.Removed) ||
 						len(got.NewlyIsolated) != len(want.NewlyIsolated) || len(got.NoLongerIsolated) != len(want.NoLongerIsolated) {
-						t.Errorf("pod %s: added\n%s\nremoved\n%s\nwant\n%s\nand\n%s", c.s.Pods[i].Name, lines(got.Added), lines(got.Removed), lines(want.Added), lines(want.Removed))
+						t.Errorf("pod %s: added\n%s\nremoved\n%s\nwant\n%s\nand\n%s", c.s.Pods[i].Name, rowLines(got.Added), rowLines(got.Removed), rowLines(want.Added), rowLines(want.Removed))
 					}
 					opened += len(got.Added) + len(got.Removed)
 				}
-				if effect.Narrowed(c.s, after) {
+				if effect.IsNarrowed(c.s, after) {
 					narrowed++
 				}
 			}
@@ -97,8 +97,8 @@ func TestAMemoryIsForManyAtOnce(t *testing.T) {
 		for _, c := range changes {
 			together.Go(func() {
 				got, want := memory.Compute(t.Context(), c.before, c.after), effect.Compute(t.Context(), c.before, c.after)
-				if got.Complete != want.Complete || lines(got.Added) != lines(want.Added) || lines(got.Removed) != lines(want.Removed) {
-					t.Errorf("added\n%s\nremoved\n%s\nwant\n%s\nand\n%s", lines(got.Added), lines(got.Removed), lines(want.Added), lines(want.Removed))
+				if got.Complete != want.Complete || rowLines(got.Added) != rowLines(want.Added) || rowLines(got.Removed) != rowLines(want.Removed) {
+					t.Errorf("added\n%s\nremoved\n%s\nwant\n%s\nand\n%s", rowLines(got.Added), rowLines(got.Removed), rowLines(want.Added), rowLines(want.Removed))
 				}
 			})
 		}

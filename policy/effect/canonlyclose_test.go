@@ -25,16 +25,16 @@ func TestWhatCanOnlyCloseOpensNothing(t *testing.T) {
 	for seed := range uint64(randomEdits) {
 		r := generate.NewRand(seed)
 		before := generate.Cluster(r, generate.Small)
-		after, what := edited(r, before)
+		after, what := editRandomly(r, before)
 		if !effect.CanOnlyClose(before, after) {
 			continue
 		}
 		closing[what]++
 		e := effect.Compute(t.Context(), before, after)
 		if !e.Complete || len(e.Added) > 0 {
-			t.Errorf("seed %d: %s can only close, and opens\n%s", seed, what, lines(e.Added))
+			t.Errorf("seed %d: %s can only close, and opens\n%s", seed, what, rowLines(e.Added))
 		}
-		first, second := objects(before), objects(after)
+		first, second := oracleCluster(before), oracleCluster(after)
 		for _, f := range generate.Flows(r, after, flowsPerChange) {
 			if oracle.Ingress(second, f).Permits() && !oracle.Ingress(first, f).Permits() || oracle.Egress(second, f).Permits() && !oracle.Egress(first, f).Permits() {
 				t.Errorf("seed %d: %s can only close, and opens %+v", seed, what, f)
@@ -55,7 +55,7 @@ type edit struct {
 	apply  func(r *rand.Rand, s *compile.Snapshot)
 }
 
-func edited(r *rand.Rand, s *compile.Snapshot) (*compile.Snapshot, string) {
+func editRandomly(r *rand.Rand, s *compile.Snapshot) (*compile.Snapshot, string) {
 	after := *s
 	after.NetworkPolicies, after.ClusterNetworkPolicies = slices.Clone(s.NetworkPolicies), slices.Clone(s.ClusterNetworkPolicies)
 	e := edits[r.IntN(len(edits))]
@@ -137,7 +137,7 @@ var edits = []edit{
 		p := others[0]
 		p.Name = "new"
 		if r.IntN(2) == 0 {
-			act(p, func() policyv1alpha2.ClusterNetworkPolicyRuleAction { return "Deny" })
+			setActions(p, func() policyv1alpha2.ClusterNetworkPolicyRuleAction { return "Deny" })
 		}
 		s.ClusterNetworkPolicies = append(s.ClusterNetworkPolicies, p)
 	}},
@@ -148,7 +148,7 @@ var edits = []edit{
 		}
 	}},
 	{"other actions", true, oneClusterPolicy(func(r *rand.Rand, p *policyv1alpha2.ClusterNetworkPolicy) {
-		act(p, func() policyv1alpha2.ClusterNetworkPolicyRuleAction { return actions[r.IntN(len(actions))] })
+		setActions(p, func() policyv1alpha2.ClusterNetworkPolicyRuleAction { return actions[r.IntN(len(actions))] })
 	})},
 	{"rules of a ClusterNetworkPolicy go", true, oneClusterPolicy(func(r *rand.Rand, p *policyv1alpha2.ClusterNetworkPolicy) {
 		p.Spec.Ingress, p.Spec.Egress = anyOf(r, p.Spec.Ingress), anyOf(r, p.Spec.Egress)
@@ -164,7 +164,7 @@ var edits = []edit{
 	})},
 }
 
-func act(p *policyv1alpha2.ClusterNetworkPolicy, action func() policyv1alpha2.ClusterNetworkPolicyRuleAction) {
+func setActions(p *policyv1alpha2.ClusterNetworkPolicy, action func() policyv1alpha2.ClusterNetworkPolicyRuleAction) {
 	for i := range p.Spec.Ingress {
 		p.Spec.Ingress[i].Action = action()
 	}
@@ -174,7 +174,7 @@ func act(p *policyv1alpha2.ClusterNetworkPolicy, action func() policyv1alpha2.Cl
 }
 
 func TestFormsThatCanOnlyClose(t *testing.T) {
-	s := with(shop(), [3]string{"prod", "data", dataFromBackend})
+	s := withPolicies(shopCluster(), [3]string{"prod", "data", dataFromBackend})
 	for _, c := range []struct {
 		name string
 		spec string
@@ -185,7 +185,7 @@ func TestFormsThatCanOnlyClose(t *testing.T) {
 		{"allows", "podSelector: {}\ningress: [{}]", false},
 		{"allows where it does not isolate yet", "podSelector: {}\npolicyTypes: [Ingress]\negress: [{}]", false},
 	} {
-		if got := effect.CanOnlyClose(s, with(s, [3]string{"prod", "new", c.spec})); got != c.want {
+		if got := effect.CanOnlyClose(s, withPolicies(s, [3]string{"prod", "new", c.spec})); got != c.want {
 			t.Errorf("%s: %v, want %v", c.name, got, c.want)
 		}
 	}
@@ -227,7 +227,7 @@ func TestAChangeThatLiftsABudgetDoesNotOnlyClose(t *testing.T) {
 			{"prod", "db", manySelectors("{matchLabels: {app: db}}", "m", 80)}}, "web"},
 	} {
 		t.Run(c.budget, func(t *testing.T) {
-			before := with(shop(), append(c.closed, isolated)...)
+			before := withPolicies(shopCluster(), append(c.closed, isolated)...)
 			after := *before
 			after.NetworkPolicies = slices.DeleteFunc(slices.Clone(before.NetworkPolicies), func(np *networkingv1.NetworkPolicy) bool { return np.Name == c.deleted })
 			if _, problems := compile.Compile(before, ""); len(problems) == 0 {
@@ -242,8 +242,8 @@ func TestAChangeThatLiftsABudgetDoesNotOnlyClose(t *testing.T) {
 
 // A policy without rules in addition brings nothing within a budget.
 func TestAnIsolatingPolicyOnlyClosesANamespaceOverItsBudget(t *testing.T) {
-	s := with(shop(), [3]string{"prod", "wide-0", manySelectors("{}", "k", 60)}, [3]string{"prod", "wide-1", manySelectors("{}", "l", 60)})
-	if !effect.CanOnlyClose(s, with(s, [3]string{"prod", "isolated", "podSelector: {}"})) {
+	s := withPolicies(shopCluster(), [3]string{"prod", "wide-0", manySelectors("{}", "k", 60)}, [3]string{"prod", "wide-1", manySelectors("{}", "l", 60)})
+	if !effect.CanOnlyClose(s, withPolicies(s, [3]string{"prod", "isolated", "podSelector: {}"})) {
 		t.Error("an isolating policy is not known to close only")
 	}
 }
@@ -251,22 +251,22 @@ func TestAnIsolatingPolicyOnlyClosesANamespaceOverItsBudget(t *testing.T) {
 // Which namespaces a node's budget closes depends on others' policies. The effect of a policy is computed as if no
 // node closed it, so that no later change opens what was not judged.
 func TestAnEffectIgnoresTheBudgetsOfNodes(t *testing.T) {
-	s := shop()
+	s := shopCluster()
 	var crowd [][3]string
 	for _, ns := range []string{"a", "b", "c"} {
 		s.Namespaces = append(s.Namespaces, &compile.Namespace{Name: ns})
 		for i, app := range []string{"web", "api"} {
-			s.Pods = append(s.Pods, pod(ns, app, app, fmt.Sprintf("10.244.0.%d", 100+len(s.Pods))))
+			s.Pods = append(s.Pods, newPod(ns, app, app, fmt.Sprintf("10.244.0.%d", 100+len(s.Pods))))
 			crowd = append(crowd, [3]string{ns, app, manySelectors(fmt.Sprintf("{matchLabels: {app: %s}}", app), fmt.Sprint("k", i, "-"), 80)})
 		}
 	}
-	after := with(s, crowd...)
+	after := withPolicies(s, crowd...)
 	_, problems := compile.Compile(after, "n1")
 	if !strings.Contains(fmt.Sprint(problems), "on this node") {
 		t.Fatalf("the node's budget is not exceeded: %v", problems)
 	}
 	closed := problems[0].ID.Namespace
-	before := with(s, slices.DeleteFunc(slices.Clone(crowd), func(p [3]string) bool { return p[0] == closed })...)
+	before := withPolicies(s, slices.DeleteFunc(slices.Clone(crowd), func(p [3]string) bool { return p[0] == closed })...)
 	for _, np := range after.NetworkPolicies { // isolates, and allows nothing
 		if np.Namespace == closed {
 			empty := np.DeepCopy()

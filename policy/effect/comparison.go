@@ -18,10 +18,10 @@ const (
 // comparison asks the programs of both moments the same questions.
 type comparison struct {
 	*classEvaluator
-	compiled [2]*compiledState
-	names    func(policy.RuleID, policy.Protocol) []string
-	members  []*representative
-	networks []*networkNode
+	compiled        [2]*compiledState
+	names           func(policy.RuleID, policy.Protocol) []string
+	representatives []*representative
+	networks        []*networkNode
 	// equivalence numbers the members that have the same marks at both moments: they are
 	// the same to every rule.
 	equivalence     map[*representative]int
@@ -35,21 +35,21 @@ type comparison struct {
 
 // newComparison compares the states, with an evaluator whose spans are cut by both programs at least.
 func newComparison(e *classEvaluator, members []*representative, compiled [2]*compiledState) *comparison {
-	c := &comparison{classEvaluator: e, members: members, compiled: compiled,
+	c := &comparison{classEvaluator: e, representatives: members, compiled: compiled,
 		equivalence: map[*representative]int{}, answers: map[classQuestion]*classAnswer{},
 		described: [2]map[*representative]*Peer{{}, {}}}
 	classes := newNumbering[[2][2]int]()
 	for _, s := range members {
-		var marks [2][2]int
+		var ids [2][2]int
 		for _, m := range states {
 			for f, addr := range s.addrs {
-				marks[m][f] = -1
+				ids[m][f] = -1
 				if addr.IsValid() {
-					marks[m][f] = c.compiled[m].equivalenceID(addr)
+					ids[m][f] = c.compiled[m].equivalenceID(addr)
 				}
 			}
 		}
-		n := classes.number(marks)
+		n := classes.number(ids)
 		if n == len(c.firstEquivalent) {
 			c.firstEquivalent = append(c.firstEquivalent, s)
 		}
@@ -100,7 +100,7 @@ func (c *comparison) openingTo(from, to state, pair classPair, p *representative
 	var o *opening
 	for _, addr := range p.addrs {
 		if addr.IsValid() {
-			o = o.merged(c.openingBetween(from, to, pair, addr))
+			o = o.mergeWith(c.openingBetween(from, to, pair, addr))
 		}
 	}
 	if !o.isEmpty() {
@@ -123,7 +123,7 @@ func (c *comparison) isBlocked(m state, o *opening, s *representative, d policy.
 		}
 		a := c.answerTo(m, c.compiled[m].classes[p][1-d], addr)
 		for _, i := range o.spans {
-			if c.allows(a, i) || c.canMatchNamedPort(a, o, c.spans[i].protocol) {
+			if c.allowsSpan(a, i) || c.canMatchNamedPort(a, o, c.spans[i].protocol) {
 				return false
 			}
 		}
@@ -136,7 +136,7 @@ func (c *comparison) isBlocked(m state, o *opening, s *representative, d policy.
 func (c *comparison) canMatchNamedPort(a *classAnswer, o *opening, protocol policy.Protocol) bool {
 	_, named := o.unknown[protocol]
 	for i, s := range c.spans {
-		if s.protocol == protocol && c.allows(a, i) && (named || s.first == unknownPort && !c.allowsAllOf(a, protocol)) {
+		if s.protocol == protocol && c.allowsSpan(a, i) && (named || s.first == unknownPort && !c.allowsAllOf(a, protocol)) {
 			return true
 		}
 	}
@@ -148,7 +148,7 @@ func (c *comparison) canMatchNamedPort(a *classAnswer, o *opening, protocol poli
 func (c *comparison) affectedSubjects(d policy.Direction) []*representative {
 	same, differs := map[policy.SetID]bool{}, map[classPair]bool{}
 	var out []*representative
-	for _, m := range c.members {
+	for _, m := range c.representatives {
 		pair := classPair{c.compiled[stateBefore].classes[m][d], c.compiled[stateAfter].classes[m][d]}
 		touched, known := differs[pair]
 		if !known {

@@ -47,7 +47,7 @@ func compareRulePlaces(a, b rulePlace) int {
 // stateCompiler compiles policies for the stand-ins of one moment.
 type stateCompiler struct {
 	*compile.Cluster
-	members []*representative
+	representatives []*representative
 }
 
 // newStateCompilers are those of both moments; they are one where the change is of policies alone.
@@ -95,7 +95,7 @@ func (c *stateCompiler) compileState(ctx context.Context, policies iter.Seq[*ter
 	out.indexSets()
 	for _, e := range program.Endpoints {
 		i, _ := strconv.Atoi(e.Name) // as the compiler named it
-		out.classes[c.members[i]] = [2]*policy.Class{program.Classes[0][e.Class[0]], program.Classes[1][e.Class[1]]}
+		out.classes[c.representatives[i]] = [2]*policy.Class{program.Classes[0][e.Class[0]], program.Classes[1][e.Class[1]]}
 	}
 	return out, nil
 }

@@ -10,44 +10,44 @@ import (
 )
 
 // computeEffect is the effect, where the policies are read and it is known which of them differ.
-func computeEffect(ctx context.Context, r *reading, difference []*terms, before, after *compile.Snapshot) Effect {
+func computeEffect(ctx context.Context, r *policyChange, changed []*terms, before, after *compile.Snapshot) Effect {
 	snapshots := [2]*compile.Snapshot{before, after}
 	if ctx.Err() != nil {
 		return unknownEffect(timeoutReason(ctx))
 	}
 	networks := mentionedNetworks(slices.Concat(before.Nodes, after.Nodes), r.old, r.now)
-	model, err := newPodModel(ctx, snapshots, r.words, networks)
+	model, err := newPodModel(ctx, snapshots, r.vocabulary, networks)
 	if err != nil {
 		return unknownEffect(timeoutReason(ctx))
 	}
-	mattering, hidden := model.relevantPolicies(ctx, snapshots, difference, r.old, r.now)
-	addHypotheticalPods(ctx, model, mattering, hidden)
+	relevant, hidden := model.relevantPolicies(ctx, snapshots, changed, r.old, r.now)
+	addHypotheticalPods(ctx, model, relevant, hidden)
 	if ctx.Err() != nil {
 		return unknownEffect(timeoutReason(ctx))
 	}
-	free := newAddressPool(snapshots, networks)
-	members := newRepresentatives(model.groups, free)
+	pool := newAddressPool(snapshots, networks)
+	members := newRepresentatives(model.groups, pool)
 	compilers := newStateCompilers(snapshots, model, members)
-	var sides [2]*compiledState
+	var compiled [2]*compiledState
 	for m, all := range [...]map[string]*terms{r.old, r.now} {
-		if sides[m], err = compilers[m].compileState(ctx, maps.Values(all)); err != nil {
+		if compiled[m], err = compilers[m].compileState(ctx, maps.Values(all)); err != nil {
 			return unknownEffect(timeoutReason(ctx))
 		}
 	}
-	policies := changedPolicies(difference, r.now)
-	lones, err := compileIsolated(ctx, policies, compilers[stateAfter])
+	policies := changedPolicies(changed, r.now)
+	isolated, err := compileIsolated(ctx, policies, compilers[stateAfter])
 	if err != nil {
 		return unknownEffect(timeoutReason(ctx))
 	}
-	programs := []*policy.Program{sides[stateBefore].program, sides[stateAfter].program}
-	for _, p := range lones {
+	programs := []*policy.Program{compiled[stateBefore].program, compiled[stateAfter].program}
+	for _, p := range isolated {
 		programs = append(programs, p.program)
 	}
-	c := newComparison(newClassEvaluator(ctx, programs...), members, sides)
-	c.names, c.networks = portNames(append(mattering, hidden...)), networkTree(networks, free.taken)
+	c := newComparison(newClassEvaluator(ctx, programs...), members, compiled)
+	c.names, c.networks = portNames(append(relevant, hidden...)), networkTree(networks, pool.taken)
 	e := c.assembleEffect(model)
 	if e.Lint = findLint(ctx, model, policies, r.now); c.canContinue() {
-		c.addShadowedRules(&e.Lint, lones)
+		c.addShadowedRules(&e.Lint, isolated)
 	}
 	return e.withoutNil()
 }

@@ -19,8 +19,8 @@ import (
 	"github.com/tierwall/tierwall/policy/effect"
 )
 
-// shop is three tiers in each of prod and test, and DNS.
-func shop() *compile.Snapshot {
+// shopCluster is three tiers in each of prod and test, and DNS.
+func shopCluster() *compile.Snapshot {
 	s := &compile.Snapshot{
 		Namespaces: []*compile.Namespace{
 			{Name: "prod", Labels: map[string]string{"environment": "prod", "team": "shop"}},
@@ -29,28 +29,28 @@ func shop() *compile.Snapshot {
 		},
 		Nodes: []*compile.Node{{Name: "n1", Addrs: parseAddrs("192.0.2.1"), PodCIDRs: parsePrefixes("10.244.0.0/24", "fd00:10:244::/64")}},
 		TierRoles: []*v1alpha1.TierRole{
-			role("frontend", "web"), role("backend", "api"), role("data", "db"),
+			tierRole("frontend", "web"), tierRole("backend", "api"), tierRole("data", "db"),
 		},
 		Defaults: policy.Defaults{Exempt: []string{"kube-system"}},
 	}
 	for i, ns := range []string{"prod", "test"} {
 		s.Pods = append(s.Pods,
-			pod(ns, "web-1", "web", fmt.Sprintf("10.244.0.1%d", i)), pod(ns, "web-2", "web", fmt.Sprintf("10.244.0.2%d", i)),
-			pod(ns, "api-1", "api", fmt.Sprintf("10.244.0.3%d", i)),
-			pod(ns, "db-1", "db", fmt.Sprintf("10.244.0.4%d", i), compile.NamedPort{Name: "pg", Protocol: policy.TCP, Port: 5432}))
+			newPod(ns, "web-1", "web", fmt.Sprintf("10.244.0.1%d", i)), newPod(ns, "web-2", "web", fmt.Sprintf("10.244.0.2%d", i)),
+			newPod(ns, "api-1", "api", fmt.Sprintf("10.244.0.3%d", i)),
+			newPod(ns, "db-1", "db", fmt.Sprintf("10.244.0.4%d", i), compile.NamedPort{Name: "pg", Protocol: policy.TCP, Port: 5432}))
 	}
-	dns := pod("kube-system", "dns-1", "dns", "10.244.0.5")
+	dns := newPod("kube-system", "dns-1", "dns", "10.244.0.5")
 	dns.Labels = map[string]string{"k8s-app": "kube-dns"}
 	s.Pods = append(s.Pods, dns)
 	return s
 }
 
-func role(name, account string) *v1alpha1.TierRole {
+func tierRole(name, account string) *v1alpha1.TierRole {
 	return &v1alpha1.TierRole{ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: v1alpha1.TierRoleSpec{Role: name, Namespaces: []string{"prod", "test"}, ServiceAccounts: []string{account}}}
 }
 
-func pod(ns, name, account, addr string, ports ...compile.NamedPort) *compile.Pod {
+func newPod(ns, name, account, addr string, ports ...compile.NamedPort) *compile.Pod {
 	return &compile.Pod{Namespace: ns, Name: name, Node: "n1", ServiceAccount: account,
 		Labels: map[string]string{"app": account, "pod": name}, Addrs: parseAddrs(addr), Ports: ports}
 }
@@ -69,8 +69,8 @@ func parsePrefixes(texts ...string) (out []netip.Prefix) {
 	return out
 }
 
-// with is the snapshot with policies, each given as namespace, name and spec in YAML.
-func with(s *compile.Snapshot, policies ...[3]string) *compile.Snapshot {
+// withPolicies is the snapshot with policies, each given as namespace, name and spec in YAML.
+func withPolicies(s *compile.Snapshot, policies ...[3]string) *compile.Snapshot {
 	out := *s
 	out.NetworkPolicies = slices.Clone(s.NetworkPolicies)
 	for _, p := range policies {
@@ -83,7 +83,7 @@ func with(s *compile.Snapshot, policies ...[3]string) *compile.Snapshot {
 	return &out
 }
 
-func lines(rows []effect.Row) string {
+func rowLines(rows []effect.Row) string {
 	var out []string
 	for _, r := range rows {
 		line := fmt.Sprintf("%s %s -> %s %s", r.Direction, peerText(r.From), peerText(r.To), strings.Join(r.Ports, ","))
@@ -125,8 +125,8 @@ func wantRows(t *testing.T, got []effect.Row, want string) {
 		}
 	}
 	slices.Sort(wanted)
-	if lines(got) != strings.Join(wanted, "\n") {
-		t.Errorf("rows:\n%s\nwant:\n%s", lines(got), strings.Join(wanted, "\n"))
+	if rowLines(got) != strings.Join(wanted, "\n") {
+		t.Errorf("rows:\n%s\nwant:\n%s", rowLines(got), strings.Join(wanted, "\n"))
 	}
 }
 
@@ -135,7 +135,7 @@ podSelector: {matchLabels: {tierwall.io/tier-role: data}}
 ingress: [{from: [{podSelector: {matchLabels: {tierwall.io/tier-role: backend}}}], ports: [{port: 5432}]}]`
 
 func TestASoundPolicy(t *testing.T) {
-	e := effect.Compute(t.Context(), shop(), with(shop(), [3]string{"prod", "data", dataFromBackend}))
+	e := effect.Compute(t.Context(), shopCluster(), withPolicies(shopCluster(), [3]string{"prod", "data", dataFromBackend}))
 	if !e.Complete || e.Truncated {
 		t.Fatalf("complete %v (%v), truncated %v", e.Complete, e.Incomplete, e.Truncated)
 	}
@@ -155,7 +155,7 @@ func TestASoundPolicy(t *testing.T) {
 }
 
 func TestOpeningDataToTest(t *testing.T) {
-	e := effect.Compute(t.Context(), shop(), with(shop(), [3]string{"prod", "open", `
+	e := effect.Compute(t.Context(), shopCluster(), withPolicies(shopCluster(), [3]string{"prod", "open", `
 podSelector: {matchLabels: {app: db}}
 ingress: [{from: [{namespaceSelector: {matchLabels: {environment: test}}}], ports: [{port: pg}]}]`}))
 	// Pods of any service account can carry app=db; their port pg can be any. Other
@@ -185,14 +185,14 @@ ingress (anymap[environment:test])/ -> (prod)/ TCP/pg blocked
 }
 
 func TestOpeningDataToTheWorld(t *testing.T) {
-	e := effect.Compute(t.Context(), shop(), with(shop(), [3]string{"prod", "open", `
+	e := effect.Compute(t.Context(), shopCluster(), withPolicies(shopCluster(), [3]string{"prod", "open", `
 podSelector: {matchLabels: {tierwall.io/tier-role: data}}
 ingress: [{from: [{ipBlock: {cidr: 0.0.0.0/0, except: [10.0.0.0/8]}}], ports: [{port: 5432}, {port: 53, protocol: UDP}, {port: 8000, endPort: 8080}]}]`}))
 	wantRows(t, e.Added, `ingress 0.0.0.0/0except[10.0.0.0/8] -> prod/data TCP/5432,TCP/8000-8080,UDP/53`)
 }
 
 func TestAnyPeerIsTheWorldAndEveryClass(t *testing.T) {
-	e := effect.Compute(t.Context(), shop(), with(shop(), [3]string{"prod", "open", `
+	e := effect.Compute(t.Context(), shopCluster(), withPolicies(shopCluster(), [3]string{"prod", "open", `
 podSelector: {matchLabels: {tierwall.io/tier-role: data}}
 ingress: [{}]`}))
 	wantRows(t, e.Added, `
@@ -212,12 +212,12 @@ ingress (anymap[])/ -> prod/data any blocked
 }
 
 func TestAPolicyBeforeItsPodsIsPotential(t *testing.T) {
-	s := shop()
+	s := shopCluster()
 	s.Pods = slices.DeleteFunc(s.Pods, func(p *compile.Pod) bool { return p.Namespace != "prod" || p.ServiceAccount != "web" })
-	e := effect.Compute(t.Context(), s, with(s, [3]string{"prod", "open", `
+	e := effect.Compute(t.Context(), s, withPolicies(s, [3]string{"prod", "open", `
 podSelector: {}
 ingress: [{from: [{namespaceSelector: {matchExpressions: [{key: environment, operator: In, values: [test, staging]}]}}], ports: [{port: 5432}]}]`}))
-	got := lines(e.Added)
+	got := rowLines(e.Added)
 	for _, want := range []string{
 		"ingress (test)/frontend -> (prod)/data TCP/5432",
 		"ingress (anymap[environment:staging])/ -> (prod)/data TCP/5432",
@@ -230,7 +230,7 @@ ingress: [{from: [{namespaceSelector: {matchExpressions: [{key: environment, ope
 }
 
 func TestPodsOfOneClassReachEachOther(t *testing.T) {
-	e := effect.Compute(t.Context(), shop(), with(shop(), [3]string{"prod", "peers", `
+	e := effect.Compute(t.Context(), shopCluster(), withPolicies(shopCluster(), [3]string{"prod", "peers", `
 podSelector: {matchLabels: {tierwall.io/tier-role: frontend}}
 policyTypes: [Ingress, Egress]
 ingress: [{from: [{podSelector: {matchLabels: {tierwall.io/tier-role: frontend}}}], ports: [{port: 7946}]}]
@@ -246,11 +246,11 @@ ingress prod/frontend -> prod/frontend TCP/7946`)
 const denyAll = "podSelector: {matchLabels: {app: db}}\npolicyTypes: [Ingress]"
 
 func TestFirstPolicyUnderDefaultAllowCloses(t *testing.T) {
-	s := shop()
+	s := shopCluster()
 	s.Defaults.Action = policy.Allow
-	e := effect.Compute(t.Context(), s, with(s, [3]string{"prod", "closed", denyAll}))
+	e := effect.Compute(t.Context(), s, withPolicies(s, [3]string{"prod", "closed", denyAll}))
 	wantRows(t, e.Added, "")
-	if got := lines(e.Removed); !strings.Contains(got, "ingress 0.0.0.0/0 -> prod/data any") || !strings.Contains(got, "ingress test/frontend -> prod/data any") {
+	if got := rowLines(e.Removed); !strings.Contains(got, "ingress 0.0.0.0/0 -> prod/data any") || !strings.Contains(got, "ingress test/frontend -> prod/data any") {
 		t.Errorf("removed:\n%s", got)
 	}
 	if via := e.Removed[0].Via; len(via) != 1 || via[0].Policy != "default action of namespace prod" {
@@ -259,10 +259,10 @@ func TestFirstPolicyUnderDefaultAllowCloses(t *testing.T) {
 }
 
 func TestRemovingTheLastPolicyUnderDefaultAllowOpens(t *testing.T) {
-	s := shop()
+	s := shopCluster()
 	s.Defaults.Action = policy.Allow
-	e := effect.Compute(t.Context(), with(s, [3]string{"prod", "closed", denyAll}), s)
-	if got := lines(e.Added); !strings.Contains(got, "ingress 0.0.0.0/0 -> prod/data any") {
+	e := effect.Compute(t.Context(), withPolicies(s, [3]string{"prod", "closed", denyAll}), s)
+	if got := rowLines(e.Added); !strings.Contains(got, "ingress 0.0.0.0/0 -> prod/data any") {
 		t.Errorf("added:\n%s", got)
 	}
 	if len(e.NoLongerIsolated) == 0 || e.NoLongerIsolated[len(e.NoLongerIsolated)-1].Subject.Role != "data" {
@@ -271,14 +271,14 @@ func TestRemovingTheLastPolicyUnderDefaultAllowOpens(t *testing.T) {
 }
 
 func TestRemovingAPolicyUnderDefaultDenyOpensNothing(t *testing.T) {
-	e := effect.Compute(t.Context(), with(shop(), [3]string{"prod", "data", dataFromBackend}), shop())
+	e := effect.Compute(t.Context(), withPolicies(shopCluster(), [3]string{"prod", "data", dataFromBackend}), shopCluster())
 	wantRows(t, e.Added, "")
 	wantRows(t, e.Removed, "ingress prod/backend -> prod/data TCP/5432 blocked")
 }
 
 func TestWideningAPolicyAddsOnlyWhatIsNew(t *testing.T) {
-	before := with(shop(), [3]string{"prod", "data", dataFromBackend})
-	after := with(shop(), [3]string{"prod", "data", strings.Replace(dataFromBackend, "[{port: 5432}]", "[{port: 5400, endPort: 5500}]", 1)})
+	before := withPolicies(shopCluster(), [3]string{"prod", "data", dataFromBackend})
+	after := withPolicies(shopCluster(), [3]string{"prod", "data", strings.Replace(dataFromBackend, "[{port: 5432}]", "[{port: 5400, endPort: 5500}]", 1)})
 	wantRows(t, effect.Compute(t.Context(), before, after).Added, "ingress prod/backend -> prod/data TCP/5400-5431,TCP/5433-5500 blocked")
 	if again := effect.Compute(t.Context(), after, after); len(again.Added)+len(again.Removed) != 0 {
 		t.Errorf("no change: %+v", again)
@@ -286,17 +286,17 @@ func TestWideningAPolicyAddsOnlyWhatIsNew(t *testing.T) {
 }
 
 func TestAllPortsAreAnyEvenIfSomeWereOpen(t *testing.T) {
-	before := with(shop(), [3]string{"prod", "data", dataFromBackend})
-	after := with(shop(), [3]string{"prod", "data", strings.Replace(dataFromBackend, ", ports: [{port: 5432}]", "", 1)})
+	before := withPolicies(shopCluster(), [3]string{"prod", "data", dataFromBackend})
+	after := withPolicies(shopCluster(), [3]string{"prod", "data", strings.Replace(dataFromBackend, ", ports: [{port: 5432}]", "", 1)})
 	wantRows(t, effect.Compute(t.Context(), before, after).Added, "ingress prod/backend -> prod/data any blocked")
 }
 
 func TestARowIsNotBlockedWhenTheOtherSideAllowsIt(t *testing.T) {
-	s := with(shop(), [3]string{"prod", "api", `
+	s := withPolicies(shopCluster(), [3]string{"prod", "api", `
 podSelector: {matchLabels: {tierwall.io/tier-role: backend}}
 policyTypes: [Egress]
 egress: [{to: [{podSelector: {}}], ports: [{port: 5432}]}]`})
-	e := effect.Compute(t.Context(), s, with(s, [3]string{"prod", "data", dataFromBackend}))
+	e := effect.Compute(t.Context(), s, withPolicies(s, [3]string{"prod", "data", dataFromBackend}))
 	wantRows(t, e.Added, "ingress prod/backend -> prod/data TCP/5432")
 	if e.Added[0].Potential {
 		t.Error("it is potential")
@@ -304,7 +304,7 @@ egress: [{to: [{podSelector: {}}], ports: [{port: 5432}]}]`})
 }
 
 func TestAPodLabelThatOpensAPath(t *testing.T) {
-	s := with(shop(), [3]string{"prod", "data", `
+	s := withPolicies(shopCluster(), [3]string{"prod", "data", `
 podSelector: {matchLabels: {tierwall.io/tier-role: data}}
 ingress: [{from: [{podSelector: {matchLabels: {db-client: "yes"}}}], ports: [{port: 5432}]}]`})
 	after := *s
@@ -322,7 +322,7 @@ ingress prod/frontend -> (prod)/data TCP/5432 blocked`) // data pods can carry d
 }
 
 func TestANamespaceLabelThatOpensAPath(t *testing.T) {
-	s := with(shop(), [3]string{"prod", "data", `
+	s := withPolicies(shopCluster(), [3]string{"prod", "data", `
 podSelector: {matchLabels: {tierwall.io/tier-role: data}}
 ingress: [{from: [{namespaceSelector: {matchLabels: {db-clients: "yes"}}}], ports: [{port: 5432}]}]`})
 	after := *s
@@ -332,15 +332,15 @@ ingress: [{from: [{namespaceSelector: {matchLabels: {db-clients: "yes"}}}], port
 }
 
 func TestATierRoleThatOpensAPath(t *testing.T) {
-	s := with(shop(), [3]string{"prod", "data", dataFromBackend})
+	s := withPolicies(shopCluster(), [3]string{"prod", "data", dataFromBackend})
 	after := *s
-	after.TierRoles = []*v1alpha1.TierRole{role("frontend", "nobody-else"), role("backend", "api"), role("backend2", "web"), role("data", "db")}
+	after.TierRoles = []*v1alpha1.TierRole{tierRole("frontend", "nobody-else"), tierRole("backend", "api"), tierRole("backend2", "web"), tierRole("data", "db")}
 	after.TierRoles[2].Spec.Role = "backend"
 	wantRows(t, effect.Compute(t.Context(), s, &after).Added, "ingress prod/backend -> prod/data TCP/5432 blocked")
 }
 
 func TestAForgedRoleLabelOpensNothing(t *testing.T) {
-	s := with(shop(), [3]string{"prod", "data", dataFromBackend})
+	s := withPolicies(shopCluster(), [3]string{"prod", "data", dataFromBackend})
 	after := *s
 	after.Pods = slices.Clone(s.Pods)
 	forged := *s.Pods[0]
@@ -350,7 +350,7 @@ func TestAForgedRoleLabelOpensNothing(t *testing.T) {
 }
 
 func TestLint(t *testing.T) {
-	e := effect.Compute(t.Context(), shop(), with(shop(), [3]string{"prod", "odd", `
+	e := effect.Compute(t.Context(), shopCluster(), withPolicies(shopCluster(), [3]string{"prod", "odd", `
 podSelector: {matchLabels: {app: nothing}}
 ingress: [{from: [{podSelector: {matchLabels: {app: web}}}, {podSelector: {matchLabels: {app: gone}}}]}]
 egress: [{to: [{podSelector: {matchLabels: {app: db}}}], ports: [{port: pg}, {port: mysql}]}]`}))
@@ -360,13 +360,13 @@ egress: [{to: [{podSelector: {matchLabels: {app: db}}}], ports: [{port: pg}, {po
 		!slices.Equal(e.Lint.NamedPortsUnresolved, []effect.Ref{odd("/spec/egress/0/ports/1")}) {
 		t.Errorf("lint: %+v", e.Lint)
 	}
-	if e := effect.Compute(t.Context(), shop(), with(shop(), [3]string{"prod", "data", dataFromBackend})); e.Lint.SelectsNothing || len(e.Lint.DeadPeers)+len(e.Lint.NamedPortsUnresolved) > 0 {
+	if e := effect.Compute(t.Context(), shopCluster(), withPolicies(shopCluster(), [3]string{"prod", "data", dataFromBackend})); e.Lint.SelectsNothing || len(e.Lint.DeadPeers)+len(e.Lint.NamedPortsUnresolved) > 0 {
 		t.Errorf("lint of a sound policy: %+v", e.Lint)
 	}
 }
 
 func TestLintOfRulesThatNeverDecide(t *testing.T) {
-	data := with(shop(), [3]string{"prod", "data", dataFromBackend})
+	data := withPolicies(shopCluster(), [3]string{"prod", "data", dataFromBackend})
 	ref := func(policy, rule, by string) effect.Ref { return effect.Ref{Policy: policy, Rule: rule, By: by} }
 	for _, c := range []struct {
 		name                string
@@ -379,15 +379,15 @@ func TestLintOfRulesThatNeverDecide(t *testing.T) {
 		{"some more", data, `
 podSelector: {matchLabels: {tierwall.io/tier-role: data}}
 ingress: [{from: [{podSelector: {matchLabels: {tierwall.io/tier-role: backend}}}], ports: [{port: 5432}, {port: 5433}]}]`, nil, nil},
-		{"denied before", withCluster(shop(), "admin", "Admin", 1, "Deny"), dataFromBackend, nil,
+		{"denied before", withCluster(shopCluster(), "admin", "Admin", 1, "Deny"), dataFromBackend, nil,
 			[]effect.Ref{ref("NetworkPolicy prod/other", "/spec/ingress/0", "ClusterNetworkPolicy admin /spec/ingress/0")}},
-		{"accepted before", withCluster(shop(), "admin", "Admin", 1, "Accept"), dataFromBackend,
+		{"accepted before", withCluster(shopCluster(), "admin", "Admin", 1, "Accept"), dataFromBackend,
 			[]effect.Ref{ref("NetworkPolicy prod/other", "/spec/ingress/0", "ClusterNetworkPolicy admin /spec/ingress/0")}, nil},
-		{"passed on", withCluster(shop(), "admin", "Admin", 1, "Pass"), dataFromBackend, nil, nil},
+		{"passed on", withCluster(shopCluster(), "admin", "Admin", 1, "Pass"), dataFromBackend, nil, nil},
 		{"matches nothing", data, "podSelector: {}\ningress: [{from: [{ipBlock: {cidr: 10.0.0.0/33}}]}]", nil, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got := effect.Compute(t.Context(), c.before, with(c.before, [3]string{"prod", "other", c.policy})).Lint
+			got := effect.Compute(t.Context(), c.before, withPolicies(c.before, [3]string{"prod", "other", c.policy})).Lint
 			if !slices.Equal(got.RedundantWith, c.redundant) || !slices.Equal(got.ShadowedBy, c.shadowed) {
 				t.Errorf("redundant %+v, shadowed %+v, want %+v, %+v", got.RedundantWith, got.ShadowedBy, c.redundant, c.shadowed)
 			}
@@ -396,7 +396,7 @@ ingress: [{from: [{podSelector: {matchLabels: {tierwall.io/tier-role: backend}}}
 }
 
 func TestLintOfEqualPriorities(t *testing.T) {
-	s := withCluster(shop(), "a", "Admin", 1, "Accept")
+	s := withCluster(shopCluster(), "a", "Admin", 1, "Accept")
 	tie := []effect.Ref{{Policy: "ClusterNetworkPolicy b", Rule: "/spec/priority", By: "ClusterNetworkPolicy a"}}
 	for _, c := range []struct {
 		name, tier string
@@ -434,28 +434,28 @@ ingress:
 }
 
 func TestTooManyRowsAreMergedAndThenTruncated(t *testing.T) {
-	s := shop()
+	s := shopCluster()
 	for i := range 300 {
-		s.Pods = append(s.Pods, pod("test", fmt.Sprintf("many-%03d", i), "web", fmt.Sprintf("10.244.1.%d", i%250+1)))
+		s.Pods = append(s.Pods, newPod("test", fmt.Sprintf("many-%03d", i), "web", fmt.Sprintf("10.244.1.%d", i%250+1)))
 	}
 	open := [3]string{"prod", "open", "podSelector: {}\ningress: [{from: [{namespaceSelector: {}}, {podSelector: {matchExpressions: [{key: pod, operator: Exists}]}}]}]"}
-	e := effect.Compute(t.Context(), s, with(s, open))
-	if e.Truncated || len(e.Added) > effect.MaxRows || !strings.Contains(lines(e.Added), "test/frontend -> prod/data any") {
+	e := effect.Compute(t.Context(), s, withPolicies(s, open))
+	if e.Truncated || len(e.Added) > effect.MaxRows || !strings.Contains(rowLines(e.Added), "test/frontend -> prod/data any") {
 		t.Errorf("truncated %v, %d rows", e.Truncated, len(e.Added))
 	}
 	for i := range 200 {
 		name := fmt.Sprintf("n%03d", i)
 		s.Namespaces = append(s.Namespaces, &compile.Namespace{Name: name})
-		s.Pods = append(s.Pods, pod(name, "p", "web", fmt.Sprintf("10.244.2.%d", i+1)))
+		s.Pods = append(s.Pods, newPod(name, "p", "web", fmt.Sprintf("10.244.2.%d", i+1)))
 	}
-	if e := effect.Compute(t.Context(), s, with(s, open)); !e.Truncated || len(e.Added) != effect.MaxRows {
+	if e := effect.Compute(t.Context(), s, withPolicies(s, open)); !e.Truncated || len(e.Added) != effect.MaxRows {
 		t.Errorf("truncated %v, %d rows", e.Truncated, len(e.Added))
 	}
 }
 
 func TestASelectorOfTooManyCombinationsIsIncomplete(t *testing.T) {
 	values := "[a, b, c, d, e, f, g, h, i]"
-	e := effect.Compute(t.Context(), shop(), with(shop(), [3]string{"prod", "wide", `
+	e := effect.Compute(t.Context(), shopCluster(), withPolicies(shopCluster(), [3]string{"prod", "wide", `
 podSelector: {matchExpressions: [{key: x, operator: In, values: ` + values + `}, {key: y, operator: In, values: ` + values + `}]}
 ingress: [{}]`}))
 	if e.Complete || len(e.Incomplete) == 0 {
@@ -465,19 +465,19 @@ ingress: [{}]`}))
 
 func TestTheOrderOfObjectsMeansNothing(t *testing.T) {
 	open := [3]string{"prod", "open", "podSelector: {}\ningress: [{from: [{namespaceSelector: {}}]}]"}
-	one, other := shop(), shop()
+	one, other := shopCluster(), shopCluster()
 	slices.Reverse(other.Pods)
 	slices.Reverse(other.Namespaces)
 	slices.Reverse(other.TierRoles)
-	a, _ := json.Marshal(effect.Compute(t.Context(), one, with(one, open)))
-	b, _ := json.Marshal(effect.Compute(t.Context(), other, with(other, open)))
+	a, _ := json.Marshal(effect.Compute(t.Context(), one, withPolicies(one, open)))
+	b, _ := json.Marshal(effect.Compute(t.Context(), other, withPolicies(other, open)))
 	if string(a) != string(b) {
 		t.Errorf("%s\nand\n%s", a, b)
 	}
 }
 
 func TestJSONHasNoNull(t *testing.T) {
-	for _, e := range []effect.Effect{effect.Compute(t.Context(), shop(), shop()), effect.Compute(t.Context(), shop(), with(shop(), [3]string{"prod", "data", dataFromBackend}))} {
+	for _, e := range []effect.Effect{effect.Compute(t.Context(), shopCluster(), shopCluster()), effect.Compute(t.Context(), shopCluster(), withPolicies(shopCluster(), [3]string{"prod", "data", dataFromBackend}))} {
 		text, err := json.Marshal(e)
 		if err != nil || strings.Contains(string(text), "null") {
 			t.Errorf("%v %s", err, text)
@@ -487,7 +487,7 @@ func TestJSONHasNoNull(t *testing.T) {
 
 // A pod that is like another one to every policy opens nothing that is not open already.
 func TestHasLike(t *testing.T) {
-	s := shop()
+	s := shopCluster()
 	s.NetworkPolicies = []*networkingv1.NetworkPolicy{{ObjectMeta: metav1.ObjectMeta{Namespace: "prod", Name: "app"}, Spec: networkingv1.NetworkPolicySpec{
 		PodSelector: metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "app", Operator: "Exists"}, {Key: "old", Operator: "DoesNotExist"}}}}}}
 	port := compile.NamedPort{Name: "pg", Protocol: policy.TCP, Port: 5432}
@@ -501,16 +501,16 @@ func TestHasLike(t *testing.T) {
 		pod  *compile.Pod
 		like bool
 	}{
-		{"a replica", pod("prod", "api-9", "api", "10.244.0.99"), true},
-		{"with its port", pod("prod", "db-9", "db", "10.244.0.99", port), true},
-		{"without its port", pod("prod", "db-9", "db", "10.244.0.99"), false},
-		{"of an account that has no pod", pod("prod", "x", "other", "10.244.0.99"), false},
-		{"of a namespace that has none", pod("kube-system", "api-9", "api", "10.244.0.99"), false},
-		{"with a value that no selector names", relabelled(pod("prod", "api-9", "api", "10.244.0.99"), "app", "x"), false},
-		{"with a label that a selector denies", relabelled(pod("prod", "api-9", "api", "10.244.0.99"), "old", ""), false},
-		{"with a label that no selector names", relabelled(pod("prod", "api-9", "api", "10.244.0.99"), "version", "2"), true},
-		{"like one on the host network, and one that has ended", pod("prod", "web-9", "web", "10.244.0.99"), false},
-		{"like one of another namespace alone", pod("test", "web-9", "web", "10.244.0.99"), true},
+		{"a replica", newPod("prod", "api-9", "api", "10.244.0.99"), true},
+		{"with its port", newPod("prod", "db-9", "db", "10.244.0.99", port), true},
+		{"without its port", newPod("prod", "db-9", "db", "10.244.0.99"), false},
+		{"of an account that has no pod", newPod("prod", "x", "other", "10.244.0.99"), false},
+		{"of a namespace that has none", newPod("kube-system", "api-9", "api", "10.244.0.99"), false},
+		{"with a value that no selector names", relabelled(newPod("prod", "api-9", "api", "10.244.0.99"), "app", "x"), false},
+		{"with a label that a selector denies", relabelled(newPod("prod", "api-9", "api", "10.244.0.99"), "old", ""), false},
+		{"with a label that no selector names", relabelled(newPod("prod", "api-9", "api", "10.244.0.99"), "version", "2"), true},
+		{"like one on the host network, and one that has ended", newPod("prod", "web-9", "web", "10.244.0.99"), false},
+		{"like one of another namespace alone", newPod("test", "web-9", "web", "10.244.0.99"), true},
 	} {
 		if got := effect.HasEquivalentPod(s, c.pod); got != c.like {
 			t.Errorf("%s: %v, want %v", c.name, got, c.like)
@@ -520,13 +520,13 @@ func TestHasLike(t *testing.T) {
 
 // With two labels a pod gets through where a pod with either of them does not. That is what it opens.
 func TestAPodWithTwoLabelsOpensWhatNeitherDoes(t *testing.T) {
-	s := shop()
-	s.NetworkPolicies = []*networkingv1.NetworkPolicy{parsed[networkingv1.NetworkPolicy](t, `
+	s := shopCluster()
+	s.NetworkPolicies = []*networkingv1.NetworkPolicy{parseYAML[networkingv1.NetworkPolicy](t, `
 metadata: {namespace: prod, name: db}
 spec:
   podSelector: {matchLabels: {app: db}}
   ingress: [{from: [{podSelector: {matchLabels: {client: "yes"}}}]}]`)}
-	s.ClusterNetworkPolicies = []*policyv1alpha2.ClusterNetworkPolicy{parsed[policyv1alpha2.ClusterNetworkPolicy](t, `
+	s.ClusterNetworkPolicies = []*policyv1alpha2.ClusterNetworkPolicy{parseYAML[policyv1alpha2.ClusterNetworkPolicy](t, `
 metadata: {name: trusted-only}
 spec:
   tier: Admin
@@ -542,7 +542,7 @@ spec:
 		{map[string]string{"trusted": "yes"}, false},
 		{map[string]string{"client": "yes", "trusted": "yes"}, true},
 	} {
-		bare := pod("prod", "new", "other", "10.244.0.99")
+		bare := newPod("prod", "new", "other", "10.244.0.99")
 		bare.Labels = nil
 		now := *bare
 		now.Labels = c.labels
@@ -556,8 +556,8 @@ spec:
 	}
 }
 
-// parsed is an object of its YAML text.
-func parsed[T any](t *testing.T, text string) *T {
+// parseYAML is an object of its YAML text.
+func parseYAML[T any](t *testing.T, text string) *T {
 	t.Helper()
 	out := new(T)
 	if err := yaml.UnmarshalStrict([]byte(text), out); err != nil {

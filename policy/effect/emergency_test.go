@@ -33,7 +33,7 @@ func withEmergency(t *testing.T, s *compile.Snapshot) *compile.Snapshot {
 	t.Helper()
 	out := *s
 	out.ClusterNetworkPolicies = append(slices.Clip(s.ClusterNetworkPolicies), &policyv1alpha2.ClusterNetworkPolicy{
-		ObjectMeta: metav1.ObjectMeta{Name: "emergency"}, Spec: *parsed[policyv1alpha2.ClusterNetworkPolicySpec](t, `
+		ObjectMeta: metav1.ObjectMeta{Name: "emergency"}, Spec: *parseYAML[policyv1alpha2.ClusterNetworkPolicySpec](t, `
 tier: Admin
 priority: 1
 subject: {namespaces: {}}
@@ -43,9 +43,9 @@ egress: [{action: Deny, to: [{networks: [0.0.0.0/0, "::/0"]}, {namespaces: {}}]}
 }
 
 func TestAnEmergencyPolicyIsJudgedBesideLongPolicies(t *testing.T) {
-	s := shop()
+	s := shopCluster()
 	for i := range 6 {
-		s = with(s, [3]string{"prod", fmt.Sprintf("long-%d", i), longPolicy(i, 1000)})
+		s = withPolicies(s, [3]string{"prod", fmt.Sprintf("long-%d", i), longPolicy(i, 1000)})
 	}
 	after := withEmergency(t, s)
 	if !effect.CanOnlyClose(s, after) {
@@ -59,10 +59,10 @@ func TestAnEmergencyPolicyIsJudgedBesideLongPolicies(t *testing.T) {
 
 // Whatever is large about a cluster, no phase of the work goes on for long after time is over.
 func TestAnEffectEndsSoonAfterItsTime(t *testing.T) {
-	manyPods := withJobs(shop(), 3000)
-	longPolicies := shop()
+	manyPods := withJobs(shopCluster(), 3000)
+	longPolicies := shopCluster()
 	for i := range 2 {
-		longPolicies = with(longPolicies, [3]string{"prod", fmt.Sprintf("long-%d", i), longPolicy(i, 300)})
+		longPolicies = withPolicies(longPolicies, [3]string{"prod", fmt.Sprintf("long-%d", i), longPolicy(i, 300)})
 	}
 	for name, s := range map[string]*compile.Snapshot{"many pods": manyPods, "long policies": longPolicies} {
 		t.Run(name, func(t *testing.T) {

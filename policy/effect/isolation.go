@@ -16,7 +16,7 @@ func (c *comparison) isolationChanges(from, to state) (out []Isolation, truncate
 	merged := map[key]int{}
 	var coarse []Isolation
 	for _, d := range policy.Directions {
-		for _, s := range c.members {
+		for _, s := range c.representatives {
 			if s.kinds[from] == nil || s.kinds[to] == nil || isIsolated(c.compiled[from].classes[s][d]) || !isIsolated(c.compiled[to].classes[s][d]) {
 				continue
 			}

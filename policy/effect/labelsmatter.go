@@ -14,7 +14,7 @@ import (
 // tell two sets of labels apart. Where none does, pods with the one or the other are the
 // same to every policy.
 func PodLabelsMatter(s *compile.Snapshot, before, after map[string]string) bool {
-	tell := func(l *metav1.LabelSelector) bool { return tells(l, before, after) }
+	tell := func(l *metav1.LabelSelector) bool { return distinguishes(l, before, after) }
 	return slices.ContainsFunc(s.TierRoles, func(tr *v1alpha1.TierRole) bool { return tell(tr.Spec.PodSelector) }) ||
 		anySelector(s, tell, func(*metav1.LabelSelector) bool { return false })
 }
@@ -58,7 +58,7 @@ func HasEquivalentPod(s *compile.Snapshot, pod *compile.Pod) bool {
 // NamespaceLabelsMatter reports whether any selector of namespaces may tell two sets of labels apart.
 func NamespaceLabelsMatter(s *compile.Snapshot, before, after map[string]string) bool {
 	return anySelector(s, func(*metav1.LabelSelector) bool { return false },
-		func(l *metav1.LabelSelector) bool { return tells(l, before, after) })
+		func(l *metav1.LabelSelector) bool { return distinguishes(l, before, after) })
 }
 
 // anySelector reports whether a selector of any policy is one of those wanted.

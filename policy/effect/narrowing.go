@@ -16,12 +16,12 @@ import (
 // namespace can concern: that namespace, the pods that the policies' peers match, what
 // the policies hide in the Baseline tier, and the policies of these pods' namespaces. It
 // is false where the change can concern others, or is of another kind, which has no difference.
-func narrowToPolicies(before, after *compile.Snapshot, difference []*terms, now map[string]*terms) (b, a *compile.Snapshot, ok bool) {
-	if len(difference) == 0 {
+func narrowToPolicies(before, after *compile.Snapshot, changed []*terms, now map[string]*terms) (b, a *compile.Snapshot, ok bool) {
+	if len(changed) == 0 {
 		return nil, nil, false
 	}
-	home := difference[0].id.Namespace
-	for _, t := range difference {
+	home := changed[0].id.Namespace
+	for _, t := range changed {
 		if t.id.Namespace != home || t.id.Kind != compile.NetworkPolicyKind {
 			return nil, nil, false
 		}
@@ -31,15 +31,15 @@ func narrowToPolicies(before, after *compile.Snapshot, difference []*terms, now 
 		return nil, nil, false
 	}
 	for _, t := range now {
-		if t.baseline && !slices.Contains(difference, t) {
-			difference = append(difference, t)
+		if t.baseline && !slices.Contains(changed, t) {
+			changed = append(changed, t)
 		}
 	}
-	if slices.ContainsFunc(difference, func(t *terms) bool { return t.reachesPodsBy(before.Nodes) }) {
+	if slices.ContainsFunc(changed, func(t *terms) bool { return t.reachesPodsBy(before.Nodes) }) {
 		return nil, nil, false
 	}
-	n := newNarrowing(map[string]bool{home: true}, before, difference)
-	return n.apply(before), n.apply(after), true
+	n := newRelevantPart(map[string]bool{home: true}, before, changed)
+	return n.narrow(before), n.narrow(after), true
 }
 
 // narrowToPod is the part of two snapshots that a change of one pod's labels can concern: its
@@ -58,8 +58,8 @@ func narrowToPod(before, after *compile.Snapshot, now map[string]*terms) (b, a *
 	from, to := role.Apply(was.Labels), role.Apply(is.Labels)
 	homes, concerned := map[string]bool{was.Namespace: true}, []*terms{}
 	for _, t := range now {
-		telling := tells(t.subject.pods, from, to)
-		told := telling || slices.ContainsFunc(t.peers, func(s selection) bool { return tells(s.pods, from, to) })
+		telling := distinguishes(t.subject.pods, from, to)
+		told := telling || slices.ContainsFunc(t.peers, func(s selection) bool { return distinguishes(s.pods, from, to) })
 		switch {
 		case told && (t.id.Kind != compile.NetworkPolicyKind || telling && t.reachesPodsBy(before.Nodes)), t.baseline && t.reachesPodsBy(before.Nodes):
 			return nil, nil, false
@@ -70,24 +70,24 @@ func narrowToPod(before, after *compile.Snapshot, now map[string]*terms) (b, a *
 			concerned = append(concerned, t)
 		}
 	}
-	n := newNarrowing(homes, before, concerned)
-	b, a = n.apply(before), n.apply(after)
+	n := newRelevantPart(homes, before, concerned)
+	b, a = n.narrow(before), n.narrow(after)
 	a.Pods = slices.Clone(b.Pods)
 	a.Pods[slices.Index(a.Pods, was)] = is
 	return b, a, true
 }
 
-// narrowing is what of a cluster a change can concern.
-type narrowing struct {
+// relevantPart is what of a cluster a change can concern.
+type relevantPart struct {
 	namespaces map[string]bool
 	pods       []*compile.Pod
 	spaces     []*compile.Namespace
 	tierRoles  []*v1alpha1.TierRole
 }
 
-// newNarrowing is the pods of some namespaces, and those that the peers of policies match.
-func newNarrowing(homes map[string]bool, s *compile.Snapshot, policies []*terms) *narrowing {
-	n := &narrowing{namespaces: maps.Clone(homes)}
+// newRelevantPart is the pods of some namespaces, and those that the peers of policies match.
+func newRelevantPart(homes map[string]bool, s *compile.Snapshot, policies []*terms) *relevantPart {
+	n := &relevantPart{namespaces: maps.Clone(homes)}
 	// matched are the selections whose namespaces a namespace is one of.
 	matched := map[string][]selection{}
 	byName := map[string]labels.Set{}
@@ -102,7 +102,7 @@ func newNarrowing(homes map[string]bool, s *compile.Snapshot, policies []*terms)
 	for _, t := range policies {
 		for _, peer := range t.peers {
 			for name, l := range byName {
-				if peer.covers(name, l) {
+				if peer.coversNamespace(name, l) {
 					matched[name] = append(matched[name], peer)
 					n.namespaces[name] = true
 				}
@@ -144,8 +144,8 @@ func newNarrowing(homes map[string]bool, s *compile.Snapshot, policies []*terms)
 	return n
 }
 
-// apply is the part of the snapshot.
-func (n *narrowing) apply(s *compile.Snapshot) *compile.Snapshot {
+// narrow is the part of the snapshot.
+func (n *relevantPart) narrow(s *compile.Snapshot) *compile.Snapshot {
 	out := *s
 	out.Pods, out.Namespaces, out.TierRoles, out.NetworkPolicies = n.pods, n.spaces, n.tierRoles, nil
 	for _, np := range s.NetworkPolicies {
@@ -157,7 +157,7 @@ func (n *narrowing) apply(s *compile.Snapshot) *compile.Snapshot {
 }
 
 // addMissing adds the namespaces that have policies or pods but no object: they are there by their name.
-func (n *narrowing) addMissing() {
+func (n *relevantPart) addMissing() {
 	missing := maps.Clone(n.namespaces)
 	for _, ns := range n.spaces {
 		delete(missing, ns.Name)

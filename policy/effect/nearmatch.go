@@ -99,7 +99,7 @@ func nearMatches(s selection, pods []labelledPod) []NearMatch {
 // it is missed for several reasons.
 func (s selection) missReason(p labelledPod) (reason Reason, near bool) {
 	affected := !p.Ended && !p.HostNetwork
-	switch covered := s.covers(p.Namespace, p.namespace); {
+	switch covered := s.coversNamespace(p.Namespace, p.namespace); {
 	case covered && affected:
 		return "", true
 	case covered && p.Ended:

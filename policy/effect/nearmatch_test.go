@@ -20,7 +20,7 @@ spec: {podSelector: {matchLabels: {app: agent}}, ingress: [{from: [{podSelector:
 metadata: {namespace: prod, name: p}
 spec: {podSelector: {matchLabels: {app: db}}, ingress: [{from: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: prod}}, podSelector: {matchLabels: {app: agent}}}]}]}`
 	agent := func(namespace, name string, change func(*compile.Pod)) *compile.Pod {
-		p := pod(namespace, name, "agent", "10.244.9.9")
+		p := newPod(namespace, name, "agent", "10.244.9.9")
 		change(p)
 		return p
 	}
@@ -47,10 +47,10 @@ spec: {podSelector: {matchLabels: {app: db}}, ingress: [{from: [{namespaceSelect
 			[]effect.NearMatch{{Reason: effect.InOtherNamespace, Pod: "kube-system/a", Pods: 2}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			before := shop()
+			before := shopCluster()
 			before.Pods = append(before.Pods, c.pods...)
 			after := *before
-			after.NetworkPolicies = append(slices.Clone(before.NetworkPolicies), parsed[networkingv1.NetworkPolicy](t, c.policy))
+			after.NetworkPolicies = append(slices.Clone(before.NetworkPolicies), parseYAML[networkingv1.NetworkPolicy](t, c.policy))
 			for i := range c.want {
 				c.want[i].Policy, c.want[i].Rule = "NetworkPolicy prod/p", c.rule
 			}
@@ -65,13 +65,13 @@ spec: {podSelector: {matchLabels: {app: db}}, ingress: [{from: [{namespaceSelect
 
 // The subject of a ClusterNetworkPolicy without pods has its near matches too.
 func TestASubjectOfNamespacesOnTheHostNetwork(t *testing.T) {
-	before := shop()
-	p := pod("edge", "proxy", "proxy", "192.0.2.7")
+	before := shopCluster()
+	p := newPod("edge", "proxy", "proxy", "192.0.2.7")
 	p.HostNetwork = true
 	before.Pods = append(before.Pods, p)
 	before.Namespaces = append(before.Namespaces, &compile.Namespace{Name: "edge", Labels: map[string]string{"zone": "edge"}})
 	after := *before
-	after.ClusterNetworkPolicies = []*policyv1alpha2.ClusterNetworkPolicy{parsed[policyv1alpha2.ClusterNetworkPolicy](t, `
+	after.ClusterNetworkPolicies = []*policyv1alpha2.ClusterNetworkPolicy{parseYAML[policyv1alpha2.ClusterNetworkPolicy](t, `
 metadata: {name: edge}
 spec: {tier: Admin, priority: 1, subject: {namespaces: {matchLabels: {zone: edge}}}, ingress: [{action: Deny, from: [{namespaces: {}}]}]}`)}
 	want := []effect.NearMatch{{Policy: "ClusterNetworkPolicy edge", Rule: "/spec/subject", Reason: effect.OnHostNetwork, Pod: "edge/proxy", Pods: 1}}

@@ -39,7 +39,7 @@ func (e *classEvaluator) newOpening(before, after *classAnswer) *opening {
 		_, other := before.segmentAt(i, len(e.spans))
 		next = min(next, other)
 		why := e.decisionFor(after, i)
-		if !why.Verdict.Permits() || e.allows(before, i) {
+		if !why.Verdict.Permits() || e.allowsSpan(before, i) {
 			continue
 		}
 		if o == nil {
@@ -72,8 +72,8 @@ func (o *opening) addDecision(why policy.Why) {
 	o.via = append(o.via, why)
 }
 
-// merged is both openings together.
-func (o *opening) merged(p *opening) *opening {
+// mergeWith is both openings together.
+func (o *opening) mergeWith(p *opening) *opening {
 	if o.isEmpty() {
 		return p
 	}

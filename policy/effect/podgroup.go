@@ -67,7 +67,7 @@ func (n *namespace) labelsIn(m state) labels.Set {
 
 // mayBeIn reports whether the selection is about pods of a namespace, before or after the change.
 func (s selection) mayBeIn(n *namespace) bool {
-	return s.covers(n.name, n.labelsIn(stateBefore)) || s.covers(n.name, n.labelsIn(stateAfter))
+	return s.coversNamespace(n.name, n.labelsIn(stateBefore)) || s.coversNamespace(n.name, n.labelsIn(stateAfter))
 }
 
 func (n namedPort) isPortOf(g *podGroup) bool {

@@ -132,7 +132,7 @@ func (model *podModel) matchingGroups(s selection) []*podGroup {
 	}
 	var out []*podGroup
 	for _, g := range model.groups {
-		if k := g.kinds[stateAfter]; k != nil && s.covers(g.namespace.name, g.namespace.labelsIn(stateAfter)) && s.byPods.Matches(labels.Set(k.labels)) {
+		if k := g.kinds[stateAfter]; k != nil && s.coversNamespace(g.namespace.name, g.namespace.labelsIn(stateAfter)) && s.byPods.Matches(labels.Set(k.labels)) {
 			out = append(out, g)
 		}
 	}

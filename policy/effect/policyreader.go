@@ -12,18 +12,18 @@ import (
 	"github.com/tierwall/tierwall/policy/compile"
 )
 
-// policies are all policies of a snapshot, as they were read.
-type policies struct {
+// policyList are all policies of a snapshot, as they were read.
+type policyList struct {
 	networkPolicies []*networkingv1.NetworkPolicy
 	clusterPolicies []*policyv1alpha2.ClusterNetworkPolicy
 	terms           map[string]*terms // by object
-	words           *labelVocabulary
+	vocabulary      *labelVocabulary
 }
 
-// reading is what was read of the policies before and after a change.
-type reading struct {
-	old, now map[string]*terms
-	words    *labelVocabulary // of both
+// policyChange is what was read of the policies before and after a change.
+type policyChange struct {
+	old, now   map[string]*terms
+	vocabulary *labelVocabulary // of both
 	// came are the terms that are only in now, and gone those of objects that are only in old.
 	came, gone []*terms
 }
@@ -31,21 +31,21 @@ type reading struct {
 // policyReader reads policies, and remembers those of the last snapshot that it read as the state before a change.
 type policyReader struct {
 	mu   sync.Mutex
-	last policies
+	last policyList
 	// read are the policies of last, by their objects in memory.
 	read map[any]*terms
 }
 
 // readPolicies reads the policies of both snapshots. Those of before are remembered.
-func (r *policyReader) readPolicies(before, after *compile.Snapshot) *reading {
+func (r *policyReader) readPolicies(before, after *compile.Snapshot) *policyChange {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.last.terms == nil || !sameList(r.last.networkPolicies, before.NetworkPolicies) || !sameList(r.last.clusterPolicies, before.ClusterNetworkPolicies) {
 		r.rememberPolicies(before)
 	}
-	out := &reading{old: r.last.terms}
+	out := &policyChange{old: r.last.terms}
 	out.now, out.came, out.gone = r.comparePolicies(after)
-	out.words = r.last.words.extended(out.came)
+	out.vocabulary = r.last.vocabulary.extendedBy(out.came)
 	return out
 }
 
@@ -54,13 +54,13 @@ func (r *policyReader) rememberPolicies(s *compile.Snapshot) {
 	now, came, gone := r.comparePolicies(s)
 	only := len(gone) == 0 // more policies, and none less
 	for _, t := range came {
-		if old := r.last.terms[t.object]; old != nil {
+		if old := r.last.terms[t.name]; old != nil {
 			gone, only = append(gone, old), false
 		}
 	}
-	words := r.last.words
+	words := r.last.vocabulary
 	if only && words != nil {
-		words = words.extended(came)
+		words = words.extendedBy(came)
 	} else {
 		words = newVocabulary(now)
 	}
@@ -73,14 +73,14 @@ func (r *policyReader) rememberPolicies(s *compile.Snapshot) {
 	for _, t := range came {
 		r.read[t.policy] = t
 	}
-	r.last = policies{s.NetworkPolicies, s.ClusterNetworkPolicies, now, words}
+	r.last = policyList{s.NetworkPolicies, s.ClusterNetworkPolicies, now, words}
 }
 
 // comparePolicies are the policies of a snapshot, and in what they differ from the last one's.
 func (r *policyReader) comparePolicies(s *compile.Snapshot) (now map[string]*terms, came, gone []*terms) {
 	there := make(map[*terms]bool, len(s.NetworkPolicies)+len(s.ClusterNetworkPolicies))
 	see := func(t *terms) {
-		if there[t] = true; r.last.terms[t.object] != t {
+		if there[t] = true; r.last.terms[t.name] != t {
 			came = append(came, t)
 		}
 	}
@@ -96,7 +96,7 @@ func (r *policyReader) comparePolicies(s *compile.Snapshot) (now map[string]*ter
 	now = make(map[string]*terms, len(there))
 	maps.Copy(now, r.last.terms)
 	for _, t := range came {
-		now[t.object] = t
+		now[t.name] = t
 	}
 	for object, t := range now {
 		if !there[t] {
@@ -114,12 +114,12 @@ func (r *policyReader) readTerms(policy any, read func() *terms) *terms {
 	return read()
 }
 
-// changed are the terms of policies that are new or have another spec, and of
+// changedTerms are the terms of policies that are new or have another spec, and of
 // those that go, sorted by object.
-func (r *reading) changed() []*terms {
+func (r *policyChange) changedTerms() []*terms {
 	var out []*terms
 	for _, t := range r.came {
-		if old := r.old[t.object]; old == nil || !apiequality.Semantic.DeepEqual(old.spec, t.spec) {
+		if old := r.old[t.name]; old == nil || !apiequality.Semantic.DeepEqual(old.spec, t.spec) {
 			out = append(out, t)
 			if old != nil {
 				out = append(out, old)
@@ -127,7 +127,7 @@ func (r *reading) changed() []*terms {
 		}
 	}
 	out = append(out, r.gone...)
-	slices.SortStableFunc(out, func(a, b *terms) int { return compareText(a.object, b.object) })
+	slices.SortStableFunc(out, func(a, b *terms) int { return compareText(a.name, b.name) })
 	return out
 }
 
@@ -147,9 +147,9 @@ func policiesIn(all map[string]*terms, s *compile.Snapshot) map[string]*terms {
 }
 
 // changedPolicies are the terms of the policies that there are after the change.
-func changedPolicies(difference []*terms, now map[string]*terms) []*terms {
+func changedPolicies(changed []*terms, now map[string]*terms) []*terms {
 	var out []*terms
-	for _, t := range difference {
+	for _, t := range changed {
 		if now[t.id.Object()] == t {
 			out = append(out, t)
 		}

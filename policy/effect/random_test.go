@@ -36,7 +36,7 @@ func TestNothingThatAChangeOpensIsLeftOut(t *testing.T) {
 		if e.Truncated {
 			return
 		}
-		first, second := objects(before), objects(after)
+		first, second := oracleCluster(before), oracleCluster(after)
 		for _, f := range generate.Flows(generate.NewRand(seed), after, flowsPerChange) {
 			opened += checkFlow(t, seed, "added", e.Added, first, second, f)
 			checkFlow(t, seed, "removed", e.Removed, second, first, f)
@@ -47,7 +47,9 @@ func TestNothingThatAChangeOpensIsLeftOut(t *testing.T) {
 	}
 }
 
-func objects(s *compile.Snapshot) *oracle.Cluster { return generate.Objects(generate.NewRand(0), s) }
+func oracleCluster(s *compile.Snapshot) *oracle.Cluster {
+	return generate.Objects(generate.NewRand(0), s)
+}
 
 func forEachChange(t *testing.T, do func(seed uint64, before, after *compile.Snapshot)) {
 	t.Helper()
@@ -118,7 +120,7 @@ func findRow(t *testing.T, seed uint64, list string, rows []effect.Row, d effect
 			return
 		}
 	}
-	t.Errorf("seed %d: no %s row %s for %+v from %s to %s in\n%s", seed, list, d, f, whose(s, f.Source), whose(s, f.Destination), lines(rows))
+	t.Errorf("seed %d: no %s row %s for %+v from %s to %s in\n%s", seed, list, d, f, ownerName(s, f.Source), ownerName(s, f.Destination), rowLines(rows))
 }
 
 // containsAddr reports whether a row's side stands for an address.
@@ -162,7 +164,7 @@ func hasPort(row effect.Row, f policy.Flow) bool {
 	return false
 }
 
-func whose(s *oracle.Cluster, a netip.Addr) string {
+func ownerName(s *oracle.Cluster, a netip.Addr) string {
 	if p := oracle.PodAt(s, a); p != nil {
 		return fmt.Sprintf("%s/%s %v", p.Namespace, p.Name, p.Labels)
 	}
@@ -174,9 +176,9 @@ func whose(s *oracle.Cluster, a netip.Addr) string {
 func TestNothingIsReportedThatAChangeDoesNotOpen(t *testing.T) {
 	seen := 0
 	forEachChange(t, func(seed uint64, before, after *compile.Snapshot) {
-		before, after = tidy(before), tidy(after)
+		before, after = sortLists(before), sortLists(after)
 		e := effect.Compute(t.Context(), before, after)
-		first, second := objects(before), objects(after)
+		first, second := oracleCluster(before), oracleCluster(after)
 		if len(e.Added) >= effect.MaxRows/2 {
 			return
 		}
@@ -186,8 +188,8 @@ func TestNothingIsReportedThatAChangeDoesNotOpen(t *testing.T) {
 			}
 			for _, text := range row.Ports {
 				seen++
-				if !opens(first, second, row, text) {
-					t.Errorf("seed %d: nothing opens %s of %s, via %v", seed, text, lines([]effect.Row{row}), row.Via)
+				if !opensFlow(first, second, row, text) {
+					t.Errorf("seed %d: nothing opens %s of %s, via %v", seed, text, rowLines([]effect.Row{row}), row.Via)
 				}
 			}
 		}
@@ -197,8 +199,8 @@ func TestNothingIsReportedThatAChangeDoesNotOpen(t *testing.T) {
 	}
 }
 
-// opens looks for a flow between pods of the row's sides that its side newly allows.
-func opens(before, after *oracle.Cluster, row effect.Row, port string) bool {
+// opensFlow looks for a flow between pods of the row's sides that its side newly allows.
+func opensFlow(before, after *oracle.Cluster, row effect.Row, port string) bool {
 	side := oracle.Ingress
 	if row.Direction == effect.Egress {
 		side = oracle.Egress
@@ -219,10 +221,10 @@ func opens(before, after *oracle.Cluster, row effect.Row, port string) bool {
 	return false
 }
 
-// tidy is the snapshot without pods that have not two addresses of their own in their node's networks, or
+// sortLists is the snapshot without pods that have not two addresses of their own in their node's networks, or
 // have a node's: the effect is about what they could do if they had.
-func tidy(s *compile.Snapshot) *compile.Snapshot {
-	out, shown, networks := *s, objects(s), compile.NewNodeNetworks(s.Nodes)
+func sortLists(s *compile.Snapshot) *compile.Snapshot {
+	out, shown, networks := *s, oracleCluster(s), compile.NewNodeNetworks(s.Nodes)
 	out.Pods = slices.DeleteFunc(slices.Clone(s.Pods), func(p *compile.Pod) bool {
 		foreign := func(a netip.Addr) bool {
 			owner := oracle.PodAt(shown, a.Unmap())

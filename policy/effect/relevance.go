@@ -27,11 +27,11 @@ func (model *podModel) relevantPolicies(ctx context.Context, snapshots [2]*compi
 				found = append(found, t)
 			}
 		}
-		slices.SortFunc(found, func(a, b *terms) int { return compareText(a.object, b.object) })
+		slices.SortFunc(found, func(a, b *terms) int { return compareText(a.name, b.name) })
 		*to = append(*to, found...)
 	}
-	if w := model.otherChanges(snapshots); !w.none() {
-		add(&out, w.bearOn)
+	if w := model.findOtherChanges(snapshots); !w.isEmpty() {
+		add(&out, w.areRelevantTo)
 	}
 	var reached [][]*namespace // the subjects' namespaces
 	for _, t := range out {
@@ -39,7 +39,7 @@ func (model *podModel) relevantPolicies(ctx context.Context, snapshots [2]*compi
 	}
 	add(&hidden, func(t *terms) bool {
 		for i, cover := range out {
-			if cover.hides(t) && slices.ContainsFunc(reached[i], t.subject.mayBeIn) {
+			if cover.canHide(t) && slices.ContainsFunc(reached[i], t.subject.mayBeIn) {
 				return true
 			}
 		}
@@ -48,25 +48,27 @@ func (model *podModel) relevantPolicies(ctx context.Context, snapshots [2]*compi
 	return out, hidden
 }
 
-// changes are what else than policies changed, as selectors see it.
-type changes struct {
+// otherChanges are what else than policies changed, as selectors see it.
+type otherChanges struct {
 	namespaces []*namespace
 	groups     []*podGroup
-	// bound are the namespaces whose pods' roles may be others now.
-	bound []*namespace
+	// reboundNamespaces are the namespaces whose pods' roles may be others now.
+	reboundNamespaces []*namespace
 }
 
-func (w *changes) none() bool { return len(w.namespaces)+len(w.groups)+len(w.bound) == 0 }
+func (w *otherChanges) isEmpty() bool {
+	return len(w.namespaces)+len(w.groups)+len(w.reboundNamespaces) == 0
+}
 
-func (model *podModel) otherChanges(snapshots [2]*compile.Snapshot) *changes {
-	w := &changes{}
+func (model *podModel) findOtherChanges(snapshots [2]*compile.Snapshot) *otherChanges {
+	w := &otherChanges{}
 	bound := changedBindings(snapshots)
 	for _, n := range model.namespaces {
 		if !apiequality.Semantic.DeepEqual(n.labels[stateBefore], n.labels[stateAfter]) {
 			w.namespaces = append(w.namespaces, n)
 		}
 		if bound[n.name] {
-			w.bound = append(w.bound, n)
+			w.reboundNamespaces = append(w.reboundNamespaces, n)
 		}
 	}
 	for _, g := range model.groups {
@@ -100,21 +102,21 @@ func changedBindings(snapshots [2]*compile.Snapshot) map[string]bool {
 	return out
 }
 
-// bearOn reports whether a selector of the policy may tell what changed apart.
-func (w *changes) bearOn(t *terms) bool {
-	return w.told(t.subject) || slices.ContainsFunc(t.peers, w.told)
+// areRelevantTo reports whether a selector of the policy may tell what changed apart.
+func (w *otherChanges) areRelevantTo(t *terms) bool {
+	return w.distinguishedBy(t.subject) || slices.ContainsFunc(t.peers, w.distinguishedBy)
 }
 
-func (w *changes) told(s selection) bool {
+func (w *otherChanges) distinguishedBy(s selection) bool {
 	for _, n := range w.namespaces {
-		if tells(s.namespaces, n.labelsIn(stateBefore), n.labelsIn(stateAfter)) {
+		if distinguishes(s.namespaces, n.labelsIn(stateBefore), n.labelsIn(stateAfter)) {
 			return true
 		}
 	}
 	for _, g := range w.groups {
-		if tells(s.pods, g.kinds[stateBefore].labels, g.kinds[stateAfter].labels) && s.mayBeIn(g.namespace) {
+		if distinguishes(s.pods, g.kinds[stateBefore].labels, g.kinds[stateAfter].labels) && s.mayBeIn(g.namespace) {
 			return true
 		}
 	}
-	return mentions(s.pods, roleLabel) && slices.ContainsFunc(w.bound, s.mayBeIn)
+	return mentionsKey(s.pods, roleLabel) && slices.ContainsFunc(w.reboundNamespaces, s.mayBeIn)
 }

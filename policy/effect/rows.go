@@ -59,7 +59,7 @@ func (r *rowCollector) collectRows() {
 
 func (r *rowCollector) addSubject(d policy.Direction, s *representative) {
 	v := r.viewFor(classPair{r.compiled[r.from].classes[s][d], r.compiled[r.to].classes[s][d]})
-	for _, p := range r.members {
+	for _, p := range r.representatives {
 		o := v.peers[r.equivalence[p]]
 		if o.isEmpty() || p.kinds[r.to] == nil || len(o.ports) == 0 { // port 0, which no flow has
 			continue

@@ -65,19 +65,19 @@ func (c *comparison) addShadowedRules(l *Lint, policies []isolatedPolicy) {
 func (v *shadowCheck) compareVerdicts(p isolatedPolicy) bool {
 	peers := v.probeAddresses()
 	for _, d := range policy.Directions {
-		for _, s := range v.members {
+		for _, s := range v.representatives {
 			pair := [2]*policy.Class{v.isolated.classes[s][d], v.compiled[stateAfter].classes[s][d]}
 			if pair[0] == nil || pair[1] == nil || len(pair[0].Tiers) == 0 || v.pairs[pair] {
 				continue // not there, without the policy, or compared already
 			}
 			v.pairs[pair] = true
-			seen := map[[2]int]bool{}
+			compared := map[[2]int]bool{}
 			for _, a := range peers {
-				marks := [2]int{v.isolated.equivalenceIDFor(pair[0], a)<<1 | familyOf(a), v.compiled[stateAfter].equivalenceIDFor(pair[1], a)}
-				if seen[marks] {
+				ids := [2]int{v.isolated.equivalenceIDFor(pair[0], a)<<1 | familyOf(a), v.compiled[stateAfter].equivalenceIDFor(pair[1], a)}
+				if compared[ids] {
 					continue
 				}
-				seen[marks] = true
+				compared[ids] = true
 				if len(v.deciding) == p.rules {
 					return true
 				}
@@ -94,7 +94,7 @@ func (v *shadowCheck) compareVerdicts(p isolatedPolicy) bool {
 // probeAddresses are an address of each member, and of each network.
 func (v *shadowCheck) probeAddresses() []netip.Addr {
 	var out []netip.Addr
-	for _, p := range v.members {
+	for _, p := range v.representatives {
 		for _, a := range p.addrs {
 			if a.IsValid() && p.kinds[stateAfter] != nil {
 				out = append(out, a)

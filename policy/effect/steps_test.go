@@ -27,7 +27,7 @@ func TestRowsAreTheDifferenceOfWhatIsReachable(t *testing.T) {
 	flows, kinds := 0, map[string]int{}
 	var memory effect.Calculator // of all clusters, in vain
 	forEachStep(t, func(seed uint64, what string, before, after *compile.Snapshot) {
-		before, after = tidy(before), tidy(after)
+		before, after = sortLists(before), sortLists(after)
 		kind := stepKind(what)
 		// Nothing else changes, and lists that do not change are the same ones.
 		alone := *before
@@ -37,7 +37,7 @@ func TestRowsAreTheDifferenceOfWhatIsReachable(t *testing.T) {
 		case "pod labels":
 			alone.Pods, after = inOrderOf(before.Pods, after.Pods), &alone
 		}
-		if effect.Narrowed(before, after) {
+		if effect.IsNarrowed(before, after) {
 			kind += ", narrowed"
 		}
 		e := memory.Compute(t.Context(), before, after)
@@ -47,7 +47,7 @@ func TestRowsAreTheDifferenceOfWhatIsReachable(t *testing.T) {
 		if len(e.Added)+len(e.Removed) >= effect.MaxRows/2 {
 			return // rows may be merged, and are about some of their pods then
 		}
-		first, second := objects(before), objects(after)
+		first, second := oracleCluster(before), oracleCluster(after)
 		n := compareWithOracle(t, seed, what, "added", e.Added, first, second) + compareWithOracle(t, seed, what, "removed", e.Removed, second, first)
 		if flows += n; n > 0 {
 			kinds[kind]++
@@ -153,27 +153,27 @@ func compareWithOracle(t *testing.T, seed uint64, what, list string, rows []effe
 	t.Helper()
 	for _, d := range []effect.Direction{effect.Ingress, effect.Egress} {
 		forEachFlow(second, func(f policy.Flow) {
-			if opened(first, second, d, f) {
+			if newlyAllows(first, second, d, f) {
 				changed++
 				if !slices.ContainsFunc(rows, func(row effect.Row) bool { return covers(second, row, d, f) }) {
-					t.Errorf("seed %d: %s: no %s row %s for %+v from %s to %s in\n%s", seed, what, list, d, f, whose(second, f.Source), whose(second, f.Destination), lines(rows))
+					t.Errorf("seed %d: %s: no %s row %s for %+v from %s to %s in\n%s", seed, what, list, d, f, ownerName(second, f.Source), ownerName(second, f.Destination), rowLines(rows))
 				}
 			}
 		})
 	}
 	for _, row := range rows {
 		for _, text := range row.Ports {
-			if unambiguous(second, row.From) && unambiguous(second, row.To) && row.From.Name != row.To.Name && !holds(first, second, row, text) {
-				t.Errorf("seed %d: %s: %s row %s is not so of %s, via %v", seed, what, list, lines([]effect.Row{row}), text, row.Via)
+			if isUnambiguous(second, row.From) && isUnambiguous(second, row.To) && row.From.Name != row.To.Name && !holdsEverywhere(first, second, row, text) {
+				t.Errorf("seed %d: %s: %s row %s is not so of %s, via %v", seed, what, list, rowLines([]effect.Row{row}), text, row.Via)
 			}
 		}
 	}
 	return changed
 }
 
-// opened reports whether the side of a pod that there is at the second moment allows a flow then, and did not at the
+// newlyAllows reports whether the side of a pod that there is at the second moment allows a flow then, and did not at the
 // first. A pod that is not there allows nothing.
-func opened(first, second *oracle.Cluster, d effect.Direction, f policy.Flow) bool {
+func newlyAllows(first, second *oracle.Cluster, d effect.Direction, f policy.Flow) bool {
 	subject, peer, side := f.Destination, f.Source, oracle.Ingress
 	if d == effect.Egress {
 		subject, peer, side = f.Source, f.Destination, oracle.Egress
@@ -223,8 +223,8 @@ func forEachFlow(s *oracle.Cluster, do func(policy.Flow)) {
 	}
 }
 
-// unambiguous reports whether a row's side is all pods that look like it, so that the row must hold of each.
-func unambiguous(s *oracle.Cluster, side effect.Peer) bool {
+// isUnambiguous reports whether a row's side is all pods that look like it, so that the row must hold of each.
+func isUnambiguous(s *oracle.Cluster, side effect.Peer) bool {
 	if side.Kind == effect.CIDR {
 		return true
 	}
@@ -235,9 +235,9 @@ func unambiguous(s *oracle.Cluster, side effect.Peer) bool {
 	return side.Kind == effect.Workload && len(names) == side.Pods
 }
 
-// holds reports whether a port of a row is allowed now, and was not before, between
+// holdsEverywhere reports whether a port of a row is allowed now, and was not before, between
 // each two pods of its sides, by one IP family at least.
-func holds(first, second *oracle.Cluster, row effect.Row, port string) bool {
+func holdsEverywhere(first, second *oracle.Cluster, row effect.Row, port string) bool {
 	if row.From.Kind == effect.CIDR || row.To.Kind == effect.CIDR {
 		return true // their addresses are tried above
 	}
@@ -255,7 +255,7 @@ func holds(first, second *oracle.Cluster, row effect.Row, port string) bool {
 				if f.Protocol == policy.ICMP && source.Is6() {
 					f.Protocol = policy.ICMPv6
 				}
-				found[p] = found[p] || opened(first, second, row.Direction, f)
+				found[p] = found[p] || newlyAllows(first, second, row.Direction, f)
 			}
 		}
 	}

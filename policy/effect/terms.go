@@ -21,7 +21,7 @@ import (
 // what the policy does: that is for the compiler alone to say.
 type terms struct {
 	id       policy.RuleID
-	object   string // of the id
+	name     string // of the id
 	policy   any    // as it came
 	spec     any
 	compiled func() *compile.Policy // which reads it the first time
@@ -61,8 +61,8 @@ func newSelection(ref Ref, namespaces *metav1.LabelSelector, namespace string, p
 	return s
 }
 
-// covers reports whether the selection is about pods of a namespace with the labels.
-func (s selection) covers(name string, l labels.Set) bool {
+// coversNamespace reports whether the selection is about pods of a namespace with the labels.
+func (s selection) coversNamespace(name string, l labels.Set) bool {
 	if s.namespaces == nil {
 		return s.namespace == name
 	}
@@ -92,9 +92,9 @@ var everything = &metav1.LabelSelector{}
 
 func networkPolicyTerms(np *networkingv1.NetworkPolicy) *terms {
 	id := policy.RuleID{Kind: compile.NetworkPolicyKind, Namespace: np.Namespace, Name: np.Name}
-	t := &terms{id: id, object: id.Object(), policy: np, spec: np.Spec,
+	t := &terms{id: id, name: id.Object(), policy: np, spec: np.Spec,
 		compiled: sync.OnceValue(func() *compile.Policy { return compile.ReadNetworkPolicy(np) })}
-	t.subject = newSelection(t.ref("/spec/podSelector"), nil, np.Namespace, &np.Spec.PodSelector)
+	t.subject = newSelection(t.refTo("/spec/podSelector"), nil, np.Namespace, &np.Spec.PodSelector)
 	t.rules = len(np.Spec.Ingress) + len(np.Spec.Egress)
 	for i, r := range np.Spec.Ingress {
 		t.addRule(policy.Ingress, i, "from", r.From, r.Ports)
@@ -105,13 +105,13 @@ func networkPolicyTerms(np *networkingv1.NetworkPolicy) *terms {
 	return t
 }
 
-func (t *terms) ref(field string) Ref { return Ref{Policy: t.object, Rule: field} }
+func (t *terms) refTo(field string) Ref { return Ref{Policy: t.name, Rule: field} }
 
 func (t *terms) addRule(d policy.Direction, i int, list string, peers []networkingv1.NetworkPolicyPeer, ports []networkingv1.NetworkPolicyPort) {
 	field := fmt.Sprintf("/spec/%s/%d", d, i)
 	var selections []selection
 	for j, p := range peers {
-		at := t.ref(fmt.Sprintf("%s/%s/%d", field, list, j))
+		at := t.refTo(fmt.Sprintf("%s/%s/%d", field, list, j))
 		switch {
 		case p.IPBlock != nil:
 			t.addBlock(p.IPBlock.CIDR, p.IPBlock.Except...)
@@ -131,7 +131,7 @@ func (t *terms) addRule(d policy.Direction, i int, list string, peers []networki
 		if p.Port == nil || p.Port.Type != intstr.String {
 			continue
 		}
-		n := namedPort{ref: t.ref(fmt.Sprintf("%s/ports/%d", field, j)), rule: t.ref(field), name: p.Port.StrVal,
+		n := namedPort{ref: t.refTo(fmt.Sprintf("%s/ports/%d", field, j)), rule: t.refTo(field), name: p.Port.StrVal,
 			protocol: policy.TCP, direction: d, peers: selections}
 		for _, known := range protocols {
 			if p.Protocol != nil && string(*p.Protocol) == known.String() {
@@ -165,17 +165,17 @@ func (t *terms) addBlock(cidr string, except ...string) {
 
 func clusterPolicyTerms(cnp *policyv1alpha2.ClusterNetworkPolicy) *terms {
 	id := policy.RuleID{Kind: compile.ClusterNetworkPolicyKind, Name: cnp.Name}
-	t := &terms{id: id, object: id.Object(), policy: cnp, spec: cnp.Spec,
+	t := &terms{id: id, name: id.Object(), policy: cnp, spec: cnp.Spec,
 		compiled: sync.OnceValue(func() *compile.Policy { return compile.ReadClusterNetworkPolicy(cnp) }),
 		baseline: cnp.Spec.Tier == policyv1alpha2.BaselineTier, tier: cnp.Spec.Tier, priority: cnp.Spec.Priority}
 	t.rules = len(cnp.Spec.Ingress) + len(cnp.Spec.Egress)
-	t.subject = podsOf(t.ref("/spec/subject"), cnp.Spec.Subject.Namespaces, cnp.Spec.Subject.Pods)
+	t.subject = podsOf(t.refTo("/spec/subject"), cnp.Spec.Subject.Namespaces, cnp.Spec.Subject.Pods)
 	for i, r := range cnp.Spec.Ingress {
 		field := fmt.Sprintf("/spec/ingress/%d", i)
 		t.denies = t.denies || r.Action != policyv1alpha2.ClusterNetworkPolicyRuleActionAccept
 		var selections []selection
 		for j, p := range r.From {
-			selections = append(selections, podsOf(t.ref(fmt.Sprintf("%s/from/%d", field, j)), p.Namespaces, p.Pods))
+			selections = append(selections, podsOf(t.refTo(fmt.Sprintf("%s/from/%d", field, j)), p.Namespaces, p.Pods))
 		}
 		t.addClusterRule(policy.Ingress, field, selections, r.Protocols)
 	}
@@ -185,7 +185,7 @@ func clusterPolicyTerms(cnp *policyv1alpha2.ClusterNetworkPolicy) *terms {
 		var selections []selection
 		for j, p := range r.To {
 			if p.Namespaces != nil || p.Pods != nil {
-				selections = append(selections, podsOf(t.ref(fmt.Sprintf("%s/to/%d", field, j)), p.Namespaces, p.Pods))
+				selections = append(selections, podsOf(t.refTo(fmt.Sprintf("%s/to/%d", field, j)), p.Namespaces, p.Pods))
 			}
 			for _, c := range p.Networks {
 				t.addBlock(string(c))
@@ -214,16 +214,16 @@ func (t *terms) addClusterRule(d policy.Direction, field string, peers []selecti
 			continue
 		}
 		for _, protocol := range protocols {
-			t.ports = append(t.ports, namedPort{ref: t.ref(fmt.Sprintf("%s/protocols/%d", field, j)), rule: t.ref(field),
+			t.ports = append(t.ports, namedPort{ref: t.refTo(fmt.Sprintf("%s/protocols/%d", field, j)), rule: t.refTo(field),
 				name: p.DestinationNamedPort, protocol: protocol, direction: d, peers: peers})
 		}
 	}
 }
 
-// hides reports whether a policy, while it is there, can keep another's rules from
+// canHide reports whether a policy, while it is there, can keep another's rules from
 // deciding: a ClusterNetworkPolicy by Deny, which Pass of one can hide in turn, and a
 // NetworkPolicy by isolation, which is before the Baseline tier.
-func (t *terms) hides(other *terms) bool {
+func (t *terms) canHide(other *terms) bool {
 	if t.id.Kind == compile.NetworkPolicyKind {
 		return other.baseline
 	}

@@ -29,8 +29,8 @@ func newVocabulary(all ...map[string]*terms) *labelVocabulary {
 	return v
 }
 
-// extended is the vocabulary and that of more policies; it stays what it is.
-func (v *labelVocabulary) extended(more []*terms) *labelVocabulary {
+// extendedBy is the vocabulary and that of more policies; it stays what it is.
+func (v *labelVocabulary) extendedBy(more []*terms) *labelVocabulary {
 	if len(more) == 0 {
 		return v
 	}
@@ -51,9 +51,9 @@ func (v *labelVocabulary) extended(more []*terms) *labelVocabulary {
 }
 
 func (v *labelVocabulary) addTerms(t *terms) {
-	v.addSelector(t.object, t.subject.pods)
+	v.addSelector(t.name, t.subject.pods)
 	for _, p := range t.peers {
-		v.addSelector(t.object, p.pods)
+		v.addSelector(t.name, p.pods)
 	}
 }
 

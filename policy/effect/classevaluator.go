@@ -120,7 +120,7 @@ func (e *classEvaluator) decisionFor(a *classAnswer, span int) policy.Why {
 	return why
 }
 
-func (e *classEvaluator) allows(a *classAnswer, span int) bool {
+func (e *classEvaluator) allowsSpan(a *classAnswer, span int) bool {
 	return e.decisionFor(a, span).Verdict.Permits()
 }
 
@@ -132,7 +132,7 @@ func (e *classEvaluator) allowsAll(a *classAnswer) bool {
 // allowsAllOf reports whether every port of a protocol is allowed.
 func (e *classEvaluator) allowsAllOf(a *classAnswer, p policy.Protocol) bool {
 	for i, s := range e.spans {
-		if s.protocol == p && !e.allows(a, i) {
+		if s.protocol == p && !e.allowsSpan(a, i) {
 			return false
 		}
 	}
