@@ -7,15 +7,14 @@ import (
 	"github.com/tierwall/tierwall/policy/compile"
 )
 
-// reserved are where addresses are taken from when nodes have no pod CIDRs
-// (RFC 1112, section 4; RFC 6666).
+// reserved are the networks that addresses come from when nodes have no pod CIDRs (RFC 1112, section 4; RFC 6666).
 var reserved = []netip.Prefix{netip.MustParsePrefix("240.0.0.0/4"), netip.MustParsePrefix("100::/64")}
 
-// addressPool hands out addresses for stand-ins of pods that have none, from the
-// networks of pods where they are known, so that policies about those networks
-// match them. It avoids networks within those, which are about certain pods only.
+// addressPool hands out addresses for representatives of pods without one. They come from the pod CIDRs where these
+// are known, so that policies about those networks match them. Networks within a pod CIDR are avoided, because they
+// are about certain pods only.
 type addressPool struct {
-	used  [2]bool // families that the cluster has
+	used  [2]bool // IP families that the cluster has
 	pools [2][]netip.Prefix
 	avoid prefixIndex
 	next  [2]netip.Addr
@@ -61,7 +60,7 @@ func newAddressPool(snapshots [2]*compile.Snapshot, networks []netip.Prefix) *ad
 	return a
 }
 
-// nextAddress is the next address of a family.
+// nextAddress returns an address of the family that no pod has.
 func (a *addressPool) nextAddress(f int) netip.Addr {
 	for {
 		for len(a.pools[f]) > 1 && !a.pools[f][0].Contains(a.next[f]) {

@@ -6,16 +6,14 @@ import (
 	"github.com/tierwall/tierwall/policy/compile"
 )
 
-// Compute is the effect of a change: the cluster as it is, and as it would be.
-// Neither is changed.
+// Compute returns the effect of a change from one snapshot to another. Neither snapshot is modified.
 //
-// Pods that policies cannot tell apart are one group, and for each group, there
-// or imagined from the selectors of the policies that matter to the change, one
-// stand-in is put in the place of all pods. Both states are compiled with them, and the two programs
-// asked what they allow. So a question about labels is answered by the same
-// compiler as every other.
+// Pods that no policy can tell apart form a group. Groups of existing pods and of hypothetical ones, as selectors of
+// the relevant policies describe them, are each represented by one pod. Both states are compiled with the
+// representatives, and the two programs are evaluated and compared. So the compiler that the enforcement uses
+// interprets every selector.
 //
-// When the context ends, the effect is not complete.
+// The effect is not complete if the context ends first.
 func Compute(ctx context.Context, before, after *compile.Snapshot) Effect {
 	r := new(policyReader).readPolicies(before, after)
 	changed := r.changedTerms()
@@ -24,16 +22,15 @@ func Compute(ctx context.Context, before, after *compile.Snapshot) Effect {
 	return e
 }
 
-// Calculator remembers what was read of policies, for the effects of many changes of one
-// cluster, and computes that of a single NetworkPolicy, or of the labels of a single pod, from the
-// part of the cluster that it can concern. What Of says does not depend on what was asked before. It is safe
-// for concurrent use; objects and lists of snapshots must not be changed.
+// Calculator computes the effects of many changes of one cluster. It caches what was read of policies, and computes a
+// change of NetworkPolicies, or of one pod's labels, from the part of the cluster that it can affect. Results do not
+// depend on earlier calls. It is safe for concurrent use; objects and lists of snapshots must not be modified.
 type Calculator struct {
 	reader policyReader
 }
 
-// Compute is the effect of a change, as the function Of says it: the same flows, though
-// networks that have nothing to do with the change do not cut its rows.
+// Compute returns the same flows as the function Compute. Its rows may be fewer, because networks that are irrelevant
+// to the change do not split them.
 func (m *Calculator) Compute(ctx context.Context, before, after *compile.Snapshot) Effect {
 	only := onlyNetworkPolicies(before, after)
 	if only && sameList(before.NetworkPolicies, after.NetworkPolicies) {

@@ -13,17 +13,17 @@ import (
 	"github.com/tierwall/tierwall/policy/compile"
 )
 
-// CanOnlyClose reports whether a change, by its form, allows no flow that was not allowed before, whatever the
-// cluster is. It is fast, and false wherever the form does not tell.
+// CanOnlyClose reports whether the form of a change alone shows that no flow is newly allowed, whatever pods there
+// are. It is fast, and false wherever the form does not tell.
 //
-// It is true of a change of policies alone, each of which comes, goes or changes in one of these ways:
-// a ClusterNetworkPolicy has rules of Deny in addition, or rules of Accept less, or decides more strictly in a
-// rule's place, or denies earlier in its tier; a NetworkPolicy isolates and allows nothing, or allows less than
-// before while it isolates the same pods, or goes while another one isolates them.
+// It is true if only policies change, and each of them in one of these ways. A ClusterNetworkPolicy gets more Deny
+// rules, loses Accept rules, gets a stricter action in a rule, or only denies and gets a higher precedence. A
+// NetworkPolicy is added without rules, allows less for the same pods, or is deleted while another one isolates its
+// pods.
 //
-// A policy, class or namespace over its budget is closed, and a change that brings it within the budget opens it.
-// So a NetworkPolicy can only close by changing or going where none of these budgets is exceeded before. Budgets of
-// nodes do not count: an effect takes what they close as open, so that it was judged when its policies came.
+// A policy, class or namespace over its budget is closed, and opens when a change brings it within the budget. So a
+// NetworkPolicy that changes or is deleted opens nothing only if none of these budgets was exceeded before. Budgets
+// of nodes do not matter: effects ignore them, so that what they close was reviewed as open.
 func CanOnlyClose(before, after *compile.Snapshot) bool {
 	if !onlyPolicies(before, after) {
 		return false
@@ -35,9 +35,9 @@ func CanOnlyClose(before, after *compile.Snapshot) bool {
 // closingCheck compares the policies before and after a change by their form.
 type closingCheck struct {
 	before, after *compile.Snapshot
-	// unchanged are the NetworkPolicies that are the same before and after, by namespace.
+	// unchanged holds the NetworkPolicies that are the same before and after, by namespace.
 	unchanged map[string][]*networkingv1.NetworkPolicy
-	// withinBudgets are the namespaces whose policies are known to exceed no budget before the change, or may exceed one.
+	// withinBudgets holds, by namespace, whether the policies before the change exceed no budget.
 	withinBudgets map[string]bool
 }
 
@@ -45,7 +45,8 @@ func newClosingCheck(before, after *compile.Snapshot) *closingCheck {
 	return &closingCheck{before: before, after: after, withinBudgets: map[string]bool{}}
 }
 
-// changedObjects returns the objects that differ, as they were and are; nil is absent. It is false where a name occurs twice.
+// changedObjects returns the objects that differ, before and after; nil is absent. It returns false if a name occurs
+// twice.
 func changedObjects[T any](before, after []*T, key func(*T) string, same func(a, b *T) bool) (changed [][2]*T, ok bool) {
 	if sameList(before, after) {
 		return nil, true
@@ -85,8 +86,8 @@ func (c *closingCheck) networkPoliciesOnlyClose() bool {
 	})
 }
 
-// networkPolicyOnlyCloses reports whether the change of one policy can only close. What was not understood before, and denied
-// for that, may be understood now. What was closed over a budget may be in force when there is less.
+// networkPolicyOnlyCloses reports whether the change of one policy only closes. A policy that was invalid or over a
+// budget was closed, so that any change of it may open something.
 func (c *closingCheck) networkPolicyOnlyCloses(old, now *networkingv1.NetworkPolicy) bool {
 	switch {
 	case old == nil:
@@ -116,8 +117,8 @@ func (c *closingCheck) networkPolicyOnlyCloses(old, now *networkingv1.NetworkPol
 	return true
 }
 
-// isolatedWithout reports whether the pods of a policy are isolated in a direction by another one, before and
-// after, or were not isolated by this one.
+// isolatedWithout reports whether another policy isolates the pods of a policy, before and after, or this one does
+// not.
 func (c *closingCheck) isolatedWithout(np *networkingv1.NetworkPolicy, d policy.Direction) bool {
 	if !isolatesDirection(np, d) {
 		return true
@@ -129,7 +130,8 @@ func (c *closingCheck) isolatedWithout(np *networkingv1.NetworkPolicy, d policy.
 	})
 }
 
-// isWithinBudgets reports whether the policies of a namespace exceed no budget of the namespace or a class before the change.
+// isWithinBudgets reports whether the policies of a namespace exceed no budget of the namespace or of a class before
+// the change.
 func (c *closingCheck) isWithinBudgets(namespace string) bool {
 	within, known := c.withinBudgets[namespace]
 	if !known {
@@ -171,7 +173,7 @@ func isolatesDirection(np *networkingv1.NetworkPolicy, d policy.Direction) bool 
 
 var policyTypes = map[policy.Direction]networkingv1.PolicyType{policy.Ingress: networkingv1.PolicyTypeIngress, policy.Egress: networkingv1.PolicyTypeEgress}
 
-// allowance is a rule of a NetworkPolicy; no peers are all peers, and no ports all ports.
+// allowance is a rule of a NetworkPolicy. Without peers it allows every peer, and without ports every port.
 type allowance struct {
 	peers []networkingv1.NetworkPolicyPeer
 	ports []networkingv1.NetworkPolicyPort
@@ -191,10 +193,10 @@ func rulesOf(np *networkingv1.NetworkPolicy, d policy.Direction) []allowance {
 	return out
 }
 
-// maxFormPairs bounds the pairs of rules, peers and ports that are compared, so that the form is read fast.
+// maxFormPairs bounds the comparisons of rules, peers and ports.
 const maxFormPairs = 100_000
 
-// allowsNoMore reports whether each rule is within one of the old rules.
+// allowsNoMore reports whether each rule allows no more than one of the old rules.
 func allowsNoMore(old, now []allowance) bool {
 	pairs := 0
 	return eachWithin(now, old, &pairs, func(n, o allowance) bool {
@@ -203,7 +205,8 @@ func allowsNoMore(old, now []allowance) bool {
 	})
 }
 
-// eachWithin compares an element first with that which follows the last match, since mostly the order is kept.
+// eachWithin reports whether each element is within one of old. It starts after the last match, because the order is
+// mostly kept.
 func eachWithin[T any](now, old []T, pairs *int, within func(n, o T) bool) bool {
 	next := 0
 	for _, n := range now {
@@ -226,7 +229,7 @@ func eachWithin[T any](now, old []T, pairs *int, within func(n, o T) bool) bool 
 
 func deepEqual[T any](a, b T) bool { return apiequality.Semantic.DeepEqual(a, b) }
 
-// peerWithin reports whether a peer is another one, or a part of its network.
+// peerWithin reports whether a peer is equal to another one, or a part of its network.
 func peerWithin(now, old networkingv1.NetworkPolicyPeer) bool {
 	if deepEqual(now, old) {
 		return true
@@ -281,7 +284,7 @@ const (
 	denyAction   = policyv1alpha2.ClusterNetworkPolicyRuleActionDeny
 )
 
-// clusterRule is a rule of a ClusterNetworkPolicy: what it matches, and what it decides.
+// clusterRule is a rule of a ClusterNetworkPolicy: what it matches, and its action.
 type clusterRule struct {
 	action policyv1alpha2.ClusterNetworkPolicyRuleAction
 	match  any
@@ -309,8 +312,8 @@ func egressRules(p *policyv1alpha2.ClusterNetworkPolicy) []clusterRule {
 	return out
 }
 
-// decidesStricter reports whether rules follow from others by such steps alone: a rule of Accept goes, a rule
-// of Deny comes, Accept becomes Pass or Deny, Pass becomes Deny.
+// decidesStricter reports whether rules follow from others by these steps alone: removing Accept, adding Deny, or
+// changing Accept to Pass or Deny and Pass to Deny.
 func decidesStricter(old, now []clusterRule) bool {
 	for len(old) > 0 || len(now) > 0 {
 		switch {

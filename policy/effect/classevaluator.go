@@ -10,23 +10,23 @@ import (
 	"github.com/tierwall/tierwall/policy/eval"
 )
 
-// maxQuestions is how many times a class is asked about a span of ports: of more the
-// effect is not computed.
+// maxQuestions bounds the evaluations of a class for a port span. The effect of a change that needs more is not
+// computed.
 const maxQuestions = 100_000_000
 
-// classAnswer is what a class says of a peer, span by span, as far as it was asked.
+// classAnswer holds the decisions of a class about one peer, by port span, evaluated on demand.
 type classAnswer struct {
 	program *policy.Program
-	class   *policy.Class // as the peer meets it
+	class   *policy.Class // the rules that match the peer
 	peer    netip.Addr
-	// why are the numbers of reasons, by segment, from 1 on; 0 where it was not asked yet.
+	// why holds the numbers of decisions by segment, from 1 on; 0 is not evaluated yet.
 	why []int32
-	// starts are the spans at which a rule of the class begins or ends: those from one to the next are a segment, and have
-	// one reason. Nil where each span is one.
+	// starts are the spans at which a rule of the class begins or ends. The spans between two starts are a segment
+	// and have one decision. If nil, each span is a segment.
 	starts []int
 }
 
-// segmentAt is the number of the segment that a span is in, and the span that the next one begins with.
+// segmentAt returns the number of the segment of a span, and the first span of the next segment.
 func (a *classAnswer) segmentAt(span, spans int) (number, next int) {
 	if a.starts == nil {
 		return span, span + 1
@@ -38,15 +38,15 @@ func (a *classAnswer) segmentAt(span, spans int) (number, next int) {
 	return after - 1, spans
 }
 
-// classEvaluator asks classes which spans of ports they allow, until the context ends or a bound is reached.
+// classEvaluator evaluates which port spans classes allow, until the context ends or a bound is reached.
 type classEvaluator struct {
-	ctx   context.Context // of the one call that it is made for
+	ctx   context.Context // of the call that it serves
 	spans []portSpan
-	// firstSpans are those that begin a protocol.
+	// firstSpans are the first spans of each protocol.
 	firstSpans []int
-	asked      int // how many spans were asked about
+	asked      int // evaluations so far
 	whys       numbering[policy.Why]
-	// stopped says why the evaluation was given up: what it says then means nothing.
+	// stopped is why the evaluation was given up. Decisions after that are meaningless.
 	stopped string
 }
 
@@ -55,7 +55,7 @@ func newClassEvaluator(ctx context.Context, programs ...*policy.Program) *classE
 	return &classEvaluator{ctx: ctx, spans: spans, firstSpans: firstSpansOf(spans), whys: newNumbering[policy.Why]()}
 }
 
-// newAnswer is one that is asked nothing yet.
+// newAnswer returns an answer without any decision yet.
 func (e *classEvaluator) newAnswer(of *compiledState, class *policy.Class, peer netip.Addr) *classAnswer {
 	a := &classAnswer{program: of.program, class: of.classSeenBy(class, peer), peer: peer}
 	segments := len(e.spans)
@@ -66,7 +66,7 @@ func (e *classEvaluator) newAnswer(of *compiledState, class *policy.Class, peer 
 	return a
 }
 
-// segmentStarts are the spans at which a rule of a class begins or ends, and those that begin a protocol.
+// segmentStarts returns the spans at which a rule of a class or a protocol begins, or a rule ends.
 func (e *classEvaluator) segmentStarts(class *policy.Class) []int {
 	out := slices.Clone(e.firstSpans)
 	if class == nil {
@@ -87,7 +87,7 @@ func (e *classEvaluator) segmentStarts(class *policy.Class) []int {
 	return slices.Compact(out)
 }
 
-// appendSpan appends the number of the span that begins with a port.
+// appendSpan appends the span that begins with a port.
 func (e *classEvaluator) appendSpan(to []int, protocol policy.Protocol, port int) []int {
 	at := slices.Index(protocols, protocol)
 	if at < 0 || port > policy.MaxPort {
@@ -98,7 +98,7 @@ func (e *classEvaluator) appendSpan(to []int, protocol policy.Protocol, port int
 	return append(to, first+i)
 }
 
-// decisionFor says who decides about a span; a class that is nil decides to allow nothing.
+// decisionFor returns the decision about a span. A nil class denies.
 func (e *classEvaluator) decisionFor(a *classAnswer, span int) policy.Why {
 	if e.stopped != "" {
 		return policy.Why{}
@@ -139,7 +139,7 @@ func (e *classEvaluator) allowsAllOf(a *classAnswer, p policy.Protocol) bool {
 	return true
 }
 
-// canContinue reports whether the comparison is worth going on with.
+// canContinue reports whether neither the context has ended nor a bound was reached.
 func (e *classEvaluator) canContinue() bool {
 	if e.stopped == "" && e.ctx.Err() != nil {
 		e.stopped = timeoutReason(e.ctx)

@@ -28,7 +28,7 @@ func (s *compiledState) classView(class *policy.Class) *classView {
 	return v
 }
 
-// setNumbers are the numbers of the sets that a class refers to.
+// setNumbers returns the numbers of the sets that a class refers to.
 func (s *compiledState) setNumbers(class *policy.Class) map[int]bool {
 	out := map[int]bool{}
 	add := func(id policy.SetID) {
@@ -51,8 +51,7 @@ func (s *compiledState) setNumbers(class *policy.Class) map[int]bool {
 	return out
 }
 
-// equivalenceIDFor is what the sets that a class refers to know of an address: addresses
-// with the same mark are the same to the class.
+// equivalenceIDFor returns the same number for addresses that no rule of the class can tell apart.
 func (s *compiledState) equivalenceIDFor(class *policy.Class, a netip.Addr) int {
 	if class == nil {
 		return 0
@@ -68,8 +67,8 @@ func (s *compiledState) equivalenceIDFor(class *policy.Class, a netip.Addr) int 
 	return v.known.number(string(own))
 }
 
-// classSeenBy is a class as one peer meets it: rules that are not about the peer are left out, and the others are about any.
-// It takes time by the sets that the peer is in, not by the rules of the class.
+// classSeenBy returns a class with the rules that match a peer, each as one about any peer. It costs time by the sets
+// that contain the peer, not by the rules of the class.
 func (s *compiledState) classSeenBy(class *policy.Class, peer netip.Addr) *policy.Class {
 	if class == nil {
 		return nil

@@ -8,32 +8,32 @@ import (
 	"github.com/tierwall/tierwall/policy"
 )
 
-// maxKeptAnswers is how many answers about spans are kept at once, to bound memory to
-// some 20 MB: each takes 5 bytes. To keep an answer costs as much as keptAnswer of them.
+// maxKeptAnswers bounds the decisions that are cached at once, to some 20 MB: each takes 5 bytes, and each answer as
+// much as answerOverhead of them.
 const (
 	maxKeptAnswers = 4_000_000
 	answerOverhead = 40
 )
 
-// comparison asks the programs of both moments the same questions.
+// comparison evaluates the programs of both states for the same peers.
 type comparison struct {
 	*classEvaluator
 	compiled        [2]*compiledState
 	names           func(policy.RuleID, policy.Protocol) []string
 	representatives []*representative
 	networks        []*networkNode
-	// equivalence numbers the members that have the same marks at both moments: they are
-	// the same to every rule.
+	// equivalence numbers the representatives: those that no rule of either state can tell apart have the same
+	// number.
 	equivalence     map[*representative]int
-	firstEquivalent []*representative // the first member of each number
+	firstEquivalent []*representative // the first one of each number
 
 	answers  map[classQuestion]*classAnswer
-	keptSize int // how many answers about spans that is
-	// described are the members as sides of rows.
+	keptSize int // decisions in answers
+	// described caches the representatives as sides of rows.
 	described [2]map[*representative]*Peer
 }
 
-// newComparison compares the states, with an evaluator whose spans are cut by both programs at least.
+// newComparison returns a comparison. The spans of its evaluator must be cut by both programs.
 func newComparison(e *classEvaluator, members []*representative, compiled [2]*compiledState) *comparison {
 	c := &comparison{classEvaluator: e, representatives: members, compiled: compiled,
 		equivalence: map[*representative]int{}, answers: map[classQuestion]*classAnswer{},
@@ -58,11 +58,10 @@ func newComparison(e *classEvaluator, members []*representative, compiled [2]*co
 	return c
 }
 
-// classPair is a subject's classes at the two moments.
+// classPair is the classes of a subject in the two states.
 type classPair struct{ before, after *policy.Class }
 
-// classQuestion identifies what a class is asked: peers with the same mark for the
-// class get the same answer.
+// classQuestion is the key of an answer. Peers with the same equivalence ID for the class have the same answer.
 type classQuestion struct {
 	m     state
 	class *policy.Class
@@ -74,7 +73,7 @@ func (c *comparison) questionTo(m state, class *policy.Class, peer netip.Addr) c
 	return classQuestion{m, class, c.compiled[m].equivalenceIDFor(class, peer), peer.Is6()}
 }
 
-// answerTo is what a class says of a peer; nil where the comparison was given up.
+// answerTo returns the answer of a class about a peer, or nil if the comparison was given up.
 func (c *comparison) answerTo(m state, class *policy.Class, peer netip.Addr) *classAnswer {
 	q := c.questionTo(m, class, peer)
 	a := c.answers[q]
@@ -90,12 +89,12 @@ func (c *comparison) answerTo(m state, class *policy.Class, peer netip.Addr) *cl
 	return a
 }
 
-// openingBetween is what a class at one moment allows a peer and another at the other does not.
+// openingBetween returns what the class of one state allows a peer and the class of the other does not.
 func (c *comparison) openingBetween(from, to state, pair classPair, peer netip.Addr) *opening {
 	return c.newOpening(c.answerTo(from, pair.before, peer), c.answerTo(to, pair.after, peer))
 }
 
-// openingTo is what is opened to a peer of either IP family.
+// openingTo returns what is opened to a peer of either IP family.
 func (c *comparison) openingTo(from, to state, pair classPair, p *representative) *opening {
 	var o *opening
 	for _, addr := range p.addrs {
@@ -109,13 +108,13 @@ func (c *comparison) openingTo(from, to state, pair classPair, p *representative
 	return o
 }
 
-// nameOpening puts what is opened into words.
+// nameOpening sets the ports of an opening as rows show them.
 func (c *comparison) nameOpening(o *opening) {
 	o.ports = o.portTexts(c.spans, c.names)
 	o.id = sha256.Sum256(fmt.Appendf(nil, "%q %q", o.ports, o.sortedRefs(&namespace{})))
 }
 
-// isBlocked reports whether the peer's own direction lets nothing of an opening pass.
+// isBlocked reports whether the peer's own direction allows nothing of an opening.
 func (c *comparison) isBlocked(m state, o *opening, s *representative, d policy.Direction, p *representative) bool {
 	for _, addr := range s.addrs {
 		if !addr.IsValid() {
@@ -131,8 +130,8 @@ func (c *comparison) isBlocked(m state, o *opening, s *representative, d policy.
 	return true
 }
 
-// canMatchNamedPort reports whether a port by name, whose number is not known, can turn out to be one that the
-// other side has: where the opening has the name, or the answer does.
+// canMatchNamedPort reports whether a named port whose number is not known may have a number that the other side
+// allows. Either the opening or the answer has the name.
 func (c *comparison) canMatchNamedPort(a *classAnswer, o *opening, protocol policy.Protocol) bool {
 	_, named := o.unknown[protocol]
 	for i, s := range c.spans {
@@ -143,8 +142,7 @@ func (c *comparison) canMatchNamedPort(a *classAnswer, o *opening, protocol poli
 	return false
 }
 
-// affectedSubjects are the members that the change may concern as subjects: their class
-// is another one, or a set that it refers to has other elements.
+// affectedSubjects returns the representatives whose class, or a set that it refers to, differs between the states.
 func (c *comparison) affectedSubjects(d policy.Direction) []*representative {
 	same, differs := map[policy.SetID]bool{}, map[classPair]bool{}
 	var out []*representative
@@ -201,7 +199,8 @@ func equalSets(a, b *policy.Set) bool {
 	return true
 }
 
-// describePeer is a group as a side of a row. The labels are those that all its pods have, and shared by all rows of the group.
+// describePeer returns a group as a side of a row. Its labels are those that all pods of the group have, and all rows
+// of the group share them.
 func (c *comparison) describePeer(s *representative, m state) Peer {
 	if p := c.described[m][s]; p != nil {
 		return *p

@@ -12,45 +12,45 @@ import (
 	"github.com/tierwall/tierwall/policy/compile"
 )
 
-// compiledState is the compiled state of one moment.
+// compiledState is the program of one state, indexed by addresses and classes.
 type compiledState struct {
 	program *policy.Program
 	sets    []policy.SetID // sorted
-	// classes are the subjects' classes in each direction; nil of those not there.
+	// classes are the classes of a subject in each direction. There is none if it does not exist in this state.
 	classes        map[*representative][2]*policy.Class
 	equivalenceIDs map[netip.Addr]int
 	memberKeys     numbering[string]
-	// addressSets are the sets of single addresses that an address is in, networks the numbers
-	// of the other sets, less excepts, and member all sets that it is in as far as they were asked for.
+	// addressSets are the sets of single addresses that contain an address. Networks and excepts number the other
+	// sets by network. Memberships caches all sets of an address.
 	addressSets       map[netip.Addr][]byte
 	networks, excepts prefixIndex
 	memberships       map[netip.Addr][]byte
 	classViews        map[*policy.Class]*classView
 }
 
-// classView is what a class can tell of addresses: whether they are in its sets.
+// classView indexes a class by the sets that it refers to.
 type classView struct {
 	sets  map[int]bool
 	known numbering[string]
-	// rules are those that name a set as peers, by the set's number; anyPeer those about all peers.
+	// rules are those that name a set as peers, by the number of the set. AnyPeer are those about all peers.
 	rules   map[int][]rulePlace
 	anyPeer []rulePlace
 }
 
-// rulePlace is the place of a rule in its class.
+// rulePlace is the position of a rule in its class.
 type rulePlace struct{ tier, rule int }
 
 func compareRulePlaces(a, b rulePlace) int {
 	return cmp.Or(cmp.Compare(a.tier, b.tier), cmp.Compare(a.rule, b.rule))
 }
 
-// stateCompiler compiles policies for the stand-ins of one moment.
+// stateCompiler compiles policies for the representatives of one state.
 type stateCompiler struct {
 	*compile.Cluster
 	representatives []*representative
 }
 
-// newStateCompilers are those of both moments; they are one where the change is of policies alone.
+// newStateCompilers returns the compilers of both states, which are one if only policies change.
 func newStateCompilers(snapshots [2]*compile.Snapshot, model *podModel, members []*representative) [2]*stateCompiler {
 	first := newStateCompiler(stateBefore, snapshots[stateBefore], model, members)
 	if onlyPolicies(snapshots[stateBefore], snapshots[stateAfter]) {
@@ -73,7 +73,7 @@ func newStateCompiler(m state, s *compile.Snapshot, model *podModel, members []*
 	return &stateCompiler{compile.NewCluster(&of, ""), members}
 }
 
-// compileState is what policies mean for the stand-ins. It returns the context's error where that ends before.
+// compileState compiles policies for the representatives. It returns the error of the context if that ends.
 func (c *stateCompiler) compileState(ctx context.Context, policies iter.Seq[*terms]) (*compiledState, error) {
 	var read []*compile.Policy
 	for t := range policies {
@@ -94,13 +94,13 @@ func (c *stateCompiler) compileState(ctx context.Context, policies iter.Seq[*ter
 	slices.Sort(out.sets)
 	out.indexSets()
 	for _, e := range program.Endpoints {
-		i, _ := strconv.Atoi(e.Name) // as the compiler named it
+		i, _ := strconv.Atoi(e.Name) // named by newStateCompiler
 		out.classes[c.representatives[i]] = [2]*policy.Class{program.Classes[0][e.Class[0]], program.Classes[1][e.Class[1]]}
 	}
 	return out, nil
 }
 
-// indexSets notes which sets have single addresses, and which networks.
+// indexSets indexes the sets by their addresses and networks.
 func (s *compiledState) indexSets() {
 	for i, id := range s.sets {
 		set := s.program.Sets[id]
@@ -121,8 +121,8 @@ func (s *compiledState) indexSets() {
 	}
 }
 
-// equivalenceID is what the sets of the program know of an address: addresses with the
-// same mark are the same to every rule.
+// equivalenceID returns the same number for addresses that no rule of the program can tell apart: they are in the
+// same sets.
 func (s *compiledState) equivalenceID(a netip.Addr) int {
 	if m, ok := s.equivalenceIDs[a]; ok {
 		return m
@@ -131,11 +131,11 @@ func (s *compiledState) equivalenceID(a netip.Addr) int {
 	return s.equivalenceIDs[a]
 }
 
-// membershipSize is the size of a set's part of what is known of an address: three bytes are
-// the number of the set, the others are the protocol and the port in it.
+// membershipSize is the length of a membership: three bytes for the number of the set, one for the protocol and two
+// for the port.
 const membershipSize = 6
 
-// setMemberships are the sets that an address is in.
+// setMemberships returns the sets that contain an address.
 func (s *compiledState) setMemberships(a netip.Addr) []byte {
 	if b, ok := s.memberships[a]; ok {
 		return b

@@ -9,7 +9,7 @@ import (
 	"github.com/tierwall/tierwall/policy/compile"
 )
 
-// computeEffect is the effect, where the policies are read and it is known which of them differ.
+// computeEffect computes the effect of a change whose policies were read and compared.
 func computeEffect(ctx context.Context, r *policyChange, changed []*terms, before, after *compile.Snapshot) Effect {
 	snapshots := [2]*compile.Snapshot{before, after}
 	if ctx.Err() != nil {

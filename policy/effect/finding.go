@@ -6,7 +6,7 @@ import (
 	"github.com/tierwall/tierwall/policy"
 )
 
-// finding is what is opened between a subject and a peer: what a row shows.
+// finding is what is opened between a subject and a peer. A row shows one or more findings.
 type finding struct {
 	*opening
 	direction             policy.Direction
@@ -16,8 +16,7 @@ type finding struct {
 	potential, blocked    bool
 }
 
-// findingKey is the same of findings whose rows may be merged. Where the default
-// action decided, its namespace is the subject's.
+// findingKey is equal for findings whose rows may be merged.
 type findingKey struct {
 	direction          policy.Direction
 	opening            [sha256.Size]byte
@@ -25,8 +24,7 @@ type findingKey struct {
 	potential, blocked bool
 }
 
-// sideKey is what rows that may be merged have in common on one side: all but
-// names and labels of pods.
+// sideKey is equal for the sides of rows that may be merged. Names and labels of pods may differ.
 type sideKey struct {
 	kind      Kind
 	namespace *namespace

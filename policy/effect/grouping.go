@@ -12,24 +12,23 @@ import (
 	"github.com/tierwall/tierwall/policy/roles"
 )
 
-// grouping gathers pods that no policy can tell apart. Most pods are like one before them, and cost
-// no more than their key.
+// grouping groups pods that no policy can tell apart. A pod of a known group costs no more than its key.
 type grouping struct {
 	*podModel
-	sameRoles bool // at both moments
+	sameRoles bool // in both states
 	byKey     map[string]*groupedPods
-	key       []byte // of the last pod
+	key       []byte // scratch space, of the last pod
 }
 
-// groupedPods is the pods of a group so far, as they are before and after.
+// groupedPods are the pods of a group that were found so far.
 type groupedPods struct {
-	first  [2]*compile.Pod // by name
+	first  [2]*compile.Pod // the first by name
 	shared [2]map[string]string
 	claim  compile.Claim
 	pods   int
 }
 
-// newPodModel groups the pods of both snapshots. It returns the context's error where that ends before.
+// newPodModel groups the pods of both snapshots. It returns the error of the context if that ends.
 func newPodModel(ctx context.Context, snapshots [2]*compile.Snapshot, v *labelVocabulary, networks []netip.Prefix) (*podModel, error) {
 	model := &podModel{vocabulary: v, byName: map[string]*namespace{}, hypothetical: map[[2]string]*podGroup{}, existing: map[*namespace][]*podGroup{}}
 	model.nodes = compile.NewNodeNetworks(snapshots[stateAfter].Nodes)
@@ -50,7 +49,7 @@ func newPodModel(ctx context.Context, snapshots [2]*compile.Snapshot, v *labelVo
 	return model, nil
 }
 
-// groupPods makes the groups of the pods of both moments. It returns the context's error where that ends before.
+// groupPods adds the groups of the pods of both states. It returns the error of the context if that ends.
 func (model *podModel) groupPods(ctx context.Context, snapshots [2]*compile.Snapshot) error {
 	g := &grouping{podModel: model, byKey: map[string]*groupedPods{},
 		sameRoles: sameList(snapshots[stateBefore].TierRoles, snapshots[stateAfter].TierRoles)}
@@ -73,7 +72,7 @@ func (model *podModel) groupPods(ctx context.Context, snapshots [2]*compile.Snap
 	return nil
 }
 
-// podPairs are the pods as they are at both moments, by namespace and name; nil is not there.
+// podPairs returns the pods in both states, by namespace and name; nil is absent.
 func podPairs(snapshots [2]*compile.Snapshot) map[[2]string][2]*compile.Pod {
 	out := map[[2]string][2]*compile.Pod{}
 	for _, m := range states {
@@ -87,7 +86,7 @@ func podPairs(snapshots [2]*compile.Snapshot) map[[2]string][2]*compile.Pod {
 	return out
 }
 
-// addPod adds a pod. Policy does not apply to those of the host network, nor to those that ended.
+// addPod adds a pod to its group. Pods on the host network and ended ones have no policies, and are left out.
 func (g *grouping) addPod(pods [2]*compile.Pod) {
 	var labels [2]map[string]string
 	var now *compile.Pod
@@ -121,7 +120,7 @@ func (g *grouping) addPod(pods [2]*compile.Pod) {
 	of.addPod(pods, claim, labels)
 }
 
-// claimOf is the pod's weakest claim to one of its addresses.
+// claimOf returns the pod's weakest claim to one of its addresses.
 func (g *grouping) claimOf(p *compile.Pod) compile.Claim {
 	weakest := compile.Claim{Pod: p}
 	for _, a := range p.Addrs {
@@ -145,7 +144,7 @@ func (g *groupedPods) addPod(pods [2]*compile.Pod, claim compile.Claim, labels [
 	}
 }
 
-// firstName is that of the first pod.
+// firstName returns the name of the first pod.
 func (g *groupedPods) firstName() string {
 	if g.first[stateAfter] != nil {
 		return g.first[stateAfter].Name
@@ -153,7 +152,7 @@ func (g *groupedPods) firstName() string {
 	return g.first[stateBefore].Name
 }
 
-// addGroups adds the groups to the universe, in the order of their first pods.
+// addGroups adds the groups to the model, in the order of their first pods.
 func (g *grouping) addGroups() {
 	for _, of := range g.byKey {
 		one := &podGroup{namespace: g.namespaceNamed(of.claim.Pod.Namespace), pods: of.pods, first: of.firstName(), claim: of.claim}
@@ -180,7 +179,7 @@ func (g *grouping) addGroups() {
 	}
 }
 
-// appendNetworks appends which of the networks the addresses are in.
+// appendNetworks appends which networks contain the addresses.
 func (g *grouping) appendNetworks(key []byte, addrs []netip.Addr) []byte {
 	for _, a := range addrs {
 		in := g.networks.setsContaining(a.Unmap())

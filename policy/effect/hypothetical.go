@@ -11,7 +11,8 @@ import (
 	"github.com/tierwall/tierwall/policy/compile"
 )
 
-// addHypotheticalPods adds the pods that could exist and would matter: those of the policies, and peers of those that they hid.
+// addHypotheticalPods adds the hypothetical pods of the relevant policies, and of the peers of policies that these
+// hide.
 func addHypotheticalPods(ctx context.Context, model *podModel, policies, hidden []*terms) {
 	var ports []compile.NamedPort
 	for _, t := range slices.Concat(policies, hidden) {
@@ -32,9 +33,8 @@ func addHypotheticalPods(ctx context.Context, model *podModel, policies, hidden 
 	}
 }
 
-// addHypothetical adds the groups of pods that could exist and that the selection would
-// match: in each namespace that it matches, and in one that does not exist yet,
-// of each role that pods can hold there.
+// addHypothetical adds groups of hypothetical pods that the selection matches. They are in each namespace that it
+// covers and in one that does not exist yet, with each role that pods can have there.
 func (model *podModel) addHypothetical(ctx context.Context, s selection, ports []compile.NamedPort) {
 	labelSets, ok := sampleLabels(s.pods, roleLabel)
 	if !ok {
@@ -82,7 +82,8 @@ func (model *podModel) addHypotheticalPod(n *namespace, role roleCandidate, with
 	model.groups = append(model.groups, g)
 }
 
-// hasEquivalentGroup reports whether there are pods of the same role that are the same to the selector.
+// hasEquivalentGroup reports whether there are existing pods of the same role that the selector cannot tell from
+// these.
 func (model *podModel) hasEquivalentGroup(n *namespace, kinds [2]*podKind, s labels.Selector) bool {
 	alike := func(a, b *podKind) bool {
 		return a.role == b.role && s.Matches(labels.Set(a.labels)) == s.Matches(labels.Set(b.labels))
@@ -92,8 +93,7 @@ func (model *podModel) hasEquivalentGroup(n *namespace, kinds [2]*podKind, s lab
 	})
 }
 
-// matchingNamespaces are the namespaces of a selection, at either moment, and those that
-// do not exist yet.
+// matchingNamespaces returns the namespaces that a selection covers in either state, with hypothetical ones.
 func (model *podModel) matchingNamespaces(s selection) []*namespace {
 	if s.namespaces == nil {
 		return []*namespace{model.namespaceNamed(s.namespace)}
@@ -119,8 +119,8 @@ func (model *podModel) matchingNamespaces(s selection) []*namespace {
 	return out
 }
 
-// hypotheticalNamespace is a namespace with the labels that does not exist; nil if it
-// would be one that does, or if the selector would not match it.
+// hypotheticalNamespace returns a namespace with the labels that does not exist. It is nil if a namespace of this
+// name exists, or if the selector does not match.
 func (model *podModel) hypotheticalNamespace(with map[string]string, s labels.Selector) *namespace {
 	name, named := with[corev1.LabelMetadataName]
 	if named && model.byName[name] != nil {

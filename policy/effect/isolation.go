@@ -6,8 +6,8 @@ import (
 	"github.com/tierwall/tierwall/policy"
 )
 
-// isolationChanges are the subjects that NetworkPolicies select at one moment and did
-// not at the other, merged and cut off as rows are.
+// isolationChanges returns the subjects that NetworkPolicies select in one state and not in the other. They are
+// merged and cut off as rows are.
 func (c *comparison) isolationChanges(from, to state) (out []Isolation, truncated bool) {
 	type key struct {
 		direction policy.Direction

@@ -6,8 +6,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// distinguishes reports whether a requirement of the selector answers differently for two sets of
-// labels; nil has none.
+// distinguishes reports whether a requirement of the selector differs for two sets of labels. A nil selector has no
+// requirements.
 func distinguishes(s *metav1.LabelSelector, before, after map[string]string) bool {
 	if s == nil {
 		return false
@@ -30,8 +30,8 @@ func hasLabel(labels map[string]string, key, value string) bool {
 	return ok && v == value
 }
 
-// requirementHolds is whether a label is one that the requirement names, or is there where it names none. Its negation
-// is told apart by the same.
+// requirementHolds reports whether a label has a value that the requirement names, or exists if it names none. NotIn
+// and DoesNotExist distinguish the same labels as In and Exists.
 func requirementHolds(e metav1.LabelSelectorRequirement, labels map[string]string) bool {
 	v, ok := labels[e.Key]
 	return ok && (len(e.Values) == 0 || slices.Contains(e.Values, v))

@@ -31,7 +31,7 @@ func labelsKey(l map[string]string) string {
 	return strings.Join(parts, ",")
 }
 
-// commonLabels are the labels that both have; they are not changed.
+// commonLabels returns the labels that both have, and modifies neither.
 func commonLabels(a, b map[string]string) map[string]string {
 	missing := func(k, v string) bool {
 		w, ok := b[k]

@@ -10,17 +10,16 @@ import (
 	"github.com/tierwall/tierwall/policy/compile"
 )
 
-// PodLabelsMatter reports whether any selector of pods, of a policy or a TierRole, may
-// tell two sets of labels apart. Where none does, pods with the one or the other are the
-// same to every policy.
+// PodLabelsMatter reports whether a pod selector of any policy or TierRole may distinguish two sets of labels. If
+// none does, pods with the one or the other are the same to every policy.
 func PodLabelsMatter(s *compile.Snapshot, before, after map[string]string) bool {
 	tell := func(l *metav1.LabelSelector) bool { return distinguishes(l, before, after) }
 	return slices.ContainsFunc(s.TierRoles, func(tr *v1alpha1.TierRole) bool { return tell(tr.Spec.PodSelector) }) ||
 		anySelector(s, tell, func(*metav1.LabelSelector) bool { return false })
 }
 
-// HasEquivalentPod reports whether a pod is there that is the same to every policy and every TierRole as this one: what is
-// open to it is open to the other one already.
+// HasEquivalentPod reports whether a pod exists that no policy or TierRole can tell from this one. What is open to it
+// is open to the existing one already.
 func HasEquivalentPod(s *compile.Snapshot, pod *compile.Pod) bool {
 	keys := map[string]bool{}
 	note := func(l *metav1.LabelSelector) bool {
@@ -38,7 +37,7 @@ func HasEquivalentPod(s *compile.Snapshot, pod *compile.Pod) bool {
 	for _, tr := range s.TierRoles {
 		note(tr.Spec.PodSelector)
 	}
-	delete(keys, roleLabel) // it is computed, from what is compared
+	delete(keys, roleLabel) // computed from what is compared
 	alike := func(a, b map[string]string) bool {
 		for key := range keys {
 			x, inA := a[key]
@@ -55,13 +54,13 @@ func HasEquivalentPod(s *compile.Snapshot, pod *compile.Pod) bool {
 	})
 }
 
-// NamespaceLabelsMatter reports whether any selector of namespaces may tell two sets of labels apart.
+// NamespaceLabelsMatter reports whether any namespace selector may distinguish two sets of labels.
 func NamespaceLabelsMatter(s *compile.Snapshot, before, after map[string]string) bool {
 	return anySelector(s, func(*metav1.LabelSelector) bool { return false },
 		func(l *metav1.LabelSelector) bool { return distinguishes(l, before, after) })
 }
 
-// anySelector reports whether a selector of any policy is one of those wanted.
+// anySelector reports whether one of the functions is true for a selector of any policy.
 func anySelector(s *compile.Snapshot, pods, namespaces func(*metav1.LabelSelector) bool) bool {
 	for _, np := range s.NetworkPolicies {
 		if pods(&np.Spec.PodSelector) {

@@ -7,9 +7,8 @@ import (
 	"github.com/tierwall/tierwall/policy/compile"
 )
 
-// findLint says what looks wrong with the changed policies that there are after the
-// change, but for what only their rules together with others show. What it finds
-// after the context has ended is left out.
+// findLint returns what looks wrong with the changed policies by their selectors. Shadowed rules are found
+// separately. It may miss findings once the context has ended.
 func findLint(ctx context.Context, model *podModel, policies []*terms, now map[string]*terms) Lint {
 	l := emptyLint()
 	for _, t := range policies {
@@ -34,8 +33,8 @@ func findLint(ctx context.Context, model *podModel, policies []*terms, now map[s
 	return l
 }
 
-// addPriorityTies are the ClusterNetworkPolicies with the tier and the priority of a changed one, whose
-// subjects have pods in common: their order follows from their names (and is not defined by the API).
+// addPriorityTies adds the ClusterNetworkPolicies with the tier and priority of a changed one and some of its pods.
+// Their names decide the order, which the API does not define.
 func (model *podModel) addPriorityTies(ctx context.Context, l *Lint, policies []*terms, now map[string]*terms) {
 	for _, t := range policies {
 		if t.id.Kind != compile.ClusterNetworkPolicyKind {

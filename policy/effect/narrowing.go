@@ -12,10 +12,9 @@ import (
 	"github.com/tierwall/tierwall/policy/roles"
 )
 
-// narrowToPolicies is the part of two snapshots that a change of NetworkPolicies of one
-// namespace can concern: that namespace, the pods that the policies' peers match, what
-// the policies hide in the Baseline tier, and the policies of these pods' namespaces. It
-// is false where the change can concern others, or is of another kind, which has no difference.
+// narrowToPolicies returns the part of two snapshots that a change of NetworkPolicies of one namespace can affect.
+// That is the namespace, the pods that the policies' peers match, what the policies hide in the Baseline tier, and
+// the policies of these pods' namespaces. It returns false if the change may affect more, or is of another kind.
 func narrowToPolicies(before, after *compile.Snapshot, changed []*terms, now map[string]*terms) (b, a *compile.Snapshot, ok bool) {
 	if len(changed) == 0 {
 		return nil, nil, false
@@ -26,7 +25,7 @@ func narrowToPolicies(before, after *compile.Snapshot, changed []*terms, now map
 			return nil, nil, false
 		}
 	}
-	// Elsewhere than by Deny, the end of isolation lets everybody in.
+	// Without default deny, the end of isolation opens pods to every peer.
 	if before.Defaults.For(home) != policy.Deny {
 		return nil, nil, false
 	}
@@ -42,9 +41,9 @@ func narrowToPolicies(before, after *compile.Snapshot, changed []*terms, now map
 	return n.narrow(before), n.narrow(after), true
 }
 
-// narrowToPod is the part of two snapshots that a change of one pod's labels can concern: its
-// namespace, and those of the NetworkPolicies that tell the labels apart, with the pods that these
-// match. It is false where others may be concerned, or the change is another.
+// narrowToPod returns the part of two snapshots that a change of one pod's labels can affect. That is its namespace,
+// and those of the NetworkPolicies that distinguish the labels, with the pods that these match. It returns false if
+// the change may affect more, or is of another kind.
 func narrowToPod(before, after *compile.Snapshot, now map[string]*terms) (b, a *compile.Snapshot, ok bool) {
 	was, is := relabelledPod(before, after)
 	if was == nil || before.Defaults.For(was.Namespace) != policy.Deny {
@@ -77,7 +76,7 @@ func narrowToPod(before, after *compile.Snapshot, now map[string]*terms) (b, a *
 	return b, a, true
 }
 
-// relevantPart is what of a cluster a change can concern.
+// relevantPart is the part of a cluster that a change can affect.
 type relevantPart struct {
 	namespaces map[string]bool
 	pods       []*compile.Pod
@@ -85,10 +84,10 @@ type relevantPart struct {
 	tierRoles  []*v1alpha1.TierRole
 }
 
-// newRelevantPart is the pods of some namespaces, and those that the peers of policies match.
+// newRelevantPart has the pods of some namespaces, and those that the peers of policies match.
 func newRelevantPart(homes map[string]bool, s *compile.Snapshot, policies []*terms) *relevantPart {
 	n := &relevantPart{namespaces: maps.Clone(homes)}
-	// matched are the selections whose namespaces a namespace is one of.
+	// matched holds the selections that cover a namespace, by its name.
 	matched := map[string][]selection{}
 	byName := map[string]labels.Set{}
 	for _, ns := range s.Namespaces {
@@ -126,7 +125,7 @@ func newRelevantPart(homes map[string]bool, s *compile.Snapshot, policies []*ter
 	known := roles.New(n.tierRoles)
 	last, home, selections := "", homes[""], matched[""]
 	for _, p := range s.Pods {
-		if p.Namespace != last { // of most pods it is that of the one before
+		if p.Namespace != last { // pods are mostly sorted by namespace
 			last, home, selections = p.Namespace, homes[p.Namespace], matched[p.Namespace]
 		}
 		if home {
@@ -144,7 +143,7 @@ func newRelevantPart(homes map[string]bool, s *compile.Snapshot, policies []*ter
 	return n
 }
 
-// narrow is the part of the snapshot.
+// narrow returns this part of the snapshot.
 func (n *relevantPart) narrow(s *compile.Snapshot) *compile.Snapshot {
 	out := *s
 	out.Pods, out.Namespaces, out.TierRoles, out.NetworkPolicies = n.pods, n.spaces, n.tierRoles, nil
@@ -156,7 +155,7 @@ func (n *relevantPart) narrow(s *compile.Snapshot) *compile.Snapshot {
 	return &out
 }
 
-// addMissing adds the namespaces that have policies or pods but no object: they are there by their name.
+// addMissing adds the namespaces that have policies or pods but no object.
 func (n *relevantPart) addMissing() {
 	missing := maps.Clone(n.namespaces)
 	for _, ns := range n.spaces {

@@ -10,16 +10,16 @@ import (
 	"github.com/tierwall/tierwall/policy/roles"
 )
 
-// maxNearMatchTrials bounds how often a pod is compared with a selector to find near matches.
+// maxNearMatchTrials bounds the comparisons of pods with selectors.
 const maxNearMatchTrials = 1_000_000
 
-// labelledPod is a pod with its labels, and those of its namespace, as selectors see them.
+// labelledPod is a pod with its labels and those of its namespace as selectors see them.
 type labelledPod struct {
 	*compile.Pod
 	labels, namespace labels.Set
 }
 
-// addNearMatches adds the near matches of the selectors that match no pod of the whole cluster.
+// addNearMatches adds near matches of the selectors that match no pod of the whole cluster.
 func (e *Effect) addNearMatches(policies []*terms, after *compile.Snapshot) {
 	if !e.Lint.SelectsNothing && len(e.Lint.DeadPeers) == 0 {
 		return
@@ -47,7 +47,7 @@ func (e *Effect) addNearMatches(policies []*terms, after *compile.Snapshot) {
 	}
 }
 
-// labelledPods are the pods of a snapshot, sorted by name.
+// labelledPods returns the pods of a snapshot, sorted by namespace and name.
 func labelledPods(s *compile.Snapshot) []labelledPod {
 	known := roles.New(s.TierRoles)
 	namespaces := map[string]labels.Set{}
@@ -68,7 +68,7 @@ func labelledPods(s *compile.Snapshot) []labelledPod {
 	return out
 }
 
-// nearMatches are those of a selection; none if it matches a pod.
+// nearMatches returns the near matches of a selection, or none if it matches a pod.
 func nearMatches(s selection, pods []labelledPod) []NearMatch {
 	if s.byPods == nil {
 		return nil
@@ -95,8 +95,8 @@ func nearMatches(s selection, pods []labelledPod) []NearMatch {
 	return out
 }
 
-// missReason is why a pod with the labels is not selected, empty if it is; near is false where
-// it is missed for several reasons.
+// missReason returns why a pod with matching labels is not selected, or nothing if it is. Near is false if there are
+// several reasons.
 func (s selection) missReason(p labelledPod) (reason Reason, near bool) {
 	affected := !p.Ended && !p.HostNetwork
 	switch covered := s.coversNamespace(p.Namespace, p.namespace); {
@@ -106,7 +106,7 @@ func (s selection) missReason(p labelledPod) (reason Reason, near bool) {
 		return HasEnded, true
 	case covered:
 		return OnHostNetwork, true
-	default: // an empty selector asks for no label that pods elsewhere could have
+	default: // an empty selector would match any pod elsewhere
 		return InOtherNamespace, affected && !s.byPods.Empty()
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/tierwall/tierwall/policy/compile"
 )
 
-// mentionedNetworks are the networks that policies mention, and the nodes' addresses.
+// mentionedNetworks returns the networks that policies mention, and the addresses of nodes.
 func mentionedNetworks(nodes []*compile.Node, all ...map[string]*terms) []netip.Prefix {
 	var out []netip.Prefix
 	for _, n := range nodes {
@@ -24,22 +24,21 @@ func mentionedNetworks(nodes []*compile.Node, all ...map[string]*terms) []netip.
 	return slices.Compact(out)
 }
 
-// networkNode is a network that policies mention, less those within it that they
-// mention too: every rule treats what is left alike, so that one address of it
-// answers for all.
+// networkNode is a network that policies mention. No rule can tell apart its addresses outside its children, so that
+// one of them represents all.
 type networkNode struct {
 	prefix   netip.Prefix
 	name     string
 	children []*networkNode
-	// probe is an address that is in none of within; void when none is left.
+	// probe is an address outside the children; invalid if none is left.
 	probe netip.Addr
 }
 
-// networkTree are the networks as trees, everything of each IP family at the roots.
+// networkTree returns the networks as trees, with all addresses of each IP family at the roots.
 func networkTree(prefixes []netip.Prefix, taken map[netip.Addr]bool) []*networkNode {
 	all := append(slices.Clone(prefixes), netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0"))
-	slices.SortFunc(all, netip.Prefix.Compare) // a network comes before those within it
-	var roots, around []*networkNode           // around are those that the last one is in, and itself
+	slices.SortFunc(all, netip.Prefix.Compare) // a network precedes those within it
+	var roots, around []*networkNode           // around holds the last one and those that contain it
 	for _, p := range slices.Compact(all) {
 		for len(around) > 0 && !around[len(around)-1].prefix.Overlaps(p) {
 			around = around[:len(around)-1]
@@ -65,7 +64,7 @@ func (n *networkNode) findProbe(taken map[netip.Addr]bool) {
 	}
 }
 
-// addressOutside is an address of a prefix that is in none of the holes and not taken.
+// addressOutside returns an address of a prefix that is in no hole and not taken.
 func addressOutside(p netip.Prefix, holes []*networkNode, taken map[netip.Addr]bool) (netip.Addr, bool) {
 	var overlapping []*networkNode
 	for _, h := range holes {

@@ -1,6 +1,6 @@
 package effect
 
-// numbering gives each value a number, from 0 on.
+// numbering numbers values in the order in which they come, from 0 on.
 type numbering[T comparable] struct {
 	known  map[T]int
 	values []T

@@ -11,27 +11,27 @@ import (
 
 // opening is what one answer allows and another does not.
 type opening struct {
-	// spans are the indices of the ports that are open in addition.
+	// spans are the newly allowed port spans, by index.
 	spans []int
-	// any is true when every port is open, and not all were before.
+	// any is true if every port is allowed, and not all were before.
 	any bool
 	via []policy.Why
 	// rules are those of via.
 	rules map[policy.RuleID]bool
-	// ports are the spans in words.
+	// ports are the spans as rows show them.
 	ports []string
-	// id is the same of openings with the same ports and rules.
+	// id is equal for openings with the same ports and rules.
 	id [sha256.Size]byte
-	// unknown is the rules that decide about ports whose number is not known, by protocol.
+	// unknown holds the rules that allow ports of unknown number, by protocol.
 	unknown map[policy.Protocol]policy.RuleID
 }
 
 func (o *opening) isEmpty() bool { return o == nil || len(o.spans) == 0 }
 
-// newOpening compares two answers.
+// newOpening returns what the second answer allows and the first does not; nil if nothing.
 func (e *classEvaluator) newOpening(before, after *classAnswer) *opening {
 	if before == nil || after == nil {
-		return nil // the comparison was given up
+		return nil // given up
 	}
 	var o *opening
 	for i, next := 0, 0; i < len(e.spans); i = next {
@@ -72,7 +72,7 @@ func (o *opening) addDecision(why policy.Why) {
 	o.via = append(o.via, why)
 }
 
-// mergeWith is both openings together.
+// mergeWith returns the union of both openings.
 func (o *opening) mergeWith(p *opening) *opening {
 	if o.isEmpty() {
 		return p
@@ -90,7 +90,7 @@ func (o *opening) mergeWith(p *opening) *opening {
 	return out
 }
 
-// portTexts is the ports in words. Names are those of ports whose number is not known.
+// portTexts returns the ports as rows show them. Names returns the port names of a rule, for unknown numbers.
 func (o *opening) portTexts(spans []portSpan, names func(policy.RuleID, policy.Protocol) []string) []string {
 	if o.any {
 		return []string{"any"}
@@ -116,7 +116,7 @@ func (o *opening) portTexts(spans []portSpan, names func(policy.RuleID, policy.P
 	return slices.Compact(out)
 }
 
-// sortedRefs are the rules that decided for a subject of a namespace, sorted.
+// sortedRefs returns the rules that decided for a subject of a namespace.
 func (o *opening) sortedRefs(n *namespace) []Ref {
 	var refs []Ref
 	for _, w := range o.via {
@@ -126,7 +126,7 @@ func (o *opening) sortedRefs(n *namespace) []Ref {
 	return refs
 }
 
-// refOf is what decided, in words where it was no policy.
+// refOf returns the rule that decided, or a description if it was no rule of a policy.
 func refOf(w policy.Why, n *namespace) Ref {
 	if w.Tier == policy.DefaultTier {
 		return Ref{Policy: "default action of namespace " + n.name}
@@ -134,7 +134,7 @@ func refOf(w policy.Why, n *namespace) Ref {
 	return Ref{Policy: w.Rule.Object(), Rule: w.Rule.Field}
 }
 
-// portNames are the names of ports that a rule goes by, as "TCP/http".
+// portNames returns the named ports of rules, such as "TCP/http".
 func portNames(all []*terms) func(policy.RuleID, policy.Protocol) []string {
 	names := map[Ref][]namedPort{}
 	for _, t := range all {

@@ -8,14 +8,14 @@ import (
 // Part is a part of an effect by its place in the JSON form, such as "added" or "lint/deadPeers".
 type Part string
 
-// The parts that say how much of the effect is known.
+// These parts tell how much of the effect is known.
 const (
 	Complete   Part = "complete"
 	Incomplete Part = "incomplete"
 	Truncated  Part = "truncated"
 )
 
-// partIsEmpty says of each part whether it is as in the effect of a change that does nothing.
+// partIsEmpty reports, for each part, whether it is as in the effect of a change that does nothing.
 var partIsEmpty = map[Part]func(*Effect) bool{
 	Complete:                    func(e *Effect) bool { return e.Complete },
 	Incomplete:                  func(e *Effect) bool { return len(e.Incomplete) == 0 },
@@ -34,12 +34,11 @@ var partIsEmpty = map[Part]func(*Effect) bool{
 	"lint/priorityTies":         func(e *Effect) bool { return len(e.Lint.PriorityTies) == 0 },
 }
 
-// AllParts are all parts, sorted.
+// AllParts returns all parts, sorted.
 func AllParts() []Part { return slices.Sorted(maps.Keys(partIsEmpty)) }
 
-// IsKnown reports whether there is such a part.
+// IsKnown reports whether an effect has such a part.
 func (p Part) IsKnown() bool { return partIsEmpty[p] != nil }
 
-// IsEmpty reports whether a part is as in the effect of a change that does nothing. Of a part that is not known
-// nobody can say so.
+// IsEmpty reports whether a part is as in the effect of a change that does nothing. It is false for an unknown part.
 func (e *Effect) IsEmpty(p Part) bool { return p.IsKnown() && partIsEmpty[p](e) }

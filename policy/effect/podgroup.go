@@ -6,20 +6,20 @@ import (
 	"github.com/tierwall/tierwall/policy/compile"
 )
 
-// podGroup is pods that no policy can tell apart, before and after the change.
+// podGroup is pods that no policy can tell apart, in either state.
 type podGroup struct {
 	namespace *namespace
-	// kinds are what its pods are, before and after; nil when they do not exist then.
+	// kinds describe the pods in each state; nil if they do not exist there.
 	kinds [2]*podKind
-	// pods is how many there are; 0 of those that could exist.
+	// pods is the number of pods; 0 for hypothetical ones.
 	pods int
 	// first is the name of the first pod.
 	first string
-	// claim is of the pod whose addresses the group stands at; without a pod of those that could exist.
+	// claim is the strongest claim to addresses among the pods. Hypothetical pods have none.
 	claim compile.Claim
 }
 
-// intersectLabels leaves of the labels that all pods of the group have those that a pod of the same kinds has.
+// intersectLabels keeps, of the shared labels, those that a further pod of the group has too.
 func (g *podGroup) intersectLabels(kinds [2]*podKind) {
 	for _, m := range states {
 		if g.kinds[m] != nil {
@@ -31,21 +31,21 @@ func (g *podGroup) intersectLabels(kinds [2]*podKind) {
 // podKind is what policies can tell of a pod.
 type podKind struct {
 	role string
-	// labels are those of one pod of the kind that policies mention, with the computed role.
+	// labels are the labels of one pod that policies mention, with the computed role.
 	labels map[string]string
-	// shared are those of labels that all pods of the group have.
+	// shared are the labels that all pods of the group have.
 	shared map[string]string
-	// like is a pod of the kind.
+	// like is a pod of this kind.
 	like *compile.Pod
 }
 
-// namespace is one of the cluster, or one that a selector would match.
+// namespace is an existing namespace, or a hypothetical one that a selector would match.
 type namespace struct {
 	name string
-	// hypothetical is true when its name means nothing.
+	// hypothetical is true if the name of the namespace is arbitrary.
 	hypothetical    bool
 	labels          [2]map[string]string
-	effectiveLabels [2]labels.Set // as selectors see them, once asked for
+	effectiveLabels [2]labels.Set // with the name label; cached
 }
 
 func (n *namespace) matchesInEitherState(s labels.Selector) bool {
@@ -57,7 +57,7 @@ func (n *namespace) matchesInEitherState(s labels.Selector) bool {
 	return false
 }
 
-// labelsIn are the labels as selectors see them.
+// labelsIn returns the labels as selectors see them.
 func (n *namespace) labelsIn(m state) labels.Set {
 	if n.effectiveLabels[m] == nil {
 		n.effectiveLabels[m] = withNameLabel(n.name, n.labels[m])
@@ -65,7 +65,7 @@ func (n *namespace) labelsIn(m state) labels.Set {
 	return n.effectiveLabels[m]
 }
 
-// mayBeIn reports whether the selection is about pods of a namespace, before or after the change.
+// mayBeIn reports whether a selection covers a namespace in either state.
 func (s selection) mayBeIn(n *namespace) bool {
 	return s.coversNamespace(n.name, n.labelsIn(stateBefore)) || s.coversNamespace(n.name, n.labelsIn(stateAfter))
 }

@@ -12,23 +12,22 @@ import (
 	"github.com/tierwall/tierwall/policy/roles"
 )
 
-// maxGroups is how many groups of pods are compared with each other; of more
-// the effect is not computed.
+// maxGroups bounds the groups of pods. The effect of a change that needs more is not complete.
 const maxGroups = 4000
 
-// podModel is all groups, and those of pods that could exist and would matter.
+// podModel holds the groups of existing pods, and of hypothetical pods that are relevant to a change.
 type podModel struct {
 	vocabulary   *labelVocabulary
-	networks     prefixIndex // those that policies mention
+	networks     prefixIndex // mentioned by policies
 	nodes        *compile.NodeNetworks
 	roles        [2]*roles.Roles
 	tierRoles    []tierRole
 	namespaces   []*namespace // sorted by name
 	byName       map[string]*namespace
 	groups       []*podGroup
-	hypothetical map[[2]string]*podGroup    // the imagined groups by kinds
-	existing     map[*namespace][]*podGroup // with pods there are
-	isFull       bool                       // as no more groups are wanted
+	hypothetical map[[2]string]*podGroup    // groups of hypothetical pods, by the keys of their kinds
+	existing     map[*namespace][]*podGroup // groups of existing pods
+	isFull       bool                       // maxGroups is reached
 	incomplete   []string
 	labelNames   []string // scratch space of appendKey
 }
@@ -48,12 +47,12 @@ func (model *podModel) kindOf(m state, p *compile.Pod) *podKind {
 	return &podKind{role: match.Role, labels: mentioned, shared: mentioned, like: p}
 }
 
-// keyOf identifies a kind of pods that could exist.
+// keyOf returns the key of a kind of hypothetical pods.
 func (model *podModel) keyOf(k *podKind) string {
 	return string(model.appendKey(nil, k.like, k.role, k.labels))
 }
 
-// appendKey appends what identifies the kind of a pod with the role and the labels, as selectors see them.
+// appendKey appends what selectors can tell of a pod with the role and the labels.
 func (model *podModel) appendKey(key []byte, p *compile.Pod, role string, labels map[string]string) []byte {
 	model.labelNames = model.labelNames[:0]
 	for name := range labels {
@@ -69,7 +68,7 @@ func (model *podModel) appendKey(key []byte, p *compile.Pod, role string, labels
 	return appendPorts(key, p.Ports)
 }
 
-// appendPorts appends a pod's named ports, in whatever order it has them.
+// appendPorts appends the named ports of a pod, in sorted order.
 func appendPorts(key []byte, ports []compile.NamedPort) []byte {
 	if !slices.IsSortedFunc(ports, comparePorts) {
 		ports = slices.SortedFunc(slices.Values(ports), comparePorts)
@@ -93,8 +92,8 @@ func (model *podModel) giveUp(format string, args ...any) {
 	}
 }
 
-// mostDistinctLabel says which label makes so many kinds of pods of the groups, and which
-// policy mentions most of its values; it is empty when no label does.
+// mostDistinctLabel names the label that makes most kinds of pods, and the policy that mentions most of its values.
+// It is empty if no label does.
 func (v *labelVocabulary) mostDistinctLabel(groups []*podGroup) string {
 	found := map[string]map[string]bool{}
 	for _, g := range groups {
@@ -116,7 +115,7 @@ func (v *labelVocabulary) mostDistinctLabel(groups []*podGroup) string {
 	return fmt.Sprintf("; the label %s alone has %d values to tell apart, most of which %s mentions", key, len(found[key]), policy)
 }
 
-// largestName is the name with the most, the first of those.
+// largestName returns the name of the largest value, and the first of several.
 func largestName[T any](all map[string]T, size func(T) int) string {
 	names := slices.Sorted(maps.Keys(all))
 	if len(names) == 0 {
@@ -125,7 +124,7 @@ func largestName[T any](all map[string]T, size func(T) int) string {
 	return slices.MaxFunc(names, func(a, b string) int { return size(all[a]) - size(all[b]) })
 }
 
-// matchingGroups are the groups that a selection matches after the change.
+// matchingGroups returns the groups that a selection matches after the change.
 func (model *podModel) matchingGroups(s selection) []*podGroup {
 	if s.byPods == nil {
 		return nil
@@ -139,12 +138,12 @@ func (model *podModel) matchingGroups(s selection) []*podGroup {
 	return out
 }
 
-// selectedGroups are the groups of existing pods that a selection matches after the change.
+// selectedGroups returns the groups of existing pods that a selection matches after the change.
 func (model *podModel) selectedGroups(s selection) []*podGroup {
 	return slices.DeleteFunc(model.matchingGroups(s), func(g *podGroup) bool { return g.pods == 0 })
 }
 
-// subjectGroups are the groups that a policy is for after the change, those of pods that could exist among them.
+// subjectGroups returns the groups that a policy applies to after the change, with those of hypothetical pods.
 func (model *podModel) subjectGroups(t *terms) map[*podGroup]bool {
 	out := map[*podGroup]bool{}
 	for _, g := range model.matchingGroups(t.subject) {
@@ -153,7 +152,7 @@ func (model *podModel) subjectGroups(t *terms) map[*podGroup]bool {
 	return out
 }
 
-// portDestinations are the groups that a rule's port name is looked up in.
+// portDestinations returns the groups in which the port name of a rule is resolved.
 func (model *podModel) portDestinations(t *terms, n namedPort) []*podGroup {
 	switch {
 	case directionOf[n.direction] == Ingress:

@@ -12,7 +12,7 @@ import (
 	"github.com/tierwall/tierwall/policy/compile"
 )
 
-// policyList are all policies of a snapshot, as they were read.
+// policyList holds the policies of a snapshot, with their terms.
 type policyList struct {
 	networkPolicies []*networkingv1.NetworkPolicy
 	clusterPolicies []*policyv1alpha2.ClusterNetworkPolicy
@@ -20,23 +20,23 @@ type policyList struct {
 	vocabulary      *labelVocabulary
 }
 
-// policyChange is what was read of the policies before and after a change.
+// policyChange holds the terms of the policies before and after a change.
 type policyChange struct {
 	old, now   map[string]*terms
-	vocabulary *labelVocabulary // of both
-	// came are the terms that are only in now, and gone those of objects that are only in old.
+	vocabulary *labelVocabulary // of both states
+	// came are the terms that are only in now. Gone are those of objects that are only in old.
 	came, gone []*terms
 }
 
-// policyReader reads policies, and remembers those of the last snapshot that it read as the state before a change.
+// policyReader reads the terms of policies, and caches those of the snapshot before the last change.
 type policyReader struct {
 	mu   sync.Mutex
 	last policyList
-	// read are the policies of last, by their objects in memory.
+	// read holds the terms of last by the address of the object.
 	read map[any]*terms
 }
 
-// readPolicies reads the policies of both snapshots. Those of before are remembered.
+// readPolicies reads the policies of both snapshots, and caches those of before.
 func (r *policyReader) readPolicies(before, after *compile.Snapshot) *policyChange {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -49,10 +49,10 @@ func (r *policyReader) readPolicies(before, after *compile.Snapshot) *policyChan
 	return out
 }
 
-// rememberPolicies has the policies of a snapshot in the place of the last one's, most of which are the same.
+// rememberPolicies replaces the cached policies by those of a snapshot, most of which are usually the same.
 func (r *policyReader) rememberPolicies(s *compile.Snapshot) {
 	now, came, gone := r.comparePolicies(s)
-	only := len(gone) == 0 // more policies, and none less
+	only := len(gone) == 0 // only additions
 	for _, t := range came {
 		if old := r.last.terms[t.name]; old != nil {
 			gone, only = append(gone, old), false
@@ -76,7 +76,7 @@ func (r *policyReader) rememberPolicies(s *compile.Snapshot) {
 	r.last = policyList{s.NetworkPolicies, s.ClusterNetworkPolicies, now, words}
 }
 
-// comparePolicies are the policies of a snapshot, and in what they differ from the last one's.
+// comparePolicies returns the terms of a snapshot's policies, and how they differ from the cached ones.
 func (r *policyReader) comparePolicies(s *compile.Snapshot) (now map[string]*terms, came, gone []*terms) {
 	there := make(map[*terms]bool, len(s.NetworkPolicies)+len(s.ClusterNetworkPolicies))
 	see := func(t *terms) {
@@ -114,8 +114,8 @@ func (r *policyReader) readTerms(policy any, read func() *terms) *terms {
 	return read()
 }
 
-// changedTerms are the terms of policies that are new or have another spec, and of
-// those that go, sorted by object.
+// changedTerms returns the terms of policies that are new, deleted or have another spec, sorted by object. A changed
+// policy is there twice.
 func (r *policyChange) changedTerms() []*terms {
 	var out []*terms
 	for _, t := range r.came {
@@ -131,7 +131,7 @@ func (r *policyChange) changedTerms() []*terms {
 	return out
 }
 
-// policiesIn are the terms of the policies that a narrower snapshot has.
+// policiesIn returns the terms of the policies that a narrower snapshot has.
 func policiesIn(all map[string]*terms, s *compile.Snapshot) map[string]*terms {
 	namespaces := map[string]bool{"": true}
 	for _, n := range s.Namespaces {
@@ -146,7 +146,7 @@ func policiesIn(all map[string]*terms, s *compile.Snapshot) map[string]*terms {
 	return out
 }
 
-// changedPolicies are the terms of the policies that there are after the change.
+// changedPolicies returns the changed terms of policies that exist after the change.
 func changedPolicies(changed []*terms, now map[string]*terms) []*terms {
 	var out []*terms
 	for _, t := range changed {

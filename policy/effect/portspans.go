@@ -7,20 +7,17 @@ import (
 	"github.com/tierwall/tierwall/policy"
 )
 
-// unknownPort is the port of a named port whose number nobody knows yet, as its pod does not exist.
-const unknownPort = 0
-
-// portlessProtocols is how rows show the protocols that have no ports.
+// portlessProtocols is how rows show the protocols without ports.
 const portlessProtocols = "ICMP"
 
-// portSpan is consecutive ports of one protocol that every rule treats alike.
+// portSpan is consecutive ports of one protocol that no rule can tell apart.
 type portSpan struct {
 	protocol    policy.Protocol
 	first, last uint16
 }
 
-// cutSpans cuts the ports of all protocols at the bounds of all rules. The last
-// stands for what has no ports.
+// cutSpans splits the ports of all protocols at the bounds of all rules. The last span stands for protocols without
+// ports.
 func cutSpans(programs ...*policy.Program) []portSpan {
 	cuts := map[policy.Protocol]map[int]bool{}
 	for _, p := range protocols {
@@ -73,7 +70,7 @@ func forEachPort(program *policy.Program, do func(policy.Protocol, uint16, uint1
 	}
 }
 
-// firstSpansOf are the spans that begin a protocol; that without ports is last.
+// firstSpansOf returns the first span of each protocol. The span without ports is last.
 func firstSpansOf(spans []portSpan) []int {
 	var out []int
 	for i, s := range spans {

@@ -5,14 +5,14 @@ import (
 	"slices"
 )
 
-// prefixIndex says in which numbered sets of networks an address is.
+// prefixIndex finds the numbered sets of networks that contain an address.
 type prefixIndex struct {
 	sets map[netip.Prefix][]int
-	// lengths are those that prefixes have, of IPv4 and of IPv6.
+	// lengths are the prefix lengths in use, of IPv4 and of IPv6.
 	lengths [2][]int
 }
 
-// addPrefix notes that a network is in a set.
+// addPrefix adds a network to a set.
 func (p *prefixIndex) addPrefix(n netip.Prefix, set int) {
 	if p.sets == nil {
 		p.sets = map[netip.Prefix][]int{}
@@ -24,18 +24,18 @@ func (p *prefixIndex) addPrefix(n netip.Prefix, set int) {
 	p.sets[n] = append(p.sets[n], set)
 }
 
-// setsContaining are the sets that an address is in, by number.
+// setsContaining returns the numbers of the sets that contain an address, sorted.
 func (p *prefixIndex) setsContaining(a netip.Addr) []int {
 	var out []int
 	for _, bits := range p.lengths[familyOf(a)] {
-		n, _ := a.Prefix(bits) // of a length that a network of the family has
+		n, _ := a.Prefix(bits) // the length is one of the family's
 		out = append(out, p.sets[n]...)
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
 }
 
-// widestContaining is the widest network that an address is in.
+// widestContaining returns the widest network that contains an address.
 func (p *prefixIndex) widestContaining(a netip.Addr) (netip.Prefix, bool) {
 	for _, bits := range p.lengths[familyOf(a)] {
 		if n, _ := a.Prefix(bits); p.sets[n] != nil {
@@ -45,7 +45,7 @@ func (p *prefixIndex) widestContaining(a netip.Addr) (netip.Prefix, bool) {
 	return netip.Prefix{}, false
 }
 
-// containsWider reports whether any of the sets has a network around another one.
+// containsWider reports whether a wider network of any set contains this one.
 func (p *prefixIndex) containsWider(n netip.Prefix) bool {
 	return slices.ContainsFunc(p.lengths[familyOf(n.Addr())], func(bits int) bool {
 		wider, err := n.Addr().Prefix(bits)
@@ -63,7 +63,7 @@ func familyOf(a netip.Addr) int {
 	return 1
 }
 
-// lastAddress is the highest address of a network.
+// lastAddress returns the highest address of a network.
 func lastAddress(p netip.Prefix) netip.Addr {
 	bytes := p.Masked().Addr().AsSlice()
 	for i := p.Bits(); i < len(bytes)*8; i++ {

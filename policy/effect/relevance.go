@@ -10,9 +10,9 @@ import (
 	"github.com/tierwall/tierwall/policy/compile"
 )
 
-// relevantPolicies are the terms whose selectors say which pods that could exist would
-// matter: those of the policies that changed, and of the policies that tell apart what
-// else changed; and those of the policies that any of these can hide.
+// relevantPolicies returns the policies whose selectors describe the hypothetical pods that are relevant to a change.
+// Those are the changed policies, and the policies that distinguish what else changed. Hidden are the policies whose
+// rules any of these can keep from deciding.
 func (model *podModel) relevantPolicies(ctx context.Context, snapshots [2]*compile.Snapshot, difference []*terms, old, now map[string]*terms) (out, hidden []*terms) {
 	out = slices.Clone(difference)
 	known := map[*terms]bool{}
@@ -33,7 +33,7 @@ func (model *podModel) relevantPolicies(ctx context.Context, snapshots [2]*compi
 	if w := model.findOtherChanges(snapshots); !w.isEmpty() {
 		add(&out, w.areRelevantTo)
 	}
-	var reached [][]*namespace // the subjects' namespaces
+	var reached [][]*namespace // of the subjects
 	for _, t := range out {
 		reached = append(reached, model.matchingNamespaces(t.subject))
 	}
@@ -48,11 +48,11 @@ func (model *podModel) relevantPolicies(ctx context.Context, snapshots [2]*compi
 	return out, hidden
 }
 
-// otherChanges are what else than policies changed, as selectors see it.
+// otherChanges holds what changed besides policies, as selectors see it.
 type otherChanges struct {
 	namespaces []*namespace
 	groups     []*podGroup
-	// reboundNamespaces are the namespaces whose pods' roles may be others now.
+	// reboundNamespaces are the namespaces whose pods may have other roles.
 	reboundNamespaces []*namespace
 }
 
@@ -79,7 +79,7 @@ func (model *podModel) findOtherChanges(snapshots [2]*compile.Snapshot) *otherCh
 	return w
 }
 
-// changedBindings are the namespaces of TierRoles that came, went or changed.
+// changedBindings returns the namespaces of TierRoles that were added, removed or changed.
 func changedBindings(snapshots [2]*compile.Snapshot) map[string]bool {
 	var byName [2]map[string]*v1alpha1.TierRole
 	for _, m := range states {
@@ -102,7 +102,7 @@ func changedBindings(snapshots [2]*compile.Snapshot) map[string]bool {
 	return out
 }
 
-// areRelevantTo reports whether a selector of the policy may tell what changed apart.
+// areRelevantTo reports whether a selector of the policy can distinguish the state before from the state after.
 func (w *otherChanges) areRelevantTo(t *terms) bool {
 	return w.distinguishedBy(t.subject) || slices.ContainsFunc(t.peers, w.distinguishedBy)
 }

@@ -6,15 +6,15 @@ import (
 	"github.com/tierwall/tierwall/policy/compile"
 )
 
-// representative is a group in the programs: one pod, with an address of each IP
-// family that the cluster has; the other is void.
+// representative stands for a group in the compiled programs. It is one pod, with an address of each IP family that
+// the cluster has.
 type representative struct {
 	*podGroup
 	addrs [2]netip.Addr
 }
 
-// newRepresentatives are the groups with the address of one of their pods, or where there
-// is none with one that no pod has.
+// newRepresentatives returns a representative of each group, with the addresses of one of its pods if it owns any,
+// else with unused ones.
 func newRepresentatives(groups []*podGroup, a *addressPool) []*representative {
 	out := make([]*representative, len(groups))
 	var claimants []*representative

@@ -13,20 +13,20 @@ import (
 // unboundServiceAccount is a service account that no TierRole names.
 const unboundServiceAccount = "tierwall.nobody"
 
-// roleCandidate is what a pod can be to hold a role, or none.
+// roleCandidate is a service account and labels with which a pod has a certain role, or none.
 type roleCandidate struct {
 	serviceAccount string
 	labels         map[string]string
 }
 
-// tierRole is the candidates that a TierRole binds, and where.
+// tierRole holds the candidates of a TierRole, and the namespaces where it applies.
 type tierRole struct {
 	namespaces []string
 	candidates []roleCandidate
 }
 
-// tierRoleCandidates are the TierRoles that bind anything, before or after the change, with
-// a candidate for each service account and each combination of labels.
+// tierRoleCandidates returns the valid TierRoles of either state, with a candidate for each service account and
+// combination of labels.
 func tierRoleCandidates(snapshots [2]*compile.Snapshot) []tierRole {
 	all := map[*v1alpha1.TierRole]bool{}
 	for _, s := range snapshots {
@@ -61,8 +61,8 @@ func tierRoleCandidates(snapshots [2]*compile.Snapshot) []tierRole {
 	return out
 }
 
-// roleCandidates are what pods of a namespace can be, by the TierRoles: one candidate for each pair of roles before and
-// after the change, and one that no TierRole names.
+// roleCandidates returns candidates for the pods of a namespace: one for each pair of roles before and after the
+// change, and one without a role.
 func roleCandidates(namespace string, tierRoles []tierRole, known [2]*roles.Roles) []roleCandidate {
 	out := []roleCandidate{{unboundServiceAccount, map[string]string{}}}
 	seen := map[string]bool{}

@@ -8,7 +8,7 @@ import (
 	"github.com/tierwall/tierwall/policy"
 )
 
-// rolePorts sums findings up by the roles of their sides.
+// rolePorts aggregates findings by the roles of their sides.
 type rolePorts struct {
 	ports map[rolePair]map[string]bool
 	seen  map[rolesOpening]bool
@@ -25,7 +25,7 @@ func newRolePorts() *rolePorts {
 	return &rolePorts{ports: map[rolePair]map[string]bool{}, seen: map[rolesOpening]bool{}}
 }
 
-// addFinding leaves out what egress opens and the other side blocks.
+// addFinding adds a finding, unless it is an egress finding that the other side blocks.
 func (r *rolePorts) addFinding(f finding) {
 	from, to := f.fromAndTo()
 	pair := rolePair{from.Role, to.Role}

@@ -4,14 +4,13 @@ import (
 	"slices"
 )
 
-// rowList are rows as they are found, no more than a limit. When there are more,
-// what tells pods of one namespace and role apart is left out first; then rows
-// are cut off. So memory is bounded however much is found.
+// rowList collects rows up to a limit. Beyond it, rows are first merged that differ only in pods of one namespace and
+// role, and then cut off.
 type rowList struct {
 	limit int
 	list  []Row
 	keys  []findingKey
-	// index is where the merged rows are; nil while none is merged.
+	// index is the position of merged rows; nil while none is merged.
 	index     map[findingKey]int
 	truncated bool
 }
@@ -38,7 +37,6 @@ func (r *rowList) addFinding(f finding) {
 	}
 }
 
-// mergeAll merges the rows that there are.
 func (r *rowList) mergeAll() {
 	exact := r.list
 	r.list, r.index = nil, map[findingKey]int{}
@@ -57,13 +55,12 @@ func (r *rowList) sortedRows() []Row {
 	return r.list
 }
 
-// mergeSides makes a row stand for other sides too.
+// mergeSides makes a row stand for further sides.
 func (row *Row) mergeSides(from, to Peer) {
 	row.From, row.To = commonPeer(row.From, from), commonPeer(row.To, to)
 }
 
-// commonPeer is what two sides have in common. Pods of a side may be in several
-// rows that are merged, so that their number is that of the largest.
+// commonPeer returns what two sides have in common. The rows may share pods, so that the larger number counts.
 func commonPeer(a, b Peer) Peer {
 	a.Labels, a.Pods = commonLabels(a.Labels, b.Labels), max(a.Pods, b.Pods)
 	return a

@@ -8,32 +8,32 @@ import (
 	"github.com/tierwall/tierwall/policy"
 )
 
-// maxPairs is how many pairs of groups with something opened between them are
-// looked at; of more the effect is not computed.
+// maxPairs bounds the pairs of groups with an opening between them. The effect of a change that has more is not
+// computed.
 const maxPairs = 200_000
 
 // pairView is what a class pair opens.
 type pairView struct {
-	peers    []*opening // by the numbers of members that are alike
+	peers    []*opening // by equivalence number
 	networks []*networkOpening
 }
 
-// networkOpening is what is opened to a network, but not to some networks within it.
+// networkOpening is what is opened to a network, except some networks within it.
 type networkOpening struct {
 	*opening
 	side Peer
 	key  sideKey
 }
 
-// maxViewed is the size of the views that are held at once, to bound memory.
+// maxViewed bounds the memory of cached views.
 const maxViewed = 2_000_000
 
-// rowCollector collects the rows of what one moment allows and the other does not.
+// rowCollector collects the rows of what one state allows and the other does not.
 type rowCollector struct {
 	*comparison
 	from, to state
 	views    map[classPair]*pairView
-	viewed   int // the size of the views
+	viewed   int // memory size of views
 	pairs    int
 	rows     *rowList
 	roles    *rolePorts
@@ -43,7 +43,7 @@ func newRowCollector(c *comparison, from, to state) *rowCollector {
 	return &rowCollector{comparison: c, from: from, to: to, views: map[classPair]*pairView{}, rows: &rowList{limit: MaxRows}, roles: newRolePorts()}
 }
 
-// collectRows compares all touched subjects with all peers and networks, in their order.
+// collectRows compares the affected subjects with all peers and networks, in a fixed order.
 func (r *rowCollector) collectRows() {
 	for _, d := range policy.Directions {
 		for _, s := range r.affectedSubjects(d) {
@@ -61,7 +61,7 @@ func (r *rowCollector) addSubject(d policy.Direction, s *representative) {
 	v := r.viewFor(classPair{r.compiled[r.from].classes[s][d], r.compiled[r.to].classes[s][d]})
 	for _, p := range r.representatives {
 		o := v.peers[r.equivalence[p]]
-		if o.isEmpty() || p.kinds[r.to] == nil || len(o.ports) == 0 { // port 0, which no flow has
+		if o.isEmpty() || p.kinds[r.to] == nil || len(o.ports) == 0 { // only port 0, which no flow has
 			continue
 		}
 		if !r.countPair() {
@@ -85,7 +85,7 @@ func (r *rowCollector) addFinding(f finding) {
 	r.rows.addFinding(f)
 }
 
-// countPair counts a pair, and reports whether to go on.
+// countPair counts a pair, and reports whether to continue.
 func (r *rowCollector) countPair() bool {
 	if r.pairs++; r.pairs > maxPairs {
 		r.stopped = fmt.Sprintf("more than %d pairs of kinds of pods would have to be compared", maxPairs)
@@ -93,7 +93,7 @@ func (r *rowCollector) countPair() bool {
 	return r.canContinue()
 }
 
-// viewFor is what a class pair opens to each member and network.
+// viewFor returns what a class pair opens to each representative and network.
 func (r *rowCollector) viewFor(pair classPair) *pairView {
 	if v := r.views[pair]; v != nil {
 		return v
@@ -113,7 +113,7 @@ func (r *rowCollector) viewFor(pair classPair) *pairView {
 	return v
 }
 
-// memorySize is about how much memory a view takes, in pointers.
+// memorySize estimates the memory of a view, in pointers.
 func (v *pairView) memorySize() int {
 	const opening = 50
 	n := len(v.peers)
@@ -128,7 +128,7 @@ func (v *pairView) memorySize() int {
 	return n
 }
 
-// addNetworkView adds a network unless the one around it has the same, and says what its ports are.
+// addNetworkView adds a network unless the network around it has the same opening, and returns its ports.
 func (r *rowCollector) addNetworkView(v *pairView, pair classPair, n *networkNode, around []string) (ports []string) {
 	if !r.canContinue() {
 		return nil
@@ -144,7 +144,7 @@ func (r *rowCollector) addNetworkView(v *pairView, pair classPair, n *networkNod
 			}
 		}
 	} else {
-		ports = around // nothing is left of it but what is within
+		ports = around // all of it is covered by networks within
 	}
 	var except []string
 	for _, w := range n.children {

@@ -7,12 +7,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// maxSampleLabels is how many combinations of labels are tried for one selector.
+// maxSampleLabels bounds the combinations of labels that are tried for one selector.
 const maxSampleLabels = 64
 
-// sampleLabels are labels that a selector matches: one for each combination of the
-// values that it names, with no more labels than it asks for. It is false when
-// there are too many of them. A selector that cannot match anything has none.
+// sampleLabels returns label sets that a selector matches: one for each combination of the values that it names,
+// without further labels. A selector that cannot match has none. It returns false if there are too many.
 func sampleLabels(s *metav1.LabelSelector, without string) ([]map[string]string, bool) {
 	wanted := labelRequirements(s)
 	delete(wanted, without)
@@ -38,7 +37,7 @@ func sampleLabels(s *metav1.LabelSelector, without string) ([]map[string]string,
 	return out, true
 }
 
-// labelRequirement is what a selector asks of one label.
+// labelRequirement is what a selector requires of one label.
 type labelRequirement struct {
 	in             [][]string
 	notIn          []string
@@ -72,7 +71,7 @@ func labelRequirements(s *metav1.LabelSelector) map[string]*labelRequirement {
 	return wanted
 }
 
-// allowedValues are the values that satisfy the demand, and whether its absence does.
+// allowedValues returns values that satisfy the requirement, and whether absence does.
 func (d *labelRequirement) allowedValues() (values []string, absent bool) {
 	switch {
 	case d.absent:
@@ -92,7 +91,7 @@ func (d *labelRequirement) allowedValues() (values []string, absent bool) {
 	}
 }
 
-// unusedValue is a label value that is none of those.
+// unusedValue returns a label value that is not taken.
 func unusedValue(taken []string) string {
 	v := "any"
 	for slices.Contains(taken, v) {

@@ -8,8 +8,8 @@ import (
 	"github.com/tierwall/tierwall/policy"
 )
 
-// maxIsolatedPolicies is how many changed policies are looked at for rules that never decide, and maxCompared how many
-// answers of each are compared: what goes beyond is not looked at.
+// maxIsolatedPolicies bounds the changed policies that are checked for shadowed rules. MaxCompared bounds the
+// decisions that are compared for each.
 const (
 	maxIsolatedPolicies = 16
 	maxCompared         = 2_000_000
@@ -18,11 +18,11 @@ const (
 // isolatedPolicy is one policy compiled without the others.
 type isolatedPolicy struct {
 	id    policy.RuleID
-	rules int // how many it has
+	rules int // count
 	*compiledState
 }
 
-// compileIsolated are the policies, each compiled as if it were the only one.
+// compileIsolated compiles each policy as if it were the only one.
 func compileIsolated(ctx context.Context, policies []*terms, compiler *stateCompiler) ([]isolatedPolicy, error) {
 	var out []isolatedPolicy
 	for _, t := range policies[:min(len(policies), maxIsolatedPolicies)] {
@@ -35,22 +35,20 @@ func compileIsolated(ctx context.Context, policies []*terms, compiler *stateComp
 	return out, nil
 }
 
-// shadowCheck compares what the rules of one policy would decide alone with who decides.
+// shadowCheck compares the decisions of one policy alone with those of all policies.
 type shadowCheck struct {
 	*comparison
 	isolated isolatedPolicy
-	// compared is how many answers were.
 	compared int
-	// deciding are the rules that decide something.
+	// deciding holds the rules that decide something.
 	deciding map[policy.RuleID]bool
-	// same and other are the rules that decide in a rule's place, as it would or otherwise.
+	// same and other hold the rules that decide in place of a rule, with its verdict or another one.
 	same, other map[policy.RuleID]map[policy.RuleID]bool
-	pairs       map[[2]*policy.Class]bool // were compared
+	pairs       map[[2]*policy.Class]bool // compared already
 }
 
-// addShadowedRules finds the rules of policies that never decide, since others do for
-// every pod and network that they match. Rules that match nothing are not among
-// them, nor are those of Pass, which never decide.
+// addShadowedRules adds the rules that never decide because others do for every peer that they match. Rules that
+// match nothing are left out, and so are Pass rules, which never decide.
 func (c *comparison) addShadowedRules(l *Lint, policies []isolatedPolicy) {
 	for _, p := range policies {
 		v := &shadowCheck{comparison: c, isolated: p, deciding: map[policy.RuleID]bool{}, pairs: map[[2]*policy.Class]bool{},
@@ -61,14 +59,14 @@ func (c *comparison) addShadowedRules(l *Lint, policies []isolatedPolicy) {
 	}
 }
 
-// compareVerdicts is false where there is too much to compare.
+// compareVerdicts returns false if there is too much to compare.
 func (v *shadowCheck) compareVerdicts(p isolatedPolicy) bool {
 	peers := v.probeAddresses()
 	for _, d := range policy.Directions {
 		for _, s := range v.representatives {
 			pair := [2]*policy.Class{v.isolated.classes[s][d], v.compiled[stateAfter].classes[s][d]}
 			if pair[0] == nil || pair[1] == nil || len(pair[0].Tiers) == 0 || v.pairs[pair] {
-				continue // not there, without the policy, or compared already
+				continue // absent, not selected by the policy, or compared already
 			}
 			v.pairs[pair] = true
 			compared := map[[2]int]bool{}
@@ -91,7 +89,7 @@ func (v *shadowCheck) compareVerdicts(p isolatedPolicy) bool {
 	return v.canContinue()
 }
 
-// probeAddresses are an address of each member, and of each network.
+// probeAddresses returns an address of each representative and network.
 func (v *shadowCheck) probeAddresses() []netip.Addr {
 	var out []netip.Addr
 	for _, p := range v.representatives {
@@ -133,7 +131,7 @@ func (v *shadowCheck) comparePeer(of policy.RuleID, pair [2]*policy.Class, peer 
 	}
 }
 
-// decidedByRule reports whether a rule decided, not the isolation by the policy as a whole.
+// decidedByRule reports whether a rule decided, and not the isolation by its policy.
 func decidedByRule(w policy.Why) bool {
 	return w.Tier != policy.DefaultTier && (w.Tier != policy.NetworkPolicyTier || w.Verdict == policy.Allow)
 }

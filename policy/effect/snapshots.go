@@ -7,7 +7,7 @@ import (
 	"github.com/tierwall/tierwall/policy/compile"
 )
 
-// state is one of the two states that are compared.
+// state is one of the two states of the cluster that are compared.
 type state int
 
 const (
@@ -26,7 +26,7 @@ func onlyNetworkPolicies(before, after *compile.Snapshot) bool {
 	return onlyPolicies(before, after) && sameList(before.ClusterNetworkPolicies, after.ClusterNetworkPolicies)
 }
 
-// relabelledPod is the one pod in which two snapshots differ, by its labels alone, as it was and as it is.
+// relabelledPod returns the one pod by whose labels alone two snapshots differ; nil if they differ otherwise.
 func relabelledPod(before, after *compile.Snapshot) (was, is *compile.Pod) {
 	if len(before.Pods) != len(after.Pods) || !sameElements(before.NetworkPolicies, after.NetworkPolicies) || !sameList(before.Namespaces, after.Namespaces) ||
 		!sameList(before.Nodes, after.Nodes) || !sameList(before.TierRoles, after.TierRoles) || !sameList(before.ClusterNetworkPolicies, after.ClusterNetworkPolicies) {
@@ -47,7 +47,7 @@ func relabelledPod(before, after *compile.Snapshot) (was, is *compile.Pod) {
 
 func sameElements[T comparable](a, b []T) bool { return sameList(a, b) || slices.Equal(a, b) }
 
-// sameList reports whether two lists are one in memory, which is quickly said.
+// sameList reports whether two lists share memory, which is fast to tell.
 func sameList[T any](a, b []T) bool {
 	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }

@@ -88,6 +88,9 @@ type namedPort struct {
 // protocols are those whose ports policies can name.
 var protocols = []policy.Protocol{policy.TCP, policy.UDP, policy.SCTP}
 
+// unknownPort stands for the number of a named port of a hypothetical pod.
+const unknownPort = 0
+
 var everything = &metav1.LabelSelector{}
 
 func networkPolicyTerms(np *networkingv1.NetworkPolicy) *terms {

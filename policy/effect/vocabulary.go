@@ -6,13 +6,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// labelVocabulary is what the policies' selectors can tell of pods' labels: of the
-// keys that they mention, the values that they mention. The values of a key that
-// none names, or that is only asked to exist, are all one. So there are as many
-// kinds of pods as policies ask for, whatever labels pods have.
+// labelVocabulary holds the label keys and values that selectors mention. All other values of a key are the same to
+// selectors. So the number of kinds of pods depends on policies, whatever labels pods have.
 type labelVocabulary struct {
 	values map[string]map[string]bool
-	// mentions are how many values of a key a policy mentions.
+	// mentions counts the values of a key by policy.
 	mentions map[string]map[string]int
 }
 
@@ -29,7 +27,7 @@ func newVocabulary(all ...map[string]*terms) *labelVocabulary {
 	return v
 }
 
-// extendedBy is the vocabulary and that of more policies; it stays what it is.
+// extendedBy returns a vocabulary with further policies; the original is not modified.
 func (v *labelVocabulary) extendedBy(more []*terms) *labelVocabulary {
 	if len(more) == 0 {
 		return v
@@ -76,7 +74,7 @@ func (v *labelVocabulary) addValues(policy, key string, values ...string) {
 	v.mentions[key][policy] += len(values)
 }
 
-// distinctValue is a label's value as selectors can tell it. The role is computed, and always told.
+// distinctValue returns the value of a label as selectors can tell it. Roles are computed, and always distinct.
 func (v *labelVocabulary) distinctValue(key, value string) string {
 	if key == roleLabel || v.values[key][value] {
 		return value
@@ -84,7 +82,7 @@ func (v *labelVocabulary) distinctValue(key, value string) string {
 	return otherValue
 }
 
-// mentionedLabels are the labels whose keys selectors mention.
+// mentionedLabels returns the labels whose keys selectors mention.
 func (v *labelVocabulary) mentionedLabels(labels map[string]string) map[string]string {
 	out := map[string]string{}
 	for key, value := range labels {
