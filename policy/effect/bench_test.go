@@ -8,8 +8,7 @@ import (
 	"github.com/tierwall/tierwall/policy/effect"
 )
 
-// largeCluster is a cluster of 200 namespaces with 50 pods of ten applications and
-// three policies each.
+// largeCluster returns 200 namespaces, each with 50 pods of ten applications and three policies.
 func largeCluster() *compile.Snapshot {
 	s := &compile.Snapshot{Nodes: []*compile.Node{{Name: "n1", Addrs: parseAddrs("192.0.2.1"), PodCIDRs: parsePrefixes("10.0.0.0/8")}}}
 	for n := range 200 {

@@ -15,7 +15,7 @@ import (
 	"github.com/tierwall/tierwall/policy/effect"
 )
 
-// withJobs is the snapshot with pods of as many jobs in the namespace test, each with a label value of its own.
+// withJobs returns the snapshot with one pod per job in namespace test, each with a label value of its own.
 func withJobs(s *compile.Snapshot, jobs int) *compile.Snapshot {
 	out := *s
 	out.Pods = slices.Clone(s.Pods)
@@ -27,7 +27,7 @@ func withJobs(s *compile.Snapshot, jobs int) *compile.Snapshot {
 	return &out
 }
 
-// namingJobs is a policy that tells each of the jobs from the others.
+// namingJobs returns a policy that distinguishes every job.
 func namingJobs(ns string, jobs int) [3]string {
 	var names []string
 	for i := range jobs {
@@ -36,7 +36,7 @@ func namingJobs(ns string, jobs int) [3]string {
 	return [3]string{ns, "jobs", "podSelector: {matchExpressions: [{key: job-name, operator: In, values: [" + strings.Join(names, ", ") + "]}]}"}
 }
 
-// allocatedBytes is how many bytes computing an effect allocates, those freed at once included.
+// allocatedBytes returns the bytes that computing an effect allocates, freed ones included.
 func allocatedBytes(t *testing.T, before, after *compile.Snapshot) (effect.Effect, uint64) {
 	t.Helper()
 	var start, end runtime.MemStats
@@ -48,7 +48,7 @@ func allocatedBytes(t *testing.T, before, after *compile.Snapshot) (effect.Effec
 
 const megabyte = 1 << 20
 
-func TestAnEffectOnManyKindsOfPodsIsBounded(t *testing.T) {
+func TestEffectOfManyPodGroupsIsBounded(t *testing.T) {
 	const jobs = 1900
 	s := withPolicies(withJobs(shopCluster(), jobs), namingJobs("test", jobs))
 	t.Run("with few subjects it is computed", func(t *testing.T) {
@@ -98,7 +98,7 @@ func TestLongListsOfValuesAreBounded(t *testing.T) {
 	}
 }
 
-func TestNothingIsKnownWhenTimeIsOver(t *testing.T) {
+func TestEndedContextGivesUnknownEffect(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(fmt.Errorf("the guardrails are waiting"))
 	e := effect.Compute(ctx, shopCluster(), withPolicies(shopCluster(), [3]string{"prod", "data", dataFromBackend}))
@@ -107,7 +107,7 @@ func TestNothingIsKnownWhenTimeIsOver(t *testing.T) {
 	}
 }
 
-// endingAfter is a context that ends when it was looked at so many times.
+// endingAfter is a context that ends after a number of checks.
 type endingAfter struct {
 	context.Context
 	looks int
@@ -120,8 +120,8 @@ func (c *endingAfter) Err() error {
 	return nil
 }
 
-// Lint comes last: it alone may be cut short of a complete effect.
-func TestWheneverTimeIsOverTheEffectIsNotComplete(t *testing.T) {
+// Lint comes last, and only lint may be incomplete in a complete effect.
+func TestContextThatEndsMidwayGivesIncompleteEffect(t *testing.T) {
 	after, whole := withPolicies(shopCluster(), [3]string{"prod", "data", dataFromBackend}), ""
 	for looks := 0; ; looks++ {
 		ctx := &endingAfter{t.Context(), looks}
@@ -141,7 +141,7 @@ func TestWheneverTimeIsOverTheEffectIsNotComplete(t *testing.T) {
 	}
 }
 
-func TestPodsThatNoSelectorTellsApartAreOneKind(t *testing.T) {
+func TestIndistinguishablePodsAreOneGroup(t *testing.T) {
 	const jobs = 4200
 	exists := [3]string{"test", "any-job", "podSelector: {matchExpressions: [{key: job-name, operator: Exists}]}"}
 	named := [3]string{"test", "one-job", "podSelector: {matchExpressions: [{key: job-name, operator: NotIn, values: [job-0007]}]}"}
@@ -171,7 +171,7 @@ func TestPodsThatNoSelectorTellsApartAreOneKind(t *testing.T) {
 	}
 }
 
-func TestTooManyKindsOfPodsAreLaidToTheirPolicy(t *testing.T) {
+func TestTooManyGroupsNameTheirPolicy(t *testing.T) {
 	const jobs = 4200
 	s := withPolicies(withJobs(shopCluster(), jobs), namingJobs("test", jobs), [3]string{"prod", "one", "podSelector: {matchLabels: {job-name: job-0001}}"})
 	e := effect.Compute(t.Context(), s, withPolicies(s, [3]string{"prod", "new", "podSelector: {matchLabels: {app: new}}"}))
@@ -181,8 +181,8 @@ func TestTooManyKindsOfPodsAreLaidToTheirPolicy(t *testing.T) {
 	}
 }
 
-// Pods that no selector tells apart can have had other roles before a TierRole changed.
-func TestPossiblePodsOfOneRoleThatHadOthersAreNotOneKind(t *testing.T) {
+// Pods that no selector can tell apart may have had different roles before a TierRole changed.
+func TestHypotheticalPodsWithDifferentFormerRolesAreDistinct(t *testing.T) {
 	s := withPolicies(shopCluster(), [3]string{"prod", "data", dataFromBackend})
 	s.Pods = slices.DeleteFunc(slices.Clone(s.Pods), func(p *compile.Pod) bool { return p.ServiceAccount == "api" })
 	backend := func(values ...string) *v1alpha1.TierRole {
@@ -204,7 +204,7 @@ func TestPossiblePodsOfOneRoleThatHadOthersAreNotOneKind(t *testing.T) {
 	}
 }
 
-// What an answer costs goes by the rules that are about its peer, not by all rules and all ports.
+// An answer costs time by the rules that match its peer, not by all rules and ports.
 func TestManyRulesOfNetworksAndPortsAreCompared(t *testing.T) {
 	const rules = 400
 	var spec strings.Builder

@@ -12,7 +12,7 @@ import (
 	"github.com/tierwall/tierwall/policy/effect"
 )
 
-// relabelPod is the snapshot with other labels on one of its pods, which is also given as it was.
+// relabelPod returns the snapshot with other labels on one pod.
 func relabelPod(s *compile.Snapshot, i int, with map[string]string) *compile.Snapshot {
 	out, p := *s, *s.Pods[i]
 	p.Labels = maps.Clone(p.Labels)
@@ -22,8 +22,7 @@ func relabelPod(s *compile.Snapshot, i int, with map[string]string) *compile.Sna
 	return &out
 }
 
-// What is computed of a part of the cluster is what is computed of the whole.
-func TestALabelsEffectIsTheSameOfAPartOfTheCluster(t *testing.T) {
+func TestEffectOfPodLabelsIsTheSameWhenNarrowed(t *testing.T) {
 	crowd := withPolicies(shopCluster(),
 		[3]string{"prod", "data", dataFromBackend},
 		[3]string{"prod", "clients", "podSelector: {matchLabels: {app: db}}\ningress: [{from: [{namespaceSelector: {}, podSelector: {matchLabels: {client: 'yes'}}}], ports: [{port: pg}]}]"},
@@ -49,7 +48,7 @@ func TestALabelsEffectIsTheSameOfAPartOfTheCluster(t *testing.T) {
 		{"nobody's", crowd, map[string]string{"version": "2"}, true},
 		{"a subject by the pods' addresses", crowd, map[string]string{"far": "yes"}, false},
 		{"where the end of isolation opens", &open, map[string]string{"quiet": "yes"}, false},
-		{"a forged role", withCluster(crowd, "a", "Admin", 1, "Deny"), map[string]string{v1alpha1.RoleLabel: "data"}, true},
+		{"a forged role", withClusterPolicy(crowd, "a", "Admin", 1, "Deny"), map[string]string{v1alpha1.RoleLabel: "data"}, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var memory effect.Calculator
@@ -82,8 +81,8 @@ func TestALabelsEffectIsTheSameOfAPartOfTheCluster(t *testing.T) {
 	}
 }
 
-// Changes that come together, of a cluster that changes between them, have the effects that they have alone.
-func TestAMemoryIsForManyAtOnce(t *testing.T) {
+// Concurrent changes of a changing cluster have the same effects as alone.
+func TestCalculatorIsSafeForConcurrentUse(t *testing.T) {
 	type change struct{ before, after *compile.Snapshot }
 	var changes []change
 	forEachChange(t, func(_ uint64, before, after *compile.Snapshot) {

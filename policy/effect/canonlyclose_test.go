@@ -18,8 +18,8 @@ import (
 
 const randomEdits = 600
 
-// What can only close by its form opens nothing, as the effect says and as an evaluator says that shares no code
-// with it. The edits are of the kinds that the form allows, and of kinds that look like these.
+// A change that only closes by its form opens nothing, by its effect and by an evaluator without shared code. The
+// random edits include those that only look like closing.
 func TestWhatCanOnlyCloseOpensNothing(t *testing.T) {
 	closing := map[string]int{}
 	for seed := range uint64(randomEdits) {
@@ -51,7 +51,7 @@ func TestWhatCanOnlyCloseOpensNothing(t *testing.T) {
 
 type edit struct {
 	name   string
-	closes bool // whether some edits of the kind can only close
+	closes bool // some edits of the kind only close
 	apply  func(r *rand.Rand, s *compile.Snapshot)
 }
 
@@ -199,7 +199,7 @@ func TestFormsThatCanOnlyClose(t *testing.T) {
 	}
 }
 
-// manyNetworks is the spec of a policy that allows as many networks to come in.
+// manyNetworks returns a spec that allows ingress from n networks.
 func manyNetworks(n int) string {
 	var b strings.Builder
 	b.WriteString("podSelector: {}\ningress: [{from: [")
@@ -209,8 +209,8 @@ func manyNetworks(n int) string {
 	return strings.TrimSuffix(b.String(), ",") + "]}]"
 }
 
-// The pods stay isolated by another policy, so that only the budget keeps the change from closing alone.
-func TestAChangeThatLiftsABudgetDoesNotOnlyClose(t *testing.T) {
+// Another policy keeps the pods isolated, so that only the budget matters.
+func TestChangeThatMayLiftABudgetDoesNotOnlyClose(t *testing.T) {
 	isolated := [3]string{"prod", "isolated", "podSelector: {}"}
 	for _, c := range []struct {
 		budget  string
@@ -240,7 +240,7 @@ func TestAChangeThatLiftsABudgetDoesNotOnlyClose(t *testing.T) {
 	}
 }
 
-// A policy without rules in addition brings nothing within a budget.
+// An additional policy without rules brings nothing within a budget.
 func TestAnIsolatingPolicyOnlyClosesANamespaceOverItsBudget(t *testing.T) {
 	s := withPolicies(shopCluster(), [3]string{"prod", "wide-0", manySelectors("{}", "k", 60)}, [3]string{"prod", "wide-1", manySelectors("{}", "l", 60)})
 	if !effect.CanOnlyClose(s, withPolicies(s, [3]string{"prod", "isolated", "podSelector: {}"})) {
@@ -248,8 +248,8 @@ func TestAnIsolatingPolicyOnlyClosesANamespaceOverItsBudget(t *testing.T) {
 	}
 }
 
-// Which namespaces a node's budget closes depends on others' policies. The effect of a policy is computed as if no
-// node closed it, so that no later change opens what was not judged.
+// Other namespaces' policies decide which namespaces a node's budget closes. So the effect of a policy is computed as
+// if no node closed it, and no later change opens what was not reviewed.
 func TestAnEffectIgnoresTheBudgetsOfNodes(t *testing.T) {
 	s := shopCluster()
 	var crowd [][3]string
@@ -267,7 +267,7 @@ func TestAnEffectIgnoresTheBudgetsOfNodes(t *testing.T) {
 	}
 	closed := problems[0].ID.Namespace
 	before := withPolicies(s, slices.DeleteFunc(slices.Clone(crowd), func(p [3]string) bool { return p[0] == closed })...)
-	for _, np := range after.NetworkPolicies { // isolates, and allows nothing
+	for _, np := range after.NetworkPolicies { // isolates only
 		if np.Namespace == closed {
 			empty := np.DeepCopy()
 			empty.Spec.Ingress = nil
@@ -279,7 +279,7 @@ func TestAnEffectIgnoresTheBudgetsOfNodes(t *testing.T) {
 	}
 }
 
-// manySelectors is the spec of a policy that allows pods to come in that have not a value of one of as many labels.
+// manySelectors returns a spec that allows ingress from n selectors, all of which may match one pod.
 func manySelectors(subject, key string, n int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "podSelector: %s\ningress: [{from: [", subject)

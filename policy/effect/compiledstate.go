@@ -60,17 +60,17 @@ func newStateCompilers(snapshots [2]*compile.Snapshot, model *podModel, members 
 }
 
 func newStateCompiler(m state, s *compile.Snapshot, model *podModel, members []*representative) *stateCompiler {
-	of := *s
-	of.Pods, of.Namespaces = nil, nil
+	reduced := *s
+	reduced.Pods, reduced.Namespaces = nil, nil
 	for _, n := range model.byName {
-		of.Namespaces = append(of.Namespaces, &compile.Namespace{Name: n.name, Labels: n.labels[m]})
+		reduced.Namespaces = append(reduced.Namespaces, &compile.Namespace{Name: n.name, Labels: n.labels[m]})
 	}
 	for i, member := range members {
 		if member.kinds[m] != nil {
-			of.Pods = append(of.Pods, member.syntheticPod(m, strconv.Itoa(i)))
+			reduced.Pods = append(reduced.Pods, member.syntheticPod(m, strconv.Itoa(i)))
 		}
 	}
-	return &stateCompiler{compile.NewCluster(&of, ""), members}
+	return &stateCompiler{compile.NewCluster(&reduced, ""), members}
 }
 
 // compileState compiles policies for the representatives. It returns the error of the context if that ends.

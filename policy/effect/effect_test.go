@@ -19,7 +19,7 @@ import (
 	"github.com/tierwall/tierwall/policy/effect"
 )
 
-// shopCluster is three tiers in each of prod and test, and DNS.
+// shopCluster returns three tiers in each of prod and test, and DNS.
 func shopCluster() *compile.Snapshot {
 	s := &compile.Snapshot{
 		Namespaces: []*compile.Namespace{
@@ -69,7 +69,7 @@ func parsePrefixes(texts ...string) (out []netip.Prefix) {
 	return out
 }
 
-// withPolicies is the snapshot with policies, each given as namespace, name and spec in YAML.
+// withPolicies returns the snapshot with further policies, each given as namespace, name and spec in YAML.
 func withPolicies(s *compile.Snapshot, policies ...[3]string) *compile.Snapshot {
 	out := *s
 	out.NetworkPolicies = slices.Clone(s.NetworkPolicies)
@@ -134,7 +134,7 @@ const dataFromBackend = `
 podSelector: {matchLabels: {tierwall.io/tier-role: data}}
 ingress: [{from: [{podSelector: {matchLabels: {tierwall.io/tier-role: backend}}}], ports: [{port: 5432}]}]`
 
-func TestASoundPolicy(t *testing.T) {
+func TestPolicyBetweenTwoRoles(t *testing.T) {
 	e := effect.Compute(t.Context(), shopCluster(), withPolicies(shopCluster(), [3]string{"prod", "data", dataFromBackend}))
 	if !e.Complete || e.Truncated {
 		t.Fatalf("complete %v (%v), truncated %v", e.Complete, e.Incomplete, e.Truncated)
@@ -158,8 +158,8 @@ func TestOpeningDataToTest(t *testing.T) {
 	e := effect.Compute(t.Context(), shopCluster(), withPolicies(shopCluster(), [3]string{"prod", "open", `
 podSelector: {matchLabels: {app: db}}
 ingress: [{from: [{namespaceSelector: {matchLabels: {environment: test}}}], ports: [{port: pg}]}]`}))
-	// Pods of any service account can carry app=db; their port pg can be any. Other
-	// namespaces can come with the label.
+	// Pods of any service account may have app=db, with any number for their port pg. Other namespaces may have the
+	// label.
 	wantRows(t, e.Added, `
 ingress test/frontend -> prod/data TCP/5432 blocked
 ingress test/backend -> prod/data TCP/5432 blocked
@@ -315,7 +315,7 @@ ingress: [{from: [{podSelector: {matchLabels: {db-client: "yes"}}}], ports: [{po
 	e := effect.Compute(t.Context(), s, &after)
 	wantRows(t, e.Added, `
 ingress prod/frontend -> prod/data TCP/5432 blocked
-ingress prod/frontend -> (prod)/data TCP/5432 blocked`) // data pods can carry db-client too
+ingress prod/frontend -> (prod)/data TCP/5432 blocked`) // data pods may have db-client too
 	if e.Added[0].From.Pods != 1 || e.Added[0].From.Name != "web-1" {
 		t.Errorf("from: %+v", e.Added[0].From)
 	}
@@ -379,11 +379,11 @@ func TestLintOfRulesThatNeverDecide(t *testing.T) {
 		{"some more", data, `
 podSelector: {matchLabels: {tierwall.io/tier-role: data}}
 ingress: [{from: [{podSelector: {matchLabels: {tierwall.io/tier-role: backend}}}], ports: [{port: 5432}, {port: 5433}]}]`, nil, nil},
-		{"denied before", withCluster(shopCluster(), "admin", "Admin", 1, "Deny"), dataFromBackend, nil,
+		{"denied before", withClusterPolicy(shopCluster(), "admin", "Admin", 1, "Deny"), dataFromBackend, nil,
 			[]effect.Ref{ref("NetworkPolicy prod/other", "/spec/ingress/0", "ClusterNetworkPolicy admin /spec/ingress/0")}},
-		{"accepted before", withCluster(shopCluster(), "admin", "Admin", 1, "Accept"), dataFromBackend,
+		{"accepted before", withClusterPolicy(shopCluster(), "admin", "Admin", 1, "Accept"), dataFromBackend,
 			[]effect.Ref{ref("NetworkPolicy prod/other", "/spec/ingress/0", "ClusterNetworkPolicy admin /spec/ingress/0")}, nil},
-		{"passed on", withCluster(shopCluster(), "admin", "Admin", 1, "Pass"), dataFromBackend, nil, nil},
+		{"passed on", withClusterPolicy(shopCluster(), "admin", "Admin", 1, "Pass"), dataFromBackend, nil, nil},
 		{"matches nothing", data, "podSelector: {}\ningress: [{from: [{ipBlock: {cidr: 10.0.0.0/33}}]}]", nil, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -396,18 +396,18 @@ ingress: [{from: [{podSelector: {matchLabels: {tierwall.io/tier-role: backend}}}
 }
 
 func TestLintOfEqualPriorities(t *testing.T) {
-	s := withCluster(shopCluster(), "a", "Admin", 1, "Accept")
+	s := withClusterPolicy(shopCluster(), "a", "Admin", 1, "Accept")
 	tie := []effect.Ref{{Policy: "ClusterNetworkPolicy b", Rule: "/spec/priority", By: "ClusterNetworkPolicy a"}}
 	for _, c := range []struct {
 		name, tier string
 		priority   int32
 		want       []effect.Ref
 	}{{"equal", "Admin", 1, tie}, {"another priority", "Admin", 2, nil}, {"another tier", "Baseline", 1, nil}} {
-		if got := effect.Compute(t.Context(), s, withCluster(s, "b", c.tier, c.priority, "Deny")).Lint.PriorityTies; !slices.Equal(got, c.want) {
+		if got := effect.Compute(t.Context(), s, withClusterPolicy(s, "b", c.tier, c.priority, "Deny")).Lint.PriorityTies; !slices.Equal(got, c.want) {
 			t.Errorf("%s: ties %+v, want %+v", c.name, got, c.want)
 		}
 	}
-	elsewhere := withCluster(s, "b", "Admin", 1, "Deny")
+	elsewhere := withClusterPolicy(s, "b", "Admin", 1, "Deny")
 	b := elsewhere.ClusterNetworkPolicies[1].DeepCopy()
 	b.Spec.Subject.Pods.NamespaceSelector = metav1.LabelSelector{MatchLabels: map[string]string{"kubernetes.io/metadata.name": "test"}}
 	elsewhere.ClusterNetworkPolicies[1] = b
@@ -416,8 +416,8 @@ func TestLintOfEqualPriorities(t *testing.T) {
 	}
 }
 
-// withCluster is the snapshot with a ClusterNetworkPolicy about what backends may reach of data in prod.
-func withCluster(s *compile.Snapshot, name, tier string, priority int32, action string) *compile.Snapshot {
+// withClusterPolicy returns the snapshot with a ClusterNetworkPolicy about what backends may reach of data in prod.
+func withClusterPolicy(s *compile.Snapshot, name, tier string, priority int32, action string) *compile.Snapshot {
 	out := *s
 	cnp := &policyv1alpha2.ClusterNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	if err := yaml.UnmarshalStrict([]byte(fmt.Sprintf(`
@@ -463,7 +463,7 @@ ingress: [{}]`}))
 	}
 }
 
-func TestTheOrderOfObjectsMeansNothing(t *testing.T) {
+func TestOrderOfObjectsDoesNotMatter(t *testing.T) {
 	open := [3]string{"prod", "open", "podSelector: {}\ningress: [{from: [{namespaceSelector: {}}]}]"}
 	one, other := shopCluster(), shopCluster()
 	slices.Reverse(other.Pods)
@@ -485,8 +485,8 @@ func TestJSONHasNoNull(t *testing.T) {
 	}
 }
 
-// A pod that is like another one to every policy opens nothing that is not open already.
-func TestHasLike(t *testing.T) {
+// A pod that every policy treats as an existing one opens nothing new.
+func TestHasEquivalentPod(t *testing.T) {
 	s := shopCluster()
 	s.NetworkPolicies = []*networkingv1.NetworkPolicy{{ObjectMeta: metav1.ObjectMeta{Namespace: "prod", Name: "app"}, Spec: networkingv1.NetworkPolicySpec{
 		PodSelector: metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "app", Operator: "Exists"}, {Key: "old", Operator: "DoesNotExist"}}}}}}
@@ -518,7 +518,7 @@ func TestHasLike(t *testing.T) {
 	}
 }
 
-// With two labels a pod gets through where a pod with either of them does not. That is what it opens.
+// A pod with two labels may reach what pods with either one do not. That is what it opens.
 func TestAPodWithTwoLabelsOpensWhatNeitherDoes(t *testing.T) {
 	s := shopCluster()
 	s.NetworkPolicies = []*networkingv1.NetworkPolicy{parseYAML[networkingv1.NetworkPolicy](t, `
@@ -556,7 +556,7 @@ spec:
 	}
 }
 
-// parseYAML is an object of its YAML text.
+// parseYAML returns the object of a YAML text.
 func parseYAML[T any](t *testing.T, text string) *T {
 	t.Helper()
 	out := new(T)

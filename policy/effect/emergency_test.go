@@ -13,7 +13,7 @@ import (
 	"github.com/tierwall/tierwall/policy/effect"
 )
 
-// longPolicy has as many rules, each of five networks and a port that no other rule has.
+// longPolicy returns a spec with many rules, each of five networks and a port of its own.
 func longPolicy(number, rules int) string {
 	var b strings.Builder
 	b.WriteString("podSelector: {}\ningress:\n")
@@ -28,7 +28,7 @@ func longPolicy(number, rules int) string {
 	return b.String()
 }
 
-// withEmergency is the snapshot with a ClusterNetworkPolicy that denies everything to everybody.
+// withEmergency returns the snapshot with a ClusterNetworkPolicy that denies everything.
 func withEmergency(t *testing.T, s *compile.Snapshot) *compile.Snapshot {
 	t.Helper()
 	out := *s
@@ -57,7 +57,7 @@ func TestAnEmergencyPolicyIsJudgedBesideLongPolicies(t *testing.T) {
 	}
 }
 
-// Whatever is large about a cluster, no phase of the work goes on for long after time is over.
+// In no phase does the work go on for long after the context has ended, whatever is large about a cluster.
 func TestAnEffectEndsSoonAfterItsTime(t *testing.T) {
 	manyPods := withJobs(shopCluster(), 3000)
 	longPolicies := shopCluster()

@@ -34,7 +34,7 @@ func narrowToPolicies(before, after *compile.Snapshot, changed []*terms, now map
 			changed = append(changed, t)
 		}
 	}
-	if slices.ContainsFunc(changed, func(t *terms) bool { return t.reachesPodsBy(before.Nodes) }) {
+	if slices.ContainsFunc(changed, func(t *terms) bool { return t.mayContainPods(before.Nodes) }) {
 		return nil, nil, false
 	}
 	n := newRelevantPart(map[string]bool{home: true}, before, changed)
@@ -55,21 +55,21 @@ func narrowToPod(before, after *compile.Snapshot, now map[string]*terms) (b, a *
 		return nil, nil, false
 	}
 	from, to := role.Apply(was.Labels), role.Apply(is.Labels)
-	homes, concerned := map[string]bool{was.Namespace: true}, []*terms{}
+	ownNamespaces, relevant := map[string]bool{was.Namespace: true}, []*terms{}
 	for _, t := range now {
-		telling := distinguishes(t.subject.pods, from, to)
-		told := telling || slices.ContainsFunc(t.peers, func(s selection) bool { return distinguishes(s.pods, from, to) })
+		subjectAffected := distinguishes(t.subject.pods, from, to)
+		affected := subjectAffected || slices.ContainsFunc(t.peers, func(s selection) bool { return distinguishes(s.pods, from, to) })
 		switch {
-		case told && (t.id.Kind != compile.NetworkPolicyKind || telling && t.reachesPodsBy(before.Nodes)), t.baseline && t.reachesPodsBy(before.Nodes):
+		case affected && (t.id.Kind != compile.NetworkPolicyKind || subjectAffected && t.mayContainPods(before.Nodes)), t.baseline && t.mayContainPods(before.Nodes):
 			return nil, nil, false
-		case told:
-			homes[t.id.Namespace] = true
-			concerned = append(concerned, t)
+		case affected:
+			ownNamespaces[t.id.Namespace] = true
+			relevant = append(relevant, t)
 		case t.baseline:
-			concerned = append(concerned, t)
+			relevant = append(relevant, t)
 		}
 	}
-	n := newRelevantPart(homes, before, concerned)
+	n := newRelevantPart(ownNamespaces, before, relevant)
 	b, a = n.narrow(before), n.narrow(after)
 	a.Pods = slices.Clone(b.Pods)
 	a.Pods[slices.Index(a.Pods, was)] = is
@@ -85,8 +85,8 @@ type relevantPart struct {
 }
 
 // newRelevantPart has the pods of some namespaces, and those that the peers of policies match.
-func newRelevantPart(homes map[string]bool, s *compile.Snapshot, policies []*terms) *relevantPart {
-	n := &relevantPart{namespaces: maps.Clone(homes)}
+func newRelevantPart(ownNamespaces map[string]bool, s *compile.Snapshot, policies []*terms) *relevantPart {
+	n := &relevantPart{namespaces: maps.Clone(ownNamespaces)}
 	// matched holds the selections that cover a namespace, by its name.
 	matched := map[string][]selection{}
 	byName := map[string]labels.Set{}
@@ -123,10 +123,10 @@ func newRelevantPart(homes map[string]bool, s *compile.Snapshot, policies []*ter
 	}
 	n.addMissing()
 	known := roles.New(n.tierRoles)
-	last, home, selections := "", homes[""], matched[""]
+	last, home, selections := "", ownNamespaces[""], matched[""]
 	for _, p := range s.Pods {
 		if p.Namespace != last { // pods are mostly sorted by namespace
-			last, home, selections = p.Namespace, homes[p.Namespace], matched[p.Namespace]
+			last, home, selections = p.Namespace, ownNamespaces[p.Namespace], matched[p.Namespace]
 		}
 		if home {
 			n.pods = append(n.pods, p)

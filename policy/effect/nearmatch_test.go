@@ -11,8 +11,8 @@ import (
 	"github.com/tierwall/tierwall/policy/effect"
 )
 
-// Where a selector matches no pod, the pods that it would match but for one reason are told.
-func TestPodsThatAreMissedForOneReason(t *testing.T) {
+// If a selector matches no pod, the pods that it misses for one reason are reported.
+func TestNearMatchesHaveOneReason(t *testing.T) {
 	const byApp = `
 metadata: {namespace: prod, name: p}
 spec: {podSelector: {matchLabels: {app: agent}}, ingress: [{from: [{podSelector: {matchLabels: {app: db}}}]}]}`
@@ -63,7 +63,7 @@ spec: {podSelector: {matchLabels: {app: db}}, ingress: [{from: [{namespaceSelect
 	}
 }
 
-// The subject of a ClusterNetworkPolicy without pods has its near matches too.
+// The subject of a ClusterNetworkPolicy without pods has near matches too.
 func TestASubjectOfNamespacesOnTheHostNetwork(t *testing.T) {
 	before := shopCluster()
 	p := newPod("edge", "proxy", "proxy", "192.0.2.7")

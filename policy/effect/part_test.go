@@ -9,7 +9,7 @@ import (
 	"github.com/tierwall/tierwall/policy/effect"
 )
 
-// Every field of the effect is a part, or of one.
+// Every field of the effect is a part, or within one.
 func TestPartsAreTheFieldsOfTheJSONForm(t *testing.T) {
 	text, err := json.Marshal(effect.Effect{})
 	if err != nil {
@@ -35,7 +35,7 @@ func TestPartsAreTheFieldsOfTheJSONForm(t *testing.T) {
 	}
 }
 
-func TestWhatAPartHasIsNotNothing(t *testing.T) {
+func TestFilledPartIsNotEmpty(t *testing.T) {
 	nothing := effect.Compute(t.Context(), &compile.Snapshot{}, &compile.Snapshot{})
 	ref, row := []effect.Ref{{}}, []effect.Row{{}}
 	for part, change := range map[effect.Part]func(*effect.Effect){

@@ -24,8 +24,8 @@ type policyList struct {
 type policyChange struct {
 	old, now   map[string]*terms
 	vocabulary *labelVocabulary // of both states
-	// came are the terms that are only in now. Gone are those of objects that are only in old.
-	came, gone []*terms
+	// added are the terms that are only in now. Removed are those of objects that are only in old.
+	added, removed []*terms
 }
 
 // policyReader reads the terms of policies, and caches those of the snapshot before the last change.
@@ -44,44 +44,44 @@ func (r *policyReader) readPolicies(before, after *compile.Snapshot) *policyChan
 		r.rememberPolicies(before)
 	}
 	out := &policyChange{old: r.last.terms}
-	out.now, out.came, out.gone = r.comparePolicies(after)
-	out.vocabulary = r.last.vocabulary.extendedBy(out.came)
+	out.now, out.added, out.removed = r.comparePolicies(after)
+	out.vocabulary = r.last.vocabulary.extendedBy(out.added)
 	return out
 }
 
 // rememberPolicies replaces the cached policies by those of a snapshot, most of which are usually the same.
 func (r *policyReader) rememberPolicies(s *compile.Snapshot) {
-	now, came, gone := r.comparePolicies(s)
-	only := len(gone) == 0 // only additions
-	for _, t := range came {
+	now, added, removed := r.comparePolicies(s)
+	onlyAdded := len(removed) == 0 // only additions
+	for _, t := range added {
 		if old := r.last.terms[t.name]; old != nil {
-			gone, only = append(gone, old), false
+			removed, onlyAdded = append(removed, old), false
 		}
 	}
 	words := r.last.vocabulary
-	if only && words != nil {
-		words = words.extendedBy(came)
+	if onlyAdded && words != nil {
+		words = words.extendedBy(added)
 	} else {
 		words = newVocabulary(now)
 	}
 	if r.read == nil {
 		r.read = map[any]*terms{}
 	}
-	for _, t := range gone {
+	for _, t := range removed {
 		delete(r.read, t.policy)
 	}
-	for _, t := range came {
+	for _, t := range added {
 		r.read[t.policy] = t
 	}
 	r.last = policyList{s.NetworkPolicies, s.ClusterNetworkPolicies, now, words}
 }
 
 // comparePolicies returns the terms of a snapshot's policies, and how they differ from the cached ones.
-func (r *policyReader) comparePolicies(s *compile.Snapshot) (now map[string]*terms, came, gone []*terms) {
-	there := make(map[*terms]bool, len(s.NetworkPolicies)+len(s.ClusterNetworkPolicies))
+func (r *policyReader) comparePolicies(s *compile.Snapshot) (now map[string]*terms, added, removed []*terms) {
+	present := make(map[*terms]bool, len(s.NetworkPolicies)+len(s.ClusterNetworkPolicies))
 	see := func(t *terms) {
-		if there[t] = true; r.last.terms[t.name] != t {
-			came = append(came, t)
+		if present[t] = true; r.last.terms[t.name] != t {
+			added = append(added, t)
 		}
 	}
 	for _, np := range s.NetworkPolicies {
@@ -90,21 +90,21 @@ func (r *policyReader) comparePolicies(s *compile.Snapshot) (now map[string]*ter
 	for _, cnp := range s.ClusterNetworkPolicies {
 		see(r.readTerms(cnp, func() *terms { return clusterPolicyTerms(cnp) }))
 	}
-	if r.last.terms != nil && len(came) == 0 && len(r.last.terms) == len(there) {
+	if r.last.terms != nil && len(added) == 0 && len(r.last.terms) == len(present) {
 		return r.last.terms, nil, nil
 	}
-	now = make(map[string]*terms, len(there))
+	now = make(map[string]*terms, len(present))
 	maps.Copy(now, r.last.terms)
-	for _, t := range came {
+	for _, t := range added {
 		now[t.name] = t
 	}
 	for object, t := range now {
-		if !there[t] {
+		if !present[t] {
 			delete(now, object)
-			gone = append(gone, t)
+			removed = append(removed, t)
 		}
 	}
-	return now, came, gone
+	return now, added, removed
 }
 
 func (r *policyReader) readTerms(policy any, read func() *terms) *terms {
@@ -118,7 +118,7 @@ func (r *policyReader) readTerms(policy any, read func() *terms) *terms {
 // policy is there twice.
 func (r *policyChange) changedTerms() []*terms {
 	var out []*terms
-	for _, t := range r.came {
+	for _, t := range r.added {
 		if old := r.old[t.name]; old == nil || !apiequality.Semantic.DeepEqual(old.spec, t.spec) {
 			out = append(out, t)
 			if old != nil {
@@ -126,7 +126,7 @@ func (r *policyChange) changedTerms() []*terms {
 			}
 		}
 	}
-	out = append(out, r.gone...)
+	out = append(out, r.removed...)
 	slices.SortStableFunc(out, func(a, b *terms) int { return compareText(a.name, b.name) })
 	return out
 }

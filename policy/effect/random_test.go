@@ -24,9 +24,8 @@ const (
 	flowsPerChange = 300
 )
 
-// Whatever one side of a flow newly allows is in a row, as an evaluator that
-// shares no code with the compiler says.
-func TestNothingThatAChangeOpensIsLeftOut(t *testing.T) {
+// An evaluator that shares no code with the compiler finds no newly allowed flow outside the rows.
+func TestEveryNewlyAllowedFlowIsInARow(t *testing.T) {
 	opened := 0
 	forEachChange(t, func(seed uint64, before, after *compile.Snapshot) {
 		e := effect.Compute(t.Context(), before, after)
@@ -60,16 +59,16 @@ func forEachChange(t *testing.T, do func(seed uint64, before, after *compile.Sna
 	}
 }
 
-// changedAtRandom is the cluster after one change of a random kind.
+// changedAtRandom returns the cluster after one random change.
 func changedAtRandom(r *rand.Rand, s *compile.Snapshot) *compile.Snapshot {
 	after, other := *s, generate.Cluster(r, generate.Small)
 	switch r.IntN(7) {
-	case 0: // a policy more, or another in its place
+	case 0: // a policy is added or replaced
 		after.NetworkPolicies = slices.Clone(s.NetworkPolicies)
 		for _, np := range other.NetworkPolicies[:min(1, len(other.NetworkPolicies))] {
 			after.NetworkPolicies = append(slices.DeleteFunc(after.NetworkPolicies, sameName(np)), np)
 		}
-	case 1: // one less
+	case 1: // a policy is removed
 		after.NetworkPolicies = s.NetworkPolicies[min(1, len(s.NetworkPolicies)):]
 	case 2:
 		after.NetworkPolicies = other.NetworkPolicies
@@ -79,7 +78,7 @@ func changedAtRandom(r *rand.Rand, s *compile.Snapshot) *compile.Snapshot {
 		after.TierRoles = other.TierRoles
 	case 5:
 		after.Namespaces = other.Namespaces
-	case 6: // other labels
+	case 6: // a pod is relabelled
 		after.Pods = slices.Clone(s.Pods)
 		for i, p := range s.Pods {
 			relabelled := *p
@@ -94,8 +93,7 @@ func sameName(np *networkingv1.NetworkPolicy) func(*networkingv1.NetworkPolicy) 
 	return func(o *networkingv1.NetworkPolicy) bool { return o.Namespace == np.Namespace && o.Name == np.Name }
 }
 
-// checkFlow looks for the rows of a flow that one side allows at the second moment
-// and not at the first, and says how many there must be.
+// checkFlow fails if a flow that one side newly allows is in no row. It returns the number of rows that must exist.
 func checkFlow(t *testing.T, seed uint64, list string, rows []effect.Row, first, second *oracle.Cluster, f policy.Flow) (wanted int) {
 	t.Helper()
 	source, destination := oracle.PodAt(second, f.Source), oracle.PodAt(second, f.Destination)
@@ -123,7 +121,7 @@ func findRow(t *testing.T, seed uint64, list string, rows []effect.Row, d effect
 	t.Errorf("seed %d: no %s row %s for %+v from %s to %s in\n%s", seed, list, d, f, ownerName(s, f.Source), ownerName(s, f.Destination), rowLines(rows))
 }
 
-// containsAddr reports whether a row's side stands for an address.
+// containsAddr reports whether a side of a row includes an address.
 func containsAddr(s *oracle.Cluster, side effect.Peer, a netip.Addr) bool {
 	if side.Kind == effect.CIDR {
 		return netip.MustParsePrefix(side.Name).Contains(a) &&
@@ -171,12 +169,12 @@ func ownerName(s *oracle.Cluster, a netip.Addr) string {
 	return "the world"
 }
 
-// A row between pods that there are is about a flow that was not allowed before.
-// Rows that were merged are left out: they are about some of their pods.
-func TestNothingIsReportedThatAChangeDoesNotOpen(t *testing.T) {
+// Each row between existing pods is about a flow that was not allowed before. Merged rows are left out, as they are
+// about some of their pods only.
+func TestEveryRowIsNewlyAllowed(t *testing.T) {
 	seen := 0
 	forEachChange(t, func(seed uint64, before, after *compile.Snapshot) {
-		before, after = sortLists(before), sortLists(after)
+		before, after = withoutForeignAddresses(before), withoutForeignAddresses(after)
 		e := effect.Compute(t.Context(), before, after)
 		first, second := oracleCluster(before), oracleCluster(after)
 		if len(e.Added) >= effect.MaxRows/2 {
@@ -199,7 +197,7 @@ func TestNothingIsReportedThatAChangeDoesNotOpen(t *testing.T) {
 	}
 }
 
-// opensFlow looks for a flow between pods of the row's sides that its side newly allows.
+// opensFlow reports whether a flow between pods of the row is newly allowed by its side.
 func opensFlow(before, after *oracle.Cluster, row effect.Row, port string) bool {
 	side := oracle.Ingress
 	if row.Direction == effect.Egress {
@@ -221,9 +219,9 @@ func opensFlow(before, after *oracle.Cluster, row effect.Row, port string) bool 
 	return false
 }
 
-// sortLists is the snapshot without pods that have not two addresses of their own in their node's networks, or
-// have a node's: the effect is about what they could do if they had.
-func sortLists(s *compile.Snapshot) *compile.Snapshot {
+// withoutForeignAddresses returns the snapshot without pods that do not own two addresses in their node's networks.
+// Effects show what these could do if they did.
+func withoutForeignAddresses(s *compile.Snapshot) *compile.Snapshot {
 	out, shown, networks := *s, oracleCluster(s), compile.NewNodeNetworks(s.Nodes)
 	out.Pods = slices.DeleteFunc(slices.Clone(s.Pods), func(p *compile.Pod) bool {
 		foreign := func(a netip.Addr) bool {
@@ -248,7 +246,7 @@ func ownedBy(s *oracle.Cluster, side effect.Peer) []netip.Addr {
 	return out
 }
 
-// flowsOf are flows of a port as rows show it, without addresses.
+// flowsOf returns flows of a port as rows show it, without addresses.
 func flowsOf(port string) []policy.Flow {
 	if port == "ICMP" {
 		return []policy.Flow{{Protocol: policy.ICMP}}

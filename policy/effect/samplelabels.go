@@ -46,17 +46,17 @@ type labelRequirement struct {
 
 func labelRequirements(s *metav1.LabelSelector) map[string]*labelRequirement {
 	wanted := map[string]*labelRequirement{}
-	of := func(key string) *labelRequirement {
+	requirement := func(key string) *labelRequirement {
 		if wanted[key] == nil {
 			wanted[key] = &labelRequirement{}
 		}
 		return wanted[key]
 	}
 	for k, v := range s.MatchLabels {
-		of(k).in = append(of(k).in, []string{v})
+		requirement(k).in = append(requirement(k).in, []string{v})
 	}
 	for _, e := range s.MatchExpressions {
-		d := of(e.Key)
+		d := requirement(e.Key)
 		switch e.Operator {
 		case metav1.LabelSelectorOpIn:
 			d.in = append(d.in, e.Values)

@@ -16,37 +16,37 @@ import (
 	"github.com/tierwall/tierwall/policy/compile"
 )
 
-// terms are the selectors, networks and port names that a policy mentions. They
-// say which pods and addresses are worth asking the compiled program about, not
-// what the policy does: that is for the compiler alone to say.
+// terms are the selectors, networks and port names that a policy mentions. They tell which pods and addresses to
+// evaluate. What the policy does is for the compiler alone to decide.
 type terms struct {
 	id       policy.RuleID
-	name     string // of the id
-	policy   any    // as it came
+	name     string // id as text
+	policy   any    // API object
 	spec     any
-	compiled func() *compile.Policy // which reads it the first time
+	compiled func() *compile.Policy // compiles it once
 	subject  selection
 	peers    []selection
 	networks []netip.Prefix
 	blocks   []block
 	ports    []namedPort
 	rules    int // how many
-	// denies is true of a ClusterNetworkPolicy with a rule that is no Accept, baseline of one in the Baseline tier.
+	// denies is true if a ClusterNetworkPolicy has a rule other than Accept. Baseline is true if it is in the
+	// Baseline tier.
 	denies, baseline bool
-	// tier and priority are a ClusterNetworkPolicy's.
+	// tier and priority are those of a ClusterNetworkPolicy.
 	tier     policyv1alpha2.Tier
 	priority int32
 }
 
-// selection is pods, by their namespace and labels.
+// selection selects pods by namespace and labels.
 type selection struct {
 	ref Ref
-	// namespaces is nil when the one namespace named is meant.
+	// namespaces is nil if the selection is about the one namespace named.
 	namespaces *metav1.LabelSelector
 	namespace  string
 	pods       *metav1.LabelSelector
-	// byNamespaces and byPods are these selectors ready to be asked; nil where they cannot be read: the
-	// compiler reports them, and allows nothing for them.
+	// byNamespaces and byPods are the parsed selectors; nil if invalid. The compiler reports those and allows nothing
+	// by them.
 	byNamespaces, byPods labels.Selector
 }
 
@@ -61,7 +61,7 @@ func newSelection(ref Ref, namespaces *metav1.LabelSelector, namespace string, p
 	return s
 }
 
-// coversNamespace reports whether the selection is about pods of a namespace with the labels.
+// coversNamespace reports whether the selection may select pods in a namespace with the labels.
 func (s selection) coversNamespace(name string, l labels.Set) bool {
 	if s.namespaces == nil {
 		return s.namespace == name
@@ -69,20 +69,20 @@ func (s selection) coversNamespace(name string, l labels.Set) bool {
 	return s.byNamespaces != nil && s.byNamespaces.Matches(l)
 }
 
-// block is a network without some within it.
+// block is a network with exceptions.
 type block struct {
 	cidr   netip.Prefix
 	except []netip.Prefix
 }
 
-// namedPort is a port name that a rule goes by.
+// namedPort is a port of a rule by name.
 type namedPort struct {
 	ref       Ref
 	rule      Ref
 	name      string
 	protocol  policy.Protocol
 	direction policy.Direction
-	peers     []selection // of the rule; none is any
+	peers     []selection // of the rule; empty is any
 }
 
 // protocols are those whose ports policies can name.
@@ -145,8 +145,7 @@ func (t *terms) addRule(d policy.Direction, i int, list string, peers []networki
 	}
 }
 
-// addBlock adds a network, without some within it. Those that cannot be read the compiler reports, and allows
-// nothing for them.
+// addBlock adds a network with exceptions. The compiler reports invalid ones and allows nothing by them.
 func (t *terms) addBlock(cidr string, except ...string) {
 	var b block
 	for i, text := range append([]string{cidr}, except...) {
@@ -223,9 +222,8 @@ func (t *terms) addClusterRule(d policy.Direction, field string, peers []selecti
 	}
 }
 
-// canHide reports whether a policy, while it is there, can keep another's rules from
-// deciding: a ClusterNetworkPolicy by Deny, which Pass of one can hide in turn, and a
-// NetworkPolicy by isolation, which is before the Baseline tier.
+// canHide reports whether a policy can keep another's rules from deciding. A ClusterNetworkPolicy can by Deny or
+// Pass, and a NetworkPolicy hides the Baseline tier by isolation.
 func (t *terms) canHide(other *terms) bool {
 	if t.id.Kind == compile.NetworkPolicyKind {
 		return other.baseline
@@ -233,13 +231,13 @@ func (t *terms) canHide(other *terms) bool {
 	return t.denies
 }
 
-// reachesPodsBy reports whether a network of the policy may have addresses of pods in it.
-func (t *terms) reachesPodsBy(nodes []*compile.Node) bool {
+// mayContainPods reports whether a network of the policy may contain addresses of pods.
+func (t *terms) mayContainPods(nodes []*compile.Node) bool {
 	if len(t.networks) == 0 {
 		return false
 	}
 	if len(nodes) == 0 {
-		return true // nobody knows where pods are
+		return true // pod networks are unknown
 	}
 	for _, n := range nodes {
 		if len(n.PodCIDRs) == 0 {
