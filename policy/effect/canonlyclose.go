@@ -284,16 +284,16 @@ const (
 	denyAction   = policyv1alpha2.ClusterNetworkPolicyRuleActionDeny
 )
 
-// clusterRule is a rule of a ClusterNetworkPolicy: what it matches, and its action.
-type clusterRule struct {
+// actionRule is a rule of a ClusterNetworkPolicy: what it matches, and its action.
+type actionRule struct {
 	action policyv1alpha2.ClusterNetworkPolicyRuleAction
 	match  any
 }
 
-func ingressRules(p *policyv1alpha2.ClusterNetworkPolicy) []clusterRule {
-	var out []clusterRule
+func ingressRules(p *policyv1alpha2.ClusterNetworkPolicy) []actionRule {
+	var out []actionRule
 	for _, r := range p.Spec.Ingress {
-		d := clusterRule{action: r.Action}
+		d := actionRule{action: r.Action}
 		r.Action, r.Name = "", ""
 		d.match = r
 		out = append(out, d)
@@ -301,10 +301,10 @@ func ingressRules(p *policyv1alpha2.ClusterNetworkPolicy) []clusterRule {
 	return out
 }
 
-func egressRules(p *policyv1alpha2.ClusterNetworkPolicy) []clusterRule {
-	var out []clusterRule
+func egressRules(p *policyv1alpha2.ClusterNetworkPolicy) []actionRule {
+	var out []actionRule
 	for _, r := range p.Spec.Egress {
-		d := clusterRule{action: r.Action}
+		d := actionRule{action: r.Action}
 		r.Action, r.Name = "", ""
 		d.match = r
 		out = append(out, d)
@@ -314,7 +314,7 @@ func egressRules(p *policyv1alpha2.ClusterNetworkPolicy) []clusterRule {
 
 // decidesStricter reports whether rules follow from others by these steps alone: removing Accept, adding Deny, or
 // changing Accept to Pass or Deny and Pass to Deny.
-func decidesStricter(old, now []clusterRule) bool {
+func decidesStricter(old, now []actionRule) bool {
 	for len(old) > 0 || len(now) > 0 {
 		switch {
 		case len(old) > 0 && len(now) > 0 && reflect.DeepEqual(old[0].match, now[0].match) &&

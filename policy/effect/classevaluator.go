@@ -116,7 +116,7 @@ func (e *classEvaluator) decisionFor(a *classAnswer, span int) policy.Why {
 		protocol = policy.ICMPv6
 	}
 	why := eval.Class(a.program, a.class, a.peer, protocol, e.spans[span].first)
-	a.why[at] = int32(e.whys.number(why)) + 1
+	a.why[at] = int32(e.whys.numberOf(why)) + 1
 	return why
 }
 

@@ -64,7 +64,7 @@ func (s *compiledState) equivalenceIDFor(class *policy.Class, a netip.Addr) int 
 			own = append(own, all[i:i+membershipSize]...)
 		}
 	}
-	return v.known.number(string(own))
+	return v.known.numberOf(string(own))
 }
 
 // classSeenBy returns a class with the rules that match a peer, each as one about any peer. It costs time by the sets

@@ -41,7 +41,7 @@ func newComparison(e *classEvaluator, members []*representative, compiled [2]*co
 	classes := newNumbering[[2][2]int]()
 	for _, s := range members {
 		var ids [2][2]int
-		for _, m := range states {
+		for _, m := range bothStates {
 			for f, addr := range s.addrs {
 				ids[m][f] = -1
 				if addr.IsValid() {
@@ -49,7 +49,7 @@ func newComparison(e *classEvaluator, members []*representative, compiled [2]*co
 				}
 			}
 		}
-		n := classes.number(ids)
+		n := classes.numberOf(ids)
 		if n == len(c.firstEquivalent) {
 			c.firstEquivalent = append(c.firstEquivalent, s)
 		}
@@ -63,18 +63,18 @@ type classPair struct{ before, after *policy.Class }
 
 // classQuestion is the key of an answer. Peers with the same equivalence ID for the class have the same answer.
 type classQuestion struct {
-	m     state
+	m     clusterState
 	class *policy.Class
 	mark  int
 	ipv6  bool
 }
 
-func (c *comparison) questionTo(m state, class *policy.Class, peer netip.Addr) classQuestion {
+func (c *comparison) questionTo(m clusterState, class *policy.Class, peer netip.Addr) classQuestion {
 	return classQuestion{m, class, c.compiled[m].equivalenceIDFor(class, peer), peer.Is6()}
 }
 
 // answerTo returns the answer of a class about a peer, or nil if the comparison was given up.
-func (c *comparison) answerTo(m state, class *policy.Class, peer netip.Addr) *classAnswer {
+func (c *comparison) answerTo(m clusterState, class *policy.Class, peer netip.Addr) *classAnswer {
 	q := c.questionTo(m, class, peer)
 	a := c.answers[q]
 	if a != nil || !c.canContinue() {
@@ -90,12 +90,12 @@ func (c *comparison) answerTo(m state, class *policy.Class, peer netip.Addr) *cl
 }
 
 // openingBetween returns what the class of one state allows a peer and the class of the other does not.
-func (c *comparison) openingBetween(from, to state, pair classPair, peer netip.Addr) *opening {
+func (c *comparison) openingBetween(from, to clusterState, pair classPair, peer netip.Addr) *opening {
 	return c.newOpening(c.answerTo(from, pair.before, peer), c.answerTo(to, pair.after, peer))
 }
 
 // openingTo returns what is opened to a peer of either IP family.
-func (c *comparison) openingTo(from, to state, pair classPair, p *representative) *opening {
+func (c *comparison) openingTo(from, to clusterState, pair classPair, p *representative) *opening {
 	var o *opening
 	for _, addr := range p.addrs {
 		if addr.IsValid() {
@@ -115,7 +115,7 @@ func (c *comparison) nameOpening(o *opening) {
 }
 
 // isBlocked reports whether the peer's own direction allows nothing of an opening.
-func (c *comparison) isBlocked(m state, o *opening, s *representative, d policy.Direction, p *representative) bool {
+func (c *comparison) isBlocked(m clusterState, o *opening, s *representative, d policy.Direction, p *representative) bool {
 	for _, addr := range s.addrs {
 		if !addr.IsValid() {
 			continue
@@ -201,7 +201,7 @@ func equalSets(a, b *policy.Set) bool {
 
 // describePeer returns a group as a side of a row. Its labels are those that all pods of the group have, and all rows
 // of the group share them.
-func (c *comparison) describePeer(s *representative, m state) Peer {
+func (c *comparison) describePeer(s *representative, m clusterState) Peer {
 	if p := c.described[m][s]; p != nil {
 		return *p
 	}

@@ -59,7 +59,7 @@ func newStateCompilers(snapshots [2]*compile.Snapshot, model *podModel, members 
 	return [2]*stateCompiler{first, newStateCompiler(stateAfter, snapshots[stateAfter], model, members)}
 }
 
-func newStateCompiler(m state, s *compile.Snapshot, model *podModel, members []*representative) *stateCompiler {
+func newStateCompiler(m clusterState, s *compile.Snapshot, model *podModel, members []*representative) *stateCompiler {
 	reduced := *s
 	reduced.Pods, reduced.Namespaces = nil, nil
 	for _, n := range model.byName {
@@ -127,7 +127,7 @@ func (s *compiledState) equivalenceID(a netip.Addr) int {
 	if m, ok := s.equivalenceIDs[a]; ok {
 		return m
 	}
-	s.equivalenceIDs[a] = s.memberKeys.number(string(s.setMemberships(a)))
+	s.equivalenceIDs[a] = s.memberKeys.numberOf(string(s.setMemberships(a)))
 	return s.equivalenceIDs[a]
 }
 

@@ -33,7 +33,7 @@ type sideKey struct {
 	except    string
 }
 
-func (c *comparison) sideKey(s *representative, m state) sideKey {
+func (c *comparison) sideKey(s *representative, m clusterState) sideKey {
 	return sideKey{kind: c.describePeer(s, m).Kind, namespace: s.namespace, role: s.kinds[m].role}
 }
 

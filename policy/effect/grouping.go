@@ -35,7 +35,7 @@ func newPodModel(ctx context.Context, snapshots [2]*compile.Snapshot, v *labelVo
 	for i, n := range networks {
 		model.networks.addPrefix(n, i)
 	}
-	for _, m := range states {
+	for _, m := range bothStates {
 		model.roles[m] = roles.New(snapshots[m].TierRoles)
 		for _, n := range snapshots[m].Namespaces {
 			model.namespaceNamed(n.Name).labels[m] = n.Labels
@@ -75,7 +75,7 @@ func (model *podModel) groupPods(ctx context.Context, snapshots [2]*compile.Snap
 // podPairs returns the pods in both states, by namespace and name; nil is absent.
 func podPairs(snapshots [2]*compile.Snapshot) map[[2]string][2]*compile.Pod {
 	out := map[[2]string][2]*compile.Pod{}
-	for _, m := range states {
+	for _, m := range bothStates {
 		for _, p := range snapshots[m].Pods {
 			name := [2]string{p.Namespace, p.Name}
 			pods := out[name]
@@ -91,7 +91,7 @@ func (g *grouping) addPod(pods [2]*compile.Pod) {
 	var labels [2]map[string]string
 	var now *compile.Pod
 	key := g.key[:0]
-	for _, m := range states {
+	for _, m := range bothStates {
 		p := pods[m]
 		switch {
 		case p == nil || p.HostNetwork || p.Ended:
@@ -112,7 +112,7 @@ func (g *grouping) addPod(pods [2]*compile.Pod) {
 	of, claim := g.byKey[string(key)], g.claimOf(now)
 	if of == nil {
 		of = &groupedPods{first: pods, claim: claim}
-		for _, m := range states {
+		for _, m := range bothStates {
 			of.shared[m] = g.vocabulary.mentionedLabels(labels[m])
 		}
 		g.byKey[string(key)] = of
@@ -139,7 +139,7 @@ func (g *groupedPods) addPod(pods [2]*compile.Pod, claim compile.Claim, labels [
 	if claim.Compare(g.claim) < 0 {
 		g.claim = claim
 	}
-	for _, m := range states {
+	for _, m := range bothStates {
 		g.shared[m] = commonLabels(g.shared[m], labels[m])
 	}
 }
@@ -156,7 +156,7 @@ func (g *groupedPods) firstName() string {
 func (g *grouping) addGroups() {
 	for _, of := range g.byKey {
 		one := &podGroup{namespace: g.namespaceNamed(of.claim.Pod.Namespace), pods: of.pods, first: of.firstName(), claim: of.claim}
-		for _, m := range states {
+		for _, m := range bothStates {
 			switch like := of.first[m]; {
 			case like == nil:
 			case m == stateAfter && g.sameRoles && like == of.first[stateBefore]:

@@ -8,7 +8,7 @@ import (
 
 // isolationChanges returns the subjects that NetworkPolicies select in one state and not in the other. They are
 // merged and cut off as rows are.
-func (c *comparison) isolationChanges(from, to state) (out []Isolation, truncated bool) {
+func (c *comparison) isolationChanges(from, to clusterState) (out []Isolation, truncated bool) {
 	type key struct {
 		direction policy.Direction
 		sideKey

@@ -8,7 +8,7 @@ type numbering[T comparable] struct {
 
 func newNumbering[T comparable]() numbering[T] { return numbering[T]{known: map[T]int{}} }
 
-func (n *numbering[T]) number(value T) int {
+func (n *numbering[T]) numberOf(value T) int {
 	i, ok := n.known[value]
 	if !ok {
 		i = len(n.values)

@@ -21,7 +21,7 @@ type podGroup struct {
 
 // intersectLabels keeps, of the shared labels, those that a further pod of the group has too.
 func (g *podGroup) intersectLabels(kinds [2]*podKind) {
-	for _, m := range states {
+	for _, m := range bothStates {
 		if g.kinds[m] != nil {
 			g.kinds[m].shared = commonLabels(g.kinds[m].shared, kinds[m].labels)
 		}
@@ -49,7 +49,7 @@ type namespace struct {
 }
 
 func (n *namespace) matchesInEitherState(s labels.Selector) bool {
-	for _, m := range states {
+	for _, m := range bothStates {
 		if s.Matches(n.labelsIn(m)) {
 			return true
 		}
@@ -58,7 +58,7 @@ func (n *namespace) matchesInEitherState(s labels.Selector) bool {
 }
 
 // labelsIn returns the labels as selectors see them.
-func (n *namespace) labelsIn(m state) labels.Set {
+func (n *namespace) labelsIn(m clusterState) labels.Set {
 	if n.effectiveLabels[m] == nil {
 		n.effectiveLabels[m] = withNameLabel(n.name, n.labels[m])
 	}

@@ -41,7 +41,7 @@ func (model *podModel) namespaceNamed(name string) *namespace {
 	return n
 }
 
-func (model *podModel) kindOf(m state, p *compile.Pod) *podKind {
+func (model *podModel) kindOf(m clusterState, p *compile.Pod) *podKind {
 	match := model.roles[m].Of(p.Namespace, p.ServiceAccount, p.Labels)
 	mentioned := model.vocabulary.mentionedLabels(match.Apply(p.Labels))
 	return &podKind{role: match.Role, labels: mentioned, shared: mentioned, like: p}

@@ -82,14 +82,14 @@ func (model *podModel) findOtherChanges(snapshots [2]*compile.Snapshot) *otherCh
 // changedBindings returns the namespaces of TierRoles that were added, removed or changed.
 func changedBindings(snapshots [2]*compile.Snapshot) map[string]bool {
 	var byName [2]map[string]*v1alpha1.TierRole
-	for _, m := range states {
+	for _, m := range bothStates {
 		byName[m] = map[string]*v1alpha1.TierRole{}
 		for _, tr := range snapshots[m].TierRoles {
 			byName[m][tr.Name] = tr
 		}
 	}
 	out := map[string]bool{}
-	for _, m := range states {
+	for _, m := range bothStates {
 		for name, tr := range byName[m] {
 			if other := byName[1-m][name]; other == tr || other != nil && apiequality.Semantic.DeepEqual(other.Spec, tr.Spec) {
 				continue

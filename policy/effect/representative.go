@@ -50,7 +50,7 @@ func newRepresentatives(groups []*podGroup, a *addressPool) []*representative {
 	return out
 }
 
-func (s *representative) syntheticPod(m state, name string) *compile.Pod {
+func (s *representative) syntheticPod(m clusterState, name string) *compile.Pod {
 	p := *s.kinds[m].like
 	p.Name, p.UID, p.Node, p.Addrs = name, "", "", nil
 	p.HostNetwork, p.Ended, p.Terminating, p.Created, p.Representative = false, false, false, 0, true

@@ -72,7 +72,7 @@ func roleCandidates(namespace string, tierRoles []tierRole, known [2]*roles.Role
 		}
 		for _, c := range b.candidates {
 			key := labelsKey(c.labels)
-			for _, m := range states {
+			for _, m := range bothStates {
 				key += "\x00" + known[m].Of(namespace, c.serviceAccount, c.labels).Role
 			}
 			if !seen[key] {

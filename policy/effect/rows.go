@@ -31,7 +31,7 @@ const maxViewed = 2_000_000
 // rowCollector collects the rows of what one state allows and the other does not.
 type rowCollector struct {
 	*comparison
-	from, to state
+	from, to clusterState
 	views    map[classPair]*pairView
 	viewed   int // memory size of views
 	pairs    int
@@ -39,7 +39,7 @@ type rowCollector struct {
 	roles    *rolePorts
 }
 
-func newRowCollector(c *comparison, from, to state) *rowCollector {
+func newRowCollector(c *comparison, from, to clusterState) *rowCollector {
 	return &rowCollector{comparison: c, from: from, to: to, views: map[classPair]*pairView{}, rows: &rowList{limit: MaxRows}, roles: newRolePorts()}
 }
 

@@ -37,18 +37,18 @@ func sampleLabels(s *metav1.LabelSelector, without string) ([]map[string]string,
 	return out, true
 }
 
-// labelRequirement is what a selector requires of one label.
-type labelRequirement struct {
+// requirement is what a selector requires of one label.
+type requirement struct {
 	in             [][]string
 	notIn          []string
 	exists, absent bool
 }
 
-func labelRequirements(s *metav1.LabelSelector) map[string]*labelRequirement {
-	wanted := map[string]*labelRequirement{}
-	requirement := func(key string) *labelRequirement {
+func labelRequirements(s *metav1.LabelSelector) map[string]*requirement {
+	wanted := map[string]*requirement{}
+	requirement := func(key string) *requirement {
 		if wanted[key] == nil {
-			wanted[key] = &labelRequirement{}
+			wanted[key] = &requirement{}
 		}
 		return wanted[key]
 	}
@@ -72,7 +72,7 @@ func labelRequirements(s *metav1.LabelSelector) map[string]*labelRequirement {
 }
 
 // allowedValues returns values that satisfy the requirement, and whether absence does.
-func (d *labelRequirement) allowedValues() (values []string, absent bool) {
+func (d *requirement) allowedValues() (values []string, absent bool) {
 	switch {
 	case d.absent:
 		return nil, !d.exists && len(d.in) == 0

@@ -7,15 +7,15 @@ import (
 	"github.com/tierwall/tierwall/policy/compile"
 )
 
-// state is one of the two states of the cluster that are compared.
-type state int
+// clusterState is one of the two states of the cluster that are compared.
+type clusterState int
 
 const (
-	stateBefore state = iota
+	stateBefore clusterState = iota
 	stateAfter
 )
 
-var states = [...]state{stateBefore, stateAfter}
+var bothStates = [...]clusterState{stateBefore, stateAfter}
 
 func onlyPolicies(before, after *compile.Snapshot) bool {
 	return sameList(before.Pods, after.Pods) && sameList(before.Namespaces, after.Namespaces) && sameList(before.Nodes, after.Nodes) &&
