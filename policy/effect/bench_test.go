@@ -26,7 +26,7 @@ ingress: [{from: [{podSelector: {matchLabels: {app: app-%d}}}], ports: [{port: 8
 	return s
 }
 
-func BenchmarkOf(b *testing.B) {
+func BenchmarkCompute(b *testing.B) {
 	s := largeCluster()
 	for name, spec := range map[string]string{
 		"one peer":   "podSelector: {matchLabels: {app: app-5}}\ningress: [{from: [{podSelector: {matchLabels: {app: app-6}}}], ports: [{port: 443}]}]",

@@ -19,17 +19,17 @@ import (
 // terms are the selectors, networks and port names that a policy mentions. They tell which pods and addresses to
 // evaluate. What the policy does is for the compiler alone to decide.
 type terms struct {
-	id               policy.RuleID
-	name             string // id as text
-	policy           any    // API object
-	spec             any
-	compiled         func() *compile.Policy // compiles it once
-	subject          selection
-	peers            []selection
-	networks         []netip.Prefix
-	exceptedNetworks []exceptedNetwork
-	ports            []namedPort
-	rules            int // how many
+	id            policy.RuleID
+	name          string // id as text
+	policy        any    // API object
+	spec          any
+	compiled      func() *compile.Policy // compiles it once
+	subject       selection
+	peers         []selection
+	networks      []netip.Prefix
+	networkBlocks []networkBlock
+	ports         []namedPort
+	rules         int // how many
 	// denies is true if a ClusterNetworkPolicy has a rule other than Accept. Baseline is true if it is in the
 	// Baseline tier.
 	denies, baseline bool
@@ -69,8 +69,8 @@ func (s selection) coversNamespace(name string, l labels.Set) bool {
 	return s.byNamespaces != nil && s.byNamespaces.Matches(l)
 }
 
-// exceptedNetwork is a network with exceptions.
-type exceptedNetwork struct {
+// networkBlock is a network with exceptions.
+type networkBlock struct {
 	cidr   netip.Prefix
 	except []netip.Prefix
 }
@@ -147,7 +147,7 @@ func (t *terms) addRule(d policy.Direction, i int, list string, peers []networki
 
 // addBlock adds a network with exceptions. The compiler reports invalid ones and allows nothing by them.
 func (t *terms) addBlock(cidr string, except ...string) {
-	var b exceptedNetwork
+	var b networkBlock
 	for i, text := range append([]string{cidr}, except...) {
 		p, err := netip.ParsePrefix(text)
 		if err != nil {
@@ -161,7 +161,7 @@ func (t *terms) addBlock(cidr string, except ...string) {
 		}
 	}
 	if b.cidr.IsValid() {
-		t.exceptedNetworks = append(t.exceptedNetworks, b)
+		t.networkBlocks = append(t.networkBlocks, b)
 	}
 }
 
@@ -245,7 +245,7 @@ func (t *terms) mayContainPods(nodes []*compile.Node) bool {
 		}
 		for _, pods := range n.PodCIDRs {
 			overlaps := func(p netip.Prefix) bool { return p.Overlaps(pods) }
-			for _, block := range t.exceptedNetworks {
+			for _, block := range t.networkBlocks {
 				covers := func(p netip.Prefix) bool { return p.Bits() <= pods.Bits() && p.Overlaps(pods) }
 				if overlaps(block.cidr) && !slices.ContainsFunc(block.except, covers) {
 					return true
