@@ -22,9 +22,9 @@ func Compute(ctx context.Context, before, after *compile.Snapshot) Effect {
 	return e
 }
 
-// Calculator computes the effects of many changes of one cluster. It caches what was read of policies, and computes a
-// change of NetworkPolicies, or of one pod's labels, from the part of the cluster that it can affect. Results do not
-// depend on earlier calls. It is safe for concurrent use; objects and lists of snapshots must not be modified.
+// Calculator computes the effects of many changes of one cluster. It caches what was read of policies. For a change of
+// NetworkPolicies, or of one pod's labels, it looks only at the part of the cluster that the change can affect. Results
+// do not depend on earlier calls. It is safe for concurrent use; objects and lists of snapshots must not be modified.
 type Calculator struct {
 	reader policyReader
 }

@@ -135,13 +135,7 @@ func (c *closingCheck) isolatedWithout(np *networkingv1.NetworkPolicy, d policy.
 func (c *closingCheck) isWithinBudgets(namespace string) bool {
 	within, known := c.withinBudgets[namespace]
 	if !known {
-		var policies []*networkingv1.NetworkPolicy
-		for _, np := range c.before.NetworkPolicies {
-			if np.Namespace == namespace {
-				policies = append(policies, np)
-			}
-		}
-		within = compile.NamespaceWithinBudgets(policies)
+		within = isWithinBudgets(c.before, namespace)
 		c.withinBudgets[namespace] = within
 	}
 	return within

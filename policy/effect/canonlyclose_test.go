@@ -279,6 +279,24 @@ func TestAnEffectIgnoresTheBudgetsOfNodes(t *testing.T) {
 	}
 }
 
+// A deletion brings another policy within the budget. What that opens is in the effect, for existing pods of other
+// namespaces and for hypothetical ones, also when the effect is computed from a part of the cluster.
+func TestEffectHasWhatALiftedBudgetOpens(t *testing.T) {
+	opening := strings.Replace(manySelectors("{}", "k", 60), "ingress: [", `ingress: [
+{from: [{namespaceSelector: {matchLabels: {environment: test}}}, {namespaceSelector: {matchLabels: {environment: dev}}}], ports: [{port: 443}]}, `, 1)
+	after := withPolicies(shopCluster(), [3]string{"prod", "opening", opening})
+	before := withPolicies(after, [3]string{"prod", "wide", manySelectors("{}", "l", 60)})
+	var c effect.Calculator
+	for name, e := range map[string]effect.Effect{"Compute": effect.Compute(t.Context(), before, after), "Calculator": c.Compute(t.Context(), before, after)} {
+		text := rowLines(e.Added)
+		for _, want := range []string{"ingress test/backend -> prod/data TCP/443", "ingress (anymap[environment:dev])/ -> prod/data TCP/443"} {
+			if !strings.Contains(text, want) {
+				t.Errorf("%s: no row %q in\n%s", name, want, text)
+			}
+		}
+	}
+}
+
 // manySelectors returns a spec that allows ingress from n selectors, all of which may match one pod.
 func manySelectors(subject, key string, n int) string {
 	var b strings.Builder

@@ -12,9 +12,9 @@ import (
 	"github.com/tierwall/tierwall/policy/roles"
 )
 
-// narrowToPolicies returns the part of two snapshots that a change of NetworkPolicies of one namespace can affect.
-// That is the namespace, the pods that the policies' peers match, what the policies hide in the Baseline tier, and
-// the policies of these pods' namespaces. It returns false if the change may affect more, or is of another kind.
+// narrowToPolicies returns the part of two snapshots that a change of NetworkPolicies of one namespace can affect. That
+// is the namespace, and the pods that the policies' peers match with the policies of their namespaces. Policies that
+// these can hide in the Baseline tier count too. It returns false if the change may affect more, or is of another kind.
 func narrowToPolicies(before, after *compile.Snapshot, changed []*terms, now map[string]*terms) (b, a *compile.Snapshot, ok bool) {
 	if len(changed) == 0 {
 		return nil, nil, false
@@ -24,6 +24,10 @@ func narrowToPolicies(before, after *compile.Snapshot, changed []*terms, now map
 		if t.id.Namespace != home || t.id.Kind != compile.NetworkPolicyKind {
 			return nil, nil, false
 		}
+	}
+	// Policies that others close over a budget may open to peers of their own.
+	if !isWithinBudgets(before, home) || !isWithinBudgets(after, home) {
+		return nil, nil, false
 	}
 	// Without default deny, the end of isolation opens pods to every peer.
 	if before.Defaults.For(home) != policy.Deny {
@@ -46,7 +50,7 @@ func narrowToPolicies(before, after *compile.Snapshot, changed []*terms, now map
 // the change may affect more, or is of another kind.
 func narrowToPod(before, after *compile.Snapshot, now map[string]*terms) (b, a *compile.Snapshot, ok bool) {
 	was, is := relabelledPod(before, after)
-	if was == nil || before.Defaults.For(was.Namespace) != policy.Deny {
+	if was == nil || before.Defaults.For(was.Namespace) != policy.Deny || !isWithinBudgets(before, was.Namespace) {
 		return nil, nil, false
 	}
 	known := roles.New(before.TierRoles)

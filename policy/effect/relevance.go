@@ -2,6 +2,7 @@ package effect
 
 import (
 	"context"
+	"maps"
 	"slices"
 
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
@@ -30,9 +31,12 @@ func (model *podModel) relevantPolicies(ctx context.Context, snapshots [2]*compi
 		slices.SortFunc(found, func(a, b *terms) int { return compareText(a.name, b.name) })
 		*to = append(*to, found...)
 	}
-	if w := model.findOtherChanges(snapshots); !w.isEmpty() {
+	w := model.findOtherChanges(snapshots)
+	if !w.isEmpty() {
 		add(&out, w.areRelevantTo)
 	}
+	exceeded := exceededNamespaces(snapshots[stateBefore], out, w.groups)
+	add(&out, func(t *terms) bool { return t.id.Kind == compile.NetworkPolicyKind && exceeded[t.id.Namespace] })
 	var reached [][]*namespace // of the subjects
 	for _, t := range out {
 		reached = append(reached, model.matchingNamespaces(t.subject))
@@ -46,6 +50,22 @@ func (model *podModel) relevantPolicies(ctx context.Context, snapshots [2]*compi
 		return false
 	})
 	return out, hidden
+}
+
+// exceededNamespaces returns the affected namespaces that may exceed a budget before the change. It may bring any of their
+// policies into force.
+func exceededNamespaces(before *compile.Snapshot, policies []*terms, groups []*podGroup) map[string]bool {
+	affected := map[string]bool{}
+	for _, t := range policies {
+		if t.id.Kind == compile.NetworkPolicyKind {
+			affected[t.id.Namespace] = true
+		}
+	}
+	for _, g := range groups {
+		affected[g.namespace.name] = true
+	}
+	maps.DeleteFunc(affected, func(namespace string, _ bool) bool { return isWithinBudgets(before, namespace) })
+	return affected
 }
 
 // otherChanges holds what changed besides policies, as selectors see it.

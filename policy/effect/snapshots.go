@@ -4,6 +4,8 @@ import (
 	"reflect"
 	"slices"
 
+	networkingv1 "k8s.io/api/networking/v1"
+
 	"github.com/tierwall/tierwall/policy/compile"
 )
 
@@ -50,4 +52,16 @@ func sameElements[T comparable](a, b []T) bool { return sameList(a, b) || slices
 // sameList reports whether two lists share memory, which is fast to tell.
 func sameList[T any](a, b []T) bool {
 	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
+}
+
+// isWithinBudgets reports whether the NetworkPolicies of a namespace exceed no budget of the namespace or of a class.
+// If it is false, any of them may be closed only because of the others.
+func isWithinBudgets(s *compile.Snapshot, namespace string) bool {
+	var policies []*networkingv1.NetworkPolicy
+	for _, np := range s.NetworkPolicies {
+		if np.Namespace == namespace {
+			policies = append(policies, np)
+		}
+	}
+	return compile.NamespaceWithinBudgets(policies)
 }
