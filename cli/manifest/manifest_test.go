@@ -108,7 +108,7 @@ func TestMistakesNameTheirPlace(t *testing.T) {
 		"JSON that ends":          {"{\"apiVersion\": \"v1\",\n\"kind\": \"Namespace\",\n", "x.yaml:2: is not JSON: unexpected EOF"},
 		"JSON with a comma":       {"{\"apiVersion\": \"v1\",\n\"kind\": \"Namespace\",\n,}", "x.yaml:3: is not JSON: invalid character"},
 		"in a list":               {"apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Namespace\n  metadata: {name: a}\n- apiVersion: v1\n  kind: Namespace\n  metadata: {name: b}\n  specs: {}\n", "x.yaml:10: Namespace b /specs: unknown field"},
-		"the same twice":          {np + "spec: {podSelector: {}}\n---\n" + np + "spec: {podSelector: {}}\n", "x.yaml:8: NetworkPolicy b/a: is also in "},
+		"two of one name":         {np + "spec: {podSelector: {}}\n---\n" + np + "spec: {podSelector: {matchLabels: {a: b}}}\n", "x.yaml:8: NetworkPolicy b/a: is also in "},
 		"an alias bomb":           {bomb(), "is not YAML: document contains excessive aliasing"},
 		"no text":                 {"\x00\x01", "is not YAML: control characters are not allowed"},
 	} {
@@ -119,6 +119,39 @@ func TestMistakesNameTheirPlace(t *testing.T) {
 		}
 		if !slices.Contains(ids(objects), "NetworkPolicy shop/sound") {
 			t.Errorf("%s: the other file is not read", name)
+		}
+	}
+}
+
+// An object that two files have alike is read once, with a warning that names both files.
+func TestEqualDuplicatesAreWarnings(t *testing.T) {
+	const rollout = "apiVersion: argoproj.io/v1alpha1\nkind: Rollout\nmetadata: {name: r, namespace: shop}\n" +
+		"spec: {template: {metadata: {labels: {app: r}}, spec: {containers: [{name: c, image: i}]}}}\n"
+	for name, c := range map[string]struct {
+		first, second string
+		isError       bool
+	}{
+		"equal policies":                  {fmt.Sprintf(policy, "a"), "# comment\n" + fmt.Sprintf(policy, "a"), false},
+		"defaults written out":            {"apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n", "kind: Namespace\napiVersion: v1\nmetadata: {name: a, labels: {}}\n", false},
+		"equal objects of a template":     {rollout, rollout, false},
+		"policies that differ":            {fmt.Sprintf(policy, "a"), fmt.Sprintf(policy, "a") + "  ingress: [{}]\n", true},
+		"objects that differ in template": {rollout, strings.Replace(rollout, "app: r", "app: s", 1), true},
+	} {
+		folder := written(t, map[string]string{"x.yaml": c.first, "y.yaml": c.second})
+		reading := manifest.Reader{Namespace: "shop"}.ReadAll([]string{folder}, nil)
+		told, other := reading.Warnings, reading.Errors
+		if c.isError {
+			told, other = other, told
+		}
+		if len(told) != 1 || len(other) > 0 {
+			t.Errorf("%s: warnings %q, errors %q", name, reading.Warnings, reading.Errors)
+			continue
+		}
+		if text := told[0].Error(); !strings.Contains(text, "y.yaml") || !strings.Contains(text, "x.yaml") {
+			t.Errorf("%s: %q does not name both files", name, text)
+		}
+		if !c.isError && len(reading.Objects) != 1 {
+			t.Errorf("%s: %d objects, want 1", name, len(reading.Objects))
 		}
 	}
 }

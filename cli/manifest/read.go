@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -77,7 +78,8 @@ func (r Reader) ReadAll(paths, kustomizations []string) Reading {
 	if len(out.Objects)+len(out.Errors) == 0 {
 		out.Errors = append(out.Errors, out.Skipped...)
 	}
-	out.Errors = append(out.Errors, nameGenerated(out.Objects)...)
+	nameGenerated(out.Objects)
+	out.removeDuplicates()
 	return out
 }
 
@@ -119,9 +121,8 @@ func (r Reader) read(file string) (*decoder, error) {
 	return r.decode(file, text), nil
 }
 
-// nameGenerated gives objects whose names are generated names of their own, and finds other
-// objects that are there twice.
-func nameGenerated(objects []*Object) []Error {
+// nameGenerated gives objects with a generated name names that differ from each other.
+func nameGenerated(objects []*Object) {
 	taken := map[string]int{}
 	for _, o := range objects {
 		if !o.generated || o.Value == nil {
@@ -133,26 +134,38 @@ func nameGenerated(objects []*Object) []Error {
 			o.Value.SetName(o.Name)
 		}
 	}
-	return twice(objects)
 }
 
-// twice finds objects that are there more than once: which of them would be in
-// force depends on who applies them in which order.
-func twice(objects []*Object) []Error {
-	var errs []Error
+// removeDuplicates keeps the first of objects with the same kind and name. Equal content is a warning. Other
+// content is an error: which object would be in force depends on the order in which they are applied.
+func (r *Reading) removeDuplicates() {
 	first := map[string]*Object{}
-	for _, o := range objects {
+	r.Objects = slices.DeleteFunc(r.Objects, func(o *Object) bool {
 		if o.Value == nil {
-			continue
+			return false
 		}
-		if other := first[o.ID()]; other != nil {
-			errs = append(errs, Error{File: o.File, Line: o.Line(""), Object: o.ID(),
-				Message: fmt.Sprintf("is also in %s:%d", other.File, other.Line("")), AlsoIn: other.File})
-			continue
+		other := first[o.ID()]
+		if other == nil {
+			first[o.ID()] = o
+			return false
 		}
-		first[o.ID()] = o
-	}
-	return errs
+		e := Error{File: o.File, Line: o.Line(""), Object: o.ID(), AlsoIn: other.File,
+			Message: fmt.Sprintf("is also in %s:%d", other.File, other.Line(""))}
+		if hasEqualContent(o, other) {
+			e.Message += " with the same content, and is read once"
+			r.Warnings = append(r.Warnings, e)
+			return true
+		}
+		r.Errors = append(r.Errors, e)
+		return false
+	})
+}
+
+// hasEqualContent reports whether the API server would store the same of both objects.
+func hasEqualContent(a, b *Object) bool {
+	x, errA := a.JSON()
+	y, errB := b.JSON()
+	return errA == nil && errB == nil && bytes.Equal(x, y)
 }
 
 func (r Reader) contents(file string) ([]byte, error) {
