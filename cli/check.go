@@ -76,6 +76,7 @@ func (f *checkFlags) run(ctx context.Context, c *cobra.Command) error {
 		if r.Result, err = checker.Check(ctx, reading.Objects); err != nil {
 			return err
 		}
+		r.Warnings = append(r.Warnings, r.Notes...)
 	}
 	if err := r.Write(c.OutOrStdout(), f.format, report.StyleFor(c.OutOrStdout())); err != nil {
 		return fmt.Errorf("write the report: %w", err)

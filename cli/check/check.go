@@ -41,6 +41,8 @@ type Result struct {
 	Exempt int
 	// Guardrails are those that were asked, sorted by name.
 	Guardrails []*v1alpha1.Guardrail
+	// Notes are selectors of which the manifests do not tell whether they match a pod.
+	Notes []manifest.Error
 }
 
 // Denials is how many findings would have the API server refuse an object.
@@ -97,6 +99,9 @@ func (c *Checker) Check(ctx context.Context, objects []*manifest.Object) (Result
 	r := run{Checker: c, engine: engine, applied: map[state.Key]client.Object{}}
 	for _, o := range objects {
 		if o.Value == nil {
+			if mayMakePods(o) {
+				r.operatorObjects = append(r.operatorObjects, o)
+			}
 			continue
 		}
 		r.applied[state.KeyOf(o.Kind, o.Value)] = o.Value
@@ -123,7 +128,8 @@ func (c *Checker) Check(ctx context.Context, objects []*manifest.Object) (Result
 	slices.SortStableFunc(r.findings, func(a, b Finding) int {
 		return cmp.Or(cmp.Compare(place[a.Object], place[b.Object]), cmp.Compare(a.Level, b.Level), cmp.Compare(a.Rule, b.Rule))
 	})
-	return Result{Findings: r.findings, Judged: r.judged, Exempt: r.exempt, Guardrails: guardrails}, nil
+	slices.SortFunc(r.notes, compareNotes)
+	return Result{Findings: r.findings, Judged: r.judged, Exempt: r.exempt, Guardrails: guardrails, Notes: r.notes}, nil
 }
 
 // inForce are the Guardrails, with those of the manifests in the place of their namesakes.
@@ -155,6 +161,9 @@ type run struct {
 	findings []Finding
 	judged   int
 	exempt   int
+	// operatorObjects are those that an operator may make pods of.
+	operatorObjects []*manifest.Object
+	notes           []manifest.Error
 }
 
 // judgePolicies asks the guardrails about each policy with its part of what all
@@ -180,11 +189,12 @@ func (r *run) judgePolicies(ctx context.Context) error {
 func (r *run) judgeStep(ctx context.Context, s step) error {
 	parts := newParts(s)
 	results := make([]rego.Result, len(s.policies))
+	notes := make([][]manifest.Error, len(s.policies))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for i, o := range s.policies {
 		group.Go(func() (err error) {
-			results[i], err = r.judgePart(ctx, o, parts)
+			results[i], notes[i], err = r.judgePart(ctx, o, parts)
 			return err
 		})
 	}
@@ -194,6 +204,7 @@ func (r *run) judgeStep(ctx context.Context, s step) error {
 	r.judged += len(s.policies)
 	for i, o := range s.policies {
 		r.add(o, results[i])
+		r.notes = append(r.notes, notes[i]...)
 	}
 	return nil
 }

@@ -60,17 +60,20 @@ func (r *run) judge(ctx context.Context, o *manifest.Object, after *compile.Snap
 // be too much: it has the ports that others open between the same pods, and the
 // pods that others might select. So an answer that is not a clean one is asked for again
 // with what the policy opens by itself.
-func (r *run) judgePart(ctx context.Context, o *manifest.Object, p parts) (rego.Result, error) {
+func (r *run) judgePart(ctx context.Context, o *manifest.Object, p parts) (rego.Result, []manifest.Error, error) {
 	part := p.of(o)
+	lint, notes := r.withoutOperatorPods(o, part.Lint, p.after)
+	part.Lint = lint
 	result, err := r.judge(ctx, o, p.after, part)
 	if err != nil || len(p.policies) == 1 || o.Kind != "NetworkPolicy" || len(result.Denials)+len(result.Warnings) == 0 {
-		return result, err
+		return result, notes, err
 	}
 	own := r.alone(ctx, o, p.step)
 	unblock(own.Added, part.Added)
 	own.Removed, own.NewlyIsolated, own.NoLongerIsolated = part.Removed, part.NewlyIsolated, part.NoLongerIsolated
 	own.Lint, own.Roles = part.Lint, rolesOf(own.Added)
-	return r.judge(ctx, o, p.after, own)
+	result, err = r.judge(ctx, o, p.after, own)
+	return result, notes, err
 }
 
 // unblock has in rows what the other sides let pass when all policies are there.

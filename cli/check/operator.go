@@ -1,0 +1,135 @@
+package check
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
+
+	"github.com/tierwall/tierwall/cli/manifest"
+	"github.com/tierwall/tierwall/internal/unenforced"
+	"github.com/tierwall/tierwall/policy/compile"
+	"github.com/tierwall/tierwall/policy/effect"
+)
+
+// podlessKinds are widely used custom kinds whose objects lead to no pods. Others may, as the labels of
+// pods that an operator makes are not in the manifests.
+var podlessKinds = map[string][]string{
+	"monitoring.coreos.com":     {"ServiceMonitor", "PodMonitor", "PrometheusRule", "Probe", "ScrapeConfig", "AlertmanagerConfig"},
+	"cert-manager.io":           {"Certificate", "CertificateRequest", "Issuer", "ClusterIssuer"},
+	"gateway.networking.k8s.io": {"GatewayClass", "HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute", "ReferenceGrant", "BackendTLSPolicy"},
+	"networking.istio.io":       {"VirtualService", "DestinationRule", "ServiceEntry", "Sidecar", "EnvoyFilter"},
+	"security.istio.io":         {"AuthorizationPolicy", "PeerAuthentication", "RequestAuthentication"},
+	"external-secrets.io":       {"ExternalSecret", "SecretStore", "ClusterSecretStore"},
+	"bitnami.com":               {"SealedSecret"},
+}
+
+// builtinSuffixes end the API groups of Kubernetes itself that have a dot.
+var builtinSuffixes = []string{".k8s.io", ".kubernetes.io"}
+
+// mayMakePods reports whether an operator may make pods of an object, of whose kind nothing is known.
+func mayMakePods(o *manifest.Object) bool {
+	gv, err := schema.ParseGroupVersion(o.APIVersion)
+	if err != nil || o.Value != nil || o.Context != nil || o.Name == "" || !strings.Contains(gv.Group, ".") {
+		return false
+	}
+	isBuiltin := slices.ContainsFunc(builtinSuffixes, func(s string) bool { return strings.HasSuffix(gv.Group, s) }) &&
+		podlessKinds[gv.Group] == nil
+	return !isBuiltin && gv.Group != "tierwall.io" && !unenforced.IsPolicy(gv.Group, o.Kind) &&
+		!slices.Contains(podlessKinds[gv.Group], o.Kind)
+}
+
+// withoutOperatorPods removes from a policy's lint the selectors that may match pods that an operator makes,
+// and returns a note for each of them.
+func (r *run) withoutOperatorPods(o *manifest.Object, l effect.Lint, s *compile.Snapshot) (effect.Lint, []manifest.Error) {
+	var notes []manifest.Error
+	mayMatch := func(in subject, field, message string) bool {
+		i := slices.IndexFunc(r.operatorObjects, func(c *manifest.Object) bool { return in.mayReach(c.Namespace, s) })
+		if i < 0 {
+			return false
+		}
+		notes = append(notes, manifest.Error{File: o.File, Line: o.Line(field), Object: o.ID(), Field: field,
+			Message: fmt.Sprintf(message, "pods that an operator makes, such as of "+r.operatorObjects[i].ID())})
+		return true
+	}
+	if l.SelectsNothing {
+		field := "/spec/podSelector"
+		if o.Kind == "ClusterNetworkPolicy" {
+			field = "/spec/subject"
+		}
+		l.SelectsNothing = !mayMatch(subjectOf(o), field, "selects no pod of the manifests, but may select %s")
+	}
+	l.DeadPeers = keep(l.DeadPeers, func(ref effect.Ref) bool {
+		peer, ok := peerAt(o, ref.Rule)
+		return !ok || !mayMatch(peer, ref.Rule, "matches no pod of the manifests, but may match %s")
+	})
+	return l, notes
+}
+
+// mayReach reports whether the subject covers pods of a namespace; "" is an object's that names none.
+func (s subject) mayReach(namespace string, snapshot *compile.Snapshot) bool {
+	if namespace == "" || s.namespace != "" {
+		return namespace == "" || s.namespace == namespace
+	}
+	i := slices.IndexFunc(snapshot.Namespaces, func(n *compile.Namespace) bool { return n.Name == namespace })
+	if i < 0 {
+		return s.namespaces.Matches(namespaceSet(namespace, nil))
+	}
+	return s.namespaces.Matches(namespaceSet(namespace, snapshot.Namespaces[i].Labels))
+}
+
+// peerAt returns the peer of a policy at a JSON pointer such as /spec/ingress/0/from/1.
+func peerAt(o *manifest.Object, pointer string) (subject, bool) {
+	steps := strings.Split(strings.TrimPrefix(pointer, "/"), "/")
+	if len(steps) < 5 {
+		return subject{}, false
+	}
+	rule, errRule := strconv.Atoi(steps[2])
+	index, errPeer := strconv.Atoi(steps[4])
+	if errRule != nil || errPeer != nil {
+		return subject{}, false
+	}
+	switch p := o.Value.(type) {
+	case *networkingv1.NetworkPolicy:
+		return networkPolicyPeerAt(p, steps[1], rule, index)
+	case *policyv1alpha2.ClusterNetworkPolicy:
+		pods := (*policyv1alpha2.NamespacedPod)(nil)
+		switch {
+		case steps[1] == "ingress" && rule < len(p.Spec.Ingress) && index < len(p.Spec.Ingress[rule].From):
+			pods = p.Spec.Ingress[rule].From[index].Pods
+		case steps[1] == "egress" && rule < len(p.Spec.Egress) && index < len(p.Spec.Egress[rule].To):
+			pods = p.Spec.Egress[rule].To[index].Pods
+		}
+		if pods != nil {
+			return subject{namespaces: selector(&pods.NamespaceSelector), pods: selector(&pods.PodSelector)}, true
+		}
+	}
+	return subject{}, false
+}
+
+func networkPolicyPeerAt(p *networkingv1.NetworkPolicy, direction string, rule, index int) (subject, bool) {
+	var peer networkingv1.NetworkPolicyPeer
+	switch {
+	case direction == "ingress" && rule < len(p.Spec.Ingress) && index < len(p.Spec.Ingress[rule].From):
+		peer = p.Spec.Ingress[rule].From[index]
+	case direction == "egress" && rule < len(p.Spec.Egress) && index < len(p.Spec.Egress[rule].To):
+		peer = p.Spec.Egress[rule].To[index]
+	}
+	switch {
+	case peer.NamespaceSelector != nil:
+		return subject{namespaces: selector(peer.NamespaceSelector)}, true
+	case peer.PodSelector != nil:
+		return subject{namespace: p.Namespace}, true
+	}
+	return subject{}, false
+}
+
+// compareNotes orders notes by their place.
+func compareNotes(a, b manifest.Error) int {
+	return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Object, b.Object), cmp.Compare(a.Field, b.Field))
+}
