@@ -107,7 +107,8 @@ func (f *diffFlags) states(c *cobra.Command, base existing) (before, after state
 	if err := errors.Join(err, tell(c.ErrOrStderr(), reading, others)); err != nil {
 		return before, after, nil, err
 	}
-	return before, applied(base.state, reading.Objects), others, nil
+	after = applied(base.state, reading.Objects)
+	return before.WithPodsOf(after), after.WithPodsOf(before), others, nil
 }
 
 // plainPaths are the path, if it is read as it is.
