@@ -342,8 +342,12 @@ func typeField(err error) string {
 
 // typeError is an error of the JSON decoder without the words of Go.
 func typeError(err error) string {
-	if e := (*json.UnmarshalTypeError)(nil); errors.As(err, &e) {
-		return fmt.Sprintf("is a %s where %s is wanted", e.Value, wanted(e.Type.Kind().String()))
+	if e := (*json.UnmarshalTypeError)(nil); errors.As(err, &e) && e.Value != "" {
+		article := "a"
+		if strings.ContainsRune("aeiou", rune(e.Value[0])) { // such as "array"
+			article = "an"
+		}
+		return fmt.Sprintf("is %s %s where %s is wanted", article, e.Value, wanted(e.Type.Kind().String()))
 	}
 	return strings.TrimPrefix(err.Error(), "json: ")
 }

@@ -98,6 +98,7 @@ func TestMistakesNameTheirPlace(t *testing.T) {
 		"an unknown field":        {np + "spec:\n  podSelector: {}\n  ingress:\n  - from:\n    - podSelecter: {}\n", "x.yaml:10: NetworkPolicy b/a /spec/ingress/0/from/0/podSelecter: unknown field"},
 		"a field of another case": {np + "Spec:\n  podSelector: {}\n", "x.yaml:6: NetworkPolicy b/a /Spec: unknown field"},
 		"a text for a list":       {np + "spec:\n  podSelector: {}\n  ingress: all\n", "x.yaml:8: NetworkPolicy b/a /spec/ingress: is a string where a list is wanted"},
+		"a list for a text":       {np + "spec:\n  podSelector: {matchLabels: {a: [b]}}\n", "is an array where a text is wanted"},
 		"a number for a text":     {np + "spec:\n  podSelector: {matchLabels: {a: 1}}\n", "x.yaml:7: NetworkPolicy b/a /spec/podSelector/matchLabels"},
 		"an unquoted name":        {"apiVersion: v1\nkind: Namespace\nmetadata:\n  name: on\n", "x.yaml:4: is no Kubernetes object: /metadata/name is a bool where a text is wanted"},
 		"an unquoted yes":         {np + "spec:\n  podSelector: {matchLabels: {a: yes}}\n", "is a bool where a text is wanted"},
