@@ -83,7 +83,7 @@ func BenchmarkPolicyRequest(b *testing.B) {
 func BenchmarkNewPod(b *testing.B) {
 	for _, namespaces := range []int{10, 1000} {
 		b.Run(fmt.Sprintf("pods=%d", namespaces*10), func(b *testing.B) {
-			h := &RoleLabel{Snapshots: town(namespaces), Decoder: decoder}
+			h := &RoleLabelHandler{Snapshots: town(namespaces), Decoder: decoder}
 			req := request("CREATE", "Pod", "ns-1", nil, pod("postgres", labels{"app": "postgres"}))
 			for b.Loop() {
 				if got := h.Handle(b.Context(), req); !got.Allowed || len(got.Patches) != 1 {

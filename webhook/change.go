@@ -28,8 +28,8 @@ type change struct {
 	isNetworkPolicy   bool
 	// isNoop is true where the object stays what it is, as far as policy depends on it.
 	isNoop bool
-	// on returns the cluster without and with the change, where it is like the snapshot otherwise.
-	on func(*compile.Snapshot) (before, after *compile.Snapshot)
+	// applyTo returns the cluster without and with the change, where it is like the snapshot otherwise.
+	applyTo func(*compile.Snapshot) (before, after *compile.Snapshot)
 	// variants are the object before and after the change.
 	variants []variant
 	// current returns the object as a snapshot has it.
@@ -43,14 +43,14 @@ type change struct {
 	matters func(*compile.Snapshot) bool
 }
 
-// repeats reports whether two changes have the same outcomes.
-func (c change) repeats(o change) bool {
+// hasSameOutcome reports whether two changes have the same outcomes.
+func (c change) hasSameOutcome(o change) bool {
 	return c.object == o.object && len(c.variants) == len(o.variants) &&
 		c.same(c.variants[0].value, o.variants[0].value) && c.same(c.variants[1].value, o.variants[1].value)
 }
 
-// objects are those of one kind in a snapshot.
-type objects[T any] struct {
+// objectKind are those of one kind in a snapshot.
+type objectKind[T any] struct {
 	kind string
 	list func(*compile.Snapshot) *[]*T
 	key  func(*T) types.NamespacedName
@@ -60,7 +60,7 @@ type objects[T any] struct {
 }
 
 var (
-	pods = objects[compile.Pod]{
+	pods = objectKind[compile.Pod]{
 		kind: "Pod",
 		list: func(s *compile.Snapshot) *[]*compile.Pod { return &s.Pods },
 		key: func(p *compile.Pod) types.NamespacedName {
@@ -68,44 +68,44 @@ var (
 		},
 		same: func(a, b *compile.Pod) bool { return maps.Equal(a.Labels, b.Labels) },
 	}
-	namespaces = objects[compile.Namespace]{
+	namespaces = objectKind[compile.Namespace]{
 		kind: "Namespace",
 		list: func(s *compile.Snapshot) *[]*compile.Namespace { return &s.Namespaces },
 		key:  func(n *compile.Namespace) types.NamespacedName { return types.NamespacedName{Name: n.Name} },
 		same: func(a, b *compile.Namespace) bool { return maps.Equal(a.Labels, b.Labels) },
 	}
-	networkPolicies = objects[networkingv1.NetworkPolicy]{
+	networkPolicies = objectKind[networkingv1.NetworkPolicy]{
 		kind:          "NetworkPolicy",
 		list:          func(s *compile.Snapshot) *[]*networkingv1.NetworkPolicy { return &s.NetworkPolicies },
-		key:           keyOf[networkingv1.NetworkPolicy],
+		key:           objectKey[networkingv1.NetworkPolicy],
 		isTerminating: isTerminating[networkingv1.NetworkPolicy],
 		same:          func(a, b *networkingv1.NetworkPolicy) bool { return equality.Semantic.DeepEqual(a.Spec, b.Spec) },
 	}
-	clusterNetworkPolicies = objects[policyv1alpha2.ClusterNetworkPolicy]{
+	clusterNetworkPolicies = objectKind[policyv1alpha2.ClusterNetworkPolicy]{
 		kind:          "ClusterNetworkPolicy",
 		list:          func(s *compile.Snapshot) *[]*policyv1alpha2.ClusterNetworkPolicy { return &s.ClusterNetworkPolicies },
-		key:           keyOf[policyv1alpha2.ClusterNetworkPolicy],
+		key:           objectKey[policyv1alpha2.ClusterNetworkPolicy],
 		isTerminating: isTerminating[policyv1alpha2.ClusterNetworkPolicy],
 		same: func(a, b *policyv1alpha2.ClusterNetworkPolicy) bool {
 			return equality.Semantic.DeepEqual(a.Spec, b.Spec)
 		},
 	}
-	tierRoles = objects[v1alpha1.TierRole]{
+	tierRoles = objectKind[v1alpha1.TierRole]{
 		kind:          "TierRole",
 		list:          func(s *compile.Snapshot) *[]*v1alpha1.TierRole { return &s.TierRoles },
-		key:           keyOf[v1alpha1.TierRole],
+		key:           objectKey[v1alpha1.TierRole],
 		isTerminating: isTerminating[v1alpha1.TierRole],
 		same:          func(a, b *v1alpha1.TierRole) bool { return equality.Semantic.DeepEqual(a.Spec, b.Spec) },
 	}
 )
 
-func keyOf[T any, P object[T]](o P) types.NamespacedName { return client.ObjectKeyFromObject(o) }
+func objectKey[T any, P apiObject[T]](o P) types.NamespacedName { return client.ObjectKeyFromObject(o) }
 
-func isTerminating[T any, P object[T]](o *T) bool { return P(o).GetDeletionTimestamp() != nil }
+func isTerminating[T any, P apiObject[T]](o *T) bool { return P(o).GetDeletionTimestamp() != nil }
 
-// change is from old to now; nil is absent. What the request says of the object
+// newChange is from old to now; nil is absent. What the request says of the object
 // before it counts, not what a snapshot knows: that may be older.
-func (k objects[T]) change(old, now *T) change {
+func (k objectKind[T]) newChange(old, now *T) change {
 	of := now
 	if of == nil {
 		of = old
@@ -114,25 +114,25 @@ func (k objects[T]) change(old, now *T) change {
 	unchanged := old != nil && now != nil && k.same(old, now)
 	return change{
 		object: k.kind + " " + key.String(), namespace: key.Namespace, isNetworkPolicy: k.kind == networkPolicies.kind, isNoop: unchanged,
-		on: func(s *compile.Snapshot) (*compile.Snapshot, *compile.Snapshot) {
+		applyTo: func(s *compile.Snapshot) (*compile.Snapshot, *compile.Snapshot) {
 			before, after := *s, *s
-			*k.list(&before) = k.with(s, key, old)
+			*k.list(&before) = k.listWith(s, key, old)
 			if *k.list(&after) = *k.list(&before); !unchanged {
-				*k.list(&after) = k.with(s, key, now)
+				*k.list(&after) = k.listWith(s, key, now)
 			}
 			return &before, &after
 		},
-		variants: []variant{k.variant(key, old, false), k.variant(key, now, false)},
+		variants: []variant{k.newVariant(key, old, false), k.newVariant(key, now, false)},
 		current: func(s *compile.Snapshot) variant {
-			v := k.variant(key, k.find(s, key), false)
+			v := k.newVariant(key, k.findObject(s, key), false)
 			v.isCurrent = true
 			return v
 		},
 		same: k.sameValues,
 		shownAfter: func(first *compile.Snapshot) func(*compile.Snapshot) bool {
-			had := k.find(first, key)
+			had := k.findObject(first, key)
 			return func(s *compile.Snapshot) bool {
-				has := k.find(s, key)
+				has := k.findObject(s, key)
 				switch {
 				case has == had:
 					return false
@@ -147,11 +147,11 @@ func (k objects[T]) change(old, now *T) change {
 	}
 }
 
-// variant is the object as one value; nil is absent.
-func (k objects[T]) variant(key types.NamespacedName, value *T, terminating bool) variant {
-	v := variant{text: k.assumption(key, value, terminating), set: func(s *compile.Snapshot) *compile.Snapshot {
+// newVariant is the object as one value; nil is absent.
+func (k objectKind[T]) newVariant(key types.NamespacedName, value *T, terminating bool) variant {
+	v := variant{text: k.describeAssumption(key, value, terminating), set: func(s *compile.Snapshot) *compile.Snapshot {
 		out := *s
-		*k.list(&out) = k.with(s, key, value)
+		*k.list(&out) = k.listWith(s, key, value)
 		return &out
 	}}
 	if value != nil {
@@ -160,28 +160,28 @@ func (k objects[T]) variant(key types.NamespacedName, value *T, terminating bool
 	return v
 }
 
-func (k objects[T]) sameValues(a, b any) bool {
+func (k objectKind[T]) sameValues(a, b any) bool {
 	if a == nil || b == nil {
 		return a == b
 	}
 	return k.same(a.(*T), b.(*T))
 }
 
-// terminating returns the deletions of the objects that are being deleted.
-func (k objects[T]) terminating(s *compile.Snapshot) []change {
+// pendingDeletions returns the deletions of the objects that are being deleted.
+func (k objectKind[T]) pendingDeletions(s *compile.Snapshot) []change {
 	var out []change
 	for _, o := range *k.list(s) {
 		if k.isTerminating(o) {
-			c := k.change(o, nil)
-			c.variants[1] = k.variant(k.key(o), nil, true)
+			c := k.newChange(o, nil)
+			c.variants[1] = k.newVariant(k.key(o), nil, true)
 			out = append(out, c)
 		}
 	}
 	return out
 }
 
-// find is the object of the key, or nil.
-func (k objects[T]) find(s *compile.Snapshot, key types.NamespacedName) *T {
+// findObject is the object of the key, or nil.
+func (k objectKind[T]) findObject(s *compile.Snapshot, key types.NamespacedName) *T {
 	list := *k.list(s)
 	if i := slices.IndexFunc(list, func(o *T) bool { return k.key(o) == key }); i >= 0 {
 		return list[i]
@@ -189,9 +189,9 @@ func (k objects[T]) find(s *compile.Snapshot, key types.NamespacedName) *T {
 	return nil
 }
 
-// with are the objects without that of the key, and with put unless it is nil. One that is the same is kept, and
+// listWith are the objects without that of the key, and with put unless it is nil. One that is the same is kept, and
 // the list where nothing differs, since they were read already.
-func (k objects[T]) with(s *compile.Snapshot, key types.NamespacedName, put *T) []*T {
+func (k objectKind[T]) listWith(s *compile.Snapshot, key types.NamespacedName, put *T) []*T {
 	list := *k.list(s)
 	i := slices.IndexFunc(list, func(o *T) bool { return k.key(o) == key })
 	switch {
@@ -212,16 +212,16 @@ func (k objects[T]) with(s *compile.Snapshot, key types.NamespacedName, put *T) 
 func podLabelChange(pod *compile.Pod, labels map[string]string) change {
 	now := *pod
 	now.Labels = labels
-	c := pods.change(pod, &now)
+	c := pods.newChange(pod, &now)
 	c.matters = func(s *compile.Snapshot) bool {
 		return !pod.HostNetwork && !pod.Ended && effect.PodLabelsMatter(s, pod.Labels, labels)
 	}
 	return c
 }
 
-// newPod is a pod that comes, as if one without labels got its labels: what is open to pods of its namespace and
+// newPodChange is a pod that comes, as if one without labels got its labels: what is open to pods of its namespace and
 // service account whatever their labels was judged when it was opened. So was what is open to a pod like it.
-func newPod(pod *compile.Pod) change {
+func newPodChange(pod *compile.Pod) change {
 	bare := *pod
 	bare.Labels = nil
 	c := podLabelChange(&bare, pod.Labels)
@@ -231,23 +231,23 @@ func newPod(pod *compile.Pod) change {
 }
 
 func namespaceLabelChange(old, now *corev1.Namespace) change {
-	c := namespaces.change(clustercache.Namespace(old), clustercache.Namespace(now))
+	c := namespaces.newChange(clustercache.Namespace(old), clustercache.Namespace(now))
 	c.matters = func(s *compile.Snapshot) bool { return effect.NamespaceLabelsMatter(s, old.Labels, now.Labels) }
 	return c
 }
 
-// object is a pointer to an API object of type T.
-type object[T any] interface {
+// apiObject is a pointer to an API object of type T.
+type apiObject[T any] interface {
 	*T
 	client.Object
 }
 
-// decodeBoth reads the object before and after the request; nil is absent.
-func decodeBoth[T any, P object[T]](d admission.Decoder, req admission.Request) (old, now P, err error) {
-	if old, err = decode[T, P](d, req, req.OldObject); err != nil {
+// decodeOldAndNew reads the object before and after the request; nil is absent.
+func decodeOldAndNew[T any, P apiObject[T]](d admission.Decoder, req admission.Request) (old, now P, err error) {
+	if old, err = decodeObject[T, P](d, req, req.OldObject); err != nil {
 		return nil, nil, fmt.Errorf("read the %s before the change: %w", req.Kind.Kind, err)
 	}
-	if now, err = decode[T, P](d, req, req.Object); err != nil {
+	if now, err = decodeObject[T, P](d, req, req.Object); err != nil {
 		return nil, nil, fmt.Errorf("read the %s: %w", req.Kind.Kind, err)
 	}
 	if old == nil && now == nil {
@@ -256,7 +256,7 @@ func decodeBoth[T any, P object[T]](d admission.Decoder, req admission.Request) 
 	return old, now, nil
 }
 
-func decode[T any, P object[T]](d admission.Decoder, req admission.Request, raw runtime.RawExtension) (P, error) {
+func decodeObject[T any, P apiObject[T]](d admission.Decoder, req admission.Request, raw runtime.RawExtension) (P, error) {
 	if len(raw.Raw) == 0 {
 		return nil, nil
 	}
@@ -271,7 +271,7 @@ func decode[T any, P object[T]](d admission.Decoder, req admission.Request, raw 
 }
 
 // isDeletion reports whether an update is the deletion of an object: it removes the last finalizer of one that is terminating.
-func isDeletion[T any, P object[T]](req admission.Request, now P) bool {
+func isDeletion[T any, P apiObject[T]](req admission.Request, now P) bool {
 	return req.Operation == admissionv1.Update && now.GetDeletionTimestamp() != nil && len(now.GetFinalizers()) == 0
 }
 

@@ -13,8 +13,8 @@ import (
 	"github.com/tierwall/tierwall/rego"
 )
 
-// Guardrails refuses Guardrails that could not come into force.
-type Guardrails struct {
+// GuardrailHandler refuses Guardrails that could not come into force.
+type GuardrailHandler struct {
 	*Reviewer
 	Decoder admission.Decoder
 	// Bundle is the one in use, or nil; without the function there is none.
@@ -24,11 +24,11 @@ type Guardrails struct {
 	Existing func(ctx context.Context, guardrails *rego.Engine) ([]string, error)
 }
 
-// patienceWithExisting is how long the answer waits for Existing. To know is worth
+// existingTimeout is how long the answer waits for Existing. To know is worth
 // waiting for, but nothing depends on it.
-const patienceWithExisting = 3 * time.Second
+const existingTimeout = 3 * time.Second
 
-func (h *Guardrails) bundle() *rego.Bundle {
+func (h *GuardrailHandler) currentBundle() *rego.Bundle {
 	if h.Bundle == nil {
 		return nil
 	}
@@ -36,40 +36,40 @@ func (h *Guardrails) bundle() *rego.Bundle {
 }
 
 // Handle answers a Guardrail's CREATE and UPDATE.
-func (h *Guardrails) Handle(ctx context.Context, req admission.Request) admission.Response {
+func (h *GuardrailHandler) Handle(ctx context.Context, req admission.Request) admission.Response {
 	return h.withSlot(ctx, req, func(ctx context.Context) admission.Response { return h.review(ctx, req) })
 }
 
-func (h *Guardrails) review(ctx context.Context, req admission.Request) admission.Response {
+func (h *GuardrailHandler) review(ctx context.Context, req admission.Request) admission.Response {
 	g := &v1alpha1.Guardrail{}
 	if err := h.Decoder.Decode(req, g); err != nil {
-		return malformed(fmt.Errorf("read the Guardrail: %w", err))
+		return badRequest(fmt.Errorf("read the Guardrail: %w", err))
 	}
 	if g.DeletionTimestamp != nil {
 		return admission.Allowed("") // nothing may keep a finalizer from being removed
 	}
-	if errs := rego.Validate(ctx, g, h.bundle()); len(errs) > 0 {
-		return refused(fieldReasons("Guardrail "+g.Name, errs)...)
+	if errs := rego.Validate(ctx, g, h.currentBundle()); len(errs) > 0 {
+		return denyRequest(fieldReasons("Guardrail "+g.Name, errs)...)
 	}
-	warnings := h.existing(ctx, req, g)
+	warnings := h.existingViolationWarnings(ctx, req, g)
 	if err := ctx.Err(); err != nil {
-		return unable(fmt.Errorf("validate Guardrail %s: %w", g.Name, err))
+		return internalError(fmt.Errorf("validate Guardrail %s: %w", g.Name, err))
 	}
 	return admission.Allowed("").WithWarnings(warnings...)
 }
 
-// existing tells the sender what a guardrail says of what exists, before it is in force.
-func (h *Guardrails) existing(ctx context.Context, req admission.Request, g *v1alpha1.Guardrail) []string {
+// existingViolationWarnings tells the sender what a guardrail says of what exists, before it is in force.
+func (h *GuardrailHandler) existingViolationWarnings(ctx context.Context, req admission.Request, g *v1alpha1.Guardrail) []string {
 	old := &v1alpha1.Guardrail{}
 	known := len(req.OldObject.Raw) > 0 && h.Decoder.DecodeRaw(req.OldObject, old) == nil
 	if h.Existing == nil || known && equality.Semantic.DeepEqual(old.Spec, g.Spec) {
 		return nil
 	}
-	prepared, err := rego.Prepare(ctx, g, h.bundle())
+	prepared, err := rego.Prepare(ctx, g, h.currentBundle())
 	if err != nil {
 		return []string{err.Error()} // it was prepared a moment ago, and the status tells
 	}
-	ctx, cancel := context.WithTimeout(ctx, patienceWithExisting)
+	ctx, cancel := context.WithTimeout(ctx, existingTimeout)
 	defer cancel()
 	names, err := h.Existing(ctx, rego.EngineOf([]*rego.Prepared{prepared}))
 	switch {
@@ -78,11 +78,11 @@ func (h *Guardrails) existing(ctx context.Context, req admission.Request, g *v1a
 	case len(names) == 0:
 		return nil
 	default:
-		return []string{fmt.Sprintf("Guardrail %s would %s %d that exist: %s; they stay as they are", g.Name, verb(g.Spec.Enforcement), len(names), listing(names))}
+		return []string{fmt.Sprintf("Guardrail %s would %s %d that exist: %s; they stay as they are", g.Name, enforcementVerb(g.Spec.Enforcement), len(names), joinFirst(names))}
 	}
 }
 
-func verb(e v1alpha1.Enforcement) string {
+func enforcementVerb(e v1alpha1.Enforcement) string {
 	switch e {
 	case v1alpha1.EnforceWarn:
 		return "warn of"
@@ -93,8 +93,8 @@ func verb(e v1alpha1.Enforcement) string {
 	}
 }
 
-// listing is the first few of names.
-func listing(names []string) string {
+// joinFirst is the first few of names.
+func joinFirst(names []string) string {
 	const few = 5
 	if len(names) <= few {
 		return strings.Join(names, ", ")

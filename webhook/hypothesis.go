@@ -28,8 +28,8 @@ type variant struct {
 	isCurrent bool
 }
 
-// uncertain is an object that may be in several ways: it is terminating, or changes of it are in flight.
-type uncertain struct {
+// uncertainObject is an object that may be in several ways: it is terminating, or changes of it are in flight.
+type uncertainObject struct {
 	object, namespace string
 	isNetworkPolicy   bool
 	same              func(a, b any) bool
@@ -37,7 +37,7 @@ type uncertain struct {
 	variants []variant
 }
 
-func (u *uncertain) add(v variant) {
+func (u *uncertainObject) addVariant(v variant) {
 	if slices.ContainsFunc(u.variants, func(o variant) bool { return u.same(o.value, v.value) }) {
 		return
 	}
@@ -48,21 +48,21 @@ func (u *uncertain) add(v variant) {
 	u.variants = append(u.variants, v)
 }
 
-// mattersIn reports whether a change can open or close anything in any of the states.
-func (c change) mattersIn(states []hypothesis) bool {
+// mattersInAny reports whether a change can open or close anything in any of the states.
+func (c change) mattersInAny(states []hypothesis) bool {
 	return slices.ContainsFunc(states, func(s hypothesis) bool { return c.matters(s.Snapshot) })
 }
 
-// hypotheses returns the states that a change has to be safe in. The snapshot is the
+// possibleStates returns the states that a change has to be safe in. The snapshot is the
 // first. Terminating objects may be there or gone, and changes in flight may happen or not.
-func hypotheses(now *compile.Snapshot, inflight []*inflightChange, c change) []hypothesis {
+func possibleStates(now *compile.Snapshot, inflight []*inflightChange, c change) []hypothesis {
 	out := []hypothesis{{Snapshot: now}}
-	objects := joinForeign(relevantUncertain(now, inflight, c), c)
+	objects := joinOtherNamespaces(relevantUncertain(now, inflight, c), c)
 	counts := make([]int, len(objects))
 	for i, u := range objects {
 		counts[i] = len(u.variants)
 	}
-	for _, choice := range assignments(counts, maxHypotheses) {
+	for _, choice := range chooseVariants(counts, maxHypotheses) {
 		state, assumed := now, []string(nil)
 		for i, n := range choice {
 			if v := objects[i].variants[n]; !v.isCurrent {
@@ -71,7 +71,7 @@ func hypotheses(now *compile.Snapshot, inflight []*inflightChange, c change) []h
 			}
 		}
 		if len(assumed) > 0 {
-			out = append(out, hypothesis{state, "if " + listing(assumed)})
+			out = append(out, hypothesis{state, "if " + joinFirst(assumed)})
 		}
 	}
 	return out
@@ -79,61 +79,63 @@ func hypotheses(now *compile.Snapshot, inflight []*inflightChange, c change) []h
 
 // relevantUncertain returns the uncertain objects that a change can depend on. A NetworkPolicy
 // decides for the pods of its namespace alone, so that others decide nothing about its change.
-func relevantUncertain(now *compile.Snapshot, inflight []*inflightChange, c change) []*uncertain {
-	var out []*uncertain
-	byObject := map[string]*uncertain{}
-	of := func(object, namespace string, isNetworkPolicy bool, same func(a, b any) bool, current variant) *uncertain {
+func relevantUncertain(now *compile.Snapshot, inflight []*inflightChange, c change) []*uncertainObject {
+	var out []*uncertainObject
+	byObject := map[string]*uncertainObject{}
+	of := func(object, namespace string, isNetworkPolicy bool, same func(a, b any) bool, current variant) *uncertainObject {
 		if object == c.object || c.isNetworkPolicy && isNetworkPolicy && namespace != c.namespace {
 			return nil
 		}
 		u := byObject[object]
 		if u == nil {
-			u = &uncertain{object: object, namespace: namespace, isNetworkPolicy: isNetworkPolicy, same: same}
-			u.add(current)
+			u = &uncertainObject{object: object, namespace: namespace, isNetworkPolicy: isNetworkPolicy, same: same}
+			u.addVariant(current)
 			byObject[object] = u
 			out = append(out, u)
 		}
 		return u
 	}
-	before, after := c.on(now)
+	before, after := c.applyTo(now)
 	for _, i := range inflight {
 		if !i.matters(before) && !i.matters(after) {
 			continue
 		}
 		if u := of(i.object, i.namespace, i.isNetworkPolicy, i.same, i.current(now)); u != nil {
-			for _, v := range i.variants[firstKnown(i.change):] {
-				u.add(v)
+			for _, v := range i.variants[firstCertainVariant(i.change):] {
+				u.addVariant(v)
 			}
 		}
 	}
-	for _, t := range terminating(now) {
+	for _, t := range allPendingDeletions(now) {
 		if u := of(t.object, t.namespace, t.isNetworkPolicy, t.same, t.current(now)); u != nil {
-			u.add(t.variants[1])
+			u.addVariant(t.variants[1])
 		}
 	}
-	return slices.DeleteFunc(out, func(u *uncertain) bool { return len(u.variants) < 2 })
+	return slices.DeleteFunc(out, func(u *uncertainObject) bool { return len(u.variants) < 2 })
 }
 
-// firstKnown is the first variant that a change is evidence of: the API server reviews a CREATE before it looks whether
+// firstCertainVariant is the first variant that a change is evidence of: the API server reviews a CREATE before it looks whether
 // the name is taken.
-func firstKnown(c change) int {
+func firstCertainVariant(c change) int {
 	if c.variants[0].value == nil {
 		return 1
 	}
 	return 0
 }
 
-// terminating returns the deletions of the objects that are being deleted.
-func terminating(s *compile.Snapshot) []change {
-	return slices.Concat(networkPolicies.terminating(s), clusterNetworkPolicies.terminating(s), tierRoles.terminating(s))
+// allPendingDeletions returns the deletions of the objects that are being deleted.
+func allPendingDeletions(s *compile.Snapshot) []change {
+	return slices.Concat(networkPolicies.pendingDeletions(s), clusterNetworkPolicies.pendingDeletions(s), tierRoles.pendingDeletions(s))
 }
 
-// joinForeign makes one object of the NetworkPolicies of other namespaces, all of which are absent
+// joinOtherNamespaces makes one object of the NetworkPolicies of other namespaces, all of which are absent
 // at once, or as they are last. Each decides for the pods of its own namespace alone, so the states
 // of many namespaces are reviewed at one time.
-func joinForeign(objects []*uncertain, c change) []*uncertain {
-	own := func(u *uncertain) bool { return !u.isNetworkPolicy || u.namespace == c.namespace && c.namespace != "" }
-	var out, foreign []*uncertain
+func joinOtherNamespaces(objects []*uncertainObject, c change) []*uncertainObject {
+	own := func(u *uncertainObject) bool {
+		return !u.isNetworkPolicy || u.namespace == c.namespace && c.namespace != ""
+	}
+	var out, foreign []*uncertainObject
 	for _, u := range objects {
 		if own(u) {
 			out = append(out, u)
@@ -144,10 +146,10 @@ func joinForeign(objects []*uncertain, c change) []*uncertain {
 	if len(foreign) < 2 {
 		return append(out, foreign...)
 	}
-	joined := &uncertain{object: "NetworkPolicies of other namespaces"}
-	for _, pick := range []func(u *uncertain) variant{
-		func(u *uncertain) variant { return u.variants[0] },
-		func(u *uncertain) variant { return u.variants[len(u.variants)-1] },
+	joined := &uncertainObject{object: "NetworkPolicies of other namespaces"}
+	for _, pick := range []func(u *uncertainObject) variant{
+		func(u *uncertainObject) variant { return u.variants[0] },
+		func(u *uncertainObject) variant { return u.variants[len(u.variants)-1] },
 	} {
 		var picked []variant
 		for _, u := range foreign {
@@ -173,17 +175,17 @@ func joinVariants(all []variant) variant {
 	}}
 }
 
-// assignments chooses a variant of each object, by number, for each state. All combinations are taken
+// chooseVariants chooses a variant of each object, by number, for each state. All combinations are taken
 // where they are few. Otherwise: all first, all last, and each variant with all others first; where these
 // are too many as well, several objects are chosen from at once.
-func assignments(counts []int, limit int) [][]int {
+func chooseVariants(counts []int, limit int) [][]int {
 	if len(counts) == 0 {
 		return nil
 	}
 	total := 1
 	for _, n := range counts {
 		if total *= n; total > limit {
-			return starAssignments(counts, limit)
+			return chooseVariantsSparsely(counts, limit)
 		}
 	}
 	out := make([][]int, 0, total)
@@ -198,7 +200,7 @@ func assignments(counts []int, limit int) [][]int {
 	return out
 }
 
-func starAssignments(counts []int, limit int) [][]int {
+func chooseVariantsSparsely(counts []int, limit int) [][]int {
 	first, last := make([]int, len(counts)), make([]int, len(counts))
 	for i, n := range counts {
 		last[i] = n - 1
@@ -218,7 +220,7 @@ func starAssignments(counts []int, limit int) [][]int {
 	return out
 }
 
-func (k objects[T]) assumption(key fmt.Stringer, value *T, isTerminating bool) string {
+func (k objectKind[T]) describeAssumption(key fmt.Stringer, value *T, isTerminating bool) string {
 	switch {
 	case value == nil && isTerminating:
 		return fmt.Sprintf("%s %s, which is being deleted, is gone", k.kind, key)

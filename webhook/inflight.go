@@ -37,18 +37,18 @@ type inflightChange struct {
 	isShown func(*compile.Snapshot) bool
 }
 
-// begin remembers a change that is about to be reviewed, and returns the states of the
+// track remembers a change that is about to be reviewed, and returns the states of the
 // cluster that it has to be safe in. Of two changes, the one that begins later is
 // reviewed with the other one in flight.
-func (f *inflightChanges) begin(c change, from Snapshots) ([]hypothesis, *inflightChange, error) {
+func (f *inflightChanges) track(c change, from SnapshotReader) ([]hypothesis, *inflightChange, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	now := f.prune(from)
-	states := hypotheses(now, f.changes, c)
+	now := f.pruneSettled(from)
+	states := possibleStates(now, f.changes, c)
 	if c.isNoop {
 		return states, nil, nil
 	}
-	if f.count(c.namespace) >= maxInflight {
+	if f.countInNamespace(c.namespace) >= maxInflight {
 		return nil, nil, errTooManyInflight
 	}
 	self := &inflightChange{change: c, until: time.Now().Add(inflightLifetime), isShown: c.shownAfter(now)}
@@ -56,22 +56,22 @@ func (f *inflightChanges) begin(c change, from Snapshots) ([]hypothesis, *inflig
 	return states, self, nil
 }
 
-// states returns the states of the cluster that a change has to be safe in, and does not remember it.
-func (f *inflightChanges) states(c change, from Snapshots) []hypothesis {
+// statesFor returns the states of the cluster that a change has to be safe in, and does not remember it.
+func (f *inflightChanges) statesFor(c change, from SnapshotReader) []hypothesis {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return hypotheses(f.prune(from), f.changes, c)
+	return possibleStates(f.pruneSettled(from), f.changes, c)
 }
 
-// prune forgets the changes whose outcome the snapshot shows, and those that cannot happen
+// pruneSettled forgets the changes whose outcome the snapshot shows, and those that cannot happen
 // any more. It takes the snapshot under the lock: what a change was forgotten for is in it.
-func (f *inflightChanges) prune(from Snapshots) *compile.Snapshot {
+func (f *inflightChanges) pruneSettled(from SnapshotReader) *compile.Snapshot {
 	now, clock := from.Snapshot(), time.Now()
 	f.changes = slices.DeleteFunc(f.changes, func(c *inflightChange) bool { return clock.After(c.until) || c.isShown(now) })
 	return now
 }
 
-func (f *inflightChanges) count(namespace string) int {
+func (f *inflightChanges) countInNamespace(namespace string) int {
 	n := 0
 	for _, c := range f.changes {
 		if c.namespace == namespace {
@@ -81,19 +81,19 @@ func (f *inflightChanges) count(namespace string) int {
 	return n
 }
 
-// admit keeps an admitted change. One that is remembered already takes no more room.
-func (f *inflightChanges) admit(self *inflightChange) {
+// keepAdmitted keeps an admitted change. One that is remembered already takes no more room.
+func (f *inflightChanges) keepAdmitted(self *inflightChange) {
 	if self == nil {
 		return
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	self.until = time.Now().Add(inflightLifetime)
-	f.changes = slices.DeleteFunc(f.changes, func(c *inflightChange) bool { return c != self && c.repeats(self.change) })
+	f.changes = slices.DeleteFunc(f.changes, func(c *inflightChange) bool { return c != self && c.hasSameOutcome(self.change) })
 }
 
-// drop forgets a change that does not happen.
-func (f *inflightChanges) drop(self *inflightChange) {
+// removeChange forgets a change that does not happen.
+func (f *inflightChanges) removeChange(self *inflightChange) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.changes = slices.DeleteFunc(f.changes, func(c *inflightChange) bool { return c == self })

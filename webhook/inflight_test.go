@@ -28,7 +28,7 @@ func isolating(name string) *networkingv1.NetworkPolicy {
 
 // guarded are the Policies of an open shop that two policies isolate, with the
 // guardrail against taking default deny away.
-func guarded(t *testing.T) (*Policies, *world) {
+func guarded(t *testing.T) (*PolicyHandler, *world) {
 	t.Helper()
 	w := shop()
 	w.snapshot.Defaults.Action = policy.Allow

@@ -85,10 +85,10 @@ func TestLabelsAreJudgedByWhatTheyOpen(t *testing.T) {
 			other := admitting(labels{"partner": "yes"}, nil)
 			other.Name = "partners"
 			w.snapshot.NetworkPolicies = append(w.snapshot.NetworkPolicies, other)
-			var h admission.Handler = &PodLabels{Reviewer: reviewer(w, j), Decoder: decoder}
+			var h admission.Handler = &PodLabelHandler{Reviewer: reviewer(w, j), Decoder: decoder}
 			if c.req.Kind.Kind == "Namespace" {
 				c.req.Name = "test"
-				h = &Namespaces{Reviewer: reviewer(w, j), Decoder: decoder}
+				h = &NamespaceHandler{Reviewer: reviewer(w, j), Decoder: decoder}
 			}
 			answers(t, h.Handle(t.Context(), c.req), c.allowed, "")
 			if j.asked != c.asked {
@@ -133,7 +133,7 @@ func TestNewPodsAreJudgedByWhatTheyOpen(t *testing.T) {
 				np.Name += strconv.Itoa(i)
 				w.snapshot.NetworkPolicies = append(w.snapshot.NetworkPolicies, np)
 			}
-			h := &PodLabels{Reviewer: reviewer(w, j), Decoder: decoder}
+			h := &PodLabelHandler{Reviewer: reviewer(w, j), Decoder: decoder}
 			answers(t, h.Handle(t.Context(), request("CREATE", "Pod", "shop", nil, c.pod)), c.allowed, "")
 			if j.asked != c.asked {
 				t.Errorf("the guardrails were asked %d times, want %d: %+v", j.asked, c.asked, j.last.Effect)
@@ -149,7 +149,7 @@ func TestANewPodThatCannotBeJudgedIsLetIn(t *testing.T) {
 	broken := judgeFunc(func(context.Context, rego.Input) (rego.Result, error) {
 		return rego.Result{}, errors.New("no evaluator")
 	})
-	got := (&PodLabels{Reviewer: reviewer(w, broken), Decoder: decoder}).Handle(t.Context(),
+	got := (&PodLabelHandler{Reviewer: reviewer(w, broken), Decoder: decoder}).Handle(t.Context(),
 		request("CREATE", "Pod", "shop", nil, pod("default", labels{"app": "client"})))
 	answers(t, got, true, "")
 	if len(got.Warnings) != 1 || !contains(got.Warnings[0], "was not judged: ask the guardrails: no evaluator") {
@@ -164,7 +164,7 @@ func TestTheNamespaceOfANamespaceIsItself(t *testing.T) {
 	now := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "test", Labels: labels{"partner": "yes"}}}
 	req := request("UPDATE", "Namespace", "", old, now)
 	req.Name = "test"
-	answers(t, (&Namespaces{Reviewer: reviewer(w, j), Decoder: decoder}).Handle(t.Context(), req), false, "nothing-new")
+	answers(t, (&NamespaceHandler{Reviewer: reviewer(w, j), Decoder: decoder}).Handle(t.Context(), req), false, "nothing-new")
 	if n := j.last.Namespace; n.Name != "test" || n.Labels["partner"] != "yes" {
 		t.Errorf("namespace %+v, want test as it would be", n)
 	}
@@ -197,7 +197,7 @@ func TestTierRolesAreJudgedByWhatTheyOpen(t *testing.T) {
 				w.snapshot.TierRoles = append(w.snapshot.TierRoles, c.old)
 			}
 			op, old, now := operation(c.old, c.now)
-			h := &TierRoles{Reviewer: reviewer(w, j), Decoder: decoder}
+			h := &TierRoleHandler{Reviewer: reviewer(w, j), Decoder: decoder}
 			answers(t, h.Handle(t.Context(), request(op, "TierRole", "", old, now)), c.allowed, "")
 		})
 	}
@@ -214,7 +214,7 @@ func TestALabelAndAPolicyThatComeTogetherAreJudgedTogether(t *testing.T) {
 		return r, nil
 	})
 	c := reviewer(shop(), clients)
-	pods, policies := &PodLabels{Reviewer: c, Decoder: decoder}, &Policies{Reviewer: c, Decoder: decoder}
+	pods, policies := &PodLabelHandler{Reviewer: c, Decoder: decoder}, &PolicyHandler{Reviewer: c, Decoder: decoder}
 	label := request("UPDATE", "Pod", "shop", labelled("default", "", nil), labelled("default", "", labels{"app": "client"}))
 	admits := request("CREATE", "NetworkPolicy", "shop", nil, admitting(nil, labels{"app": "client"}))
 	rehearsal, dry := admits, true

@@ -14,7 +14,7 @@ var (
 		Name: "tierwall_guardrail_violations_total",
 		Help: "Violations of guardrails by policy changes, by guardrail and by what they did: deny, warn, or audit, which is nothing.",
 	}, []string{"guardrail", "enforcement"})
-	inForce = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+	guardrailsByState = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "tierwall_guardrails",
 		Help: "Guardrails by state: active, outdated (the last good version is in force) or broken (changes in its namespaces are refused).",
 	}, []string{"state"})
@@ -22,7 +22,7 @@ var (
 
 // RegisterMetrics adds the webhook's metrics to those that the manager serves.
 func RegisterMetrics() error {
-	for _, c := range []prometheus.Collector{violations, inForce} {
+	for _, c := range []prometheus.Collector{violations, guardrailsByState} {
 		if err := metrics.Registry.Register(c); err != nil {
 			return err
 		}
@@ -30,7 +30,7 @@ func RegisterMetrics() error {
 	return nil
 }
 
-func count(r rego.Result) {
+func recordViolations(r rego.Result) {
 	for _, v := range r.Denials {
 		violations.WithLabelValues(v.Guardrail, "deny").Inc()
 	}

@@ -26,7 +26,7 @@ func TestTierRolesThatCannotBeUnderstood(t *testing.T) {
 		{"follows from itself", v1alpha1.TierRoleSpec{Role: "data", Namespaces: []string{"shop"}, PodSelector: circular}, false, "spec.podSelector"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			h := &TierRoles{Reviewer: reviewer(shop(), engine(t)), Decoder: decoder}
+			h := &TierRoleHandler{Reviewer: reviewer(shop(), engine(t)), Decoder: decoder}
 			answers(t, h.Handle(t.Context(), request("CREATE", "TierRole", "", nil, tierRole("x", c.spec))), c.allowed, c.message)
 		})
 	}
@@ -44,7 +44,7 @@ func TestGuardrailsThatCannotComeIntoForce(t *testing.T) {
 		{"unknown library", &v1alpha1.Guardrail{Spec: v1alpha1.GuardrailSpec{Library: "no-such"}}, false, "spec.library"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			h := &Guardrails{Reviewer: &Reviewer{Limit: time.Minute}, Decoder: decoder}
+			h := &GuardrailHandler{Reviewer: &Reviewer{Limit: time.Minute}, Decoder: decoder}
 			answers(t, h.Handle(t.Context(), request("CREATE", "Guardrail", "", nil, c.g)), c.allowed, c.message)
 		})
 	}
@@ -54,8 +54,8 @@ func TestObjectsThatGoAreLetGo(t *testing.T) {
 	g, tr := guardrail("a", "deny", "this is no Rego"), tierRole("x", v1alpha1.TierRoleSpec{})
 	now := metav1.Now()
 	g.DeletionTimestamp, tr.DeletionTimestamp = &now, &now
-	answers(t, (&Guardrails{Reviewer: &Reviewer{Limit: time.Minute}, Decoder: decoder}).Handle(t.Context(), request("UPDATE", "Guardrail", "", g, g)), true, "")
-	answers(t, (&TierRoles{Reviewer: reviewer(shop(), engine(t)), Decoder: decoder}).Handle(t.Context(), request("UPDATE", "TierRole", "", tr, tr)), true, "")
+	answers(t, (&GuardrailHandler{Reviewer: &Reviewer{Limit: time.Minute}, Decoder: decoder}).Handle(t.Context(), request("UPDATE", "Guardrail", "", g, g)), true, "")
+	answers(t, (&TierRoleHandler{Reviewer: reviewer(shop(), engine(t)), Decoder: decoder}).Handle(t.Context(), request("UPDATE", "TierRole", "", tr, tr)), true, "")
 }
 
 func TestWhatAGuardrailWouldDenyIsToldBefore(t *testing.T) {
@@ -77,7 +77,7 @@ func TestWhatAGuardrailWouldDenyIsToldBefore(t *testing.T) {
 		{"another spec", guardrail("a", "deny", "false"), guardrail("a", "deny", "true"), []string{"x"}, nil, "Guardrail a would deny 1 that exist: x; they stay as they are"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			h := &Guardrails{Reviewer: &Reviewer{Limit: time.Minute}, Decoder: decoder, Existing: func(_ context.Context, e *rego.Engine) ([]string, error) {
+			h := &GuardrailHandler{Reviewer: &Reviewer{Limit: time.Minute}, Decoder: decoder, Existing: func(_ context.Context, e *rego.Engine) ([]string, error) {
 				if r, err := e.Judge(t.Context(), rego.Input{}); err != nil || len(r.Denials)+len(r.Warnings)+len(r.Audited) != 1 {
 					t.Errorf("asked another guardrail: %+v, %v", r, err)
 				}

@@ -15,8 +15,8 @@ import (
 	"github.com/tierwall/tierwall/policy/compile"
 )
 
-func podLabels(t *testing.T, w *world) *PodLabels {
-	return &PodLabels{Reviewer: reviewer(w, engine(t)), Decoder: decoder}
+func podLabels(t *testing.T, w *world) *PodLabelHandler {
+	return &PodLabelHandler{Reviewer: reviewer(w, engine(t)), Decoder: decoder}
 }
 
 func TestPodLabelsOfRunningPods(t *testing.T) {
@@ -71,19 +71,19 @@ func TestPodLabelsOfNewPods(t *testing.T) {
 func TestPodLabelsOfNewPodsWaitForNews(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &watched{snapshot: &compile.Snapshot{}, changed: make(chan struct{})}
-		follower := Follow(w)
+		follower := NewSnapshotBroadcaster(w)
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error)
 		go func() { ended <- follower.Start(ctx) }()
 		answer := make(chan admission.Response)
 		create := func() {
-			h := &PodLabels{Reviewer: &Reviewer{Snapshots: follower}, Decoder: decoder}
+			h := &PodLabelHandler{Reviewer: &Reviewer{Snapshots: follower}, Decoder: decoder}
 			answer <- h.Handle(t.Context(), request("CREATE", "Pod", "shop", nil, pod("web", labels{role: "frontend"})))
 		}
 		go create()
 		synctest.Wait()
 		for range 2 { // the first news is about something else
-			time.Sleep(patience / 3)
+			time.Sleep(roleNewsTimeout / 3)
 			w.change(&compile.Snapshot{})
 		}
 		synctest.Wait()
@@ -99,8 +99,8 @@ func TestPodLabelsOfNewPodsWaitForNews(t *testing.T) {
 		start := time.Now()
 		go create()
 		answers(t, <-answer, false, "is computed")
-		if looks, took := w.looks.Load(), time.Since(start); looks != 2 || took != patience {
-			t.Errorf("without news: looked %d times in %v, want 2 in %v", looks, took, patience)
+		if looks, took := w.looks.Load(), time.Since(start); looks != 2 || took != roleNewsTimeout {
+			t.Errorf("without news: looked %d times in %v, want 2 in %v", looks, took, roleNewsTimeout)
 		}
 		stop()
 		if err := <-ended; err != nil {

@@ -12,18 +12,18 @@ import (
 	"github.com/tierwall/tierwall/policy/compile"
 )
 
-// Policies judges changes of NetworkPolicies and ClusterNetworkPolicies: first
+// PolicyHandler judges changes of NetworkPolicies and ClusterNetworkPolicies: first
 // whether they can be understood, then what they open. It refuses what it cannot
 // judge.
-type Policies struct {
+type PolicyHandler struct {
 	*Reviewer
 	Decoder admission.Decoder
 }
 
 // Handle answers the CREATE, UPDATE or DELETE of a policy.
-func (h *Policies) Handle(ctx context.Context, req admission.Request) admission.Response {
-	if _, err := current(h.Snapshots); err != nil {
-		return unable(err)
+func (h *PolicyHandler) Handle(ctx context.Context, req admission.Request) admission.Response {
+	if _, err := currentSnapshot(h.Snapshots); err != nil {
+		return internalError(err)
 	}
 	return h.withSlot(ctx, req, func(ctx context.Context) admission.Response {
 		switch req.Kind.Kind {
@@ -32,17 +32,17 @@ func (h *Policies) Handle(ctx context.Context, req admission.Request) admission.
 		case clusterNetworkPolicies.kind:
 			return reviewPolicy(ctx, h, req, clusterNetworkPolicies, compile.ValidateClusterNetworkPolicy)
 		default:
-			return malformed(fmt.Errorf("kind %s is no policy", req.Kind.Kind))
+			return badRequest(fmt.Errorf("kind %s is no policy", req.Kind.Kind))
 		}
 	})
 }
 
-func reviewPolicy[T networkingv1.NetworkPolicy | policyv1alpha2.ClusterNetworkPolicy, P object[T]](
-	ctx context.Context, h *Policies, req admission.Request, of objects[T], validate func(*T) []policy.Problem,
+func reviewPolicy[T networkingv1.NetworkPolicy | policyv1alpha2.ClusterNetworkPolicy, P apiObject[T]](
+	ctx context.Context, h *PolicyHandler, req admission.Request, of objectKind[T], validate func(*T) []policy.Problem,
 ) admission.Response {
-	old, now, err := decodeBoth[T, P](h.Decoder, req)
+	old, now, err := decodeOldAndNew[T, P](h.Decoder, req)
 	if err != nil {
-		return malformed(err)
+		return badRequest(err)
 	}
 	switch isChanged := old == nil || now == nil || !of.same(old, now); {
 	case now == nil:
@@ -55,9 +55,9 @@ func reviewPolicy[T networkingv1.NetworkPolicy | policyv1alpha2.ClusterNetworkPo
 			return h.refuse(ctx, req, problemReasons(problems))
 		}
 	}
-	c := of.change(old, now)
+	c := of.newChange(old, now)
 	if now != nil && c.isNetworkPolicy && !c.isNoop {
-		before, after := c.on(h.Snapshots.Snapshot())
+		before, after := c.applyTo(h.Snapshots.Snapshot())
 		if problems := compile.ExceededBudgets(before, after, c.namespace, now.GetName()); len(problems) > 0 {
 			return h.refuse(ctx, req, problemReasons(problems))
 		}

@@ -139,7 +139,7 @@ func TestAChangeIsOfOnePolicy(t *testing.T) {
 		{"delete", old, nil, []*networkingv1.NetworkPolicy{other, old}, []*networkingv1.NetworkPolicy{other}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			before, after := networkPolicies.change(c.old, c.now).on(w.Snapshot())
+			before, after := networkPolicies.newChange(c.old, c.now).applyTo(w.Snapshot())
 			samePolicies(t, "before", before, c.before)
 			samePolicies(t, "after", after, c.after)
 		})
@@ -162,7 +162,7 @@ func TestPoliciesFailClosed(t *testing.T) {
 	})
 	panics := judgeFunc(func(context.Context, rego.Input) (rego.Result, error) { panic("oops") })
 	create := request("CREATE", "NetworkPolicy", "shop", nil, networkPolicy())
-	notLoaded := NewEngine(nil, discard)
+	notLoaded := NewGuardrailStore(nil, discard)
 	for _, c := range []struct {
 		name    string
 		world   *world
@@ -206,11 +206,11 @@ func TestAReviewWaitsForASlot(t *testing.T) {
 }
 
 func TestRefusalsCountWhatTheyLeaveOut(t *testing.T) {
-	var reasons []reason
+	var reasons []denialReason
 	for range maxReasons + 3 {
-		reasons = append(reasons, reason{field: "/spec", message: "bad"})
+		reasons = append(reasons, denialReason{field: "/spec", message: "bad"})
 	}
-	got := refused(reasons...)
+	got := denyRequest(reasons...)
 	answers(t, got, false, "and 3 more")
 	if n := len(got.Result.Details.Causes); n != maxReasons {
 		t.Errorf("%d causes, want %d", n, maxReasons)

@@ -17,14 +17,14 @@ import (
 const maxReasons = 10
 
 // A reason is why a request is refused, and the field at fault if there is one.
-type reason struct {
+type denialReason struct {
 	field, message string
 	// line is how the refusal says it, if otherwise than the message.
 	line string
 }
 
-// refused denies a request for one reason or more.
-func refused(reasons ...reason) admission.Response {
+// denyRequest denies a request for one reason or more.
+func denyRequest(reasons ...denialReason) admission.Response {
 	more := len(reasons) - maxReasons
 	if more > 0 {
 		reasons = reasons[:maxReasons]
@@ -43,32 +43,32 @@ func refused(reasons ...reason) admission.Response {
 	return answer
 }
 
-// unable refuses a request that could not be judged.
-func unable(err error) admission.Response {
+// internalError refuses a request that could not be judged.
+func internalError(err error) admission.Response {
 	answer := admission.Errored(http.StatusInternalServerError, err)
 	answer.Result.Reason = metav1.StatusReasonInternalError
 	return answer
 }
 
-// malformed refuses a request whose object cannot be read.
-func malformed(err error) admission.Response {
+// badRequest refuses a request whose object cannot be read.
+func badRequest(err error) admission.Response {
 	return admission.Errored(http.StatusBadRequest, err)
 }
 
 // problemReasons are the reasons that the compiler gives.
-func problemReasons(problems []policy.Problem) []reason {
-	out := make([]reason, 0, len(problems))
+func problemReasons(problems []policy.Problem) []denialReason {
+	out := make([]denialReason, 0, len(problems))
 	for _, p := range problems {
-		out = append(out, reason{field: p.ID.Field, message: p.Error()})
+		out = append(out, denialReason{field: p.ID.Field, message: p.Error()})
 	}
 	return out
 }
 
 // fieldReasons are the reasons of a validation, for the object so named.
-func fieldReasons(object string, errs field.ErrorList) []reason {
-	out := make([]reason, 0, len(errs))
+func fieldReasons(object string, errs field.ErrorList) []denialReason {
+	out := make([]denialReason, 0, len(errs))
 	for _, e := range errs {
-		out = append(out, reason{field: e.Field, message: object + ": " + e.Error()})
+		out = append(out, denialReason{field: e.Field, message: object + ": " + e.Error()})
 	}
 	return out
 }

@@ -26,7 +26,7 @@ type Judge interface {
 // Reviewer reviews changes, of whatever kind of object, by what they open. Handlers
 // share one, so that changes of several kinds that come together are reviewed together.
 type Reviewer struct {
-	Snapshots  Snapshots
+	Snapshots  SnapshotReader
 	Guardrails Judge
 	// Terminating reports whether a namespace is being deleted.
 	Terminating func(ctx context.Context, namespace string) (bool, error)
@@ -36,8 +36,8 @@ type Reviewer struct {
 	Slots *Slots
 	Log   *slog.Logger
 
-	inflight inflightChanges
-	memory   effect.Calculator
+	inflight   inflightChanges
+	calculator effect.Calculator
 }
 
 // withSlot runs a review, from the reading of the request on, within the limit of time and with a slot.
@@ -45,9 +45,9 @@ func (r *Reviewer) withSlot(ctx context.Context, req admission.Request, review f
 	ctx, cancel := context.WithTimeout(ctx, r.Limit)
 	defer cancel()
 	if r.Slots != nil {
-		release, err := r.Slots.acquire(ctx, laneOf(req), tenantOf(req))
+		release, err := r.Slots.acquire(ctx, requestLane(req), requestTenant(req))
 		if err != nil {
-			return unable(err)
+			return internalError(err)
 		}
 		defer release()
 	}
@@ -57,65 +57,65 @@ func (r *Reviewer) withSlot(ctx context.Context, req admission.Request, review f
 // Judge answers a change, with the caller's slot: it is refused where a guardrail denies it, and where it cannot be judged.
 func (r *Reviewer) Judge(ctx context.Context, req admission.Request, c change) admission.Response {
 	if isDryRun(req) {
-		return r.judge(ctx, req, c, r.inflight.states(c, r.Snapshots))
+		return r.judgeStates(ctx, req, c, r.inflight.statesFor(c, r.Snapshots))
 	}
-	states, self, err := r.inflight.begin(c, r.Snapshots)
+	states, self, err := r.inflight.track(c, r.Snapshots)
 	if err != nil {
-		return unable(err)
+		return internalError(err)
 	}
-	response := r.judge(ctx, req, c, states)
+	response := r.judgeStates(ctx, req, c, states)
 	if response.Allowed {
-		r.inflight.admit(self)
+		r.inflight.keepAdmitted(self)
 	} else {
-		r.inflight.drop(self)
+		r.inflight.removeChange(self)
 	}
 	return response
 }
 
 // JudgeLabels is Judge for a change that mostly matters to nothing: it takes a slot where it does.
 func (r *Reviewer) JudgeLabels(ctx context.Context, req admission.Request, c change) admission.Response {
-	if !c.mattersIn(r.inflight.states(c, r.Snapshots)) {
-		r.rememberLabels(req, c)
+	if !c.mattersInAny(r.inflight.statesFor(c, r.Snapshots)) {
+		r.trackLabels(req, c)
 		return admission.Allowed("")
 	}
 	return r.withSlot(ctx, req, func(ctx context.Context) admission.Response { return r.Judge(ctx, req, c) })
 }
 
-// rememberLabels remembers a change that matters to nothing, for the policies that name its labels meanwhile. Where
+// trackLabels remembers a change that matters to nothing, for the policies that name its labels meanwhile. Where
 // there is no room, they go by the pods that could exist.
-func (r *Reviewer) rememberLabels(req admission.Request, c change) {
+func (r *Reviewer) trackLabels(req admission.Request, c change) {
 	if isDryRun(req) {
 		return
 	}
-	if _, self, err := r.inflight.begin(c, r.Snapshots); err == nil {
-		r.inflight.admit(self)
+	if _, self, err := r.inflight.track(c, r.Snapshots); err == nil {
+		r.inflight.keepAdmitted(self)
 	}
 }
 
-// judge asks the guardrails about a change in each state that it can happen in, until one is denied.
-func (r *Reviewer) judge(ctx context.Context, req admission.Request, c change, states []hypothesis) admission.Response {
+// judgeStates asks the guardrails about a change in each state that it can happen in, until one is denied.
+func (r *Reviewer) judgeStates(ctx context.Context, req admission.Request, c change, states []hypothesis) admission.Response {
 	var warned []string
 	for _, state := range states {
-		if !c.matters(state.Snapshot) || state.assumption != "" && effect.CanOnlyClose(c.on(state.Snapshot)) {
+		if !c.matters(state.Snapshot) || state.assumption != "" && effect.CanOnlyClose(c.applyTo(state.Snapshot)) {
 			continue
 		}
-		result, caveats, err := r.ask(ctx, req, c, state.Snapshot)
+		result, caveats, err := r.judgeState(ctx, req, c, state.Snapshot)
 		if err != nil {
-			return unable(err)
+			return internalError(err)
 		}
 		if state.assumption == "" {
-			warned = append(warnings(result), caveats...)
+			warned = append(violationWarnings(result), caveats...)
 			r.logAudited(ctx, req, result)
-			count(result)
+			recordViolations(result)
 		}
 		if len(result.Denials) == 0 {
 			continue
 		}
-		if r.goesWithNamespace(ctx, req) {
+		if r.isNamespaceCleanup(ctx, req) {
 			break
 		}
 		if state.assumption != "" {
-			count(rego.Result{Denials: result.Denials})
+			recordViolations(rego.Result{Denials: result.Denials})
 		}
 		return r.refuse(ctx, req, violationReasons(result.Denials, state.assumption)).WithWarnings(warned...)
 	}
@@ -125,8 +125,8 @@ func (r *Reviewer) judge(ctx context.Context, req admission.Request, c change, s
 func isDryRun(req admission.Request) bool { return req.DryRun != nil && *req.DryRun }
 
 // refuse denies a request, and logs it.
-func (r *Reviewer) refuse(ctx context.Context, req admission.Request, reasons []reason) admission.Response {
-	response := refused(reasons...)
+func (r *Reviewer) refuse(ctx context.Context, req admission.Request, reasons []denialReason) admission.Response {
+	response := denyRequest(reasons...)
 	r.Log.InfoContext(ctx, "change refused", "operation", req.Operation, "kind", req.Kind.Kind, "namespace", req.Namespace,
 		"name", req.Name, "user", req.UserInfo.Username, "dryRun", isDryRun(req), "why", response.Result.Message)
 	return response
@@ -140,21 +140,21 @@ func (r *Reviewer) logAudited(ctx context.Context, req admission.Request, result
 	}
 }
 
-// ask asks the guardrails about the effect of a change to the cluster. Of a change that can only close, denials for
+// judgeState asks the guardrails about the effect of a change to the cluster. Of a change that can only close, denials for
 // want of a complete effect do not count; caveats tells of them.
-func (r *Reviewer) ask(ctx context.Context, req admission.Request, c change, s *compile.Snapshot) (result rego.Result, caveats []string, err error) {
-	before, after := c.on(s)
-	in := guardrailInput(req, namespaceOf(req, after), r.effectOf(ctx, before, after))
+func (r *Reviewer) judgeState(ctx context.Context, req admission.Request, c change, s *compile.Snapshot) (result rego.Result, caveats []string, err error) {
+	before, after := c.applyTo(s)
+	in := guardrailInput(req, guardrailNamespace(req, after), r.computeEffect(ctx, before, after))
 	if result, err = r.evaluate(ctx, in); err != nil || len(result.Denials) == 0 || in.Effect.Complete && !in.Effect.Truncated || !effect.CanOnlyClose(before, after) {
 		return result, nil, err
 	}
-	caveats = []string{"admitted because it can only close, though what it closes is not known completely: " + missing(in.Effect)}
+	caveats = []string{"admitted because it can only close, though what it closes is not known completely: " + missingFacts(in.Effect)}
 	in.Effect = effect.WithoutOpenings(in.Effect)
 	result, err = r.evaluate(ctx, in)
 	return result, caveats, err
 }
 
-func missing(e effect.Effect) string {
+func missingFacts(e effect.Effect) string {
 	if e.Complete {
 		return "there are more rows than are shown"
 	}
@@ -175,10 +175,10 @@ func (r *Reviewer) evaluate(ctx context.Context, in rego.Input) (rego.Result, er
 	return result, nil
 }
 
-// goesWithNamespace reports whether a policy is deleted because its namespace is, and protects no pod any more.
+// isNamespaceCleanup reports whether a policy is deleted because its namespace is, and protects no pod any more.
 // Pods come to no terminating namespace, and those that it has go before its policies (KEP-5080); the namespace
 // controller asks again after them.
-func (r *Reviewer) goesWithNamespace(ctx context.Context, req admission.Request) bool {
+func (r *Reviewer) isNamespaceCleanup(ctx context.Context, req admission.Request) bool {
 	if req.Operation != admissionv1.Delete || req.Namespace == "" || hasSubjects(r.Snapshots.Snapshot(), req.Namespace) {
 		return false
 	}
@@ -195,15 +195,15 @@ func hasSubjects(s *compile.Snapshot, namespace string) bool {
 	return slices.ContainsFunc(s.Pods, func(p *compile.Pod) bool { return p.Namespace == namespace && !p.HostNetwork && !p.Ended })
 }
 
-// effectOf leaves the guardrails half of the time that is left: of an effect that
+// computeEffect leaves the guardrails half of the time that is left: of an effect that
 // takes longer they learn that it is not complete.
-func (r *Reviewer) effectOf(ctx context.Context, before, after *compile.Snapshot) effect.Effect {
+func (r *Reviewer) computeEffect(ctx context.Context, before, after *compile.Snapshot) effect.Effect {
 	if deadline, ok := ctx.Deadline(); ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/2)
 		defer cancel()
 	}
-	return r.memory.Compute(ctx, before, after)
+	return r.calculator.Compute(ctx, before, after)
 }
 
 func guardrailInput(req admission.Request, namespace rego.Namespace, e effect.Effect) rego.Input {
@@ -225,8 +225,8 @@ func guardrailInput(req admission.Request, namespace rego.Namespace, e effect.Ef
 	}
 }
 
-// namespaceOf is the object's namespace, and of a namespace itself.
-func namespaceOf(req admission.Request, s *compile.Snapshot) rego.Namespace {
+// guardrailNamespace is the object's namespace, and of a namespace itself.
+func guardrailNamespace(req admission.Request, s *compile.Snapshot) rego.Namespace {
 	name := req.Namespace
 	if req.Kind.Kind == namespaces.kind {
 		name = req.Name

@@ -17,7 +17,7 @@ import (
 // roleLabelField is the role label as a JSON pointer (RFC 6901: ~1 is a slash).
 const roleLabelField = "/metadata/labels/tierwall.io~1tier-role"
 
-// RoleLabel writes the label of its tier role on every new pod, over whatever
+// RoleLabelHandler writes the label of its tier role on every new pod, over whatever
 // label the pod came with.
 //
 // It refuses one kind of pod, that of a controller whose template has a role
@@ -28,37 +28,37 @@ const roleLabelField = "/metadata/labels/tierwall.io~1tier-role"
 // Otherwise it stops no pod: a pod that it cannot label is admitted as it is,
 // for the label only shows the role (which is computed everywhere from the pod
 // itself), and the repair labels the pod later.
-type RoleLabel struct {
-	Snapshots Snapshots
+type RoleLabelHandler struct {
+	Snapshots SnapshotReader
 	Decoder   admission.Decoder
 }
 
 // Handle answers a pod's CREATE.
-func (h *RoleLabel) Handle(_ context.Context, req admission.Request) admission.Response {
+func (h *RoleLabelHandler) Handle(_ context.Context, req admission.Request) admission.Response {
 	pod := &corev1.Pod{}
 	if err := h.Decoder.Decode(req, pod); err != nil {
-		return malformed(fmt.Errorf("read the pod: %w", err))
+		return badRequest(fmt.Errorf("read the pod: %w", err))
 	}
-	snapshot, err := current(h.Snapshots)
+	snapshot, err := currentSnapshot(h.Snapshots)
 	if err != nil {
 		return admission.Allowed("").WithWarnings("tierwall labels this pod later: " + err.Error())
 	}
-	match := rolesIn(req.Namespace, snapshot).Of(req.Namespace, pod.Spec.ServiceAccountName, pod.Labels)
-	patch := labelPatch(pod.Labels, match.Role)
+	match := rolesOfNamespace(req.Namespace, snapshot).Of(req.Namespace, pod.Spec.ServiceAccountName, pod.Labels)
+	patch := roleLabelPatch(pod.Labels, match.Role)
 	forged, has := pod.Labels[v1alpha1.RoleLabel]
 	if !has || len(patch) == 0 {
 		return admission.Patched("", patch...)
 	}
-	if owner := metav1.GetControllerOf(pod); owner != nil && owner.Kind != "Node" && cameWith(pod, v1alpha1.RoleLabel) {
-		return refused(inTemplate(owner, forged, match))
+	if owner := metav1.GetControllerOf(pod); owner != nil && owner.Kind != "Node" && setByRequester(pod, v1alpha1.RoleLabel) {
+		return denyRequest(templateReason(owner, forged, match))
 	}
-	return admission.Patched("", patch...).WithWarnings(overwritten(forged, match))
+	return admission.Patched("", patch...).WithWarnings(overwriteWarning(forged, match))
 }
 
-// cameWith reports whether the request that makes the pod has the label. What
+// setByRequester reports whether the request that makes the pod has the label. What
 // mutating webhooks wrote since, ours among them when it is asked again, is not
 // in the managed fields, which are those of the request.
-func cameWith(pod *corev1.Pod, label string) bool {
+func setByRequester(pod *corev1.Pod, label string) bool {
 	for _, m := range pod.ManagedFields {
 		var fields struct {
 			Metadata struct {
@@ -75,8 +75,8 @@ func cameWith(pod *corev1.Pod, label string) bool {
 	return false
 }
 
-// labelPatch makes the labels show the role (RFC 6902).
-func labelPatch(labels map[string]string, role string) []jsonpatch.Operation {
+// roleLabelPatch makes the labels show the role (RFC 6902).
+func roleLabelPatch(labels map[string]string, role string) []jsonpatch.Operation {
 	shown, has := labels[v1alpha1.RoleLabel]
 	switch {
 	case shown == role && has == (role != ""):
@@ -90,13 +90,13 @@ func labelPatch(labels map[string]string, role string) []jsonpatch.Operation {
 	}
 }
 
-func inTemplate(owner *metav1.OwnerReference, forged string, match roles.Match) reason {
-	return reason{field: roleLabelField, message: fmt.Sprintf(
+func templateReason(owner *metav1.OwnerReference, forged string, match roles.Match) denialReason {
+	return denialReason{field: roleLabelField, message: fmt.Sprintf(
 		"%s %s makes pods with the label %s=%s, but the role is computed: the pod has %s; leave the role label out of workload templates and selectors",
-		owner.Kind, owner.Name, v1alpha1.RoleLabel, forged, holds(match))}
+		owner.Kind, owner.Name, v1alpha1.RoleLabel, forged, describeRole(match))}
 }
 
-func overwritten(forged string, match roles.Match) string {
+func overwriteWarning(forged string, match roles.Match) string {
 	if match.Role == "" {
 		return fmt.Sprintf("label %s=%s was removed: no TierRole gives this pod a role", v1alpha1.RoleLabel, forged)
 	}

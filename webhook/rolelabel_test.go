@@ -56,7 +56,7 @@ func TestRoleLabel(t *testing.T) {
 		{"no account is the default one", "", labels{"a": "b"}, labels{"a": "b"}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			h := &RoleLabel{Snapshots: shop(), Decoder: decoder}
+			h := &RoleLabelHandler{Snapshots: shop(), Decoder: decoder}
 			p := pod(c.account, c.labels)
 			got := h.Handle(t.Context(), request("CREATE", "Pod", "shop", nil, p))
 			answers(t, got, true, "")
@@ -103,7 +103,7 @@ func TestRoleLabelsInTemplatesAreRefused(t *testing.T) {
 		{"none", "web", labels{"a": "b"}, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			h := &RoleLabel{Snapshots: shop(), Decoder: decoder}
+			h := &RoleLabelHandler{Snapshots: shop(), Decoder: decoder}
 			got := h.Handle(t.Context(), request("CREATE", "Pod", "shop", nil, ofReplicaSet(t, pod(c.account, c.labels))))
 			answers(t, got, c.message == "", c.message)
 			if c.message != "" && (got.Result.Code != http.StatusForbidden || got.Result.Details.Causes[0].Field != "/metadata/labels/tierwall.io~1tier-role") {
@@ -119,7 +119,7 @@ func TestRoleLabelsOfPodsThatAreOnlyOwnedAreOverwritten(t *testing.T) {
 	owned.OwnerReferences[0].Controller = nil
 	mirror.OwnerReferences[0].Kind = "Node"
 	for _, p := range []*corev1.Pod{owned, mirror} {
-		got := (&RoleLabel{Snapshots: shop(), Decoder: decoder}).Handle(t.Context(), request("CREATE", "Pod", "shop", nil, p))
+		got := (&RoleLabelHandler{Snapshots: shop(), Decoder: decoder}).Handle(t.Context(), request("CREATE", "Pod", "shop", nil, p))
 		answers(t, got, true, "")
 		if after := patched(t, p, got); after[role] != "frontend" {
 			t.Errorf("labels %v, want the role frontend", after)
@@ -132,7 +132,7 @@ func TestRoleLabelsOfPodsThatAreOnlyOwnedAreOverwritten(t *testing.T) {
 func TestALabelThatIsOurOwnIsReplaced(t *testing.T) {
 	p := ofReplicaSet(t, pod("default", labels{"app": "db"}))
 	p.Labels[role] = "frontend"
-	got := (&RoleLabel{Snapshots: shop(), Decoder: decoder}).Handle(t.Context(), request("CREATE", "Pod", "shop", nil, p))
+	got := (&RoleLabelHandler{Snapshots: shop(), Decoder: decoder}).Handle(t.Context(), request("CREATE", "Pod", "shop", nil, p))
 	answers(t, got, true, "")
 	if after := patched(t, p, got); after[role] != "data" {
 		t.Errorf("labels %v, want the role data", after)
@@ -142,7 +142,7 @@ func TestALabelThatIsOurOwnIsReplaced(t *testing.T) {
 func TestRoleLabelGoesByTheNamespaceOfTheRequest(t *testing.T) {
 	p := pod("postgres", nil)
 	p.Namespace = "shop" // claimed; the request is for test
-	got := (&RoleLabel{Snapshots: shop(), Decoder: decoder}).Handle(t.Context(), request("CREATE", "Pod", "test", nil, p))
+	got := (&RoleLabelHandler{Snapshots: shop(), Decoder: decoder}).Handle(t.Context(), request("CREATE", "Pod", "test", nil, p))
 	if after := patched(t, p, got); len(after) != 0 {
 		t.Errorf("labels %v, want none", after)
 	}
@@ -151,7 +151,7 @@ func TestRoleLabelGoesByTheNamespaceOfTheRequest(t *testing.T) {
 func TestRoleLabelStopsNoPodWhileTheClusterIsUnknown(t *testing.T) {
 	w := shop()
 	w.unsynced = true
-	got := (&RoleLabel{Snapshots: w, Decoder: decoder}).Handle(t.Context(), request("CREATE", "Pod", "shop", nil, pod("web", nil)))
+	got := (&RoleLabelHandler{Snapshots: w, Decoder: decoder}).Handle(t.Context(), request("CREATE", "Pod", "shop", nil, pod("web", nil)))
 	answers(t, got, true, "")
 	if len(got.Patches) > 0 || len(got.Warnings) == 0 {
 		t.Errorf("patches %v and warnings %q, want no patch and a warning", got.Patches, got.Warnings)

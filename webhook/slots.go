@@ -28,22 +28,22 @@ const (
 // tenant has more than its share.
 type Slots struct {
 	mu    sync.Mutex
-	lanes [lanes]queue
+	lanes [lanes]laneQueue
 }
 
 // NewSlots returns slots for n reviews of small requests at once, and one each for objects of the cluster and for large ones.
 func NewSlots(n int) *Slots {
 	s := &Slots{}
 	for l := range s.lanes {
-		s.lanes[l] = queue{free: 1, share: 1, waiting: map[string][]chan struct{}{}, running: map[string]int{}}
+		s.lanes[l] = laneQueue{free: 1, share: 1, waiting: map[string][]chan struct{}{}, running: map[string]int{}}
 	}
 	s.lanes[smallLane].free = n
 	s.lanes[smallLane].share = max(1, n-1)
 	return s
 }
 
-// queue has the requests of one lane that wait, by tenant.
-type queue struct {
+// laneQueue has the requests of one lane that wait, by tenant.
+type laneQueue struct {
 	free    int
 	share   int // how many slots a tenant may have
 	waiting map[string][]chan struct{}
@@ -60,11 +60,11 @@ func (s *Slots) acquire(ctx context.Context, l lane, tenant string) (release fun
 		select {
 		case <-turn:
 		case <-ctx.Done():
-			s.leave(l, tenant, turn)
+			s.cancelWait(l, tenant, turn)
 			return nil, fmt.Errorf("too many changes are reviewed at once; try again in a moment: %w", context.Cause(ctx))
 		}
 	}
-	return sync.OnceFunc(func() { s.release(l, tenant) }), nil
+	return sync.OnceFunc(func() { s.releaseSlot(l, tenant) }), nil
 }
 
 // enqueue returns a channel that is closed once the caller has a slot.
@@ -76,40 +76,40 @@ func (s *Slots) enqueue(l lane, tenant string) chan struct{} {
 		q.order = append(q.order, tenant)
 	}
 	q.waiting[tenant] = append(q.waiting[tenant], turn)
-	q.dispatch()
+	q.grantSlots()
 	return turn
 }
 
-// leave takes a request that gave up out of the queue, and gives back the slot if it had got one meanwhile.
-func (s *Slots) leave(l lane, tenant string, turn chan struct{}) {
+// cancelWait takes a request that gave up out of the queue, and gives back the slot if it had got one meanwhile.
+func (s *Slots) cancelWait(l lane, tenant string, turn chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	q := &s.lanes[l]
 	i := slices.Index(q.waiting[tenant], turn)
 	if i < 0 {
-		q.giveBack(tenant)
+		q.returnSlot(tenant)
 		return
 	}
 	q.waiting[tenant] = slices.Delete(q.waiting[tenant], i, i+1)
 	q.removeIdle(tenant)
 }
 
-func (s *Slots) release(l lane, tenant string) {
+func (s *Slots) releaseSlot(l lane, tenant string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.lanes[l].giveBack(tenant)
+	s.lanes[l].returnSlot(tenant)
 }
 
-func (q *queue) giveBack(tenant string) {
+func (q *laneQueue) returnSlot(tenant string) {
 	q.free++
 	if q.running[tenant]--; q.running[tenant] == 0 {
 		delete(q.running, tenant)
 	}
-	q.dispatch()
+	q.grantSlots()
 }
 
-// dispatch gives the free slots to the tenants in turn.
-func (q *queue) dispatch() {
+// grantSlots gives the free slots to the tenants in turn.
+func (q *laneQueue) grantSlots() {
 	for q.free > 0 {
 		i := slices.IndexFunc(q.order, func(tenant string) bool { return q.running[tenant] < q.share })
 		if i < 0 {
@@ -126,7 +126,7 @@ func (q *queue) dispatch() {
 }
 
 // removeIdle forgets a tenant of whom no request waits.
-func (q *queue) removeIdle(tenant string) {
+func (q *laneQueue) removeIdle(tenant string) {
 	if len(q.waiting[tenant]) > 0 {
 		return
 	}
@@ -134,7 +134,7 @@ func (q *queue) removeIdle(tenant string) {
 	q.order = slices.DeleteFunc(q.order, func(t string) bool { return t == tenant })
 }
 
-func laneOf(req admission.Request) lane {
+func requestLane(req admission.Request) lane {
 	switch {
 	case len(req.Object.Raw)+len(req.OldObject.Raw) > largeRequest:
 		return largeLane
@@ -145,7 +145,7 @@ func laneOf(req admission.Request) lane {
 	}
 }
 
-func tenantOf(req admission.Request) string {
+func requestTenant(req admission.Request) string {
 	if req.Namespace != "" && req.Kind.Kind != namespaces.kind {
 		return "namespace " + req.Namespace
 	}

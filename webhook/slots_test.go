@@ -89,7 +89,7 @@ func TestRequestsAreLanedBySizeAndScope(t *testing.T) {
 		{"a ClusterNetworkPolicy", request("CREATE", "ClusterNetworkPolicy", "", nil, networkPolicy()), clusterLane, "user anna"},
 		{"a namespace's labels", request("UPDATE", "Namespace", "shop", networkPolicy(), networkPolicy()), clusterLane, "user anna"},
 	} {
-		if got, tenant := laneOf(c.req), tenantOf(c.req); got != c.lane || tenant != c.tenant {
+		if got, tenant := requestLane(c.req), requestTenant(c.req); got != c.lane || tenant != c.tenant {
 			t.Errorf("%s: lane %d of %s, want %d of %s", c.name, got, tenant, c.lane, c.tenant)
 		}
 	}

@@ -12,8 +12,8 @@ import (
 	"github.com/tierwall/tierwall/policy/roles"
 )
 
-// Snapshots is the state of the cluster; Followed is.
-type Snapshots interface {
+// SnapshotReader is the state of the cluster; Followed is.
+type SnapshotReader interface {
 	// Snapshot is the state now. It must not be changed.
 	Snapshot() *compile.Snapshot
 	// Synced reports whether the snapshot holds all that existed at the start.
@@ -25,17 +25,17 @@ type Snapshots interface {
 // errNotSynced is why nothing can be judged yet.
 var errNotSynced = errors.New("tierwall does not know the whole cluster yet; try again in a moment")
 
-// current is the state now, or an error where it is not known yet.
-func current(s Snapshots) (*compile.Snapshot, error) {
+// currentSnapshot is the state now, or an error where it is not known yet.
+func currentSnapshot(s SnapshotReader) (*compile.Snapshot, error) {
 	if !s.Synced() {
 		return nil, errNotSynced
 	}
 	return s.Snapshot(), nil
 }
 
-// rolesIn are the roles of a namespace's pods. The TierRoles of other namespaces
+// rolesOfNamespace are the roles of a namespace's pods. The TierRoles of other namespaces
 // say nothing about them, and to compile them would cost time on each request.
-func rolesIn(namespace string, s *compile.Snapshot) *roles.Roles {
+func rolesOfNamespace(namespace string, s *compile.Snapshot) *roles.Roles {
 	var tierRoles []*v1alpha1.TierRole
 	for _, tr := range s.TierRoles {
 		if slices.Contains(tr.Spec.Namespaces, namespace) {

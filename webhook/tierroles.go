@@ -9,22 +9,22 @@ import (
 	"github.com/tierwall/tierwall/policy/roles"
 )
 
-// TierRoles refuses TierRoles that cannot be understood, and judges what the
+// TierRoleHandler refuses TierRoles that cannot be understood, and judges what the
 // others, and those that go, open: policies say what may reach a role.
-type TierRoles struct {
+type TierRoleHandler struct {
 	*Reviewer
 	Decoder admission.Decoder
 }
 
 // Handle answers a TierRole's CREATE, UPDATE and DELETE.
-func (h *TierRoles) Handle(ctx context.Context, req admission.Request) admission.Response {
+func (h *TierRoleHandler) Handle(ctx context.Context, req admission.Request) admission.Response {
 	return h.withSlot(ctx, req, func(ctx context.Context) admission.Response { return h.review(ctx, req) })
 }
 
-func (h *TierRoles) review(ctx context.Context, req admission.Request) admission.Response {
-	old, now, err := decodeBoth[v1alpha1.TierRole](h.Decoder, req)
+func (h *TierRoleHandler) review(ctx context.Context, req admission.Request) admission.Response {
+	old, now, err := decodeOldAndNew[v1alpha1.TierRole](h.Decoder, req)
 	if err != nil {
-		return malformed(err)
+		return badRequest(err)
 	}
 	switch isChanged := old == nil || now == nil || !tierRoles.same(old, now); {
 	case now == nil:
@@ -34,14 +34,14 @@ func (h *TierRoles) review(ctx context.Context, req admission.Request) admission
 		return admission.Allowed("") // it stays, and is no other TierRole
 	default:
 		if errs := roles.Validate(now); len(errs) > 0 {
-			return refused(fieldReasons("TierRole "+now.Name, errs)...)
+			return denyRequest(fieldReasons("TierRole "+now.Name, errs)...)
 		}
 	}
-	if _, err := current(h.Snapshots); err != nil {
-		return unable(err)
+	if _, err := currentSnapshot(h.Snapshots); err != nil {
+		return internalError(err)
 	}
 	if old != nil && now != nil && tierRoles.same(old, now) {
 		return admission.Allowed("")
 	}
-	return h.Judge(ctx, req, tierRoles.change(old, now))
+	return h.Judge(ctx, req, tierRoles.newChange(old, now))
 }

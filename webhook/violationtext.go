@@ -12,16 +12,16 @@ const maxLine, tailLine = 360, 160
 
 // violationReasons are what guardrails deny for: a line each, of which no guardrail has more than
 // rego.MaxMessages. The assumption is what a change that is under way would make of the cluster.
-func violationReasons(violations []rego.Violation, assumption string) []reason {
-	out := make([]reason, 0, len(violations))
+func violationReasons(violations []rego.Violation, assumption string) []denialReason {
+	out := make([]denialReason, 0, len(violations))
 	for _, v := range violations {
 		text := violationText(v, v.Message, assumption)
-		out = append(out, reason{field: v.Path, message: text, line: violationText(v, shortenLine(v.Message), assumption)})
+		out = append(out, denialReason{field: v.Path, message: text, line: violationText(v, shortenLine(v.Message), assumption)})
 	}
 	return out
 }
 
-func warnings(r rego.Result) []string {
+func violationWarnings(r rego.Result) []string {
 	var out []string
 	for _, v := range r.Warnings {
 		out = append(out, violationText(v, shortenLine(v.Message), ""))

@@ -24,7 +24,7 @@ func TestARefusalSaysTheReasonFirst(t *testing.T) {
 			long[:maxLine-tailLine] + " … " + long[len(long)-tailLine:] + " (Guardrail own)", long + " (Guardrail own)"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			answer := refused(violationReasons([]rego.Violation{c.violation}, c.assumption)...)
+			answer := denyRequest(violationReasons([]rego.Violation{c.violation}, c.assumption)...)
 			if answer.Allowed || answer.Result.Message != c.line {
 				t.Errorf("allowed %v: %q, want %q", answer.Allowed, answer.Result.Message, c.line)
 			}

@@ -109,9 +109,9 @@ func guardrail(name, rule, body string) *v1alpha1.Guardrail {
 }
 
 // engine is an Engine with the guardrails in force.
-func engine(t testing.TB, guardrails ...*v1alpha1.Guardrail) *Engine {
+func engine(t testing.TB, guardrails ...*v1alpha1.Guardrail) *GuardrailStore {
 	t.Helper()
-	e := NewEngine(nil, discard)
+	e := NewGuardrailStore(nil, discard)
 	e.Load(t.Context(), guardrails)
 	return e
 }
@@ -121,8 +121,8 @@ type judgeFunc func(context.Context, rego.Input) (rego.Result, error)
 
 func (f judgeFunc) Judge(ctx context.Context, in rego.Input) (rego.Result, error) { return f(ctx, in) }
 
-func policies(w *world, j Judge) *Policies {
-	return &Policies{Reviewer: reviewer(w, j), Decoder: decoder}
+func policies(w *world, j Judge) *PolicyHandler {
+	return &PolicyHandler{Reviewer: reviewer(w, j), Decoder: decoder}
 }
 
 func reviewer(w *world, j Judge) *Reviewer {

@@ -147,11 +147,11 @@ func library() []*v1alpha1.Guardrail {
 }
 
 // handler is the webhook's of policies, with the guardrails in force.
-func handler(ctx context.Context, s webhook.Snapshots, guardrails []*v1alpha1.Guardrail) *webhook.Policies {
+func handler(ctx context.Context, s webhook.SnapshotReader, guardrails []*v1alpha1.Guardrail) *webhook.PolicyHandler {
 	log := slog.New(slog.DiscardHandler)
-	engine := webhook.NewEngine(nil, log)
+	engine := webhook.NewGuardrailStore(nil, log)
 	engine.Load(ctx, guardrails)
-	return &webhook.Policies{Decoder: admission.NewDecoder(clustercache.Scheme()), Reviewer: &webhook.Reviewer{Snapshots: s, Guardrails: engine,
+	return &webhook.PolicyHandler{Decoder: admission.NewDecoder(clustercache.Scheme()), Reviewer: &webhook.Reviewer{Snapshots: s, Guardrails: engine,
 		Terminating: func(context.Context, string) (bool, error) { return false, nil }, Limit: 8 * time.Second, Log: log}}
 }
 
@@ -252,7 +252,7 @@ func beWebhook(ctx context.Context, url string, size workload.Town) error {
 	if err != nil {
 		return err
 	}
-	followed := webhook.Follow(watcher)
+	followed := webhook.NewSnapshotBroadcaster(watcher)
 	ended := make(chan error, 2)
 	go func() { ended <- watcher.Start(ctx) }()
 	go func() { ended <- followed.Start(ctx) }()

@@ -44,7 +44,7 @@ type Guardrails interface {
 
 // Auditor judges what exists again after anything changed. One replica at a time does.
 type Auditor struct {
-	Snapshots  webhook.Snapshots
+	Snapshots  webhook.SnapshotReader
 	Guardrails Guardrails
 	// Client reads policies and Guardrails from a cache, and writes.
 	Client client.Client

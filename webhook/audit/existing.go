@@ -14,7 +14,7 @@ import (
 
 // Existing says, for guardrails that are not in force yet, of which objects they
 // have something to say. One at a time is asked about.
-func Existing(snapshots webhook.Snapshots, reader client.Reader) func(context.Context, *rego.Engine) ([]string, error) {
+func Existing(snapshots webhook.SnapshotReader, reader client.Reader) func(context.Context, *rego.Engine) ([]string, error) {
 	turn := make(chan struct{}, 1)
 	return func(ctx context.Context, guardrails *rego.Engine) ([]string, error) {
 		select {

@@ -43,7 +43,7 @@ type States interface {
 // Loop makes passes over the cluster, one after changes and now and then one
 // more. One replica at a time does.
 type Loop struct {
-	Snapshots webhook.Snapshots
+	Snapshots webhook.SnapshotReader
 	States    States
 	// Cache holds TierRoles, Guardrails and ClusterNetworkPolicies, status and all.
 	Cache cache.Cache

@@ -30,13 +30,13 @@ func (s *Server) register() {
 		Limit: limit, Slots: webhook.NewSlots(runtime.GOMAXPROCS(0)), Log: s.options.Log,
 	}
 	for path, handler := range map[string]admission.Handler{
-		policiesPath: &webhook.Policies{Reviewer: reviewer, Decoder: decoder},
-		guardrailsPath: &webhook.Guardrails{Reviewer: reviewer, Decoder: decoder, Bundle: s.engine.Bundle,
+		policiesPath: &webhook.PolicyHandler{Reviewer: reviewer, Decoder: decoder},
+		guardrailsPath: &webhook.GuardrailHandler{Reviewer: reviewer, Decoder: decoder, Bundle: s.engine.Bundle,
 			Existing: audit.Existing(s.state, s.manager.GetAPIReader())},
-		tierRolesPath:  &webhook.TierRoles{Reviewer: reviewer, Decoder: decoder},
-		roleLabelPath:  &webhook.RoleLabel{Snapshots: s.state, Decoder: decoder},
-		podLabelsPath:  &webhook.PodLabels{Reviewer: reviewer, Decoder: decoder},
-		namespacesPath: &webhook.Namespaces{Reviewer: reviewer, Decoder: decoder},
+		tierRolesPath:  &webhook.TierRoleHandler{Reviewer: reviewer, Decoder: decoder},
+		roleLabelPath:  &webhook.RoleLabelHandler{Snapshots: s.state, Decoder: decoder},
+		podLabelsPath:  &webhook.PodLabelHandler{Reviewer: reviewer, Decoder: decoder},
+		namespacesPath: &webhook.NamespaceHandler{Reviewer: reviewer, Decoder: decoder},
 	} {
 		s.manager.GetWebhookServer().Register(path, &admission.Webhook{Handler: handler, WithContextFunc: webhook.WithPeer})
 	}

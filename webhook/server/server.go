@@ -37,8 +37,8 @@ type Server struct {
 	options Options
 	manager manager.Manager
 	watcher *clustercache.Watcher
-	state   *webhook.Followed // what watcher knows
-	engine  *webhook.Engine
+	state   *webhook.SnapshotBroadcaster // what watcher knows
+	engine  *webhook.GuardrailStore
 	source  certificate.Source
 	poller  *bundle.Poller // nil without a bundle
 }
@@ -49,12 +49,12 @@ func New(config *rest.Config, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{options: o, watcher: watcher, state: webhook.Follow(watcher)}
+	s := &Server{options: o, watcher: watcher, state: webhook.NewSnapshotBroadcaster(watcher)}
 	serving := &certificate.Serving{}
 	if s.manager, err = newManager(config, o, serving.GetCertificate); err != nil {
 		return nil, err
 	}
-	s.engine = webhook.NewEngine(s.manager.GetCache(), o.Log)
+	s.engine = webhook.NewGuardrailStore(s.manager.GetCache(), o.Log)
 	if s.source, err = newSource(config, s.manager.GetAPIReader(), o); err != nil {
 		return nil, err
 	}
@@ -152,7 +152,7 @@ func newSource(config *rest.Config, reader client.Reader, o Options) (certificat
 }
 
 // newPoller is nil where no bundle is asked for.
-func newPoller(o Options, engine *webhook.Engine, guardrails client.Reader) (*bundle.Poller, error) {
+func newPoller(o Options, engine *webhook.GuardrailStore, guardrails client.Reader) (*bundle.Poller, error) {
 	if o.Bundle.Place == "" {
 		return nil, nil
 	}
@@ -168,7 +168,7 @@ func newPoller(o Options, engine *webhook.Engine, guardrails client.Reader) (*bu
 	if err != nil {
 		return nil, fmt.Errorf("read the key of the bundle %s: %w", o.Bundle.KeyFile, err)
 	}
-	return &bundle.Poller{Source: source, Keys: keys, Interval: o.Bundle.Interval, Use: engine.UseBundle, Changed: engine.Tell,
+	return &bundle.Poller{Source: source, Keys: keys, Interval: o.Bundle.Interval, Use: engine.UseBundle, Changed: engine.Notify,
 		Floor: webhook.NewestBundle(guardrails), File: o.Bundle.File, Log: o.Log}, nil
 }
 

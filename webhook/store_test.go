@@ -7,7 +7,7 @@ import (
 	"github.com/tierwall/tierwall/rego"
 )
 
-func denials(t *testing.T, e *Engine, namespace string) []rego.Violation {
+func denials(t *testing.T, e *GuardrailStore, namespace string) []rego.Violation {
 	t.Helper()
 	in := rego.Input{Source: rego.Admission, Namespace: rego.Namespace{Name: namespace},
 		Request: rego.Request{Kind: rego.GroupVersionKind{Kind: "NetworkPolicy"}}}
@@ -93,9 +93,9 @@ func TestABundleTakesThePlaceOfTheOneBefore(t *testing.T) {
 func TestAGuardrailThatDidNotChangeIsNotPreparedAgain(t *testing.T) {
 	a := guardrail("a", "deny", "true")
 	e := engine(t, a)
-	before := e.good[a.UID].Prepared
+	before := e.lastGood[a.UID].Prepared
 	e.Load(t.Context(), []*v1alpha1.Guardrail{a, guardrail("b", "deny", "true")})
-	if e.good[a.UID].Prepared != before {
+	if e.lastGood[a.UID].Prepared != before {
 		t.Error("it was prepared again")
 	}
 	changed := guardrail("a", "deny", "false")

@@ -17,33 +17,33 @@ import (
 	"github.com/tierwall/tierwall/rego"
 )
 
-// Engine is the guardrails in force. It follows the Guardrail objects: they are
+// GuardrailStore is the guardrails in force. It follows the Guardrail objects: they are
 // prepared when they change, not for each request, and swapped in whole.
 //
 // A Guardrail that cannot be prepared leaves its last good version in force. One
 // that never was good is broken: the changes that it is about are refused, by
 // its name, until it is repaired or deleted.
-type Engine struct {
+type GuardrailStore struct {
 	cache   cache.Cache
 	log     *slog.Logger
 	dirty   chan struct{}
 	changed chan struct{}
 
-	inForce atomic.Pointer[generation]
+	inForce atomic.Pointer[loadedGuardrails]
 	bundle  atomic.Pointer[rego.Bundle]
 
-	mu   sync.Mutex // one Load at a time
-	good map[types.UID]version
+	mu       sync.Mutex // one Load at a time
+	lastGood map[types.UID]preparedVersion
 }
 
-// version is a Guardrail that is prepared.
-type version struct {
+// preparedVersion is a Guardrail that is prepared.
+type preparedVersion struct {
 	*rego.Prepared
 	generation, bundle int64
 }
 
-// generation is an engine with what is to be known of its guardrails.
-type generation struct {
+// loadedGuardrails is an engine with what is to be known of its guardrails.
+type loadedGuardrails struct {
 	engine *rego.Engine
 	broken []*v1alpha1.Guardrail
 	states map[types.UID]GuardrailState
@@ -61,21 +61,21 @@ type GuardrailState struct {
 	Err error
 }
 
-// NewEngine makes an Engine that follows the Guardrails of the cache.
-func NewEngine(c cache.Cache, log *slog.Logger) *Engine {
-	return &Engine{cache: c, log: log, dirty: make(chan struct{}, 1), changed: make(chan struct{}, 1), good: map[types.UID]version{}}
+// NewGuardrailStore makes an Engine that follows the Guardrails of the cache.
+func NewGuardrailStore(c cache.Cache, log *slog.Logger) *GuardrailStore {
+	return &GuardrailStore{cache: c, log: log, dirty: make(chan struct{}, 1), changed: make(chan struct{}, 1), lastGood: map[types.UID]preparedVersion{}}
 }
 
 // NeedLeaderElection is false: every replica judges.
-func (*Engine) NeedLeaderElection() bool { return false }
+func (*GuardrailStore) NeedLeaderElection() bool { return false }
 
 // Start follows the Guardrails until ctx ends.
-func (e *Engine) Start(ctx context.Context) error {
+func (e *GuardrailStore) Start(ctx context.Context) error {
 	informer, err := e.cache.GetInformer(ctx, &v1alpha1.Guardrail{})
 	if err != nil {
 		return fmt.Errorf("watch Guardrails: %w", err)
 	}
-	mark := func() { signal(e.dirty) }
+	mark := func() { trySend(e.dirty) }
 	registration, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
 		AddFunc: func(any) { mark() },
 		UpdateFunc: func(old, now any) {
@@ -104,7 +104,7 @@ func (e *Engine) Start(ctx context.Context) error {
 	}
 }
 
-func (e *Engine) reload(ctx context.Context) error {
+func (e *GuardrailStore) reload(ctx context.Context) error {
 	list := &v1alpha1.GuardrailList{}
 	if err := e.cache.List(ctx, list); err != nil {
 		return fmt.Errorf("list Guardrails: %w", err)
@@ -118,13 +118,13 @@ func (e *Engine) reload(ctx context.Context) error {
 }
 
 // UseBundle puts the guardrails of a bundle in the place of those of the one before.
-func (e *Engine) UseBundle(b *rego.Bundle) {
+func (e *GuardrailStore) UseBundle(b *rego.Bundle) {
 	e.bundle.Store(b)
-	signal(e.dirty)
+	trySend(e.dirty)
 }
 
 // Bundle is the one in use, or nil.
-func (e *Engine) Bundle() *rego.Bundle { return e.bundle.Load() }
+func (e *GuardrailStore) Bundle() *rego.Bundle { return e.bundle.Load() }
 
 // NewestBundle says which revision of the bundle is the newest that was ever in
 // force, as the status of Guardrails shows.
@@ -143,11 +143,11 @@ func NewestBundle(guardrails client.Reader) func(context.Context) (int64, error)
 }
 
 // Load puts the guardrails in force.
-func (e *Engine) Load(ctx context.Context, guardrails []*v1alpha1.Guardrail) {
+func (e *GuardrailStore) Load(ctx context.Context, guardrails []*v1alpha1.Guardrail) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	next := &generation{states: map[types.UID]GuardrailState{}}
-	good, bundle := map[types.UID]version{}, e.bundle.Load()
+	next := &loadedGuardrails{states: map[types.UID]GuardrailState{}}
+	good, bundle := map[types.UID]preparedVersion{}, e.bundle.Load()
 	var prepared []*rego.Prepared
 	for _, g := range guardrails {
 		v, err := e.prepare(ctx, g, bundle)
@@ -162,20 +162,20 @@ func (e *Engine) Load(ctx context.Context, guardrails []*v1alpha1.Guardrail) {
 		good[g.UID] = v
 		prepared = append(prepared, v.Prepared)
 	}
-	next.engine, e.good = rego.EngineOf(prepared), good
+	next.engine, e.lastGood = rego.EngineOf(prepared), good
 	e.inForce.Store(next)
-	countStates(next)
-	signal(e.changed)
+	recordStates(next)
+	trySend(e.changed)
 }
 
 // prepare is the version of a Guardrail that is to be in force, if any, and why it
 // is not the present one.
-func (e *Engine) prepare(ctx context.Context, g *v1alpha1.Guardrail, from *rego.Bundle) (version, error) {
-	now := version{generation: g.Generation}
+func (e *GuardrailStore) prepare(ctx context.Context, g *v1alpha1.Guardrail, from *rego.Bundle) (preparedVersion, error) {
+	now := preparedVersion{generation: g.Generation}
 	if g.Spec.Bundle != "" && from != nil {
 		now.bundle = from.Revision
 	}
-	last := e.good[g.UID]
+	last := e.lastGood[g.UID]
 	if last.Prepared != nil && last.generation == now.generation && last.bundle == now.bundle {
 		return last, nil
 	}
@@ -186,7 +186,7 @@ func (e *Engine) prepare(ctx context.Context, g *v1alpha1.Guardrail, from *rego.
 	return now, nil
 }
 
-func countStates(g *generation) {
+func recordStates(g *loadedGuardrails) {
 	var active, outdated, broken float64
 	for _, s := range g.states {
 		switch {
@@ -198,12 +198,12 @@ func countStates(g *generation) {
 			broken++
 		}
 	}
-	inForce.WithLabelValues("active").Set(active)
-	inForce.WithLabelValues("outdated").Set(outdated)
-	inForce.WithLabelValues("broken").Set(broken)
+	guardrailsByState.WithLabelValues("active").Set(active)
+	guardrailsByState.WithLabelValues("outdated").Set(outdated)
+	guardrailsByState.WithLabelValues("broken").Set(broken)
 }
 
-func signal(c chan<- struct{}) {
+func trySend(c chan<- struct{}) {
 	select {
 	case c <- struct{}{}:
 	default: // one is waiting already
@@ -211,17 +211,17 @@ func signal(c chan<- struct{}) {
 }
 
 // Changed receives after guardrails were loaded, and after Tell. It has one reader.
-func (e *Engine) Changed() <-chan struct{} { return e.changed }
+func (e *GuardrailStore) Changed() <-chan struct{} { return e.changed }
 
-// Tell is called where something else is to be told of guardrails.
-func (e *Engine) Tell() { signal(e.changed) }
+// Notify is called where something else is to be told of guardrails.
+func (e *GuardrailStore) Notify() { trySend(e.changed) }
 
 // Loaded reports whether the guardrails are in force.
-func (e *Engine) Loaded() bool { return e.inForce.Load() != nil }
+func (e *GuardrailStore) Loaded() bool { return e.inForce.Load() != nil }
 
 // InForce are the guardrails that can be asked, without the broken ones; nil until
 // they are loaded, and another one when they change.
-func (e *Engine) InForce() *rego.Engine {
+func (e *GuardrailStore) InForce() *rego.Engine {
 	if g := e.inForce.Load(); g != nil {
 		return g.engine
 	}
@@ -229,7 +229,7 @@ func (e *Engine) InForce() *rego.Engine {
 }
 
 // State is what became of a Guardrail; false where it was not loaded yet.
-func (e *Engine) State(uid types.UID) (GuardrailState, bool) {
+func (e *GuardrailStore) State(uid types.UID) (GuardrailState, bool) {
 	g := e.inForce.Load()
 	if g == nil {
 		return GuardrailState{}, false
@@ -239,7 +239,7 @@ func (e *Engine) State(uid types.UID) (GuardrailState, bool) {
 }
 
 // Judge asks the guardrails in force.
-func (e *Engine) Judge(ctx context.Context, in rego.Input) (rego.Result, error) {
+func (e *GuardrailStore) Judge(ctx context.Context, in rego.Input) (rego.Result, error) {
 	g := e.inForce.Load()
 	if g == nil {
 		return rego.Result{}, errors.New("the guardrails are not loaded yet; try again in a moment")
