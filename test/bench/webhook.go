@@ -35,7 +35,9 @@ import (
 	"github.com/tierwall/tierwall/rego"
 	"github.com/tierwall/tierwall/test/bench/usage"
 	"github.com/tierwall/tierwall/test/bench/workload"
-	"github.com/tierwall/tierwall/webhook"
+	"github.com/tierwall/tierwall/webhook/admit"
+	"github.com/tierwall/tierwall/webhook/guardrails"
+	"github.com/tierwall/tierwall/webhook/snapshot"
 )
 
 // rounds is how many requests of each kind are timed.
@@ -147,11 +149,11 @@ func library() []*v1alpha1.Guardrail {
 }
 
 // handler is the webhook's of policies, with the guardrails in force.
-func handler(ctx context.Context, s webhook.SnapshotReader, guardrails []*v1alpha1.Guardrail) *webhook.PolicyHandler {
+func handler(ctx context.Context, s snapshot.SnapshotReader, inForce []*v1alpha1.Guardrail) *admit.PolicyHandler {
 	log := slog.New(slog.DiscardHandler)
-	engine := webhook.NewGuardrailStore(nil, log)
-	engine.Load(ctx, guardrails)
-	return &webhook.PolicyHandler{Decoder: admission.NewDecoder(clustercache.Scheme()), Reviewer: &webhook.Reviewer{Snapshots: s, Guardrails: engine,
+	store := guardrails.NewGuardrailStore(nil, log)
+	store.Load(ctx, inForce)
+	return &admit.PolicyHandler{Decoder: admission.NewDecoder(clustercache.Scheme()), Reviewer: &admit.Reviewer{Snapshots: s, Guardrails: store,
 		Terminating: func(context.Context, string) (bool, error) { return false, nil }, Limit: 8 * time.Second, Log: log}}
 }
 
@@ -252,15 +254,15 @@ func beWebhook(ctx context.Context, url string, size workload.Town) error {
 	if err != nil {
 		return err
 	}
-	followed := webhook.NewSnapshotBroadcaster(watcher)
+	broadcaster := snapshot.NewSnapshotBroadcaster(watcher)
 	ended := make(chan error, 2)
 	go func() { ended <- watcher.Start(ctx) }()
-	go func() { ended <- followed.Start(ctx) }()
+	go func() { ended <- broadcaster.Start(ctx) }()
 	if err := watcher.WaitForSync(ctx); err != nil {
 		return err
 	}
 	synced := time.Since(start)
-	judge := &admission.Webhook{Handler: handler(ctx, followed, library())}
+	judge := &admission.Webhook{Handler: handler(ctx, broadcaster, library())}
 	for _, change := range []func(*networkingv1.NetworkPolicy) (before, after *networkingv1.NetworkPolicy){inside, across, deleted} {
 		for _, r := range reviews(size, change) {
 			review := &admissionv1.AdmissionReview{}

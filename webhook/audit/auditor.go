@@ -18,7 +18,8 @@ import (
 
 	"github.com/tierwall/tierwall/policy/compile"
 	"github.com/tierwall/tierwall/rego"
-	"github.com/tierwall/tierwall/webhook"
+	"github.com/tierwall/tierwall/webhook/guardrails"
+	"github.com/tierwall/tierwall/webhook/snapshot"
 )
 
 const (
@@ -35,16 +36,16 @@ const (
 	refresh = 10 * time.Minute
 )
 
-// Guardrails are those in force; webhook.Engine has them.
+// Guardrails are those in force; guardrails.GuardrailStore implements it.
 type Guardrails interface {
 	// InForce is nil until they are loaded, and another one when they change.
 	InForce() *rego.Engine
-	State(uid types.UID) (webhook.GuardrailState, bool)
+	State(uid types.UID) (guardrails.GuardrailState, bool)
 }
 
 // Auditor judges what exists again after anything changed. One replica at a time does.
 type Auditor struct {
-	Snapshots  webhook.SnapshotReader
+	Snapshots  snapshot.SnapshotReader
 	Guardrails Guardrails
 	// Client reads policies and Guardrails from a cache, and writes.
 	Client client.Client

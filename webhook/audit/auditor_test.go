@@ -21,7 +21,7 @@ import (
 	"github.com/tierwall/tierwall/clustercache"
 	"github.com/tierwall/tierwall/policy/compile"
 	"github.com/tierwall/tierwall/rego"
-	"github.com/tierwall/tierwall/webhook"
+	"github.com/tierwall/tierwall/webhook/guardrails"
 )
 
 // live is a cluster as the Auditor sees it.
@@ -34,8 +34,8 @@ func (l *live) Snapshot() *compile.Snapshot { return l.snapshot }
 func (l *live) Synced() bool                { return true }
 func (l *live) Next() <-chan struct{}       { return nil }
 func (l *live) InForce() *rego.Engine       { return l.engine }
-func (l *live) State(types.UID) (webhook.GuardrailState, bool) {
-	return webhook.GuardrailState{Generation: 1, InForce: 1}, true
+func (l *live) State(types.UID) (guardrails.GuardrailState, bool) {
+	return guardrails.GuardrailState{Generation: 1, InForce: 1}, true
 }
 
 // scene is an Auditor and what it works on.

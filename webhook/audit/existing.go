@@ -9,12 +9,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/tierwall/tierwall/rego"
-	"github.com/tierwall/tierwall/webhook"
+	"github.com/tierwall/tierwall/webhook/snapshot"
 )
 
 // Existing says, for guardrails that are not in force yet, of which objects they
 // have something to say. One at a time is asked about.
-func Existing(snapshots webhook.SnapshotReader, reader client.Reader) func(context.Context, *rego.Engine) ([]string, error) {
+func Existing(snapshots snapshot.SnapshotReader, reader client.Reader) func(context.Context, *rego.Engine) ([]string, error) {
 	turn := make(chan struct{}, 1)
 	return func(ctx context.Context, guardrails *rego.Engine) ([]string, error) {
 		select {

@@ -9,8 +9,8 @@ import (
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/policy/compile"
-	"github.com/tierwall/tierwall/webhook"
 	"github.com/tierwall/tierwall/webhook/bundle"
+	"github.com/tierwall/tierwall/webhook/guardrails"
 )
 
 func tierRole(name, role, account string) *v1alpha1.TierRole {
@@ -46,13 +46,13 @@ func TestATierRoleThatIsNotUnderstoodIsNotReady(t *testing.T) {
 
 func TestGuardrailConditions(t *testing.T) {
 	for _, c := range []struct {
-		state  webhook.GuardrailState
+		state  guardrails.GuardrailState
 		status metav1.ConditionStatus
 		reason string
 	}{
-		{webhook.GuardrailState{Generation: 2, InForce: 2}, metav1.ConditionTrue, "InForce"},
-		{webhook.GuardrailState{Generation: 2, InForce: 1, Err: errors.New("bad")}, metav1.ConditionFalse, "LastGoodInForce"},
-		{webhook.GuardrailState{Generation: 2, Err: errors.New("bad")}, metav1.ConditionFalse, "Broken"},
+		{guardrails.GuardrailState{Generation: 2, InForce: 2}, metav1.ConditionTrue, "InForce"},
+		{guardrails.GuardrailState{Generation: 2, InForce: 1, Err: errors.New("bad")}, metav1.ConditionFalse, "LastGoodInForce"},
+		{guardrails.GuardrailState{Generation: 2, Err: errors.New("bad")}, metav1.ConditionFalse, "Broken"},
 	} {
 		if got := active(c.state); got.Status != c.status || got.Reason != c.reason || got.ObservedGeneration != 2 {
 			t.Errorf("state %+v: condition %+v, want %s %s", c.state, got, c.status, c.reason)

@@ -8,8 +8,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
-	"github.com/tierwall/tierwall/webhook"
 	"github.com/tierwall/tierwall/webhook/bundle"
+	"github.com/tierwall/tierwall/webhook/guardrails"
 )
 
 // guardrails writes the status of every Guardrail that was loaded.
@@ -35,7 +35,7 @@ func (l *Loop) guardrails(ctx context.Context) error {
 	})
 }
 
-func active(s webhook.GuardrailState) metav1.Condition {
+func active(s guardrails.GuardrailState) metav1.Condition {
 	c := metav1.Condition{Type: "Active", ObservedGeneration: s.Generation,
 		Status: metav1.ConditionTrue, Reason: "InForce", Message: "in force"}
 	switch {

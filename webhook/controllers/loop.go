@@ -19,8 +19,9 @@ import (
 	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
-	"github.com/tierwall/tierwall/webhook"
 	"github.com/tierwall/tierwall/webhook/bundle"
+	"github.com/tierwall/tierwall/webhook/guardrails"
+	"github.com/tierwall/tierwall/webhook/snapshot"
 )
 
 const (
@@ -35,15 +36,15 @@ const (
 	patience = 5 * time.Second
 )
 
-// States says what became of Guardrails; webhook.Engine does.
+// States says what became of Guardrails; guardrails.GuardrailStore does.
 type States interface {
-	State(uid types.UID) (webhook.GuardrailState, bool)
+	State(uid types.UID) (guardrails.GuardrailState, bool)
 }
 
 // Loop makes passes over the cluster, one after changes and now and then one
 // more. One replica at a time does.
 type Loop struct {
-	Snapshots webhook.SnapshotReader
+	Snapshots snapshot.SnapshotReader
 	States    States
 	// Cache holds TierRoles, Guardrails and ClusterNetworkPolicies, status and all.
 	Cache cache.Cache

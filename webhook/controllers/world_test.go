@@ -14,7 +14,7 @@ import (
 
 	"github.com/tierwall/tierwall/clustercache"
 	"github.com/tierwall/tierwall/policy/compile"
-	"github.com/tierwall/tierwall/webhook"
+	"github.com/tierwall/tierwall/webhook/guardrails"
 )
 
 // world is a cluster as the loop sees it.
@@ -29,8 +29,8 @@ func (w *world) Synced() bool { return true }
 
 func (w *world) Next() <-chan struct{} { return w.next() }
 
-func (w *world) State(types.UID) (webhook.GuardrailState, bool) {
-	return webhook.GuardrailState{}, false
+func (w *world) State(types.UID) (guardrails.GuardrailState, bool) {
+	return guardrails.GuardrailState{}, false
 }
 
 // loop is a Loop on the world and on an API server in memory that holds the objects.

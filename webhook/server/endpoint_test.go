@@ -24,7 +24,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tierwall/tierwall/webhook"
+	"github.com/tierwall/tierwall/webhook/admit"
 )
 
 // issuer is a certificate authority.
@@ -80,7 +80,7 @@ func start(t *testing.T, clients ClientOptions, connections int) string {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		_, _ = fmt.Fprint(w, webhook.PeerAuthenticated(webhook.WithPeer(r.Context(), r)))
+		_, _ = fmt.Fprint(w, admit.PeerAuthenticated(admit.WithPeer(r.Context(), r)))
 	}))
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)

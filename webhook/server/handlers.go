@@ -9,7 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
-	"github.com/tierwall/tierwall/webhook"
+	"github.com/tierwall/tierwall/webhook/admit"
 	"github.com/tierwall/tierwall/webhook/audit"
 )
 
@@ -25,20 +25,20 @@ const (
 
 func (s *Server) register() {
 	decoder := admission.NewDecoder(s.manager.GetScheme())
-	reviewer := &webhook.Reviewer{
+	reviewer := &admit.Reviewer{
 		Snapshots: s.state, Guardrails: s.engine, Terminating: s.terminating,
-		Limit: limit, Slots: webhook.NewSlots(runtime.GOMAXPROCS(0)), Log: s.options.Log,
+		Limit: limit, Slots: admit.NewSlots(runtime.GOMAXPROCS(0)), Log: s.options.Log,
 	}
 	for path, handler := range map[string]admission.Handler{
-		policiesPath: &webhook.PolicyHandler{Reviewer: reviewer, Decoder: decoder},
-		guardrailsPath: &webhook.GuardrailHandler{Reviewer: reviewer, Decoder: decoder, Bundle: s.engine.Bundle,
+		policiesPath: &admit.PolicyHandler{Reviewer: reviewer, Decoder: decoder},
+		guardrailsPath: &admit.GuardrailHandler{Reviewer: reviewer, Decoder: decoder, Bundle: s.engine.Bundle,
 			Existing: audit.Existing(s.state, s.manager.GetAPIReader())},
-		tierRolesPath:  &webhook.TierRoleHandler{Reviewer: reviewer, Decoder: decoder},
-		roleLabelPath:  &webhook.RoleLabelHandler{Snapshots: s.state, Decoder: decoder},
-		podLabelsPath:  &webhook.PodLabelHandler{Reviewer: reviewer, Decoder: decoder},
-		namespacesPath: &webhook.NamespaceHandler{Reviewer: reviewer, Decoder: decoder},
+		tierRolesPath:  &admit.TierRoleHandler{Reviewer: reviewer, Decoder: decoder},
+		roleLabelPath:  &admit.RoleLabelHandler{Snapshots: s.state, Decoder: decoder},
+		podLabelsPath:  &admit.PodLabelHandler{Reviewer: reviewer, Decoder: decoder},
+		namespacesPath: &admit.NamespaceHandler{Reviewer: reviewer, Decoder: decoder},
 	} {
-		s.manager.GetWebhookServer().Register(path, &admission.Webhook{Handler: handler, WithContextFunc: webhook.WithPeer})
+		s.manager.GetWebhookServer().Register(path, &admission.Webhook{Handler: handler, WithContextFunc: admit.WithPeer})
 	}
 }
 

@@ -24,12 +24,14 @@ import (
 	"github.com/tierwall/tierwall/clustercache"
 	"github.com/tierwall/tierwall/internal/delegated"
 	"github.com/tierwall/tierwall/rego"
-	"github.com/tierwall/tierwall/webhook"
+	"github.com/tierwall/tierwall/webhook/admit"
 	"github.com/tierwall/tierwall/webhook/audit"
 	"github.com/tierwall/tierwall/webhook/bundle"
 	"github.com/tierwall/tierwall/webhook/certificate"
 	"github.com/tierwall/tierwall/webhook/controllers"
+	"github.com/tierwall/tierwall/webhook/guardrails"
 	"github.com/tierwall/tierwall/webhook/registration"
+	"github.com/tierwall/tierwall/webhook/snapshot"
 )
 
 // Server is a webhook, ready to run.
@@ -37,8 +39,8 @@ type Server struct {
 	options Options
 	manager manager.Manager
 	watcher *clustercache.Watcher
-	state   *webhook.SnapshotBroadcaster // what watcher knows
-	engine  *webhook.GuardrailStore
+	state   *snapshot.SnapshotBroadcaster // what watcher knows
+	engine  *guardrails.GuardrailStore
 	source  certificate.Source
 	poller  *bundle.Poller // nil without a bundle
 }
@@ -49,12 +51,12 @@ func New(config *rest.Config, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{options: o, watcher: watcher, state: webhook.NewSnapshotBroadcaster(watcher)}
+	s := &Server{options: o, watcher: watcher, state: snapshot.NewSnapshotBroadcaster(watcher)}
 	serving := &certificate.Serving{}
 	if s.manager, err = newManager(config, o, serving.GetCertificate); err != nil {
 		return nil, err
 	}
-	s.engine = webhook.NewGuardrailStore(s.manager.GetCache(), o.Log)
+	s.engine = guardrails.NewGuardrailStore(s.manager.GetCache(), o.Log)
 	if s.source, err = newSource(config, s.manager.GetAPIReader(), o); err != nil {
 		return nil, err
 	}
@@ -75,7 +77,7 @@ func New(config *rest.Config, o Options) (*Server, error) {
 // RegisterMetrics adds the webhook's metrics to those that its manager serves.
 // It is called once in a process.
 func RegisterMetrics() error {
-	return errors.Join(webhook.RegisterMetrics(), controllers.RegisterMetrics(), audit.RegisterMetrics(), bundle.RegisterMetrics())
+	return errors.Join(admit.RegisterMetrics(), guardrails.RegisterMetrics(), controllers.RegisterMetrics(), audit.RegisterMetrics(), bundle.RegisterMetrics())
 }
 
 // Run answers until ctx ends. It returns an error when the webhook cannot go on.
@@ -152,7 +154,7 @@ func newSource(config *rest.Config, reader client.Reader, o Options) (certificat
 }
 
 // newPoller is nil where no bundle is asked for.
-func newPoller(o Options, engine *webhook.GuardrailStore, guardrails client.Reader) (*bundle.Poller, error) {
+func newPoller(o Options, store *guardrails.GuardrailStore, reader client.Reader) (*bundle.Poller, error) {
 	if o.Bundle.Place == "" {
 		return nil, nil
 	}
@@ -168,8 +170,8 @@ func newPoller(o Options, engine *webhook.GuardrailStore, guardrails client.Read
 	if err != nil {
 		return nil, fmt.Errorf("read the key of the bundle %s: %w", o.Bundle.KeyFile, err)
 	}
-	return &bundle.Poller{Source: source, Keys: keys, Interval: o.Bundle.Interval, Use: engine.UseBundle, Changed: engine.Notify,
-		Floor: webhook.NewestBundle(guardrails), File: o.Bundle.File, Log: o.Log}, nil
+	return &bundle.Poller{Source: source, Keys: keys, Interval: o.Bundle.Interval, Use: store.UseBundle, Changed: store.Notify,
+		Floor: guardrails.NewestBundle(reader), File: o.Bundle.File, Log: o.Log}, nil
 }
 
 // bundle says how it stands with the bundle; nil where there is none.

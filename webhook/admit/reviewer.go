@@ -1,0 +1,241 @@
+package admit
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	admissionv1 "k8s.io/api/admission/v1"
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	"github.com/tierwall/tierwall/policy/compile"
+	"github.com/tierwall/tierwall/policy/effect"
+	"github.com/tierwall/tierwall/rego"
+	"github.com/tierwall/tierwall/webhook/snapshot"
+)
+
+// Judge evaluates the guardrails in force.
+type Judge interface {
+	Judge(ctx context.Context, in rego.Input) (rego.Result, error)
+}
+
+// Reviewer reviews changes, of whatever kind of object, by what they open. Handlers
+// share one, so that changes of several kinds that come together are reviewed together.
+type Reviewer struct {
+	Snapshots  snapshot.SnapshotReader
+	Guardrails Judge
+	// Terminating reports whether a namespace is being deleted.
+	Terminating func(ctx context.Context, namespace string) (bool, error)
+	// Limit is how long a review may take, the wait for a slot and the reading of the request included.
+	Limit time.Duration
+	// Slots bounds the reviews at once; nil is no bound.
+	Slots *Slots
+	Log   *slog.Logger
+
+	inflight   inflightChanges
+	calculator effect.Calculator
+}
+
+// withSlot runs a review, from the reading of the request on, within the limit of time and with a slot.
+func (r *Reviewer) withSlot(ctx context.Context, req admission.Request, review func(context.Context) admission.Response) admission.Response {
+	ctx, cancel := context.WithTimeout(ctx, r.Limit)
+	defer cancel()
+	if r.Slots != nil {
+		release, err := r.Slots.acquire(ctx, requestLane(req), requestTenant(req))
+		if err != nil {
+			return internalError(err)
+		}
+		defer release()
+	}
+	return review(ctx)
+}
+
+// Judge answers a change, with the caller's slot: it is refused where a guardrail denies it, and where it cannot be judged.
+func (r *Reviewer) Judge(ctx context.Context, req admission.Request, c change) admission.Response {
+	if isDryRun(req) {
+		return r.judgeStates(ctx, req, c, r.inflight.statesFor(c, r.Snapshots))
+	}
+	states, self, err := r.inflight.track(c, r.Snapshots)
+	if err != nil {
+		return internalError(err)
+	}
+	response := r.judgeStates(ctx, req, c, states)
+	if response.Allowed {
+		r.inflight.keepAdmitted(self)
+	} else {
+		r.inflight.removeChange(self)
+	}
+	return response
+}
+
+// JudgeLabels is Judge for a change that mostly matters to nothing: it takes a slot where it does.
+func (r *Reviewer) JudgeLabels(ctx context.Context, req admission.Request, c change) admission.Response {
+	if !c.mattersInAny(r.inflight.statesFor(c, r.Snapshots)) {
+		r.trackLabels(req, c)
+		return admission.Allowed("")
+	}
+	return r.withSlot(ctx, req, func(ctx context.Context) admission.Response { return r.Judge(ctx, req, c) })
+}
+
+// trackLabels remembers a change that matters to nothing, for the policies that name its labels meanwhile. Where
+// there is no room, they go by the pods that could exist.
+func (r *Reviewer) trackLabels(req admission.Request, c change) {
+	if isDryRun(req) {
+		return
+	}
+	if _, self, err := r.inflight.track(c, r.Snapshots); err == nil {
+		r.inflight.keepAdmitted(self)
+	}
+}
+
+// judgeStates asks the guardrails about a change in each state that it can happen in, until one is denied.
+func (r *Reviewer) judgeStates(ctx context.Context, req admission.Request, c change, states []hypothesis) admission.Response {
+	var warned []string
+	for _, state := range states {
+		if !c.matters(state.Snapshot) || state.assumption != "" && effect.CanOnlyClose(c.applyTo(state.Snapshot)) {
+			continue
+		}
+		result, caveats, err := r.judgeState(ctx, req, c, state.Snapshot)
+		if err != nil {
+			return internalError(err)
+		}
+		if state.assumption == "" {
+			warned = append(violationWarnings(result), caveats...)
+			r.logAudited(ctx, req, result)
+			recordViolations(result)
+		}
+		if len(result.Denials) == 0 {
+			continue
+		}
+		if r.isNamespaceCleanup(ctx, req) {
+			break
+		}
+		if state.assumption != "" {
+			recordViolations(rego.Result{Denials: result.Denials})
+		}
+		return r.refuse(ctx, req, violationReasons(result.Denials, state.assumption)).WithWarnings(warned...)
+	}
+	return admission.Allowed("").WithWarnings(warned...)
+}
+
+func isDryRun(req admission.Request) bool { return req.DryRun != nil && *req.DryRun }
+
+// refuse denies a request, and logs it.
+func (r *Reviewer) refuse(ctx context.Context, req admission.Request, reasons []denialReason) admission.Response {
+	response := denyRequest(reasons...)
+	r.Log.InfoContext(ctx, "change refused", "operation", req.Operation, "kind", req.Kind.Kind, "namespace", req.Namespace,
+		"name", req.Name, "user", req.UserInfo.Username, "dryRun", isDryRun(req), "why", response.Result.Message)
+	return response
+}
+
+// logAudited logs what guardrails that only audit have found.
+func (r *Reviewer) logAudited(ctx context.Context, req admission.Request, result rego.Result) {
+	for _, v := range result.Audited {
+		r.Log.InfoContext(ctx, "audited", "guardrail", v.Guardrail, "operation", req.Operation, "kind", req.Kind.Kind,
+			"namespace", req.Namespace, "name", req.Name, "user", req.UserInfo.Username, "dryRun", isDryRun(req), "why", v.Message)
+	}
+}
+
+// judgeState asks the guardrails about the effect of a change to the cluster. Of a change that can only close, denials for
+// want of a complete effect do not count; caveats tells of them.
+func (r *Reviewer) judgeState(ctx context.Context, req admission.Request, c change, s *compile.Snapshot) (result rego.Result, caveats []string, err error) {
+	before, after := c.applyTo(s)
+	in := guardrailInput(req, guardrailNamespace(req, after), r.computeEffect(ctx, before, after))
+	if result, err = r.evaluate(ctx, in); err != nil || len(result.Denials) == 0 || in.Effect.Complete && !in.Effect.Truncated || !effect.CanOnlyClose(before, after) {
+		return result, nil, err
+	}
+	caveats = []string{"admitted because it can only close, though what it closes is not known completely: " + missingFacts(in.Effect)}
+	in.Effect = effect.WithoutOpenings(in.Effect)
+	result, err = r.evaluate(ctx, in)
+	return result, caveats, err
+}
+
+func missingFacts(e effect.Effect) string {
+	if e.Complete {
+		return "there are more rows than are shown"
+	}
+	return strings.Join(e.Incomplete, "; ")
+}
+
+func (r *Reviewer) evaluate(ctx context.Context, in rego.Input) (rego.Result, error) {
+	result, err := r.Guardrails.Judge(ctx, in)
+	if err == nil {
+		err = ctx.Err()
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return rego.Result{}, fmt.Errorf("the guardrails did not answer in time: %w", err)
+	}
+	if err != nil {
+		return rego.Result{}, fmt.Errorf("ask the guardrails: %w", err)
+	}
+	return result, nil
+}
+
+// isNamespaceCleanup reports whether a policy is deleted because its namespace is, and protects no pod any more.
+// Pods come to no terminating namespace, and those that it has go before its policies (KEP-5080); the namespace
+// controller asks again after them.
+func (r *Reviewer) isNamespaceCleanup(ctx context.Context, req admission.Request) bool {
+	if req.Operation != admissionv1.Delete || req.Namespace == "" || hasSubjects(r.Snapshots.Snapshot(), req.Namespace) {
+		return false
+	}
+	terminating, err := r.Terminating(ctx, req.Namespace)
+	if err != nil {
+		r.Log.ErrorContext(ctx, "cannot read whether a namespace is terminating", "namespace", req.Namespace, "err", err)
+		return false
+	}
+	return terminating
+}
+
+// hasSubjects reports whether a namespace has pods that policy applies to.
+func hasSubjects(s *compile.Snapshot, namespace string) bool {
+	return slices.ContainsFunc(s.Pods, func(p *compile.Pod) bool { return p.Namespace == namespace && !p.HostNetwork && !p.Ended })
+}
+
+// computeEffect leaves the guardrails half of the time that is left: of an effect that
+// takes longer they learn that it is not complete.
+func (r *Reviewer) computeEffect(ctx context.Context, before, after *compile.Snapshot) effect.Effect {
+	if deadline, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/2)
+		defer cancel()
+	}
+	return r.calculator.Compute(ctx, before, after)
+}
+
+func guardrailInput(req admission.Request, namespace rego.Namespace, e effect.Effect) rego.Input {
+	return rego.Input{
+		Source: rego.Admission,
+		Request: rego.Request{
+			UID:       string(req.UID),
+			Operation: string(req.Operation),
+			Kind:      rego.GroupVersionKind{Group: req.Kind.Group, Version: req.Kind.Version, Kind: req.Kind.Kind},
+			Namespace: req.Namespace,
+			Name:      req.Name,
+			DryRun:    isDryRun(req),
+			UserInfo:  rego.UserInfo{Username: req.UserInfo.Username, Groups: req.UserInfo.Groups},
+		},
+		Object:    json.RawMessage(req.Object.Raw),
+		OldObject: json.RawMessage(req.OldObject.Raw),
+		Namespace: namespace,
+		Effect:    e,
+	}
+}
+
+// guardrailNamespace is the object's namespace, and of a namespace itself.
+func guardrailNamespace(req admission.Request, s *compile.Snapshot) rego.Namespace {
+	name := req.Namespace
+	if req.Kind.Kind == namespaces.kind {
+		name = req.Name
+	}
+	for _, n := range s.Namespaces {
+		if n.Name == name {
+			return rego.Namespace{Name: name, Labels: n.Labels}
+		}
+	}
+	return rego.Namespace{Name: name, Labels: map[string]string{}}
+}
