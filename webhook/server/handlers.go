@@ -26,15 +26,15 @@ const (
 func (s *Server) register() {
 	decoder := admission.NewDecoder(s.manager.GetScheme())
 	reviewer := &admit.Reviewer{
-		Snapshots: s.state, Guardrails: s.engine, Terminating: s.terminating,
+		Snapshots: s.broadcaster, Guardrails: s.guardrailStore, Terminating: s.terminating,
 		Limit: limit, Slots: admit.NewSlots(runtime.GOMAXPROCS(0)), Log: s.options.Log,
 	}
 	for path, handler := range map[string]admission.Handler{
 		policiesPath: &admit.PolicyHandler{Reviewer: reviewer, Decoder: decoder},
-		guardrailsPath: &admit.GuardrailHandler{Reviewer: reviewer, Decoder: decoder, Bundle: s.engine.Bundle,
-			Existing: audit.Existing(s.state, s.manager.GetAPIReader())},
+		guardrailsPath: &admit.GuardrailHandler{Reviewer: reviewer, Decoder: decoder, Bundle: s.guardrailStore.Bundle,
+			Existing: audit.Existing(s.broadcaster, s.manager.GetAPIReader())},
 		tierRolesPath:  &admit.TierRoleHandler{Reviewer: reviewer, Decoder: decoder},
-		roleLabelPath:  &admit.RoleLabelHandler{Snapshots: s.state, Decoder: decoder},
+		roleLabelPath:  &admit.RoleLabelHandler{Snapshots: s.broadcaster, Decoder: decoder},
 		podLabelsPath:  &admit.PodLabelHandler{Reviewer: reviewer, Decoder: decoder},
 		namespacesPath: &admit.NamespaceHandler{Reviewer: reviewer, Decoder: decoder},
 	} {

@@ -34,14 +34,14 @@ func (s *Server) hasCertificate() error {
 }
 
 func (s *Server) hasCluster() error {
-	if !s.state.Synced() {
+	if !s.broadcaster.Synced() {
 		return errors.New("not in sync yet")
 	}
 	return nil
 }
 
 func (s *Server) hasGuardrails() error {
-	if !s.engine.Loaded() {
+	if !s.guardrailStore.Loaded() {
 		return errors.New("not loaded yet")
 	}
 	return nil

@@ -36,13 +36,13 @@ import (
 
 // Server is a webhook, ready to run.
 type Server struct {
-	options Options
-	manager manager.Manager
-	watcher *clustercache.Watcher
-	state   *snapshot.SnapshotBroadcaster // what watcher knows
-	engine  *guardrails.GuardrailStore
-	source  certificate.Source
-	poller  *bundle.Poller // nil without a bundle
+	options        Options
+	manager        manager.Manager
+	watcher        *clustercache.Watcher
+	broadcaster    *snapshot.SnapshotBroadcaster // what watcher knows
+	guardrailStore *guardrails.GuardrailStore
+	source         certificate.Source
+	poller         *bundle.Poller // nil without a bundle
 }
 
 // New makes a Server that works on the API server of the config.
@@ -51,16 +51,16 @@ func New(config *rest.Config, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{options: o, watcher: watcher, state: snapshot.NewSnapshotBroadcaster(watcher)}
+	s := &Server{options: o, watcher: watcher, broadcaster: snapshot.NewSnapshotBroadcaster(watcher)}
 	serving := &certificate.Serving{}
 	if s.manager, err = newManager(config, o, serving.GetCertificate); err != nil {
 		return nil, err
 	}
-	s.engine = guardrails.NewGuardrailStore(s.manager.GetCache(), o.Log)
+	s.guardrailStore = guardrails.NewGuardrailStore(s.manager.GetCache(), o.Log)
 	if s.source, err = newSource(config, s.manager.GetAPIReader(), o); err != nil {
 		return nil, err
 	}
-	if s.poller, err = newPoller(o, s.engine, s.manager.GetCache()); err != nil {
+	if s.poller, err = newPoller(o, s.guardrailStore, s.manager.GetCache()); err != nil {
 		return nil, err
 	}
 	serving.Source = s.source
@@ -197,16 +197,16 @@ func (s *Server) addRunnables() error {
 	}
 	runnables := []manager.Runnable{
 		s.watcher,
-		s.state,
+		s.broadcaster,
 		everyReplica(s.source.Start),
-		s.engine,
+		s.guardrailStore,
 		&controllers.Loop{
-			Snapshots: s.state, States: s.engine, GuardrailsChanged: s.engine.Changed(), Bundle: s.bundle(),
+			Snapshots: s.broadcaster, States: s.guardrailStore, GuardrailsChanged: s.guardrailStore.Changed(), Bundle: s.bundle(),
 			Cache: s.manager.GetCache(), Client: s.manager.GetClient(),
 			Recorder: s.manager.GetEventRecorder("tierwall-webhook"), Log: o.Log,
 		},
 		&audit.Auditor{
-			Snapshots: s.state, Guardrails: s.engine, Client: s.manager.GetClient(), Reader: s.manager.GetAPIReader(),
+			Snapshots: s.broadcaster, Guardrails: s.guardrailStore, Client: s.manager.GetClient(), Reader: s.manager.GetAPIReader(),
 			Recorder: s.manager.GetEventRecorder("tierwall-audit"), Log: o.Log,
 		},
 		others,
