@@ -6,34 +6,35 @@ import (
 	"strings"
 
 	"github.com/tierwall/tierwall/policy/compile"
+	"github.com/tierwall/tierwall/webhook/peer"
 )
 
-// maxHypotheses bounds the states of the cluster that one change is reviewed in.
+// maxHypotheses bounds the states that are combined from one list of uncertain objects.
 const maxHypotheses = 16
 
 // hypothesis is a state that the cluster may be in when a change happens.
 type hypothesis struct {
 	*compile.Snapshot
-	// assumption names what differs from the snapshot; empty for the snapshot itself.
+	// assumption names what differs from the snapshot; it is empty for the snapshot itself.
 	assumption string
 }
 
-// variant is an object as it may be. A nil value is absence.
+// variant is a possible value of an object. A nil value means that the object is absent.
 type variant struct {
 	value any
 	set   func(*compile.Snapshot) *compile.Snapshot
-	// text says what is assumed.
+	// text describes the assumption.
 	text string
-	// isCurrent is true of the object as the snapshot shows it.
+	// isCurrent is true if the snapshot has this value.
 	isCurrent bool
 }
 
-// uncertainObject is an object that may be in several ways: it is terminating, or changes of it are in flight.
+// uncertainObject is an object with several possible values: it is terminating, or changes of it are in flight.
 type uncertainObject struct {
 	object, namespace string
 	isNetworkPolicy   bool
 	same              func(a, b any) bool
-	// variants begin with absence, where that is possible.
+	// variants begin with absence, if that is possible.
 	variants []variant
 }
 
@@ -53,15 +54,45 @@ func (c change) mattersInAny(states []hypothesis) bool {
 	return slices.ContainsFunc(states, func(s hypothesis) bool { return c.matters(s.Snapshot) })
 }
 
-// possibleStates returns the states that a change has to be safe in. The snapshot is the
-// first. Terminating objects may be there or gone, and changes in flight may happen or not.
-func possibleStates(now *compile.Snapshot, inflight []*inflightChange, c change) []hypothesis {
-	out := []hypothesis{{Snapshot: now}}
-	objects := joinOtherNamespaces(relevantUncertain(now, inflight, c), c)
+// possibleStates returns the states that a change must be safe in; the first is the snapshot. Terminating
+// objects may be present or gone, and changes in flight may happen or not.
+//
+// Changes of other senders are combined in further states. A bounded number of states thus always
+// covers the sender's own changes, however many changes strangers send.
+func possibleStates(now *compile.Snapshot, inflight []*inflightChange, sender peer.Identity, c change) []hypothesis {
+	own := make([]*inflightChange, 0, len(inflight))
+	for _, i := range inflight {
+		if i.sender == sender {
+			own = append(own, i)
+		}
+	}
+	objects := relevantUncertain(now, own, c)
+	states := append([]hypothesis{{Snapshot: now}}, combineVariants(now, objects, c)...)
+	if len(own) == len(inflight) {
+		return states
+	}
+	if all := relevantUncertain(now, inflight, c); countVariants(all) > countVariants(objects) {
+		states = append(states, combineVariants(now, all, c)...)
+	}
+	return states
+}
+
+func countVariants(objects []*uncertainObject) int {
+	n := 0
+	for _, u := range objects {
+		n += len(u.variants)
+	}
+	return n
+}
+
+// combineVariants returns the states, other than the snapshot, that the uncertain objects may be in.
+func combineVariants(now *compile.Snapshot, objects []*uncertainObject, c change) []hypothesis {
+	objects = joinOtherNamespaces(objects, c)
 	counts := make([]int, len(objects))
 	for i, u := range objects {
 		counts[i] = len(u.variants)
 	}
+	var out []hypothesis
 	for _, choice := range chooseVariants(counts, maxHypotheses) {
 		state, assumed := now, []string(nil)
 		for i, n := range choice {
@@ -77,20 +108,21 @@ func possibleStates(now *compile.Snapshot, inflight []*inflightChange, c change)
 	return out
 }
 
-// relevantUncertain returns the uncertain objects that a change can depend on. A NetworkPolicy
-// decides for the pods of its namespace alone, so that others decide nothing about its change.
+// relevantUncertain returns the uncertain objects that a change can depend on. A change of a NetworkPolicy does
+// not depend on NetworkPolicies of other namespaces, since each selects pods of its own namespace.
 func relevantUncertain(now *compile.Snapshot, inflight []*inflightChange, c change) []*uncertainObject {
 	var out []*uncertainObject
 	byObject := map[string]*uncertainObject{}
-	of := func(object, namespace string, isNetworkPolicy bool, same func(a, b any) bool, current variant) *uncertainObject {
-		if object == c.object || c.isNetworkPolicy && isNetworkPolicy && namespace != c.namespace {
+	// find returns the uncertain object of a change, or nil if c does not depend on it.
+	find := func(o change) *uncertainObject {
+		if o.object == c.object || c.isNetworkPolicy && o.isNetworkPolicy && o.namespace != c.namespace {
 			return nil
 		}
-		u := byObject[object]
+		u := byObject[o.object]
 		if u == nil {
-			u = &uncertainObject{object: object, namespace: namespace, isNetworkPolicy: isNetworkPolicy, same: same}
-			u.addVariant(current)
-			byObject[object] = u
+			u = &uncertainObject{object: o.object, namespace: o.namespace, isNetworkPolicy: o.isNetworkPolicy, same: o.same}
+			u.addVariant(o.current(now))
+			byObject[o.object] = u
 			out = append(out, u)
 		}
 		return u
@@ -100,22 +132,22 @@ func relevantUncertain(now *compile.Snapshot, inflight []*inflightChange, c chan
 		if !i.matters(before) && !i.matters(after) {
 			continue
 		}
-		if u := of(i.object, i.namespace, i.isNetworkPolicy, i.same, i.current(now)); u != nil {
+		if u := find(i.change); u != nil {
 			for _, v := range i.variants[firstCertainVariant(i.change):] {
 				u.addVariant(v)
 			}
 		}
 	}
 	for _, t := range allPendingDeletions(now) {
-		if u := of(t.object, t.namespace, t.isNetworkPolicy, t.same, t.current(now)); u != nil {
+		if u := find(t); u != nil {
 			u.addVariant(t.variants[1])
 		}
 	}
 	return slices.DeleteFunc(out, func(u *uncertainObject) bool { return len(u.variants) < 2 })
 }
 
-// firstCertainVariant is the first variant that a change is evidence of: the API server reviews a CREATE before it looks whether
-// the name is taken.
+// firstCertainVariant returns the index of the first variant that a change is evidence of. A CREATE is no evidence of
+// absence, since the API server calls webhooks before it checks whether the name is taken.
 func firstCertainVariant(c change) int {
 	if c.variants[0].value == nil {
 		return 1
@@ -123,28 +155,24 @@ func firstCertainVariant(c change) int {
 	return 0
 }
 
-// allPendingDeletions returns the deletions of the objects that are being deleted.
+// allPendingDeletions returns the deletions of all terminating objects.
 func allPendingDeletions(s *compile.Snapshot) []change {
 	return slices.Concat(networkPolicies.pendingDeletions(s), clusterNetworkPolicies.pendingDeletions(s), tierRoles.pendingDeletions(s))
 }
 
-// joinOtherNamespaces makes one object of the NetworkPolicies of other namespaces, all of which are absent
-// at once, or as they are last. Each decides for the pods of its own namespace alone, so the states
-// of many namespaces are reviewed at one time.
+// joinOtherNamespaces merges the NetworkPolicies of other namespaces into one uncertain object: all are absent at
+// once, or all have their last variant. Each selects pods of its own namespace, so many namespaces fit in one state.
 func joinOtherNamespaces(objects []*uncertainObject, c change) []*uncertainObject {
-	own := func(u *uncertainObject) bool {
-		return !u.isNetworkPolicy || u.namespace == c.namespace && c.namespace != ""
-	}
-	var out, foreign []*uncertainObject
+	var out, others []*uncertainObject
 	for _, u := range objects {
-		if own(u) {
-			out = append(out, u)
+		if u.isNetworkPolicy && (u.namespace != c.namespace || c.namespace == "") {
+			others = append(others, u)
 		} else {
-			foreign = append(foreign, u)
+			out = append(out, u)
 		}
 	}
-	if len(foreign) < 2 {
-		return append(out, foreign...)
+	if len(others) < 2 {
+		return append(out, others...)
 	}
 	joined := &uncertainObject{object: "NetworkPolicies of other namespaces"}
 	for _, pick := range []func(u *uncertainObject) variant{
@@ -152,7 +180,7 @@ func joinOtherNamespaces(objects []*uncertainObject, c change) []*uncertainObjec
 		func(u *uncertainObject) variant { return u.variants[len(u.variants)-1] },
 	} {
 		var picked []variant
-		for _, u := range foreign {
+		for _, u := range others {
 			if v := pick(u); !v.isCurrent {
 				picked = append(picked, v)
 			}
@@ -175,9 +203,8 @@ func joinVariants(all []variant) variant {
 	}}
 }
 
-// chooseVariants chooses a variant of each object, by number, for each state. All combinations are taken
-// where they are few. Otherwise: all first, all last, and each variant with all others first; where these
-// are too many as well, several objects are chosen from at once.
+// chooseVariants returns the states as lists of variant indexes, one index for each object. It returns all
+// combinations if there are at most limit. Otherwise see chooseVariantsSparsely.
 func chooseVariants(counts []int, limit int) [][]int {
 	if len(counts) == 0 {
 		return nil
@@ -200,6 +227,8 @@ func chooseVariants(counts []int, limit int) [][]int {
 	return out
 }
 
+// chooseVariantsSparsely returns the state of all first variants, that of all last variants, and each other
+// variant with all other objects at their first. Beyond the limit, several objects change in one state.
 func chooseVariantsSparsely(counts []int, limit int) [][]int {
 	first, last := make([]int, len(counts)), make([]int, len(counts))
 	for i, n := range counts {

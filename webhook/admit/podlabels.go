@@ -18,6 +18,7 @@ import (
 	"github.com/tierwall/tierwall/clustercache"
 	"github.com/tierwall/tierwall/policy/compile"
 	"github.com/tierwall/tierwall/policy/roles"
+	"github.com/tierwall/tierwall/webhook/peer"
 	"github.com/tierwall/tierwall/webhook/snapshot"
 )
 
@@ -109,7 +110,7 @@ func (h *PodLabelHandler) reviewNewPod(ctx context.Context, req admission.Reques
 	ctx, cancel := context.WithTimeout(ctx, newPodTimeout)
 	defer cancel()
 	c := newPodChange(object)
-	states := h.inflight.statesFor(c, h.Snapshots)
+	states := h.inflight.statesFor(peer.IdentityFrom(ctx), c, h.Snapshots)
 	if !c.mattersInAny(states) {
 		return admission.Allowed("")
 	}

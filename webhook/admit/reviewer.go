@@ -16,6 +16,7 @@ import (
 	"github.com/tierwall/tierwall/policy/compile"
 	"github.com/tierwall/tierwall/policy/effect"
 	"github.com/tierwall/tierwall/rego"
+	"github.com/tierwall/tierwall/webhook/peer"
 	"github.com/tierwall/tierwall/webhook/snapshot"
 )
 
@@ -58,9 +59,9 @@ func (r *Reviewer) withSlot(ctx context.Context, req admission.Request, review f
 // Judge answers a change, with the caller's slot: it is refused where a guardrail denies it, and where it cannot be judged.
 func (r *Reviewer) Judge(ctx context.Context, req admission.Request, c change) admission.Response {
 	if isDryRun(req) {
-		return r.judgeStates(ctx, req, c, r.inflight.statesFor(c, r.Snapshots))
+		return r.judgeStates(ctx, req, c, r.inflight.statesFor(peer.IdentityFrom(ctx), c, r.Snapshots))
 	}
-	states, self, err := r.inflight.track(c, r.Snapshots)
+	states, self, err := r.inflight.track(peer.IdentityFrom(ctx), c, r.Snapshots)
 	if err != nil {
 		return internalError(err)
 	}
@@ -75,8 +76,8 @@ func (r *Reviewer) Judge(ctx context.Context, req admission.Request, c change) a
 
 // JudgeLabels is Judge for a change that mostly matters to nothing: it takes a slot where it does.
 func (r *Reviewer) JudgeLabels(ctx context.Context, req admission.Request, c change) admission.Response {
-	if !c.mattersInAny(r.inflight.statesFor(c, r.Snapshots)) {
-		r.trackLabels(req, c)
+	if !c.mattersInAny(r.inflight.statesFor(peer.IdentityFrom(ctx), c, r.Snapshots)) {
+		r.trackLabels(ctx, req, c)
 		return admission.Allowed("")
 	}
 	return r.withSlot(ctx, req, func(ctx context.Context) admission.Response { return r.Judge(ctx, req, c) })
@@ -84,11 +85,11 @@ func (r *Reviewer) JudgeLabels(ctx context.Context, req admission.Request, c cha
 
 // trackLabels remembers a change that matters to nothing, for the policies that name its labels meanwhile. Where
 // there is no room, they go by the pods that could exist.
-func (r *Reviewer) trackLabels(req admission.Request, c change) {
+func (r *Reviewer) trackLabels(ctx context.Context, req admission.Request, c change) {
 	if isDryRun(req) {
 		return
 	}
-	if _, self, err := r.inflight.track(c, r.Snapshots); err == nil {
+	if _, self, err := r.inflight.track(peer.IdentityFrom(ctx), c, r.Snapshots); err == nil {
 		r.inflight.keepAdmitted(self)
 	}
 }

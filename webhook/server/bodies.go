@@ -6,6 +6,8 @@ import (
 	"sync"
 
 	"golang.org/x/sync/semaphore"
+
+	"github.com/tierwall/tierwall/webhook/peer"
 )
 
 // What requests under way may hold in memory, of one peer and of all. What is beyond waits.
@@ -42,9 +44,9 @@ func (b *bodyBudget) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if size < 0 { // not said
 		size = maxBody
 	}
-	peer := peerOf(address(r.RemoteAddr))
-	budget := b.enter(peer)
-	defer b.leave(peer)
+	sender := peer.NetworkOf(r.RemoteAddr)
+	budget := b.enter(sender)
+	defer b.leave(sender)
 	if err := budget.Acquire(r.Context(), size); err != nil {
 		return // the peer is gone
 	}
@@ -57,28 +59,22 @@ func (b *bodyBudget) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	b.next.ServeHTTP(w, r)
 }
 
-func (b *bodyBudget) enter(peer netip.Prefix) *peerBudget {
+func (b *bodyBudget) enter(sender netip.Prefix) *peerBudget {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	budget := b.peers[peer]
+	budget := b.peers[sender]
 	if budget == nil {
 		budget = &peerBudget{Weighted: semaphore.NewWeighted(bodiesOfPeer)}
-		b.peers[peer] = budget
+		b.peers[sender] = budget
 	}
 	budget.requests++
 	return budget
 }
 
-func (b *bodyBudget) leave(peer netip.Prefix) {
+func (b *bodyBudget) leave(sender netip.Prefix) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.peers[peer].requests--; b.peers[peer].requests == 0 {
-		delete(b.peers, peer)
+	if b.peers[sender].requests--; b.peers[sender].requests == 0 {
+		delete(b.peers, sender)
 	}
 }
-
-// address is a net.Addr of its text.
-type address string
-
-func (address) Network() string  { return "tcp" }
-func (a address) String() string { return string(a) }

@@ -4,6 +4,8 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+
+	"github.com/tierwall/tierwall/webhook/peer"
 )
 
 // maxConnections are open at a time. Each API server needs a few.
@@ -30,7 +32,7 @@ func (l *fairListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &fairConn{Conn: conn, listener: l, peer: peerOf(conn.RemoteAddr())}
+	c := &fairConn{Conn: conn, listener: l, peer: peer.NetworkOf(conn.RemoteAddr().String())}
 	if victim := l.add(c); victim != nil {
 		_ = victim.Close() // its peer sees the end
 	}
@@ -68,21 +70,6 @@ func (l *fairListener) remove(c *fairConn) {
 	if len(l.byPeer[c.peer]) == 0 {
 		delete(l.byPeer, c.peer)
 	}
-}
-
-// peerOf is an IPv4 address, or the /64 network of an IPv6 address, of which a host has as many as it likes.
-func peerOf(addr net.Addr) netip.Prefix {
-	ap, err := netip.ParseAddrPort(addr.String())
-	if err != nil {
-		return netip.Prefix{}
-	}
-	ip := ap.Addr().Unmap().WithZone("")
-	bits := ip.BitLen()
-	if ip.Is6() {
-		bits = 64
-	}
-	prefix, _ := ip.Prefix(bits) // the length fits
-	return prefix
 }
 
 // fairConn is a connection that a fairListener counts.

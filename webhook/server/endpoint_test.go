@@ -17,14 +17,13 @@ import (
 	"math/big"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/tierwall/tierwall/webhook/admit"
+	"github.com/tierwall/tierwall/webhook/peer"
 )
 
 // issuer is a certificate authority.
@@ -80,7 +79,7 @@ func start(t *testing.T, clients ClientOptions, connections int) string {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		_, _ = fmt.Fprint(w, admit.PeerAuthenticated(admit.WithPeer(r.Context(), r)))
+		_, _ = fmt.Fprint(w, peer.IdentityFrom(peer.WithIdentity(r.Context(), r)).Authenticated)
 	}))
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
@@ -225,6 +224,12 @@ func TestConnectionsThatSayNothingDoNotKeepOthersOut(t *testing.T) {
 	}
 }
 
+// address is the text of a net.Addr.
+type address string
+
+func (address) Network() string  { return "tcp" }
+func (a address) String() string { return string(a) }
+
 // pipeFrom is a connection that seems to come from an address.
 type pipeFrom struct {
 	net.Conn
@@ -267,7 +272,7 @@ func TestThePeerWithMostConnectionsLosesOne(t *testing.T) {
 			}
 			second := accept("192.0.2.1:2")
 			for _, c := range []net.Conn{apiServer, second} {
-				if own := len(l.byPeer[peerOf(address("192.0.2.1:1"))]); own != 2 || l.total != limit {
+				if own := len(l.byPeer[peer.NetworkOf("192.0.2.1:1")]); own != 2 || l.total != limit {
 					t.Errorf("the API server has %d connections of %d: %v", own, l.total, c.LocalAddr())
 				}
 			}
@@ -321,16 +326,5 @@ func TestLargeRequestsWaitForTheirOwnPeer(t *testing.T) {
 	}
 	if len(b.peers) != 0 {
 		t.Errorf("peers %v are remembered", b.peers)
-	}
-}
-
-func TestPeerOf(t *testing.T) {
-	for text, want := range map[string]string{
-		"192.0.2.1:5": "192.0.2.1/32", "[2001:db8::1]:5": "2001:db8::/64", "[::ffff:192.0.2.1]:5": "192.0.2.1/32",
-		"[fe80::1%eth0]:5": "fe80::/64", "nothing": "invalid Prefix",
-	} {
-		if got := peerOf(address(text)); got != (netip.Prefix{}) && got.String() != want || got == (netip.Prefix{}) && want != "invalid Prefix" {
-			t.Errorf("%s: %s, want %s", text, got, want)
-		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tierwall/tierwall/webhook/admit"
 	"github.com/tierwall/tierwall/webhook/audit"
+	"github.com/tierwall/tierwall/webhook/peer"
 )
 
 // The paths of the handlers. The chart's webhooks name them.
@@ -38,7 +39,7 @@ func (s *Server) register() {
 		podLabelsPath:  &admit.PodLabelHandler{Reviewer: reviewer, Decoder: decoder},
 		namespacesPath: &admit.NamespaceHandler{Reviewer: reviewer, Decoder: decoder},
 	} {
-		s.manager.GetWebhookServer().Register(path, &admission.Webhook{Handler: handler, WithContextFunc: admit.WithPeer})
+		s.manager.GetWebhookServer().Register(path, &admission.Webhook{Handler: handler, WithContextFunc: peer.WithIdentity})
 	}
 }
 
