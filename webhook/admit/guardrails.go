@@ -17,15 +17,13 @@ import (
 type GuardrailHandler struct {
 	*Reviewer
 	Decoder admission.Decoder
-	// Bundle is the one in use, or nil; without the function there is none.
+	// Bundle returns the bundle in use, or nil; the function may be nil.
 	Bundle func() *rego.Bundle
-	// Existing says which objects that exist the guardrails would deny; without the
-	// function nothing is said of them.
+	// Existing returns the names of existing objects that the guardrails would deny; it may be nil.
 	Existing func(ctx context.Context, guardrails *rego.Engine) ([]string, error)
 }
 
-// existingTimeout is how long the answer waits for Existing. To know is worth
-// waiting for, but nothing depends on it.
+// existingTimeout bounds the call of Existing, on which only a warning depends.
 const existingTimeout = 3 * time.Second
 
 func (h *GuardrailHandler) currentBundle() *rego.Bundle {
@@ -35,7 +33,7 @@ func (h *GuardrailHandler) currentBundle() *rego.Bundle {
 	return h.Bundle()
 }
 
-// Handle answers a Guardrail's CREATE and UPDATE.
+// Handle validates a Guardrail's CREATE or UPDATE.
 func (h *GuardrailHandler) Handle(ctx context.Context, req admission.Request) admission.Response {
 	return h.withSlot(ctx, req, func(ctx context.Context) admission.Response { return h.review(ctx, req) })
 }
@@ -46,7 +44,7 @@ func (h *GuardrailHandler) review(ctx context.Context, req admission.Request) ad
 		return badRequest(fmt.Errorf("read the Guardrail: %w", err))
 	}
 	if g.DeletionTimestamp != nil {
-		return admission.Allowed("") // nothing may keep a finalizer from being removed
+		return admission.Allowed("") // finalizers can always be removed
 	}
 	if errs := rego.Validate(ctx, g, h.currentBundle()); len(errs) > 0 {
 		return denyRequest(fieldReasons("Guardrail "+g.Name, errs)...)
@@ -58,7 +56,7 @@ func (h *GuardrailHandler) review(ctx context.Context, req admission.Request) ad
 	return admission.Allowed("").WithWarnings(warnings...)
 }
 
-// existingViolationWarnings tells the sender what a guardrail says of what exists, before it is in force.
+// existingViolationWarnings returns warnings about the existing objects that a guardrail would deny.
 func (h *GuardrailHandler) existingViolationWarnings(ctx context.Context, req admission.Request, g *v1alpha1.Guardrail) []string {
 	old := &v1alpha1.Guardrail{}
 	known := len(req.OldObject.Raw) > 0 && h.Decoder.DecodeRaw(req.OldObject, old) == nil
@@ -67,7 +65,7 @@ func (h *GuardrailHandler) existingViolationWarnings(ctx context.Context, req ad
 	}
 	prepared, err := rego.Prepare(ctx, g, h.currentBundle())
 	if err != nil {
-		return []string{err.Error()} // it was prepared a moment ago, and the status tells
+		return []string{err.Error()} // unlikely, since Validate compiled it
 	}
 	ctx, cancel := context.WithTimeout(ctx, existingTimeout)
 	defer cancel()
@@ -93,7 +91,7 @@ func enforcementVerb(e v1alpha1.Enforcement) string {
 	}
 }
 
-// joinFirst is the first few of names.
+// joinFirst joins the first few names, and counts the others.
 func joinFirst(names []string) string {
 	const few = 5
 	if len(names) <= few {

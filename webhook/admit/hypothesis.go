@@ -1,7 +1,6 @@
 package admit
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -247,15 +246,4 @@ func chooseVariantsSparsely(counts []int, limit int) [][]int {
 		}
 	}
 	return out
-}
-
-func (k objectKind[T]) describeAssumption(key fmt.Stringer, value *T, isTerminating bool) string {
-	switch {
-	case value == nil && isTerminating:
-		return fmt.Sprintf("%s %s, which is being deleted, is gone", k.kind, key)
-	case value == nil:
-		return fmt.Sprintf("%s %s is not there, as a change in flight may have it", k.kind, key)
-	default:
-		return fmt.Sprintf("%s %s is as a change in flight has it", k.kind, key)
-	}
 }

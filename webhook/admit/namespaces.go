@@ -10,13 +10,13 @@ import (
 	"github.com/tierwall/tierwall/webhook/snapshot"
 )
 
-// NamespaceHandler judges changes of namespaces' labels by what they open.
+// NamespaceHandler reviews changes of namespaces' labels by what they open.
 type NamespaceHandler struct {
 	*Reviewer
 	Decoder admission.Decoder
 }
 
-// Handle answers the UPDATE of a namespace, of its status or its finalizers.
+// Handle reviews the UPDATE of a namespace, of its status or its finalizers.
 func (h *NamespaceHandler) Handle(ctx context.Context, req admission.Request) admission.Response {
 	if _, err := snapshot.ReadSynced(h.Snapshots); err != nil {
 		return internalError(err)

@@ -22,28 +22,26 @@ import (
 	"github.com/tierwall/tierwall/webhook/snapshot"
 )
 
-// roleNewsTimeout is how long a replica waits for news that another may have had.
+// roleNewsTimeout bounds the wait for a TierRole that another replica may have seen before this one.
 const roleNewsTimeout = time.Second
 
-// newPodTimeout is how long a new pod waits for its judgement; then it is let in.
+// newPodTimeout bounds the review of a new pod; after it, the pod is admitted.
 const newPodTimeout = 2 * time.Second
 
-// PodLabelHandler refuses role labels that are not true, and changes of those labels
-// from which a pod's role follows: the role of a running pod stays what it was.
-// Changes of other labels are judged by what they open.
+// PodLabelHandler refuses role labels that differ from the computed role, and label changes that would
+// change the role of a running pod. It reviews changes of other labels by what they open.
 type PodLabelHandler struct {
 	*Reviewer
 	Decoder admission.Decoder
 }
 
-// Handle answers a pod's CREATE, an UPDATE of the pod or of one of its
-// subresources, and the CREATE of a Binding, whose labels the API server
-// copies to the pod (KEP-4742).
+// Handle reviews a pod's CREATE, an UPDATE of the pod or of one of its subresources, and the
+// CREATE of a Binding, whose labels the API server copies to the pod (KEP-4742).
 func (h *PodLabelHandler) Handle(ctx context.Context, req admission.Request) admission.Response {
 	current, err := snapshot.ReadSynced(h.Snapshots)
 	switch {
 	case err != nil && isCreation(req):
-		return admission.Allowed("") // the label only shows the role; the repair corrects it
+		return admission.Allowed("") // the repair controller corrects the label
 	case err != nil:
 		return internalError(err)
 	}
@@ -65,9 +63,8 @@ func isCreation(req admission.Request) bool {
 	return req.Operation == admissionv1.Create && !isBinding(req)
 }
 
-// reviewCreation refuses a role label that another webhook forged after RoleLabel
-// ran, and judges what the pod opens. A label that is missing is harmless and
-// comes later.
+// reviewCreation refuses a wrong role label, which another webhook set after RoleLabelHandler ran, and
+// reviews what the pod opens. The repair controller adds a missing label.
 func (h *PodLabelHandler) reviewCreation(ctx context.Context, req admission.Request) admission.Response {
 	pod := &corev1.Pod{}
 	if err := h.Decoder.Decode(req, pod); err != nil {
@@ -81,7 +78,8 @@ func (h *PodLabelHandler) reviewCreation(ctx context.Context, req admission.Requ
 	return h.reviewNewPod(ctx, req, pod)
 }
 
-// awaitRoleLabelError is why the role label of a new pod is not true, or nil once it is.
+// awaitRoleLabelError returns why the role label of a new pod is wrong, or nil. It waits up to roleNewsTimeout for the
+// TierRole that the label may be from.
 func (h *PodLabelHandler) awaitRoleLabelError(ctx context.Context, req admission.Request, pod *corev1.Pod) *denialReason {
 	// The replica that wrote the label may have heard of a TierRole before this one.
 	ctx, cancel := context.WithTimeout(ctx, roleNewsTimeout)
@@ -101,9 +99,9 @@ func (h *PodLabelHandler) awaitRoleLabelError(ctx context.Context, req admission
 	}
 }
 
-// reviewNewPod judges what a new pod opens. One that cannot be judged is let in: the audit finds what it opens, and
-// an outage must not stop pods. It is not remembered for changes that come together with it, which count the
-// pods that could exist in any case.
+// reviewNewPod reviews what a new pod opens. A pod that cannot be judged is admitted: an outage must not stop pods, and
+// the audit finds what it opens. New pods are not tracked in flight, since concurrent changes are judged with
+// hypothetical pods anyway.
 func (h *PodLabelHandler) reviewNewPod(ctx context.Context, req admission.Request, pod *corev1.Pod) admission.Response {
 	object := clustercache.Pod(pod)
 	object.Namespace = req.Namespace
@@ -134,7 +132,7 @@ func (h *PodLabelHandler) reviewUpdate(ctx context.Context, req admission.Reques
 	return h.reviewRelabelling(ctx, req, j, before, pod.Labels)
 }
 
-// reviewRelabelling answers a change of the labels of an existing pod.
+// reviewRelabelling reviews a change of the labels of an existing pod.
 func (h *PodLabelHandler) reviewRelabelling(ctx context.Context, req admission.Request, j roleReviewer, pod *compile.Pod, labels map[string]string) admission.Response {
 	if r := j.checkLabels(pod, labels); r != nil {
 		return h.refuse(ctx, req, []denialReason{*r})
@@ -167,7 +165,7 @@ func (h *PodLabelHandler) reviewBinding(ctx context.Context, req admission.Reque
 	return h.reviewRelabelling(ctx, req, j, pod, after)
 }
 
-// roleReviewer judges changes of a pod's labels by the roles of one moment.
+// roleReviewer checks changes of a pod's labels against the roles in one snapshot.
 type roleReviewer struct {
 	snapshot *compile.Snapshot
 	roles    *roles.Roles
@@ -177,7 +175,7 @@ func newRoleReviewer(namespace string, s *compile.Snapshot) roleReviewer {
 	return roleReviewer{snapshot: s, roles: rolesOfNamespace(namespace, s)}
 }
 
-// checkLabels is why the labels of an existing pod may not become those, as far as its role goes, or nil.
+// checkLabels returns why the role label or the role of an existing pod would be wrong with the labels, or nil.
 func (j roleReviewer) checkLabels(pod *compile.Pod, labels map[string]string) *denialReason {
 	was := j.roles.Of(pod.Namespace, pod.ServiceAccount, pod.Labels)
 	becomes := j.roles.Of(pod.Namespace, pod.ServiceAccount, labels)
@@ -191,7 +189,7 @@ func (j roleReviewer) checkLabels(pod *compile.Pod, labels map[string]string) *d
 	}
 }
 
-// roleChangeReason says which labels would have moved a pod from role to role.
+// roleChangeReason returns the reason that names the labels which would change a pod's role.
 func (j roleReviewer) roleChangeReason(was, becomes roles.Match, before, after map[string]string) *denialReason {
 	var keys []string
 	for _, key := range j.selectorLabelKeys(was.TierRole, becomes.TierRole) {
@@ -211,7 +209,7 @@ func describeRole(m roles.Match) string {
 	return fmt.Sprintf("role %s (TierRole %s)", m.Role, m.TierRole)
 }
 
-// selectorLabelKeys are the label keys that the selectors of the TierRoles mention.
+// selectorLabelKeys returns the label keys in the selectors of the TierRoles.
 func (j roleReviewer) selectorLabelKeys(tierRoles ...string) []string {
 	var keys []string
 	for _, tr := range j.snapshot.TierRoles {
@@ -232,7 +230,7 @@ func labelDiffers(key string, before, after map[string]string) bool {
 	return old != value || had != has
 }
 
-// roleLabelError is why the role label does not show the role, or nil where it does.
+// roleLabelError returns why the role label is wrong, or nil.
 func roleLabelError(labels map[string]string, match roles.Match) *denialReason {
 	shown, has := labels[v1alpha1.RoleLabel]
 	if shown == match.Role && has == (match.Role != "") {

@@ -13,15 +13,14 @@ import (
 	"github.com/tierwall/tierwall/webhook/snapshot"
 )
 
-// PolicyHandler judges changes of NetworkPolicies and ClusterNetworkPolicies: first
-// whether they can be understood, then what they open. It refuses what it cannot
-// judge.
+// PolicyHandler validates NetworkPolicies and ClusterNetworkPolicies, and reviews their changes
+// by what they open. It refuses what it cannot judge.
 type PolicyHandler struct {
 	*Reviewer
 	Decoder admission.Decoder
 }
 
-// Handle answers the CREATE, UPDATE or DELETE of a policy.
+// Handle reviews the CREATE, UPDATE or DELETE of a policy.
 func (h *PolicyHandler) Handle(ctx context.Context, req admission.Request) admission.Response {
 	if _, err := snapshot.ReadSynced(h.Snapshots); err != nil {
 		return internalError(err)
@@ -50,7 +49,7 @@ func reviewPolicy[T networkingv1.NetworkPolicy | policyv1alpha2.ClusterNetworkPo
 	case isDeletion[T, P](req, now):
 		req, now = asDeletion(req), nil
 	case !isChanged && of.isTerminating(now):
-		return admission.Allowed("") // it stays, and is no other policy
+		return admission.Allowed("") // only metadata changes, and finalizers remain
 	case isChanged:
 		if problems := validate(now); len(problems) > 0 {
 			return h.refuse(ctx, req, problemReasons(problems))

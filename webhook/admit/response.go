@@ -13,17 +13,17 @@ import (
 	"github.com/tierwall/tierwall/policy"
 )
 
-// maxReasons is how many reasons a refusal lists; more are counted.
+// maxReasons is how many reasons a refusal lists; the others are counted.
 const maxReasons = 10
 
 // A reason is why a request is refused, and the field at fault if there is one.
 type denialReason struct {
 	field, message string
-	// line is how the refusal says it, if otherwise than the message.
+	// line is the reason's line in the refusal; if empty, the message is.
 	line string
 }
 
-// denyRequest denies a request for one reason or more.
+// denyRequest returns the refusal of a request for the reasons.
 func denyRequest(reasons ...denialReason) admission.Response {
 	more := len(reasons) - maxReasons
 	if more > 0 {
@@ -43,19 +43,19 @@ func denyRequest(reasons ...denialReason) admission.Response {
 	return answer
 }
 
-// internalError refuses a request that could not be judged.
+// internalError returns the refusal of a request that could not be judged.
 func internalError(err error) admission.Response {
 	answer := admission.Errored(http.StatusInternalServerError, err)
 	answer.Result.Reason = metav1.StatusReasonInternalError
 	return answer
 }
 
-// badRequest refuses a request whose object cannot be read.
+// badRequest returns the refusal of a request whose object cannot be decoded.
 func badRequest(err error) admission.Response {
 	return admission.Errored(http.StatusBadRequest, err)
 }
 
-// problemReasons are the reasons that the compiler gives.
+// problemReasons returns the compiler's problems as reasons.
 func problemReasons(problems []policy.Problem) []denialReason {
 	out := make([]denialReason, 0, len(problems))
 	for _, p := range problems {
@@ -64,7 +64,7 @@ func problemReasons(problems []policy.Problem) []denialReason {
 	return out
 }
 
-// fieldReasons are the reasons of a validation, for the object so named.
+// fieldReasons returns the validation errors of the named object as reasons.
 func fieldReasons(object string, errs field.ErrorList) []denialReason {
 	out := make([]denialReason, 0, len(errs))
 	for _, e := range errs {

@@ -25,16 +25,16 @@ type Judge interface {
 	Judge(ctx context.Context, in rego.Input) (rego.Result, error)
 }
 
-// Reviewer reviews changes, of whatever kind of object, by what they open. Handlers
-// share one, so that changes of several kinds that come together are reviewed together.
+// Reviewer reviews changes by what they open. All handlers share one, so that concurrent
+// changes of different kinds are reviewed with each other in flight.
 type Reviewer struct {
 	Snapshots  snapshot.SnapshotReader
 	Guardrails Judge
 	// Terminating reports whether a namespace is being deleted.
 	Terminating func(ctx context.Context, namespace string) (bool, error)
-	// Limit is how long a review may take, the wait for a slot and the reading of the request included.
+	// Limit bounds the duration of a review, from waiting for a slot and decoding the request on.
 	Limit time.Duration
-	// Slots bounds the reviews at once; nil is no bound.
+	// Slots bounds concurrent reviews; nil means no bound.
 	Slots *Slots
 	Log   *slog.Logger
 
@@ -42,7 +42,7 @@ type Reviewer struct {
 	calculator effect.Calculator
 }
 
-// withSlot runs a review, from the reading of the request on, within the limit of time and with a slot.
+// withSlot runs a review, including decoding the request, with a slot and within Limit.
 func (r *Reviewer) withSlot(ctx context.Context, req admission.Request, review func(context.Context) admission.Response) admission.Response {
 	ctx, cancel := context.WithTimeout(ctx, r.Limit)
 	defer cancel()
@@ -56,7 +56,8 @@ func (r *Reviewer) withSlot(ctx context.Context, req admission.Request, review f
 	return review(ctx)
 }
 
-// Judge answers a change, with the caller's slot: it is refused where a guardrail denies it, and where it cannot be judged.
+// Judge reviews a change, and tracks it while it is in flight. The caller holds a slot. A change is refused
+// if a guardrail denies it or if it cannot be judged.
 func (r *Reviewer) Judge(ctx context.Context, req admission.Request, c change) admission.Response {
 	if isDryRun(req) {
 		return r.judgeStates(ctx, req, c, r.inflight.statesFor(peer.IdentityFrom(ctx), c, r.Snapshots))
@@ -74,7 +75,7 @@ func (r *Reviewer) Judge(ctx context.Context, req admission.Request, c change) a
 	return response
 }
 
-// JudgeLabels is Judge for a change that mostly matters to nothing: it takes a slot where it does.
+// JudgeLabels reviews a change of labels. Most such changes can open nothing; only the others take a slot.
 func (r *Reviewer) JudgeLabels(ctx context.Context, req admission.Request, c change) admission.Response {
 	if !c.mattersInAny(r.inflight.statesFor(peer.IdentityFrom(ctx), c, r.Snapshots)) {
 		r.trackLabels(ctx, req, c)
@@ -83,8 +84,8 @@ func (r *Reviewer) JudgeLabels(ctx context.Context, req admission.Request, c cha
 	return r.withSlot(ctx, req, func(ctx context.Context) admission.Response { return r.Judge(ctx, req, c) })
 }
 
-// trackLabels remembers a change that matters to nothing, for the policies that name its labels meanwhile. Where
-// there is no room, they go by the pods that could exist.
+// trackLabels tracks a change of labels that no policy selects by, for concurrent policies that do. A change that
+// is not tracked for want of room is covered by the hypothetical pods of those policies.
 func (r *Reviewer) trackLabels(ctx context.Context, req admission.Request, c change) {
 	if isDryRun(req) {
 		return
@@ -94,7 +95,7 @@ func (r *Reviewer) trackLabels(ctx context.Context, req admission.Request, c cha
 	}
 }
 
-// judgeStates asks the guardrails about a change in each state that it can happen in, until one is denied.
+// judgeStates judges a change in each of the states, until the change is denied in one.
 func (r *Reviewer) judgeStates(ctx context.Context, req admission.Request, c change, states []hypothesis) admission.Response {
 	var warned []string
 	for _, state := range states {
@@ -126,7 +127,7 @@ func (r *Reviewer) judgeStates(ctx context.Context, req admission.Request, c cha
 
 func isDryRun(req admission.Request) bool { return req.DryRun != nil && *req.DryRun }
 
-// refuse denies a request, and logs it.
+// refuse denies and logs a request.
 func (r *Reviewer) refuse(ctx context.Context, req admission.Request, reasons []denialReason) admission.Response {
 	response := denyRequest(reasons...)
 	r.Log.InfoContext(ctx, "change refused", "operation", req.Operation, "kind", req.Kind.Kind, "namespace", req.Namespace,
@@ -134,7 +135,7 @@ func (r *Reviewer) refuse(ctx context.Context, req admission.Request, reasons []
 	return response
 }
 
-// logAudited logs what guardrails that only audit have found.
+// logAudited logs the violations of guardrails with enforcement Audit.
 func (r *Reviewer) logAudited(ctx context.Context, req admission.Request, result rego.Result) {
 	for _, v := range result.Audited {
 		r.Log.InfoContext(ctx, "audited", "guardrail", v.Guardrail, "operation", req.Operation, "kind", req.Kind.Kind,
@@ -142,8 +143,8 @@ func (r *Reviewer) logAudited(ctx context.Context, req admission.Request, result
 	}
 }
 
-// judgeState asks the guardrails about the effect of a change to the cluster. Of a change that can only close, denials for
-// want of a complete effect do not count; caveats tells of them.
+// judgeState evaluates the guardrails on the effect of a change in one state. If the effect is incomplete and guardrails deny
+// a change that can only close, they are evaluated again without openings; the caveats say so.
 func (r *Reviewer) judgeState(ctx context.Context, req admission.Request, c change, s *compile.Snapshot) (result rego.Result, caveats []string, err error) {
 	before, after := c.applyTo(s)
 	in := guardrailInput(req, guardrailNamespace(req, after), r.computeEffect(ctx, before, after))
@@ -177,28 +178,28 @@ func (r *Reviewer) evaluate(ctx context.Context, in rego.Input) (rego.Result, er
 	return result, nil
 }
 
-// isNamespaceCleanup reports whether a policy is deleted because its namespace is, and protects no pod any more.
-// Pods come to no terminating namespace, and those that it has go before its policies (KEP-5080); the namespace
-// controller asks again after them.
+// isNamespaceCleanup reports whether a policy is deleted with its namespace and selects no pod any more. No pods
+// are created in a terminating namespace, and existing ones are deleted first (KEP-5080). The namespace
+// controller retries until they are.
 func (r *Reviewer) isNamespaceCleanup(ctx context.Context, req admission.Request) bool {
 	if req.Operation != admissionv1.Delete || req.Namespace == "" || hasSubjects(r.Snapshots.Snapshot(), req.Namespace) {
 		return false
 	}
 	terminating, err := r.Terminating(ctx, req.Namespace)
 	if err != nil {
-		r.Log.ErrorContext(ctx, "cannot read whether a namespace is terminating", "namespace", req.Namespace, "err", err)
+		r.Log.ErrorContext(ctx, "reading a namespace failed; judged as not terminating", "namespace", req.Namespace, "err", err)
 		return false
 	}
 	return terminating
 }
 
-// hasSubjects reports whether a namespace has pods that policy applies to.
+// hasSubjects reports whether a namespace has pods that policies can select.
 func hasSubjects(s *compile.Snapshot, namespace string) bool {
 	return slices.ContainsFunc(s.Pods, func(p *compile.Pod) bool { return p.Namespace == namespace && !p.HostNetwork && !p.Ended })
 }
 
-// computeEffect leaves the guardrails half of the time that is left: of an effect that
-// takes longer they learn that it is not complete.
+// computeEffect computes an effect in at most half of the remaining time, so that the guardrails have the
+// other half. An effect that takes longer is marked incomplete.
 func (r *Reviewer) computeEffect(ctx context.Context, before, after *compile.Snapshot) effect.Effect {
 	if deadline, ok := ctx.Deadline(); ok {
 		var cancel context.CancelFunc
@@ -227,7 +228,7 @@ func guardrailInput(req admission.Request, namespace rego.Namespace, e effect.Ef
 	}
 }
 
-// guardrailNamespace is the object's namespace, and of a namespace itself.
+// guardrailNamespace returns the namespace of the request's object, or the object itself if it is a namespace.
 func guardrailNamespace(req admission.Request, s *compile.Snapshot) rego.Namespace {
 	name := req.Namespace
 	if req.Kind.Kind == namespaces.kind {

@@ -18,23 +18,20 @@ import (
 // roleLabelField is the role label as a JSON pointer (RFC 6901: ~1 is a slash).
 const roleLabelField = "/metadata/labels/tierwall.io~1tier-role"
 
-// RoleLabelHandler writes the label of its tier role on every new pod, over whatever
-// label the pod came with.
+// RoleLabelHandler sets the role label of every new pod to its tier role.
 //
-// It refuses one kind of pod, that of a controller whose template has a role
-// label that is not true: were the label overwritten, a controller that selects
-// by it would not know its pod again, and make another, without end. (A node,
-// which controls the mirrors of its static pods, does not select by labels.)
+// It refuses pods of a controller whose template has a wrong role label. If the label were
+// overwritten, a controller that selects by it would not find its pod, and would create pods
+// without end. (A node, which controls mirror pods, does not select by labels.)
 //
-// Otherwise it stops no pod: a pod that it cannot label is admitted as it is,
-// for the label only shows the role (which is computed everywhere from the pod
-// itself), and the repair labels the pod later.
+// All other pods are admitted, even if they cannot be labelled: roles are computed from the pod
+// itself wherever they decide, and the repair controller adds the label later.
 type RoleLabelHandler struct {
 	Snapshots snapshot.SnapshotReader
 	Decoder   admission.Decoder
 }
 
-// Handle answers a pod's CREATE.
+// Handle mutates a pod's CREATE.
 func (h *RoleLabelHandler) Handle(_ context.Context, req admission.Request) admission.Response {
 	pod := &corev1.Pod{}
 	if err := h.Decoder.Decode(req, pod); err != nil {
@@ -56,9 +53,8 @@ func (h *RoleLabelHandler) Handle(_ context.Context, req admission.Request) admi
 	return admission.Patched("", patch...).WithWarnings(overwriteWarning(forged, match))
 }
 
-// setByRequester reports whether the request that makes the pod has the label. What
-// mutating webhooks wrote since, ours among them when it is asked again, is not
-// in the managed fields, which are those of the request.
+// setByRequester reports whether the request that creates the pod set the label. The managed fields
+// are those of the request: they lack what mutating webhooks, such as an earlier call of ours, added.
 func setByRequester(pod *corev1.Pod, label string) bool {
 	for _, m := range pod.ManagedFields {
 		var fields struct {
@@ -76,7 +72,7 @@ func setByRequester(pod *corev1.Pod, label string) bool {
 	return false
 }
 
-// roleLabelPatch makes the labels show the role (RFC 6902).
+// roleLabelPatch returns the JSON patch (RFC 6902) that sets the role label to the role.
 func roleLabelPatch(labels map[string]string, role string) []jsonpatch.Operation {
 	shown, has := labels[v1alpha1.RoleLabel]
 	switch {

@@ -9,29 +9,28 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 )
 
-// largeRequest is the size of object and old object, in bytes, from which on a request waits in a lane of its own.
+// largeRequest is the total size of object and old object, in bytes, above which a request is in largeLane.
 const largeRequest = 64 << 10
 
-// lane is a queue with slots of its own. No request waits for one of another lane.
+// lane identifies a queue with slots of its own. Requests of one lane never wait for another lane.
 type lane int
 
 const (
-	// clusterLane is for objects without a namespace, which administrators write.
+	// clusterLane is for objects without a namespace, which administrators write, and namespaces.
 	clusterLane lane = iota
 	smallLane
 	largeLane
 	lanes
 )
 
-// Slots bounds how many reviews go on at once. In each lane the tenants take turns, a
-// tenant being a namespace, or a user for objects without one; while others wait, no
-// tenant has more than its share.
+// Slots bounds concurrent reviews. Each lane serves its tenants round-robin, and bounds the slots
+// of one tenant. A tenant is a namespace, or a user for objects without one.
 type Slots struct {
 	mu    sync.Mutex
 	lanes [lanes]laneQueue
 }
 
-// NewSlots returns slots for n reviews of small requests at once, and one each for objects of the cluster and for large ones.
+// NewSlots returns n slots for small requests, and one each for objects of the cluster and for large requests.
 func NewSlots(n int) *Slots {
 	s := &Slots{}
 	for l := range s.lanes {
@@ -42,16 +41,16 @@ func NewSlots(n int) *Slots {
 	return s
 }
 
-// laneQueue has the requests of one lane that wait, by tenant.
+// laneQueue holds the waiting requests of one lane, by tenant.
 type laneQueue struct {
 	free    int
-	share   int // how many slots a tenant may have
+	share   int // maximum slots of one tenant
 	waiting map[string][]chan struct{}
-	order   []string // the tenants that wait; the first is next
+	order   []string // tenants with waiting requests; the first is served next
 	running map[string]int
 }
 
-// acquire waits for a slot. The function that it returns gives the slot back.
+// acquire waits for a slot. The returned function releases it.
 func (s *Slots) acquire(ctx context.Context, l lane, tenant string) (release func(), err error) {
 	turn := s.enqueue(l, tenant)
 	select {
@@ -67,7 +66,7 @@ func (s *Slots) acquire(ctx context.Context, l lane, tenant string) (release fun
 	return sync.OnceFunc(func() { s.releaseSlot(l, tenant) }), nil
 }
 
-// enqueue returns a channel that is closed once the caller has a slot.
+// enqueue returns a channel that is closed when the caller has a slot.
 func (s *Slots) enqueue(l lane, tenant string) chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -80,7 +79,7 @@ func (s *Slots) enqueue(l lane, tenant string) chan struct{} {
 	return turn
 }
 
-// cancelWait takes a request that gave up out of the queue, and gives back the slot if it had got one meanwhile.
+// cancelWait removes a request from the queue. If the request got a slot meanwhile, the slot is released.
 func (s *Slots) cancelWait(l lane, tenant string, turn chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -108,7 +107,7 @@ func (q *laneQueue) returnSlot(tenant string) {
 	q.grantSlots()
 }
 
-// grantSlots gives the free slots to the tenants in turn.
+// grantSlots gives the free slots to the tenants, round-robin.
 func (q *laneQueue) grantSlots() {
 	for q.free > 0 {
 		i := slices.IndexFunc(q.order, func(tenant string) bool { return q.running[tenant] < q.share })
@@ -120,12 +119,12 @@ func (q *laneQueue) grantSlots() {
 		q.running[tenant]++
 		close(q.waiting[tenant][0])
 		q.waiting[tenant] = q.waiting[tenant][1:]
-		q.order = append(slices.Delete(q.order, i, i+1), tenant) // to the end
+		q.order = append(slices.Delete(q.order, i, i+1), tenant)
 		q.removeIdle(tenant)
 	}
 }
 
-// removeIdle forgets a tenant of whom no request waits.
+// removeIdle removes a tenant without waiting requests.
 func (q *laneQueue) removeIdle(tenant string) {
 	if len(q.waiting[tenant]) > 0 {
 		return

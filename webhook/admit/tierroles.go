@@ -10,14 +10,14 @@ import (
 	"github.com/tierwall/tierwall/webhook/snapshot"
 )
 
-// TierRoleHandler refuses TierRoles that cannot be understood, and judges what the
-// others, and those that go, open: policies say what may reach a role.
+// TierRoleHandler validates TierRoles, and reviews their changes by what they open, since
+// policies select pods by role.
 type TierRoleHandler struct {
 	*Reviewer
 	Decoder admission.Decoder
 }
 
-// Handle answers a TierRole's CREATE, UPDATE and DELETE.
+// Handle reviews a TierRole's CREATE, UPDATE or DELETE.
 func (h *TierRoleHandler) Handle(ctx context.Context, req admission.Request) admission.Response {
 	return h.withSlot(ctx, req, func(ctx context.Context) admission.Response { return h.review(ctx, req) })
 }
@@ -32,7 +32,7 @@ func (h *TierRoleHandler) review(ctx context.Context, req admission.Request) adm
 	case isDeletion[v1alpha1.TierRole](req, now):
 		req, now = asDeletion(req), nil
 	case !isChanged && now.DeletionTimestamp != nil:
-		return admission.Allowed("") // it stays, and is no other TierRole
+		return admission.Allowed("") // only metadata changes, and finalizers remain
 	default:
 		if errs := roles.Validate(now); len(errs) > 0 {
 			return denyRequest(fieldReasons("TierRole "+now.Name, errs)...)

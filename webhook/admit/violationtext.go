@@ -6,12 +6,12 @@ import (
 	"github.com/tierwall/tierwall/rego"
 )
 
-// A line of a refusal has at most maxLine characters of a guardrail's message, of which tailLine are
-// from its end, where the advice is. The causes of a refusal have the whole message.
+// A line of a refusal has at most maxLine characters of a guardrail's message. If the message is longer, its
+// last tailLine characters, which have the advice, are kept. The causes of the refusal have the whole message.
 const maxLine, tailLine = 360, 160
 
-// violationReasons are what guardrails deny for: a line each, of which no guardrail has more than
-// rego.MaxMessages. The assumption is what a change that is under way would make of the cluster.
+// violationReasons returns the violations as reasons. The assumption names changes in flight without which
+// the violations would not happen; it may be empty.
 func violationReasons(violations []rego.Violation, assumption string) []denialReason {
 	out := make([]denialReason, 0, len(violations))
 	for _, v := range violations {
@@ -29,7 +29,7 @@ func violationWarnings(r rego.Result) []string {
 	return out
 }
 
-// violationText is what is wrong, and then who says so and of which field.
+// violationText returns the message, followed by the guardrail, the field and the assumption.
 func violationText(v rego.Violation, message, assumption string) string {
 	from := "Guardrail " + v.Guardrail
 	if v.Path != "" {
@@ -41,7 +41,7 @@ func violationText(v rego.Violation, message, assumption string) string {
 	return message + " (" + from + ")"
 }
 
-// shortenLine makes one line of a message, and leaves out the middle of a long one.
+// shortenLine returns the message as one line. It cuts the middle out of a long one.
 func shortenLine(message string) string {
 	line := strings.Join(strings.Fields(message), " ")
 	if runes := []rune(line); len(runes) > maxLine {
