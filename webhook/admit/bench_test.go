@@ -16,9 +16,9 @@ import (
 	"github.com/tierwall/tierwall/rego"
 )
 
-// town is a world of namespaces with ten pods of three tiers and two policies each.
-func town(namespaces int) *world {
-	w := &world{}
+// benchmarkCluster is a world of namespaces with ten pods of three tiers and two policies each.
+func benchmarkCluster(namespaces int) *fakeCluster {
+	w := &fakeCluster{}
 	s := &w.snapshot
 	for n := range namespaces {
 		ns := fmt.Sprintf("ns-%d", n)
@@ -29,7 +29,7 @@ func town(namespaces int) *world {
 				Labels: labels{"app": account, "pod": fmt.Sprint(i)}, Addrs: []netip.Addr{netip.AddrFrom4([4]byte{10, byte(n / 200), byte(n % 200), byte(i)})}})
 		}
 		for _, tier := range [][2]string{{"web", "frontend"}, {"backend", "backend"}, {"postgres", "data"}} {
-			s.TierRoles = append(s.TierRoles, tierRole(ns+"-"+tier[1], v1alpha1.TierRoleSpec{
+			s.TierRoles = append(s.TierRoles, newTierRole(ns+"-"+tier[1], v1alpha1.TierRoleSpec{
 				Role: tier[1], Namespaces: []string{ns}, ServiceAccounts: []string{tier[0]}}))
 		}
 		for _, hop := range [][2]string{{"frontend", "backend"}, {"backend", "data"}} {
@@ -61,9 +61,9 @@ func BenchmarkPolicyRequest(b *testing.B) {
 	}
 	for _, namespaces := range []int{10, 100, 1000} {
 		b.Run(fmt.Sprintf("pods=%d", namespaces*10), func(b *testing.B) {
-			h := policies(town(namespaces), newLoadedStore(b, library...))
+			h := newPolicyHandler(benchmarkCluster(namespaces), newLoadedStore(b, library...))
 			h.Limit = 60e9
-			req := request("CREATE", "NetworkPolicy", "ns-1", nil, hopPolicy("ns-1", "frontend", "frontend"))
+			req := newRequest("CREATE", "NetworkPolicy", "ns-1", nil, hopPolicy("ns-1", "frontend", "frontend"))
 			var took []time.Duration
 			for b.Loop() {
 				start := time.Now()
@@ -83,8 +83,8 @@ func BenchmarkPolicyRequest(b *testing.B) {
 func BenchmarkNewPod(b *testing.B) {
 	for _, namespaces := range []int{10, 1000} {
 		b.Run(fmt.Sprintf("pods=%d", namespaces*10), func(b *testing.B) {
-			h := &RoleLabelHandler{Snapshots: town(namespaces), Decoder: decoder}
-			req := request("CREATE", "Pod", "ns-1", nil, pod("postgres", labels{"app": "postgres"}))
+			h := &RoleLabelHandler{Snapshots: benchmarkCluster(namespaces), Decoder: decoder}
+			req := newRequest("CREATE", "Pod", "ns-1", nil, newPod("postgres", labels{"app": "postgres"}))
 			for b.Loop() {
 				if got := h.Handle(b.Context(), req); !got.Allowed || len(got.Patches) != 1 {
 					b.Fatalf("got %+v", got)

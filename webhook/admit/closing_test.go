@@ -29,7 +29,7 @@ func unboundedPeer() networkingv1.NetworkPolicyPeer {
 
 // clusterCreation is of a ClusterNetworkPolicy for every pod, about all other pods.
 func clusterCreation(name string, action policyv1alpha2.ClusterNetworkPolicyRuleAction) admission.Request {
-	req := request("CREATE", "ClusterNetworkPolicy", "", nil, &policyv1alpha2.ClusterNetworkPolicy{
+	req := newRequest("CREATE", "ClusterNetworkPolicy", "", nil, &policyv1alpha2.ClusterNetworkPolicy{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "policy.networking.k8s.io/v1alpha2", Kind: "ClusterNetworkPolicy"},
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: policyv1alpha2.ClusterNetworkPolicySpec{Tier: policyv1alpha2.AdminTier, Priority: 1,
@@ -41,10 +41,10 @@ func clusterCreation(name string, action policyv1alpha2.ClusterNetworkPolicyRule
 }
 
 // A tenant's stored policy is why the effect is not complete.
-func TestAChangeThatCanOnlyCloseNeedsNoCompleteEffect(t *testing.T) {
+func TestClosingChangeNeedsNoCompleteEffect(t *testing.T) {
 	stored := networkPolicy(networkingv1.NetworkPolicyIngressRule{From: []networkingv1.NetworkPolicyPeer{unboundedPeer()}})
 	update := func(was, is *networkingv1.NetworkPolicy) admission.Request {
-		return request("UPDATE", "NetworkPolicy", "shop", was, is)
+		return newRequest("UPDATE", "NetworkPolicy", "shop", was, is)
 	}
 	more := networkPolicy(append([]networkingv1.NetworkPolicyIngressRule{fromBlock("10.0.0.0/8")}, stored.Spec.Ingress...)...)
 	less := networkPolicy(stored.Spec.Ingress...)
@@ -62,13 +62,13 @@ func TestAChangeThatCanOnlyCloseNeedsNoCompleteEffect(t *testing.T) {
 		{"a NetworkPolicy that allows more", less, update(less, more), false, "Guardrail default-deny-stays"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w := shop()
+			w := newShopCluster()
 			w.snapshot.NetworkPolicies = []*networkingv1.NetworkPolicy{c.stored}
 			stays := &v1alpha1.Guardrail{ObjectMeta: metav1.ObjectMeta{Name: "default-deny-stays", UID: types.UID("1"), Generation: 1},
 				Spec: v1alpha1.GuardrailSpec{Library: "default-deny-stays"}}
-			h := policies(w, newLoadedStore(t, stays, guardrail("names", "deny", `input.request.name == "forbidden"`)))
+			h := newPolicyHandler(w, newLoadedStore(t, stays, newGuardrail("names", "deny", `input.request.name == "forbidden"`)))
 			got := h.Handle(t.Context(), c.request)
-			answers(t, got, c.allowed, c.message)
+			assertResponse(t, got, c.allowed, c.message)
 			if warned := strings.Join(got.Warnings, "\n"); c.allowed && !strings.Contains(warned, "admitted because it can only close") {
 				t.Errorf("warnings %q", warned)
 			}

@@ -13,7 +13,7 @@ import (
 
 // Two policies exceed the budget of selectors of a class, which closes their pods. Deleting one of them opens the other,
 // and is not admitted as a change that can only close.
-func TestADeletionThatLiftsABudgetNeedsACompleteEffect(t *testing.T) {
+func TestDeletionThatLiftsBudgetNeedsCompleteEffect(t *testing.T) {
 	named := func(name string, rules ...networkingv1.NetworkPolicyIngressRule) *networkingv1.NetworkPolicy {
 		np := networkPolicy(rules...)
 		np.Name, np.UID = name, types.UID("uid-"+name)
@@ -40,14 +40,14 @@ func TestADeletionThatLiftsABudgetNeedsACompleteEffect(t *testing.T) {
 		{"within the budget", []*networkingv1.NetworkPolicy{named("isolated"), second}, second, true, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w := shop()
+			w := newShopCluster()
 			w.snapshot.NetworkPolicies = c.stored
 			stays := &v1alpha1.Guardrail{ObjectMeta: metav1.ObjectMeta{Name: "default-deny-stays", UID: types.UID("1"), Generation: 1},
 				Spec: v1alpha1.GuardrailSpec{Library: "default-deny-stays"}}
-			h := policies(w, newLoadedStore(t, stays))
-			req := request("DELETE", "NetworkPolicy", "shop", c.deleted, nil)
+			h := newPolicyHandler(w, newLoadedStore(t, stays))
+			req := newRequest("DELETE", "NetworkPolicy", "shop", c.deleted, nil)
 			req.Name = c.deleted.Name
-			answers(t, h.Handle(t.Context(), req), c.allowed, c.message)
+			assertResponse(t, h.Handle(t.Context(), req), c.allowed, c.message)
 		})
 	}
 }

@@ -19,65 +19,65 @@ import (
 	"github.com/tierwall/tierwall/rego"
 )
 
-// isolating is a policy that lets nothing into the pods of shop.
-func isolating(name string) *networkingv1.NetworkPolicy {
+// isolatingPolicy is a policy that lets nothing into the pods of shop.
+func isolatingPolicy(name string) *networkingv1.NetworkPolicy {
 	p := networkPolicy()
 	p.Name = name
 	return p
 }
 
-// guarded are the Policies of an open shop that two policies isolate, with the
+// newGuardedHandler are the Policies of an open shop that two policies isolate, with the
 // guardrail against taking default deny away.
-func guarded(t *testing.T) (*PolicyHandler, *world) {
+func newGuardedHandler(t *testing.T) (*PolicyHandler, *fakeCluster) {
 	t.Helper()
-	w := shop()
+	w := newShopCluster()
 	w.snapshot.Defaults.Action = policy.Allow
-	w.snapshot.NetworkPolicies = []*networkingv1.NetworkPolicy{isolating("a"), isolating("b")}
+	w.snapshot.NetworkPolicies = []*networkingv1.NetworkPolicy{isolatingPolicy("a"), isolatingPolicy("b")}
 	stays := &v1alpha1.Guardrail{ObjectMeta: metav1.ObjectMeta{Name: "default-deny-stays", UID: types.UID("1"), Generation: 1},
 		Spec: v1alpha1.GuardrailSpec{Library: "default-deny-stays"}}
-	return policies(w, newLoadedStore(t, stays)), w
+	return newPolicyHandler(w, newLoadedStore(t, stays)), w
 }
 
-func deletion(name string) admission.Request {
-	req := request("DELETE", "NetworkPolicy", "shop", isolating(name), nil)
+func deletionRequest(name string) admission.Request {
+	req := newRequest("DELETE", "NetworkPolicy", "shop", isolatingPolicy(name), nil)
 	req.Name = name
 	return req
 }
 
-// creation is of a policy that changes nothing.
-func creation(name string) admission.Request {
-	req := request("CREATE", "NetworkPolicy", "shop", nil, isolating(name))
+// creationRequest is of a policy that changes nothing.
+func creationRequest(name string) admission.Request {
+	req := newRequest("CREATE", "NetworkPolicy", "shop", nil, isolatingPolicy(name))
 	req.Name = name
 	return req
 }
 
 // The second comes before the watch tells of the first.
-func TestWhatTwoDeletionsOpenTogetherIsRefused(t *testing.T) {
-	h, _ := guarded(t)
-	answers(t, h.Handle(t.Context(), deletion("a")), true, "")
-	answers(t, h.Handle(t.Context(), deletion("b")), false, "takes default deny away")
-	answers(t, h.Handle(t.Context(), deletion("a")), true, "") // the refusal was not remembered
+func TestSecondOfTwoConcurrentDeletionsIsRefused(t *testing.T) {
+	h, _ := newGuardedHandler(t)
+	assertResponse(t, h.Handle(t.Context(), deletionRequest("a")), true, "")
+	assertResponse(t, h.Handle(t.Context(), deletionRequest("b")), false, "takes default deny away")
+	assertResponse(t, h.Handle(t.Context(), deletionRequest("a")), true, "") // the refusal was not remembered
 }
 
-func TestChangesThatDidNotHappenAreNotRemembered(t *testing.T) {
-	h, _ := guarded(t)
-	rehearsal, dry := deletion("a"), true
+func TestDryRunIsNotTracked(t *testing.T) {
+	h, _ := newGuardedHandler(t)
+	rehearsal, dry := deletionRequest("a"), true
 	rehearsal.DryRun = &dry
-	answers(t, h.Handle(t.Context(), rehearsal), true, "")
-	answers(t, h.Handle(t.Context(), deletion("b")), true, "")
-	answers(t, h.Handle(t.Context(), rehearsal), false, "takes default deny away")
+	assertResponse(t, h.Handle(t.Context(), rehearsal), true, "")
+	assertResponse(t, h.Handle(t.Context(), deletionRequest("b")), true, "")
+	assertResponse(t, h.Handle(t.Context(), rehearsal), false, "takes default deny away")
 }
 
 // The API server ends a request after a minute; one that it refused after all is forgotten then.
-func TestChangesAreForgotten(t *testing.T) {
+func TestTrackedChangeExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h, w := guarded(t)
-		answers(t, h.Handle(t.Context(), deletion("a")), true, "")
+		h, w := newGuardedHandler(t)
+		assertResponse(t, h.Handle(t.Context(), deletionRequest("a")), true, "")
 		time.Sleep(inflightLifetime + 1)
-		answers(t, h.Handle(t.Context(), deletion("b")), true, "")
+		assertResponse(t, h.Handle(t.Context(), deletionRequest("b")), true, "")
 		// Now b is remembered, until the snapshot shows that it is gone.
-		w.snapshot.NetworkPolicies = []*networkingv1.NetworkPolicy{isolating("a"), isolating("c")}
-		answers(t, h.Handle(t.Context(), deletion("c")), true, "")
+		w.snapshot.NetworkPolicies = []*networkingv1.NetworkPolicy{isolatingPolicy("a"), isolatingPolicy("c")}
+		assertResponse(t, h.Handle(t.Context(), deletionRequest("c")), true, "")
 		if n := len(h.inflight.changes); n != 1 {
 			t.Errorf("%d changes are remembered, want the last one alone", n)
 		}
@@ -85,77 +85,77 @@ func TestChangesAreForgotten(t *testing.T) {
 }
 
 // Two that are judged at the same time: the later one knows of the earlier.
-func TestChangesAreRememberedWhileTheyAreJudged(t *testing.T) {
-	h, w := guarded(t)
+func TestChangeUnderReviewIsInFlight(t *testing.T) {
+	h, w := newGuardedHandler(t)
 	inside := h.Guardrails
 	h.Guardrails = judgeFunc(func(ctx context.Context, in rego.Input) (rego.Result, error) {
 		if in.Request.Name == "a" {
-			answers(t, h.Handle(ctx, deletion("b")), false, "takes default deny away")
+			assertResponse(t, h.Handle(ctx, deletionRequest("b")), false, "takes default deny away")
 		}
 		return inside.Judge(ctx, in)
 	})
-	answers(t, h.Handle(t.Context(), deletion("a")), true, "")
+	assertResponse(t, h.Handle(t.Context(), deletionRequest("a")), true, "")
 	// A creation that isolates is no help before it is sure: both states count.
 	w.snapshot.NetworkPolicies = w.snapshot.NetworkPolicies[1:]
-	answers(t, h.Handle(t.Context(), creation("c")), true, "")
-	answers(t, h.Handle(t.Context(), deletion("b")), false, "takes default deny away")
+	assertResponse(t, h.Handle(t.Context(), creationRequest("c")), true, "")
+	assertResponse(t, h.Handle(t.Context(), deletionRequest("b")), false, "takes default deny away")
 }
 
 // Each of them is admitted here and refused by the API server afterwards, so that the last policy that isolates
 // has only changes beside it that do not happen.
-func TestChangesThatTheAPIServerRefusesProtectNobody(t *testing.T) {
-	for name, refusedLater := range map[string]func(w *world) admission.Request{
-		"a CREATE of a name that is taken": func(*world) admission.Request { return creation("b") },
-		"a CREATE that exceeds a quota":    func(*world) admission.Request { return creation("new") },
-		"an UPDATE that conflicts": func(w *world) admission.Request {
-			other := isolating("other")
+func TestChangeRefusedLaterDoesNotIsolate(t *testing.T) {
+	for name, refusedLater := range map[string]func(w *fakeCluster) admission.Request{
+		"a CREATE of a name that is taken": func(*fakeCluster) admission.Request { return creationRequest("b") },
+		"a CREATE that exceeds a quota":    func(*fakeCluster) admission.Request { return creationRequest("new") },
+		"an UPDATE that conflicts": func(w *fakeCluster) admission.Request {
+			other := isolatingPolicy("other")
 			other.Spec.PodSelector.MatchLabels = labels{"app": "other"}
 			w.snapshot.NetworkPolicies = append(w.snapshot.NetworkPolicies, other)
-			req := request("UPDATE", "NetworkPolicy", "shop", other, isolating("other"))
+			req := newRequest("UPDATE", "NetworkPolicy", "shop", other, isolatingPolicy("other"))
 			req.Name = "other"
 			return req
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h, w := guarded(t)
+			h, w := newGuardedHandler(t)
 			for range 3 {
-				answers(t, h.Handle(t.Context(), refusedLater(w)), true, "")
+				assertResponse(t, h.Handle(t.Context(), refusedLater(w)), true, "")
 			}
-			answers(t, h.Handle(t.Context(), deletion("a")), true, "")
-			answers(t, h.Handle(t.Context(), deletion("b")), false, "takes default deny away")
+			assertResponse(t, h.Handle(t.Context(), deletionRequest("a")), true, "")
+			assertResponse(t, h.Handle(t.Context(), deletionRequest("b")), false, "takes default deny away")
 		})
 	}
 }
 
-func TestTerminatingPoliciesProtectNobody(t *testing.T) {
+func TestTerminatingPolicyDoesNotIsolate(t *testing.T) {
 	for name, second := range map[string]func(*networkingv1.NetworkPolicy) admission.Request{
-		"the other one is deleted": func(*networkingv1.NetworkPolicy) admission.Request { return deletion("a") },
+		"the other one is deleted": func(*networkingv1.NetworkPolicy) admission.Request { return deletionRequest("a") },
 		"the other one selects nothing any more": func(*networkingv1.NetworkPolicy) admission.Request {
-			other := isolating("a")
+			other := isolatingPolicy("a")
 			other.Spec.PodSelector.MatchLabels = labels{"app": "none"}
-			return request("UPDATE", "NetworkPolicy", "shop", isolating("a"), other)
+			return newRequest("UPDATE", "NetworkPolicy", "shop", isolatingPolicy("a"), other)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h, w := guarded(t)
+			h, w := newGuardedHandler(t)
 			going := terminatingPolicy("b", "example.com/keep")
 			w.snapshot.NetworkPolicies[1] = going
 			got := h.Handle(t.Context(), second(going))
-			answers(t, got, false, "takes default deny away")
-			answers(t, got, false, "if NetworkPolicy shop/b, which is being deleted, is gone")
+			assertResponse(t, got, false, "takes default deny away")
+			assertResponse(t, got, false, "if NetworkPolicy shop/b, which is being deleted, is gone")
 		})
 	}
 }
 
 func terminatingPolicy(name string, finalizers ...string) *networkingv1.NetworkPolicy {
-	p, now := isolating(name), metav1.Now()
+	p, now := isolatingPolicy(name), metav1.Now()
 	p.DeletionTimestamp, p.Finalizers = &now, finalizers
 	return p
 }
 
 // An UPDATE that takes away the last finalizer of a terminating policy is what deletes it.
-func TestTheUpdateThatDeletesIsJudgedAsTheDeletion(t *testing.T) {
-	h, w := guarded(t)
+func TestRemovingLastFinalizerIsJudgedAsDeletion(t *testing.T) {
+	h, w := newGuardedHandler(t)
 	one, two, none := terminatingPolicy("b", "x/keep"), terminatingPolicy("b", "x/keep", "y/keep"), terminatingPolicy("b")
 	for _, c := range []struct {
 		name       string
@@ -163,7 +163,7 @@ func TestTheUpdateThatDeletesIsJudgedAsTheDeletion(t *testing.T) {
 		protection []*networkingv1.NetworkPolicy
 		allowed    bool
 	}{
-		{"another one isolates", one, none, []*networkingv1.NetworkPolicy{isolating("a")}, true},
+		{"another one isolates", one, none, []*networkingv1.NetworkPolicy{isolatingPolicy("a")}, true},
 		{"no other one isolates", one, none, nil, false},
 		{"the other one is terminating", one, none, []*networkingv1.NetworkPolicy{terminatingPolicy("a", "x/keep")}, false},
 		{"all finalizers go at once", two, none, nil, false},
@@ -176,41 +176,41 @@ func TestTheUpdateThatDeletesIsJudgedAsTheDeletion(t *testing.T) {
 			if !c.allowed {
 				message = "takes default deny away"
 			}
-			answers(t, h.Handle(t.Context(), request("UPDATE", "NetworkPolicy", "shop", c.old, c.now)), c.allowed, message)
+			assertResponse(t, h.Handle(t.Context(), newRequest("UPDATE", "NetworkPolicy", "shop", c.old, c.now)), c.allowed, message)
 		})
 	}
 }
 
 // A guardrail that is about deletions alone is asked about one by finalizers as well.
-func TestGuardrailsSeeTheDeletion(t *testing.T) {
-	h, _ := guarded(t)
+func TestGuardrailInputOfFinalizerRemovalIsDelete(t *testing.T) {
+	h, _ := newGuardedHandler(t)
 	h.Guardrails = judgeFunc(func(_ context.Context, in rego.Input) (rego.Result, error) {
 		if in.Request.Operation != "DELETE" || len(in.Object) != 0 || len(in.OldObject) == 0 {
 			t.Errorf("operation %s with the object %s", in.Request.Operation, in.Object)
 		}
 		return rego.Result{}, nil
 	})
-	answers(t, h.Handle(t.Context(), request("UPDATE", "NetworkPolicy", "shop", terminatingPolicy("b", "x/keep"), terminatingPolicy("b"))), true, "")
+	assertResponse(t, h.Handle(t.Context(), newRequest("UPDATE", "NetworkPolicy", "shop", terminatingPolicy("b", "x/keep"), terminatingPolicy("b"))), true, "")
 }
 
 // Namespace going is terminating: its policies stay as long as there are pods that they are for.
-func TestPoliciesOfATerminatingNamespaceGoAfterItsPods(t *testing.T) {
-	h, w := guarded(t)
+func TestPolicyOfTerminatingNamespaceIsDeletedAfterPods(t *testing.T) {
+	h, w := newGuardedHandler(t)
 	w.snapshot.Namespaces = append(w.snapshot.Namespaces, &compile.Namespace{Name: "going"})
-	last := isolating("last")
+	last := isolatingPolicy("last")
 	last.Namespace = "going"
 	w.snapshot.NetworkPolicies = []*networkingv1.NetworkPolicy{last}
 	pod := &compile.Pod{Namespace: "going", Name: "p"}
 	w.snapshot.Pods = append(w.snapshot.Pods, pod)
-	req := request("DELETE", "NetworkPolicy", "going", last, nil)
-	answers(t, h.Handle(t.Context(), req), false, "takes default deny away")
+	req := newRequest("DELETE", "NetworkPolicy", "going", last, nil)
+	assertResponse(t, h.Handle(t.Context(), req), false, "takes default deny away")
 	pod.Ended = true
-	answers(t, h.Handle(t.Context(), req), true, "")
+	assertResponse(t, h.Handle(t.Context(), req), true, "")
 }
 
 // Of changes that are admitted here and refused elsewhere, such as by a quota, any number may come.
-func TestWhatIsRememberedIsBounded(t *testing.T) {
-	h, _ := guarded(t)
+func TestTrackedChangesAreBounded(t *testing.T) {
+	h, _ := newGuardedHandler(t)
 	h.Guardrails = judgeFunc(func(context.Context, rego.Input) (rego.Result, error) { return rego.Result{}, nil })
 	remembers := func(want int) {
 		t.Helper()
@@ -219,26 +219,26 @@ func TestWhatIsRememberedIsBounded(t *testing.T) {
 		}
 	}
 	for range 20 {
-		answers(t, h.Handle(t.Context(), creation("x")), true, "")
+		assertResponse(t, h.Handle(t.Context(), creationRequest("x")), true, "")
 	}
 	remembers(1)
 	for i := range maxInflight - 1 {
-		answers(t, h.Handle(t.Context(), creation(fmt.Sprint(i))), true, "")
+		assertResponse(t, h.Handle(t.Context(), creationRequest(fmt.Sprint(i))), true, "")
 	}
-	answers(t, h.Handle(t.Context(), creation("one too many")), false, "too many changes of this namespace are in flight")
+	assertResponse(t, h.Handle(t.Context(), creationRequest("one too many")), false, "too many changes of this namespace are in flight")
 	remembers(maxInflight)
-	elsewhere := isolating("z")
+	elsewhere := isolatingPolicy("z")
 	elsewhere.Namespace = "test"
-	answers(t, h.Handle(t.Context(), request("CREATE", "NetworkPolicy", "test", nil, elsewhere)), true, "")
+	assertResponse(t, h.Handle(t.Context(), newRequest("CREATE", "NetworkPolicy", "test", nil, elsewhere)), true, "")
 }
 
 // A deletion is forgotten when the snapshot shows it, which one that is older than the object does not.
-func TestAStaleSnapshotShowsNoOutcome(t *testing.T) {
-	h, w := guarded(t)
-	w.snapshot.NetworkPolicies = []*networkingv1.NetworkPolicy{isolating("b")} // a is there, and not known yet
-	answers(t, h.Handle(t.Context(), deletion("a")), true, "")
-	w.snapshot.NetworkPolicies = []*networkingv1.NetworkPolicy{isolating("a"), isolating("b")}
-	answers(t, h.Handle(t.Context(), deletion("b")), false, "takes default deny away")
-	w.snapshot.NetworkPolicies = []*networkingv1.NetworkPolicy{isolating("b"), isolating("c")}
-	answers(t, h.Handle(t.Context(), deletion("b")), true, "")
+func TestStaleSnapshotDoesNotSettleDeletion(t *testing.T) {
+	h, w := newGuardedHandler(t)
+	w.snapshot.NetworkPolicies = []*networkingv1.NetworkPolicy{isolatingPolicy("b")} // a is there, and not known yet
+	assertResponse(t, h.Handle(t.Context(), deletionRequest("a")), true, "")
+	w.snapshot.NetworkPolicies = []*networkingv1.NetworkPolicy{isolatingPolicy("a"), isolatingPolicy("b")}
+	assertResponse(t, h.Handle(t.Context(), deletionRequest("b")), false, "takes default deny away")
+	w.snapshot.NetworkPolicies = []*networkingv1.NetworkPolicy{isolatingPolicy("b"), isolatingPolicy("c")}
+	assertResponse(t, h.Handle(t.Context(), deletionRequest("b")), true, "")
 }

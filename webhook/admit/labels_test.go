@@ -19,19 +19,19 @@ import (
 	"github.com/tierwall/tierwall/rego"
 )
 
-// admitting is a policy that lets pods of namespaces, both by their labels, into the pods of shop.
-func admitting(namespaces, pods labels) *networkingv1.NetworkPolicy {
+// policyFromSelectors is a policy that lets pods of namespaces, both by their labels, into the pods of shop.
+func policyFromSelectors(namespaces, pods labels) *networkingv1.NetworkPolicy {
 	return networkPolicy(networkingv1.NetworkPolicyIngressRule{From: []networkingv1.NetworkPolicyPeer{{
 		NamespaceSelector: &metav1.LabelSelector{MatchLabels: namespaces}, PodSelector: &metav1.LabelSelector{MatchLabels: pods}}}})
 }
 
-// counting counts how often guardrails are asked, and refuses what opens anything.
-type counting struct {
+// countingJudge counts how often guardrails are asked, and refuses what opens anything.
+type countingJudge struct {
 	asked int
 	last  rego.Input
 }
 
-func (j *counting) Judge(_ context.Context, in rego.Input) (rego.Result, error) {
+func (j *countingJudge) Judge(_ context.Context, in rego.Input) (rego.Result, error) {
 	j.asked, j.last = j.asked+1, in
 	if !in.Effect.Complete {
 		return rego.Result{Denials: []rego.Violation{{Guardrail: "sure", Message: "incomplete"}}}, nil
@@ -42,24 +42,24 @@ func (j *counting) Judge(_ context.Context, in rego.Input) (rego.Result, error) 
 	return rego.Result{}, nil
 }
 
-func labelled(account, node string, l labels) *corev1.Pod {
-	p := pod(account, l)
+func labelledPod(account, node string, l labels) *corev1.Pod {
+	p := newPod(account, l)
 	p.Name, p.Spec.NodeName = "plain", node
 	return p
 }
 
 // A label that opens a path is judged as a policy that opens it is; one that no selector
 // mentions is not even looked at.
-func TestLabelsAreJudgedByWhatTheyOpen(t *testing.T) {
+func TestLabelChangeIsJudgedByEffect(t *testing.T) {
 	partner := func(l labels) *corev1.Namespace {
 		return &corev1.Namespace{TypeMeta: metav1.TypeMeta{Kind: "Namespace"}, ObjectMeta: metav1.ObjectMeta{Name: "test", Labels: l}}
 	}
-	plain := func(l labels) *corev1.Pod { return labelled("default", "", l) }
+	plain := func(l labels) *corev1.Pod { return labelledPod("default", "", l) }
 	ended, host := plain(nil), plain(nil)
 	ended.Status.Phase, host.Spec.HostNetwork = corev1.PodSucceeded, true
 	endedNow, hostNow := plain(labels{"app": "client"}), plain(labels{"app": "client"})
 	endedNow.Status.Phase, hostNow.Spec.HostNetwork = corev1.PodSucceeded, true
-	binding := request("CREATE", "Binding", "shop", nil, &corev1.Binding{ObjectMeta: metav1.ObjectMeta{Name: "plain", Labels: labels{"app": "client"}}})
+	binding := newRequest("CREATE", "Binding", "shop", nil, &corev1.Binding{ObjectMeta: metav1.ObjectMeta{Name: "plain", Labels: labels{"app": "client"}}})
 	binding.SubResource, binding.Name = "binding", "plain"
 	for _, c := range []struct {
 		name    string
@@ -67,30 +67,30 @@ func TestLabelsAreJudgedByWhatTheyOpen(t *testing.T) {
 		allowed bool
 		asked   int
 	}{
-		{"pod, opens", request("UPDATE", "Pod", "shop", plain(nil), plain(labels{"app": "client"})), false, 1},
-		{"pod, closes", request("UPDATE", "Pod", "shop", plain(labels{"app": "client"}), plain(nil)), true, 1},
-		{"pod, opens as before", request("UPDATE", "Pod", "shop", plain(labels{"app": "client", "a": "b"}), plain(labels{"app": "client"})), true, 0},
-		{"pod, no selector mentions it", request("UPDATE", "Pod", "shop", plain(nil), plain(labels{"version": "2"})), true, 0},
-		{"pod, no selector mentions the value", request("UPDATE", "Pod", "shop", plain(nil), plain(labels{"app": "other"})), true, 0},
-		{"pod, ended", request("UPDATE", "Pod", "shop", ended, endedNow), true, 0},
-		{"pod, on the host network", request("UPDATE", "Pod", "shop", host, hostNow), true, 0},
+		{"pod, opens", newRequest("UPDATE", "Pod", "shop", plain(nil), plain(labels{"app": "client"})), false, 1},
+		{"pod, closes", newRequest("UPDATE", "Pod", "shop", plain(labels{"app": "client"}), plain(nil)), true, 1},
+		{"pod, opens as before", newRequest("UPDATE", "Pod", "shop", plain(labels{"app": "client", "a": "b"}), plain(labels{"app": "client"})), true, 0},
+		{"pod, no selector mentions it", newRequest("UPDATE", "Pod", "shop", plain(nil), plain(labels{"version": "2"})), true, 0},
+		{"pod, no selector mentions the value", newRequest("UPDATE", "Pod", "shop", plain(nil), plain(labels{"app": "other"})), true, 0},
+		{"pod, ended", newRequest("UPDATE", "Pod", "shop", ended, endedNow), true, 0},
+		{"pod, on the host network", newRequest("UPDATE", "Pod", "shop", host, hostNow), true, 0},
 		{"pod, by a binding", binding, false, 1},
-		{"namespace, opens", request("UPDATE", "Namespace", "", partner(nil), partner(labels{"partner": "yes"})), false, 1},
-		{"namespace, closes", request("UPDATE", "Namespace", "", partner(labels{"partner": "yes"}), partner(nil)), true, 1},
-		{"namespace, no selector mentions it", request("UPDATE", "Namespace", "", partner(nil), partner(labels{"x": "yes"})), true, 0},
+		{"namespace, opens", newRequest("UPDATE", "Namespace", "", partner(nil), partner(labels{"partner": "yes"})), false, 1},
+		{"namespace, closes", newRequest("UPDATE", "Namespace", "", partner(labels{"partner": "yes"}), partner(nil)), true, 1},
+		{"namespace, no selector mentions it", newRequest("UPDATE", "Namespace", "", partner(nil), partner(labels{"x": "yes"})), true, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w, j := shop(), &counting{}
-			w.snapshot.NetworkPolicies = []*networkingv1.NetworkPolicy{admitting(nil, labels{"app": "client"})}
-			other := admitting(labels{"partner": "yes"}, nil)
+			w, j := newShopCluster(), &countingJudge{}
+			w.snapshot.NetworkPolicies = []*networkingv1.NetworkPolicy{policyFromSelectors(nil, labels{"app": "client"})}
+			other := policyFromSelectors(labels{"partner": "yes"}, nil)
 			other.Name = "partners"
 			w.snapshot.NetworkPolicies = append(w.snapshot.NetworkPolicies, other)
-			var h admission.Handler = &PodLabelHandler{Reviewer: reviewer(w, j), Decoder: decoder}
+			var h admission.Handler = &PodLabelHandler{Reviewer: newReviewer(w, j), Decoder: decoder}
 			if c.req.Kind.Kind == "Namespace" {
 				c.req.Name = "test"
-				h = &NamespaceHandler{Reviewer: reviewer(w, j), Decoder: decoder}
+				h = &NamespaceHandler{Reviewer: newReviewer(w, j), Decoder: decoder}
 			}
-			answers(t, h.Handle(t.Context(), c.req), c.allowed, "")
+			assertResponse(t, h.Handle(t.Context(), c.req), c.allowed, "")
 			if j.asked != c.asked {
 				t.Errorf("the guardrails were asked %d times, want %d: %+v", j.asked, c.asked, j.last.Effect)
 			}
@@ -99,9 +99,9 @@ func TestLabelsAreJudgedByWhatTheyOpen(t *testing.T) {
 }
 
 // A new pod is judged as one that gets its labels; one like those that are there is not even looked at.
-func TestNewPodsAreJudgedByWhatTheyOpen(t *testing.T) {
+func TestNewPodIsJudgedByEffect(t *testing.T) {
 	made := func(account string, l labels) *corev1.Pod {
-		p := pod(account, l)
+		p := newPod(account, l)
 		p.Name = "new"
 		return p
 	}
@@ -126,15 +126,15 @@ func TestNewPodsAreJudgedByWhatTheyOpen(t *testing.T) {
 		{"on the host network", host, true, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w, j := shop(), &counting{}
+			w, j := newShopCluster(), &countingJudge{}
 			w.snapshot.Pods = append(w.snapshot.Pods, &compile.Pod{Namespace: "shop", Name: "old", ServiceAccount: "default", Labels: labels{"app": "server"}})
 			for i, l := range []labels{{"app": "client"}, {"app": "server"}, {role: "data"}} {
-				np := admitting(nil, l)
+				np := policyFromSelectors(nil, l)
 				np.Name += strconv.Itoa(i)
 				w.snapshot.NetworkPolicies = append(w.snapshot.NetworkPolicies, np)
 			}
-			h := &PodLabelHandler{Reviewer: reviewer(w, j), Decoder: decoder}
-			answers(t, h.Handle(t.Context(), request("CREATE", "Pod", "shop", nil, c.pod)), c.allowed, "")
+			h := &PodLabelHandler{Reviewer: newReviewer(w, j), Decoder: decoder}
+			assertResponse(t, h.Handle(t.Context(), newRequest("CREATE", "Pod", "shop", nil, c.pod)), c.allowed, "")
 			if j.asked != c.asked {
 				t.Errorf("the guardrails were asked %d times, want %d: %+v", j.asked, c.asked, j.last.Effect)
 			}
@@ -143,28 +143,28 @@ func TestNewPodsAreJudgedByWhatTheyOpen(t *testing.T) {
 }
 
 // What cannot be judged must not stop pods.
-func TestANewPodThatCannotBeJudgedIsLetIn(t *testing.T) {
-	w := shop()
-	w.snapshot.NetworkPolicies = []*networkingv1.NetworkPolicy{admitting(nil, labels{"app": "client"})}
+func TestNewPodIsAdmittedIfJudgingFails(t *testing.T) {
+	w := newShopCluster()
+	w.snapshot.NetworkPolicies = []*networkingv1.NetworkPolicy{policyFromSelectors(nil, labels{"app": "client"})}
 	broken := judgeFunc(func(context.Context, rego.Input) (rego.Result, error) {
 		return rego.Result{}, errors.New("no evaluator")
 	})
-	got := (&PodLabelHandler{Reviewer: reviewer(w, broken), Decoder: decoder}).Handle(t.Context(),
-		request("CREATE", "Pod", "shop", nil, pod("default", labels{"app": "client"})))
-	answers(t, got, true, "")
-	if len(got.Warnings) != 1 || !contains(got.Warnings[0], "was not judged: ask the guardrails: no evaluator") {
+	got := (&PodLabelHandler{Reviewer: newReviewer(w, broken), Decoder: decoder}).Handle(t.Context(),
+		newRequest("CREATE", "Pod", "shop", nil, newPod("default", labels{"app": "client"})))
+	assertResponse(t, got, true, "")
+	if len(got.Warnings) != 1 || !containsText(got.Warnings[0], "was not judged: ask the guardrails: no evaluator") {
 		t.Errorf("warnings %q", got.Warnings)
 	}
 }
 
-func TestTheNamespaceOfANamespaceIsItself(t *testing.T) {
-	w, j := shop(), &counting{}
-	w.snapshot.NetworkPolicies = []*networkingv1.NetworkPolicy{admitting(labels{"partner": "yes"}, nil)}
+func TestGuardrailInputOfNamespaceHasItsLabels(t *testing.T) {
+	w, j := newShopCluster(), &countingJudge{}
+	w.snapshot.NetworkPolicies = []*networkingv1.NetworkPolicy{policyFromSelectors(labels{"partner": "yes"}, nil)}
 	old := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "test"}}
 	now := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "test", Labels: labels{"partner": "yes"}}}
-	req := request("UPDATE", "Namespace", "", old, now)
+	req := newRequest("UPDATE", "Namespace", "", old, now)
 	req.Name = "test"
-	answers(t, (&NamespaceHandler{Reviewer: reviewer(w, j), Decoder: decoder}).Handle(t.Context(), req), false, "nothing-new")
+	assertResponse(t, (&NamespaceHandler{Reviewer: newReviewer(w, j), Decoder: decoder}).Handle(t.Context(), req), false, "nothing-new")
 	if n := j.last.Namespace; n.Name != "test" || n.Labels["partner"] != "yes" {
 		t.Errorf("namespace %+v, want test as it would be", n)
 	}
@@ -175,9 +175,9 @@ func TestTheNamespaceOfANamespaceIsItself(t *testing.T) {
 }
 
 // A TierRole gives pods, those that exist and those that could, what policies offer to its role.
-func TestTierRolesAreJudgedByWhatTheyOpen(t *testing.T) {
+func TestTierRoleChangeIsJudgedByEffect(t *testing.T) {
 	backend := func(accounts ...string) *v1alpha1.TierRole {
-		return tierRole("backend", v1alpha1.TierRoleSpec{Role: "backend", Namespaces: []string{"shop"}, ServiceAccounts: accounts})
+		return newTierRole("backend", v1alpha1.TierRoleSpec{Role: "backend", Namespaces: []string{"shop"}, ServiceAccounts: accounts})
 	}
 	for _, c := range []struct {
 		name     string
@@ -191,20 +191,20 @@ func TestTierRolesAreJudgedByWhatTheyOpen(t *testing.T) {
 		{"nothing new", backend("default"), backend("default"), true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w, j := shop(), &counting{}
-			w.snapshot.NetworkPolicies = []*networkingv1.NetworkPolicy{admitting(nil, labels{role: "backend"})}
+			w, j := newShopCluster(), &countingJudge{}
+			w.snapshot.NetworkPolicies = []*networkingv1.NetworkPolicy{policyFromSelectors(nil, labels{role: "backend"})}
 			if c.old != nil {
 				w.snapshot.TierRoles = append(w.snapshot.TierRoles, c.old)
 			}
-			op, old, now := operation(c.old, c.now)
-			h := &TierRoleHandler{Reviewer: reviewer(w, j), Decoder: decoder}
-			answers(t, h.Handle(t.Context(), request(op, "TierRole", "", old, now)), c.allowed, "")
+			op, old, now := tierRoleRequest(c.old, c.now)
+			h := &TierRoleHandler{Reviewer: newReviewer(w, j), Decoder: decoder}
+			assertResponse(t, h.Handle(t.Context(), newRequest(op, "TierRole", "", old, now)), c.allowed, "")
 		})
 	}
 }
 
 // A label and a policy that come together open what neither opens alone.
-func TestALabelAndAPolicyThatComeTogetherAreJudgedTogether(t *testing.T) {
+func TestConcurrentLabelAndPolicyAreJudgedTogether(t *testing.T) {
 	asked := 0
 	clients := judgeFunc(func(_ context.Context, in rego.Input) (r rego.Result, _ error) {
 		asked++
@@ -213,22 +213,22 @@ func TestALabelAndAPolicyThatComeTogetherAreJudgedTogether(t *testing.T) {
 		}
 		return r, nil
 	})
-	c := reviewer(shop(), clients)
+	c := newReviewer(newShopCluster(), clients)
 	pods, policies := &PodLabelHandler{Reviewer: c, Decoder: decoder}, &PolicyHandler{Reviewer: c, Decoder: decoder}
-	label := request("UPDATE", "Pod", "shop", labelled("default", "", nil), labelled("default", "", labels{"app": "client"}))
-	admits := request("CREATE", "NetworkPolicy", "shop", nil, admitting(nil, labels{"app": "client"}))
+	label := newRequest("UPDATE", "Pod", "shop", labelledPod("default", "", nil), labelledPod("default", "", labels{"app": "client"}))
+	admits := newRequest("CREATE", "NetworkPolicy", "shop", nil, policyFromSelectors(nil, labels{"app": "client"}))
 	rehearsal, dry := admits, true
 	rehearsal.DryRun = &dry
-	answers(t, policies.Handle(t.Context(), rehearsal), true, "")
+	assertResponse(t, policies.Handle(t.Context(), rehearsal), true, "")
 	asked = 0
-	answers(t, pods.Handle(t.Context(), label), true, "")
+	assertResponse(t, pods.Handle(t.Context(), label), true, "")
 	if asked != 0 {
 		t.Error("the guardrails were asked about a label that nothing mentions yet")
 	}
-	answers(t, policies.Handle(t.Context(), admits), false, "opens")
+	assertResponse(t, policies.Handle(t.Context(), admits), false, "opens")
 }
 
-func operation(old, now *v1alpha1.TierRole) (op admissionv1.Operation, before, after any) {
+func tierRoleRequest(old, now *v1alpha1.TierRole) (op admissionv1.Operation, before, after any) {
 	switch {
 	case old == nil:
 		return admissionv1.Create, nil, now

@@ -5,6 +5,6 @@ import (
 	"strings"
 )
 
-var discard = slog.New(slog.DiscardHandler)
+var discardLog = slog.New(slog.DiscardHandler)
 
-func contains(text, part string) bool { return strings.Contains(text, part) }
+func containsText(text, part string) bool { return strings.Contains(text, part) }

@@ -16,11 +16,11 @@ import (
 	"github.com/tierwall/tierwall/webhook/snapshot"
 )
 
-func podLabels(t *testing.T, w *world) *PodLabelHandler {
-	return &PodLabelHandler{Reviewer: reviewer(w, newLoadedStore(t)), Decoder: decoder}
+func newPodLabelHandler(t *testing.T, w *fakeCluster) *PodLabelHandler {
+	return &PodLabelHandler{Reviewer: newReviewer(w, newLoadedStore(t)), Decoder: decoder}
 }
 
-func TestPodLabelsOfRunningPods(t *testing.T) {
+func TestLabelChangeOfRunningPod(t *testing.T) {
 	for _, c := range []struct {
 		name, account string
 		before, after labels
@@ -44,14 +44,14 @@ func TestPodLabelsOfRunningPods(t *testing.T) {
 		{"between two TierRoles of one role", "postgres", labels{role: "data"}, labels{role: "data", "app": "db"}, true, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			h := podLabels(t, shop())
-			got := h.Handle(t.Context(), request("UPDATE", "Pod", "shop", pod(c.account, c.before), pod(c.account, c.after)))
-			answers(t, got, c.allowed, c.message)
+			h := newPodLabelHandler(t, newShopCluster())
+			got := h.Handle(t.Context(), newRequest("UPDATE", "Pod", "shop", newPod(c.account, c.before), newPod(c.account, c.after)))
+			assertResponse(t, got, c.allowed, c.message)
 		})
 	}
 }
 
-func TestPodLabelsOfNewPods(t *testing.T) {
+func TestRoleLabelOfNewPodIsChecked(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		labels  labels
@@ -62,16 +62,16 @@ func TestPodLabelsOfNewPods(t *testing.T) {
 		{"forged after RoleLabel ran", labels{role: "data"}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			h := podLabels(t, shop())
-			answers(t, h.Handle(t.Context(), request("CREATE", "Pod", "shop", nil, pod("web", c.labels))), c.allowed, "")
+			h := newPodLabelHandler(t, newShopCluster())
+			assertResponse(t, h.Handle(t.Context(), newRequest("CREATE", "Pod", "shop", nil, newPod("web", c.labels))), c.allowed, "")
 		})
 	}
 }
 
 // A replica may hear of a TierRole a moment after the one that wrote the label.
-func TestPodLabelsOfNewPodsWaitForNews(t *testing.T) {
+func TestRoleLabelCheckWaitsForTierRole(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := &watched{snapshot: &compile.Snapshot{}, changed: make(chan struct{})}
+		w := &notifyingSource{snapshot: &compile.Snapshot{}, changed: make(chan struct{})}
 		follower := snapshot.NewSnapshotBroadcaster(w)
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error)
@@ -79,7 +79,7 @@ func TestPodLabelsOfNewPodsWaitForNews(t *testing.T) {
 		answer := make(chan admission.Response)
 		create := func() {
 			h := &PodLabelHandler{Reviewer: &Reviewer{Snapshots: follower}, Decoder: decoder}
-			answer <- h.Handle(t.Context(), request("CREATE", "Pod", "shop", nil, pod("web", labels{role: "frontend"})))
+			answer <- h.Handle(t.Context(), newRequest("CREATE", "Pod", "shop", nil, newPod("web", labels{role: "frontend"})))
 		}
 		go create()
 		synctest.Wait()
@@ -91,15 +91,15 @@ func TestPodLabelsOfNewPodsWaitForNews(t *testing.T) {
 		if looks := w.looks.Load(); looks != 4 { // one to begin, one at first, and one at each news
 			t.Errorf("looked %d times, want 4", looks)
 		}
-		w.change(shop().Snapshot())
-		answers(t, <-answer, true, "")
+		w.change(newShopCluster().Snapshot())
+		assertResponse(t, <-answer, true, "")
 
 		w.change(&compile.Snapshot{})
 		synctest.Wait()
 		w.looks.Store(0)
 		start := time.Now()
 		go create()
-		answers(t, <-answer, false, "is computed")
+		assertResponse(t, <-answer, false, "is computed")
 		if looks, took := w.looks.Load(), time.Since(start); looks != 2 || took != roleNewsTimeout {
 			t.Errorf("without news: looked %d times in %v, want 2 in %v", looks, took, roleNewsTimeout)
 		}
@@ -110,33 +110,33 @@ func TestPodLabelsOfNewPodsWaitForNews(t *testing.T) {
 	})
 }
 
-// watched is a Source that counts how often it is looked at.
-type watched struct {
+// notifyingSource is a Source that counts how often it is looked at.
+type notifyingSource struct {
 	mu       sync.Mutex
 	snapshot *compile.Snapshot
 	changed  chan struct{}
 	looks    atomic.Int32
 }
 
-func (w *watched) Snapshot() *compile.Snapshot {
+func (w *notifyingSource) Snapshot() *compile.Snapshot {
 	w.looks.Add(1)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.snapshot
 }
 
-func (w *watched) Synced() bool { return true }
+func (w *notifyingSource) Synced() bool { return true }
 
-func (w *watched) Changed() <-chan struct{} { return w.changed }
+func (w *notifyingSource) Changed() <-chan struct{} { return w.changed }
 
-func (w *watched) change(to *compile.Snapshot) {
+func (w *notifyingSource) change(to *compile.Snapshot) {
 	w.mu.Lock()
 	w.snapshot = to
 	w.mu.Unlock()
 	w.changed <- struct{}{}
 }
 
-func TestPodLabelsOfBindings(t *testing.T) {
+func TestLabelsOfBindingAreReviewed(t *testing.T) {
 	for _, c := range []struct {
 		name, pod string
 		labels    labels
@@ -152,23 +152,23 @@ func TestPodLabelsOfBindings(t *testing.T) {
 	} {
 		for _, older := range []bool{false, true} {
 			t.Run(c.name, func(t *testing.T) {
-				req := request("CREATE", "Binding", "shop", nil, &corev1.Binding{ObjectMeta: metav1.ObjectMeta{Name: c.pod, Labels: c.labels}})
+				req := newRequest("CREATE", "Binding", "shop", nil, &corev1.Binding{ObjectMeta: metav1.ObjectMeta{Name: c.pod, Labels: c.labels}})
 				if older {
 					req.Resource.Resource = "bindings"
 				} else {
 					req.Resource.Resource, req.SubResource, req.Name = "pods", "binding", c.pod
 				}
-				answers(t, podLabels(t, shop()).Handle(t.Context(), req), c.allowed, c.message)
+				assertResponse(t, newPodLabelHandler(t, newShopCluster()).Handle(t.Context(), req), c.allowed, c.message)
 			})
 		}
 	}
 }
 
-func TestPodLabelsWhileTheClusterIsUnknown(t *testing.T) {
-	w := shop()
+func TestPodLabelsBeforeSync(t *testing.T) {
+	w := newShopCluster()
 	w.unsynced = true
-	h := podLabels(t, w)
-	p := pod("web", labels{role: "data"})
-	answers(t, h.Handle(t.Context(), request("CREATE", "Pod", "shop", nil, p)), true, "")
-	answers(t, h.Handle(t.Context(), request("UPDATE", "Pod", "shop", p, p)), false, "does not know the whole cluster yet")
+	h := newPodLabelHandler(t, w)
+	p := newPod("web", labels{role: "data"})
+	assertResponse(t, h.Handle(t.Context(), newRequest("CREATE", "Pod", "shop", nil, p)), true, "")
+	assertResponse(t, h.Handle(t.Context(), newRequest("UPDATE", "Pod", "shop", p, p)), false, "does not know the whole cluster yet")
 }

@@ -20,12 +20,12 @@ import (
 	"github.com/tierwall/tierwall/webhook/guardrails"
 )
 
-func port(first int, last int32) networkingv1.NetworkPolicyIngressRule {
+func portRange(first int, last int32) networkingv1.NetworkPolicyIngressRule {
 	p := intstr.FromInt(first)
 	return networkingv1.NetworkPolicyIngressRule{Ports: []networkingv1.NetworkPolicyPort{{Port: &p, EndPort: &last}}}
 }
 
-func TestPoliciesThatCannotBeUnderstood(t *testing.T) {
+func TestInvalidPolicyIsRefused(t *testing.T) {
 	unknownPeer := &policyv1alpha2.ClusterNetworkPolicy{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "policy.networking.k8s.io/v1alpha2", Kind: "ClusterNetworkPolicy"},
 		ObjectMeta: metav1.ObjectMeta{Name: "all"},
@@ -39,13 +39,13 @@ func TestPoliciesThatCannotBeUnderstood(t *testing.T) {
 		policy            any
 	}{
 		{"CIDR", "NetworkPolicy", "/spec/ingress/0/from/0/ipBlock/cidr", networkPolicy(fromBlock("10.0.0.0/33"))},
-		{"endPort below port", "NetworkPolicy", "/spec/ingress/0/ports/0/endPort", networkPolicy(port(90, 80))},
+		{"endPort below port", "NetworkPolicy", "/spec/ingress/0/ports/0/endPort", networkPolicy(portRange(90, 80))},
 		{"peer that is nothing", "ClusterNetworkPolicy", "/spec/ingress/0/from/0", unknownPeer},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			h := policies(shop(), newLoadedStore(t))
-			got := h.Handle(t.Context(), request("CREATE", c.kind, "shop", nil, c.policy))
-			answers(t, got, false, c.field)
+			h := newPolicyHandler(newShopCluster(), newLoadedStore(t))
+			got := h.Handle(t.Context(), newRequest("CREATE", c.kind, "shop", nil, c.policy))
+			assertResponse(t, got, false, c.field)
 			if got.Result.Details == nil || !strings.HasPrefix(got.Result.Details.Causes[0].Field, c.field) {
 				t.Errorf("details %+v, want field %s", got.Result.Details, c.field)
 			}
@@ -53,40 +53,40 @@ func TestPoliciesThatCannotBeUnderstood(t *testing.T) {
 	}
 }
 
-func TestAPolicyThatWasThereBeforeCanBeTouchedWithoutItsSpec(t *testing.T) {
+func TestMetadataOfInvalidPolicyCanChange(t *testing.T) {
 	old, now := networkPolicy(fromBlock("10.0.0.0/33")), networkPolicy(fromBlock("10.0.0.0/33"))
 	now.Annotations = labels{"owner": "anna"}
-	answers(t, policies(shop(), newLoadedStore(t)).Handle(t.Context(), request("UPDATE", "NetworkPolicy", "shop", old, now)), true, "")
+	assertResponse(t, newPolicyHandler(newShopCluster(), newLoadedStore(t)).Handle(t.Context(), newRequest("UPDATE", "NetworkPolicy", "shop", old, now)), true, "")
 }
 
-func TestATerminatingPolicyCanLoseAllFinalizersButTheLast(t *testing.T) {
+func TestFinalizersOfTerminatingPolicyCanBeRemoved(t *testing.T) {
 	old, now := networkPolicy(), networkPolicy()
 	old.DeletionTimestamp, now.DeletionTimestamp = &metav1.Time{Time: time.Unix(1, 0)}, &metav1.Time{Time: time.Unix(1, 0)}
 	old.Finalizers, now.Finalizers = []string{"example.com/x", "example.com/y"}, []string{"example.com/y"}
-	h := policies(shop(), newLoadedStore(t, guardrail("never", "deny", "true")))
-	answers(t, h.Handle(t.Context(), request("UPDATE", "NetworkPolicy", "shop", old, now)), true, "")
+	h := newPolicyHandler(newShopCluster(), newLoadedStore(t, newGuardrail("never", "deny", "true")))
+	assertResponse(t, h.Handle(t.Context(), newRequest("UPDATE", "NetworkPolicy", "shop", old, now)), true, "")
 	now.Spec.Ingress = append(now.Spec.Ingress, fromBlock("10.0.0.0/8"))
-	answers(t, h.Handle(t.Context(), request("UPDATE", "NetworkPolicy", "shop", old, now)), false, "no (Guardrail never)")
+	assertResponse(t, h.Handle(t.Context(), newRequest("UPDATE", "NetworkPolicy", "shop", old, now)), false, "no (Guardrail never)")
 }
 
-func TestGuardrailsAnswer(t *testing.T) {
-	warn := guardrail("softly", "warn", "true")
+func TestGuardrailResultBecomesResponse(t *testing.T) {
+	warn := newGuardrail("softly", "warn", "true")
 	for _, c := range []struct {
 		name    string
 		req     admission.Request
 		allowed bool
 		message string
 	}{
-		{"creation", request("CREATE", "NetworkPolicy", "shop", nil, networkPolicy()), false, "no (Guardrail created)"},
-		{"update", request("UPDATE", "NetworkPolicy", "shop", networkPolicy(), networkPolicy(fromBlock("10.0.0.0/8"))), true, ""},
-		{"deletion", request("DELETE", "NetworkPolicy", "shop", networkPolicy(), nil), false, "no (Guardrail deleted)"},
-		{"deletion with the namespace", request("DELETE", "NetworkPolicy", "going", networkPolicy(), nil), true, ""},
+		{"creation", newRequest("CREATE", "NetworkPolicy", "shop", nil, networkPolicy()), false, "no (Guardrail created)"},
+		{"update", newRequest("UPDATE", "NetworkPolicy", "shop", networkPolicy(), networkPolicy(fromBlock("10.0.0.0/8"))), true, ""},
+		{"deletion", newRequest("DELETE", "NetworkPolicy", "shop", networkPolicy(), nil), false, "no (Guardrail deleted)"},
+		{"deletion with the namespace", newRequest("DELETE", "NetworkPolicy", "going", networkPolicy(), nil), true, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			e := newLoadedStore(t, warn, guardrail("created", "deny", `input.request.operation == "CREATE"`),
-				guardrail("deleted", "deny", `input.request.operation == "DELETE"; input.object == null`))
-			got := policies(shop(), e).Handle(t.Context(), c.req)
-			answers(t, got, c.allowed, c.message)
+			e := newLoadedStore(t, warn, newGuardrail("created", "deny", `input.request.operation == "CREATE"`),
+				newGuardrail("deleted", "deny", `input.request.operation == "DELETE"; input.object == null`))
+			got := newPolicyHandler(newShopCluster(), e).Handle(t.Context(), c.req)
+			assertResponse(t, got, c.allowed, c.message)
 			if len(got.Warnings) != 1 || got.Warnings[0] != "no (Guardrail softly)" {
 				t.Errorf("warnings %q", got.Warnings)
 			}
@@ -94,38 +94,38 @@ func TestGuardrailsAnswer(t *testing.T) {
 	}
 }
 
-func TestGuardrailsSeeTheChange(t *testing.T) {
+func TestGuardrailInputOfPolicyChange(t *testing.T) {
 	var in rego.Input
 	j := judgeFunc(func(_ context.Context, i rego.Input) (rego.Result, error) { in = i; return rego.Result{}, nil })
 	dry := true
-	req := request("UPDATE", "NetworkPolicy", "shop", networkPolicy(), networkPolicy(fromBlock("10.0.0.0/8")))
+	req := newRequest("UPDATE", "NetworkPolicy", "shop", networkPolicy(), networkPolicy(fromBlock("10.0.0.0/8")))
 	req.DryRun = &dry
-	answers(t, policies(shop(), j).Handle(t.Context(), req), true, "")
+	assertResponse(t, newPolicyHandler(newShopCluster(), j).Handle(t.Context(), req), true, "")
 	if in.Source != rego.Admission || !in.Request.DryRun || in.Request.UserInfo.Username != "anna" {
 		t.Errorf("request %+v", in.Request)
 	}
 	if in.Namespace.Name != "shop" || in.Namespace.Labels["environment"] != "prod" {
 		t.Errorf("namespace %+v", in.Namespace)
 	}
-	if !contains(string(in.Object), "10.0.0.0/8") || contains(string(in.OldObject), "10.0.0.0/8") {
+	if !containsText(string(in.Object), "10.0.0.0/8") || containsText(string(in.OldObject), "10.0.0.0/8") {
 		t.Errorf("object %s, before %s", in.Object, in.OldObject)
 	}
 }
 
-func TestWhatAuditsIsNotToldToTheUser(t *testing.T) {
-	quiet, loud := guardrail("quiet", "deny", "true"), guardrail("loud", "warn", "true")
+func TestAuditedViolationIsNoWarning(t *testing.T) {
+	quiet, loud := newGuardrail("quiet", "deny", "true"), newGuardrail("loud", "warn", "true")
 	quiet.Spec.Enforcement = v1alpha1.EnforceAudit
-	got := policies(shop(), newLoadedStore(t, quiet, loud)).Handle(t.Context(), request("CREATE", "NetworkPolicy", "shop", nil, networkPolicy()))
-	answers(t, got, true, "")
-	if len(got.Warnings) != 1 || contains(got.Warnings[0], "quiet") {
+	got := newPolicyHandler(newShopCluster(), newLoadedStore(t, quiet, loud)).Handle(t.Context(), newRequest("CREATE", "NetworkPolicy", "shop", nil, networkPolicy()))
+	assertResponse(t, got, true, "")
+	if len(got.Warnings) != 1 || containsText(got.Warnings[0], "quiet") {
 		t.Errorf("warnings %q", got.Warnings)
 	}
 }
 
 // What the API server says was there before counts, even if the snapshot is
 // behind, and nothing but that one policy changes.
-func TestAChangeIsOfOnePolicy(t *testing.T) {
-	w := shop()
+func TestChangeReplacesOnePolicy(t *testing.T) {
+	w := newShopCluster()
 	other, stale := networkPolicy(), networkPolicy(fromBlock("192.0.2.0/24"))
 	other.Name = "other"
 	w.snapshot.NetworkPolicies = []*networkingv1.NetworkPolicy{other, stale}
@@ -141,84 +141,84 @@ func TestAChangeIsOfOnePolicy(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			before, after := networkPolicies.newChange(c.old, c.now).applyTo(w.Snapshot())
-			samePolicies(t, "before", before, c.before)
-			samePolicies(t, "after", after, c.after)
+			assertPolicies(t, "before", before, c.before)
+			assertPolicies(t, "after", after, c.after)
 		})
 	}
 }
 
-func samePolicies(t *testing.T, when string, s *compile.Snapshot, want []*networkingv1.NetworkPolicy) {
+func assertPolicies(t *testing.T, when string, s *compile.Snapshot, want []*networkingv1.NetworkPolicy) {
 	t.Helper()
-	if got, want := string(raw(s.NetworkPolicies).Raw), string(raw(want).Raw); got != want {
+	if got, want := string(toRawExtension(s.NetworkPolicies).Raw), string(toRawExtension(want).Raw); got != want {
 		t.Errorf("%s: %s, want %s", when, got, want)
 	}
 }
 
-func TestPoliciesFailClosed(t *testing.T) {
-	unsynced := shop()
+func TestPolicyIsRefusedIfJudgingFails(t *testing.T) {
+	unsynced := newShopCluster()
 	unsynced.unsynced = true
 	slow := judgeFunc(func(ctx context.Context, _ rego.Input) (rego.Result, error) { <-ctx.Done(); return rego.Result{}, nil })
 	broken := judgeFunc(func(context.Context, rego.Input) (rego.Result, error) {
 		return rego.Result{}, errors.New("out of order")
 	})
 	panics := judgeFunc(func(context.Context, rego.Input) (rego.Result, error) { panic("oops") })
-	create := request("CREATE", "NetworkPolicy", "shop", nil, networkPolicy())
-	notLoaded := guardrails.NewGuardrailStore(nil, discard)
+	create := newRequest("CREATE", "NetworkPolicy", "shop", nil, networkPolicy())
+	notLoaded := guardrails.NewGuardrailStore(nil, discardLog)
 	for _, c := range []struct {
 		name    string
-		world   *world
+		world   *fakeCluster
 		judge   Judge
 		req     admission.Request
 		message string
 	}{
 		{"cluster unknown", unsynced, newLoadedStore(t), create, "does not know the whole cluster yet"},
-		{"guardrails not loaded", shop(), notLoaded, create, "the guardrails are not loaded yet"},
-		{"guardrails fail", shop(), broken, create, "ask the guardrails: out of order"},
-		{"too slow", shop(), slow, create, "did not answer in time"},
-		{"panic", shop(), panics, create, "oops"},
-		{"garbage", shop(), newLoadedStore(t), request("CREATE", "NetworkPolicy", "shop", nil, "garbage"), "read the NetworkPolicy"},
-		{"another kind", shop(), newLoadedStore(t), request("CREATE", "Secret", "shop", nil, networkPolicy()), "kind Secret is no policy"},
+		{"guardrails not loaded", newShopCluster(), notLoaded, create, "the guardrails are not loaded yet"},
+		{"guardrails fail", newShopCluster(), broken, create, "ask the guardrails: out of order"},
+		{"too slow", newShopCluster(), slow, create, "did not answer in time"},
+		{"panic", newShopCluster(), panics, create, "oops"},
+		{"garbage", newShopCluster(), newLoadedStore(t), newRequest("CREATE", "NetworkPolicy", "shop", nil, "garbage"), "read the NetworkPolicy"},
+		{"another kind", newShopCluster(), newLoadedStore(t), newRequest("CREATE", "Secret", "shop", nil, networkPolicy()), "kind Secret is no policy"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			h := policies(c.world, c.judge)
+			h := newPolicyHandler(c.world, c.judge)
 			if c.name == "too slow" {
 				h.Limit = 50 * time.Millisecond
 			}
 			got := (&admission.Webhook{Handler: h}).Handle(t.Context(), c.req)
-			answers(t, got, false, c.message)
+			assertResponse(t, got, false, c.message)
 		})
 	}
 }
 
-func TestAReviewWaitsForASlot(t *testing.T) {
-	h := policies(shop(), newLoadedStore(t))
+func TestReviewWaitsForSlot(t *testing.T) {
+	h := newPolicyHandler(newShopCluster(), newLoadedStore(t))
 	h.Slots, h.Limit = NewSlots(1), 50*time.Millisecond
-	create := request("CREATE", "NetworkPolicy", "shop", nil, networkPolicy())
+	create := newRequest("CREATE", "NetworkPolicy", "shop", nil, networkPolicy())
 	release, err := h.Slots.acquire(t.Context(), smallLane, "namespace other")
 	if err != nil {
 		t.Fatal(err)
 	}
-	answers(t, h.Handle(t.Context(), create), false, "too many changes are reviewed at once")
+	assertResponse(t, h.Handle(t.Context(), create), false, "too many changes are reviewed at once")
 	release()
 	h.Limit = time.Minute
 	for range 2 { // and gives it back
-		answers(t, h.Handle(t.Context(), create), true, "")
+		assertResponse(t, h.Handle(t.Context(), create), true, "")
 	}
 }
 
-func TestRefusalsCountWhatTheyLeaveOut(t *testing.T) {
+func TestRefusalCountsOmittedReasons(t *testing.T) {
 	var reasons []denialReason
 	for range maxReasons + 3 {
 		reasons = append(reasons, denialReason{field: "/spec", message: "bad"})
 	}
 	got := denyRequest(reasons...)
-	answers(t, got, false, "and 3 more")
+	assertResponse(t, got, false, "and 3 more")
 	if n := len(got.Result.Details.Causes); n != maxReasons {
 		t.Errorf("%d causes, want %d", n, maxReasons)
 	}
 }
 
-func TestPoliciesOverABudgetOfTheirNamespaceAreRefusedWithTheFigures(t *testing.T) {
+func TestPolicyOverNamespaceBudgetIsRefused(t *testing.T) {
 	named := func(name string, first, n int) *networkingv1.NetworkPolicy {
 		var from []networkingv1.NetworkPolicyPeer
 		for i := range n {
@@ -229,18 +229,18 @@ func TestPoliciesOverABudgetOfTheirNamespaceAreRefusedWithTheFigures(t *testing.
 		np.Name = name
 		return np
 	}
-	w := shop()
+	w := newShopCluster()
 	w.snapshot.NetworkPolicies = []*networkingv1.NetworkPolicy{named("first", 0, 80)}
-	h := policies(w, newLoadedStore(t))
+	h := newPolicyHandler(w, newLoadedStore(t))
 	second := named("second", 100, 40)
-	answers(t, h.Handle(t.Context(), request("CREATE", "NetworkPolicy", "shop", nil, second)), false, "120 of which can match one pod; at most 100")
+	assertResponse(t, h.Handle(t.Context(), newRequest("CREATE", "NetworkPolicy", "shop", nil, second)), false, "120 of which can match one pod; at most 100")
 
 	w.snapshot.NetworkPolicies = append(w.snapshot.NetworkPolicies, second, named("third", 200, 90))
-	h = policies(w, newLoadedStore(t))
-	answers(t, h.Handle(t.Context(), request("CREATE", "NetworkPolicy", "shop", nil, named("fourth", 300, 2))), false, "212 of which can match one pod; at most 200")
-	answers(t, h.Handle(t.Context(), request("DELETE", "NetworkPolicy", "shop", second, nil)), true, "")
-	answers(t, h.Handle(t.Context(), request("UPDATE", "NetworkPolicy", "shop", second, named("second", 100, 30))), true, "")
+	h = newPolicyHandler(w, newLoadedStore(t))
+	assertResponse(t, h.Handle(t.Context(), newRequest("CREATE", "NetworkPolicy", "shop", nil, named("fourth", 300, 2))), false, "212 of which can match one pod; at most 200")
+	assertResponse(t, h.Handle(t.Context(), newRequest("DELETE", "NetworkPolicy", "shop", second, nil)), true, "")
+	assertResponse(t, h.Handle(t.Context(), newRequest("UPDATE", "NetworkPolicy", "shop", second, named("second", 100, 30))), true, "")
 	closing := networkPolicy()
 	closing.Name = "closing"
-	answers(t, h.Handle(t.Context(), request("CREATE", "NetworkPolicy", "shop", nil, closing)), true, "")
+	assertResponse(t, h.Handle(t.Context(), newRequest("CREATE", "NetworkPolicy", "shop", nil, closing)), true, "")
 }

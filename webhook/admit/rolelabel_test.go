@@ -16,8 +16,8 @@ import (
 
 const role = v1alpha1.RoleLabel
 
-// patched are the labels of a pod after an answer.
-func patched(t *testing.T, before *corev1.Pod, answer admission.Response) labels {
+// patchedLabels are the labels of a pod after an answer.
+func patchedLabels(t *testing.T, before *corev1.Pod, answer admission.Response) labels {
 	t.Helper()
 	text, err := json.Marshal(answer.Patches)
 	if err != nil {
@@ -27,7 +27,7 @@ func patched(t *testing.T, before *corev1.Pod, answer admission.Response) labels
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := patch.Apply(raw(before).Raw)
+	out, err := patch.Apply(toRawExtension(before).Raw)
 	if err != nil {
 		t.Fatalf("apply %s: %v", text, err)
 	}
@@ -38,7 +38,7 @@ func patched(t *testing.T, before *corev1.Pod, answer admission.Response) labels
 	return after.Labels
 }
 
-func TestRoleLabel(t *testing.T) {
+func TestRoleLabelIsSet(t *testing.T) {
 	for _, c := range []struct {
 		name, account string
 		labels, want  labels
@@ -56,11 +56,11 @@ func TestRoleLabel(t *testing.T) {
 		{"no account is the default one", "", labels{"a": "b"}, labels{"a": "b"}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			h := &RoleLabelHandler{Snapshots: shop(), Decoder: decoder}
-			p := pod(c.account, c.labels)
-			got := h.Handle(t.Context(), request("CREATE", "Pod", "shop", nil, p))
-			answers(t, got, true, "")
-			if after := patched(t, p, got); !maps.Equal(after, c.want) {
+			h := &RoleLabelHandler{Snapshots: newShopCluster(), Decoder: decoder}
+			p := newPod(c.account, c.labels)
+			got := h.Handle(t.Context(), newRequest("CREATE", "Pod", "shop", nil, p))
+			assertResponse(t, got, true, "")
+			if after := patchedLabels(t, p, got); !maps.Equal(after, c.want) {
 				t.Errorf("labels %v, want %v", after, c.want)
 			}
 			if warns := len(got.Warnings) > 0; warns != c.warns {
@@ -70,8 +70,8 @@ func TestRoleLabel(t *testing.T) {
 	}
 }
 
-// ofReplicaSet is the pod as a ReplicaSet makes it: the labels are in its template.
-func ofReplicaSet(t *testing.T, p *corev1.Pod) *corev1.Pod {
+// podOfReplicaSet is the pod as a ReplicaSet makes it: the labels are in its template.
+func podOfReplicaSet(t *testing.T, p *corev1.Pod) *corev1.Pod {
 	t.Helper()
 	controller := true
 	p.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: "web-1", UID: "u", Controller: &controller}}
@@ -89,7 +89,7 @@ func ofReplicaSet(t *testing.T, p *corev1.Pod) *corev1.Pod {
 
 // A label that is overwritten makes a controller that selects by it lose its
 // pod and make another, without end.
-func TestRoleLabelsInTemplatesAreRefused(t *testing.T) {
+func TestWrongRoleLabelInTemplateIsRefused(t *testing.T) {
 	for _, c := range []struct {
 		name, account string
 		labels        labels
@@ -103,9 +103,9 @@ func TestRoleLabelsInTemplatesAreRefused(t *testing.T) {
 		{"none", "web", labels{"a": "b"}, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			h := &RoleLabelHandler{Snapshots: shop(), Decoder: decoder}
-			got := h.Handle(t.Context(), request("CREATE", "Pod", "shop", nil, ofReplicaSet(t, pod(c.account, c.labels))))
-			answers(t, got, c.message == "", c.message)
+			h := &RoleLabelHandler{Snapshots: newShopCluster(), Decoder: decoder}
+			got := h.Handle(t.Context(), newRequest("CREATE", "Pod", "shop", nil, podOfReplicaSet(t, newPod(c.account, c.labels))))
+			assertResponse(t, got, c.message == "", c.message)
 			if c.message != "" && (got.Result.Code != http.StatusForbidden || got.Result.Details.Causes[0].Field != "/metadata/labels/tierwall.io~1tier-role") {
 				t.Errorf("result %+v, want the field of the label and 403", got.Result)
 			}
@@ -114,14 +114,14 @@ func TestRoleLabelsInTemplatesAreRefused(t *testing.T) {
 }
 
 // Only a controller fights for its pods; an owner of another kind does not.
-func TestRoleLabelsOfPodsThatAreOnlyOwnedAreOverwritten(t *testing.T) {
-	owned, mirror := ofReplicaSet(t, pod("web", labels{role: "data"})), ofReplicaSet(t, pod("web", labels{role: "data"}))
+func TestRoleLabelOfPodWithoutControllerIsOverwritten(t *testing.T) {
+	owned, mirror := podOfReplicaSet(t, newPod("web", labels{role: "data"})), podOfReplicaSet(t, newPod("web", labels{role: "data"}))
 	owned.OwnerReferences[0].Controller = nil
 	mirror.OwnerReferences[0].Kind = "Node"
 	for _, p := range []*corev1.Pod{owned, mirror} {
-		got := (&RoleLabelHandler{Snapshots: shop(), Decoder: decoder}).Handle(t.Context(), request("CREATE", "Pod", "shop", nil, p))
-		answers(t, got, true, "")
-		if after := patched(t, p, got); after[role] != "frontend" {
+		got := (&RoleLabelHandler{Snapshots: newShopCluster(), Decoder: decoder}).Handle(t.Context(), newRequest("CREATE", "Pod", "shop", nil, p))
+		assertResponse(t, got, true, "")
+		if after := patchedLabels(t, p, got); after[role] != "frontend" {
 			t.Errorf("labels %v, want the role frontend", after)
 		}
 	}
@@ -129,30 +129,30 @@ func TestRoleLabelsOfPodsThatAreOnlyOwnedAreOverwritten(t *testing.T) {
 
 // The webhook is asked again when another one changed the pod after it. The
 // label is its own then, and no fault of the template.
-func TestALabelThatIsOurOwnIsReplaced(t *testing.T) {
-	p := ofReplicaSet(t, pod("default", labels{"app": "db"}))
+func TestRoleLabelOfEarlierCallIsReplaced(t *testing.T) {
+	p := podOfReplicaSet(t, newPod("default", labels{"app": "db"}))
 	p.Labels[role] = "frontend"
-	got := (&RoleLabelHandler{Snapshots: shop(), Decoder: decoder}).Handle(t.Context(), request("CREATE", "Pod", "shop", nil, p))
-	answers(t, got, true, "")
-	if after := patched(t, p, got); after[role] != "data" {
+	got := (&RoleLabelHandler{Snapshots: newShopCluster(), Decoder: decoder}).Handle(t.Context(), newRequest("CREATE", "Pod", "shop", nil, p))
+	assertResponse(t, got, true, "")
+	if after := patchedLabels(t, p, got); after[role] != "data" {
 		t.Errorf("labels %v, want the role data", after)
 	}
 }
 
-func TestRoleLabelGoesByTheNamespaceOfTheRequest(t *testing.T) {
-	p := pod("postgres", nil)
+func TestRoleLabelUsesNamespaceOfRequest(t *testing.T) {
+	p := newPod("postgres", nil)
 	p.Namespace = "shop" // claimed; the request is for test
-	got := (&RoleLabelHandler{Snapshots: shop(), Decoder: decoder}).Handle(t.Context(), request("CREATE", "Pod", "test", nil, p))
-	if after := patched(t, p, got); len(after) != 0 {
+	got := (&RoleLabelHandler{Snapshots: newShopCluster(), Decoder: decoder}).Handle(t.Context(), newRequest("CREATE", "Pod", "test", nil, p))
+	if after := patchedLabels(t, p, got); len(after) != 0 {
 		t.Errorf("labels %v, want none", after)
 	}
 }
 
-func TestRoleLabelStopsNoPodWhileTheClusterIsUnknown(t *testing.T) {
-	w := shop()
+func TestPodIsAdmittedUnlabelledBeforeSync(t *testing.T) {
+	w := newShopCluster()
 	w.unsynced = true
-	got := (&RoleLabelHandler{Snapshots: w, Decoder: decoder}).Handle(t.Context(), request("CREATE", "Pod", "shop", nil, pod("web", nil)))
-	answers(t, got, true, "")
+	got := (&RoleLabelHandler{Snapshots: w, Decoder: decoder}).Handle(t.Context(), newRequest("CREATE", "Pod", "shop", nil, newPod("web", nil)))
+	assertResponse(t, got, true, "")
 	if len(got.Patches) > 0 || len(got.Warnings) == 0 {
 		t.Errorf("patches %v and warnings %q, want no patch and a warning", got.Patches, got.Warnings)
 	}

@@ -12,8 +12,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 )
 
-// queued asks for a slot for a small request in the background, and adds the tenant to the list when it has it.
-func queued(t *testing.T, s *Slots, tenant string, served *[]string, releases chan func()) {
+// enqueueRequest asks for a slot for a small request in the background, and adds the tenant to the list when it has it.
+func enqueueRequest(t *testing.T, s *Slots, tenant string, served *[]string, releases chan func()) {
 	t.Helper()
 	go func() {
 		release, err := s.acquire(t.Context(), smallLane, tenant)
@@ -27,15 +27,15 @@ func queued(t *testing.T, s *Slots, tenant string, served *[]string, releases ch
 	synctest.Wait()
 }
 
-func TestTenantsTakeTurns(t *testing.T) {
+func TestTenantsAreServedRoundRobin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, releases := NewSlots(1), make(chan func(), 100)
 		var served []string
 		for range 5 {
-			queued(t, s, "flood", &served, releases)
+			enqueueRequest(t, s, "flood", &served, releases)
 		}
 		for _, tenant := range []string{"one", "two", "one"} {
-			queued(t, s, tenant, &served, releases)
+			enqueueRequest(t, s, tenant, &served, releases)
 		}
 		for range 8 {
 			synctest.Wait()
@@ -48,14 +48,14 @@ func TestTenantsTakeTurns(t *testing.T) {
 	})
 }
 
-func TestATenantLeavesASlotToOthers(t *testing.T) {
+func TestTenantSlotsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, releases := NewSlots(3), make(chan func(), 100)
 		var served []string
 		for range 10 {
-			queued(t, s, "flood", &served, releases)
+			enqueueRequest(t, s, "flood", &served, releases)
 		}
-		queued(t, s, "other", &served, releases)
+		enqueueRequest(t, s, "other", &served, releases)
 		if want := []string{"flood", "flood", "other"}; !slices.Equal(served, want) {
 			t.Errorf("served %v, want %v", served, want)
 		}
@@ -65,7 +65,7 @@ func TestATenantLeavesASlotToOthers(t *testing.T) {
 	})
 }
 
-func TestLanesDoNotWaitForEachOther(t *testing.T) {
+func TestLanesAreIndependent(t *testing.T) {
 	s := NewSlots(1)
 	for _, l := range []lane{largeLane, smallLane, clusterLane} {
 		if _, err := s.acquire(t.Context(), l, "a"); err != nil {
@@ -74,7 +74,7 @@ func TestLanesDoNotWaitForEachOther(t *testing.T) {
 	}
 }
 
-func TestRequestsAreLanedBySizeAndScope(t *testing.T) {
+func TestRequestLane(t *testing.T) {
 	big := networkPolicy()
 	big.Annotations = labels{"x": strings.Repeat("x", largeRequest)}
 	for _, c := range []struct {
@@ -83,11 +83,11 @@ func TestRequestsAreLanedBySizeAndScope(t *testing.T) {
 		lane   lane
 		tenant string
 	}{
-		{"a policy", request("CREATE", "NetworkPolicy", "shop", nil, networkPolicy()), smallLane, "namespace shop"},
-		{"a large policy", request("CREATE", "NetworkPolicy", "shop", nil, big), largeLane, "namespace shop"},
-		{"what was large", request("UPDATE", "NetworkPolicy", "shop", big, networkPolicy()), largeLane, "namespace shop"},
-		{"a ClusterNetworkPolicy", request("CREATE", "ClusterNetworkPolicy", "", nil, networkPolicy()), clusterLane, "user anna"},
-		{"a namespace's labels", request("UPDATE", "Namespace", "shop", networkPolicy(), networkPolicy()), clusterLane, "user anna"},
+		{"a policy", newRequest("CREATE", "NetworkPolicy", "shop", nil, networkPolicy()), smallLane, "namespace shop"},
+		{"a large policy", newRequest("CREATE", "NetworkPolicy", "shop", nil, big), largeLane, "namespace shop"},
+		{"what was large", newRequest("UPDATE", "NetworkPolicy", "shop", big, networkPolicy()), largeLane, "namespace shop"},
+		{"a ClusterNetworkPolicy", newRequest("CREATE", "ClusterNetworkPolicy", "", nil, networkPolicy()), clusterLane, "user anna"},
+		{"a namespace's labels", newRequest("UPDATE", "Namespace", "shop", networkPolicy(), networkPolicy()), clusterLane, "user anna"},
 	} {
 		if got, tenant := requestLane(c.req), requestTenant(c.req); got != c.lane || tenant != c.tenant {
 			t.Errorf("%s: lane %d of %s, want %d of %s", c.name, got, tenant, c.lane, c.tenant)
@@ -96,7 +96,7 @@ func TestRequestsAreLanedBySizeAndScope(t *testing.T) {
 }
 
 // Whatever comes and gives up, all slots are free in the end, and nothing is remembered of the tenants.
-func TestNoSlotIsLost(t *testing.T) {
+func TestSlotsAreReleased(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, ended := NewSlots(2), make(chan bool, 1000)
 		for i := range 300 {

@@ -26,21 +26,21 @@ const apiServerAddress, strangerAddress = "192.0.2.1", "192.0.2.7"
 var allowAll = judgeFunc(func(context.Context, rego.Input) (rego.Result, error) { return rego.Result{}, nil })
 
 func TestStrangerCannotUseUpRoomOfAPIServer(t *testing.T) {
-	h, _ := guarded(t)
+	h, _ := newGuardedHandler(t)
 	h.Guardrails = allowAll
 	stranger, apiServer := fromAddress(t, strangerAddress), fromAddress(t, apiServerAddress)
 	for i := range maxInflight {
-		answers(t, h.Handle(stranger, creation(fmt.Sprint(i))), true, "")
+		assertResponse(t, h.Handle(stranger, creationRequest(fmt.Sprint(i))), true, "")
 	}
-	answers(t, h.Handle(stranger, creation("one too many")), false, "too many changes of this namespace are in flight")
-	answers(t, h.Handle(apiServer, creation("real")), true, "")
+	assertResponse(t, h.Handle(stranger, creationRequest("one too many")), false, "too many changes of this namespace are in flight")
+	assertResponse(t, h.Handle(apiServer, creationRequest("real")), true, "")
 }
 
 func TestSenderWithoutCertificateIsBoundedInAllNamespaces(t *testing.T) {
 	var f inflightChanges
-	w := shop()
+	w := newShopCluster()
 	track := func(sender peer.Identity, namespace string) error {
-		p := isolating("x")
+		p := isolatingPolicy("x")
 		p.Namespace = namespace
 		_, _, err := f.track(sender, networkPolicies.newChange(nil, p), w)
 		return err
@@ -48,7 +48,7 @@ func TestSenderWithoutCertificateIsBoundedInAllNamespaces(t *testing.T) {
 	stranger := peer.Identity{Network: peer.NetworkOf(strangerAddress + ":1")}
 	f.changes = make([]*inflightChange, 0, maxInflightOfPeer)
 	for i := range maxInflightOfPeer {
-		p := isolating("x")
+		p := isolatingPolicy("x")
 		p.Namespace = fmt.Sprint("n", i)
 		c := networkPolicies.newChange(nil, p)
 		f.changes = append(f.changes, &inflightChange{change: c, sender: stranger, until: time.Now().Add(time.Hour), isShown: c.shownAfter(w.Snapshot())})
@@ -72,38 +72,38 @@ func TestSenderWithoutCertificateIsBoundedInAllNamespaces(t *testing.T) {
 func TestChangesOfStrangerDoNotHideThoseOfAPIServer(t *testing.T) {
 	for name, sender := range map[string]string{"IPv4": strangerAddress, "IPv6": "[2001:db8::7]"} {
 		t.Run(name, func(t *testing.T) {
-			h, _ := guarded(t)
+			h, _ := newGuardedHandler(t)
 			stranger, apiServer := fromAddress(t, sender), fromAddress(t, apiServerAddress)
 			create := func(from int) {
 				for i := range maxInflight / 2 {
-					answers(t, h.Handle(stranger, creation(fmt.Sprint("stranger-", from+i))), true, "")
+					assertResponse(t, h.Handle(stranger, creationRequest(fmt.Sprint("stranger-", from+i))), true, "")
 				}
 			}
 			create(0)
-			answers(t, h.Handle(apiServer, selectNothing("a")), true, "")
+			assertResponse(t, h.Handle(apiServer, selectNothing("a")), true, "")
 			create(maxInflight / 2)
-			answers(t, h.Handle(apiServer, deletion("b")), false, "takes default deny away")
+			assertResponse(t, h.Handle(apiServer, deletionRequest("b")), false, "takes default deny away")
 		})
 	}
 }
 
 func TestStrangerDoesNotReplaceChangesOfAPIServer(t *testing.T) {
-	h, _ := guarded(t)
+	h, _ := newGuardedHandler(t)
 	apiServer := fromAddress(t, apiServerAddress)
-	answers(t, h.Handle(apiServer, deletion("a")), true, "")
-	answers(t, h.Handle(fromAddress(t, strangerAddress), deletion("a")), true, "")
+	assertResponse(t, h.Handle(apiServer, deletionRequest("a")), true, "")
+	assertResponse(t, h.Handle(fromAddress(t, strangerAddress), deletionRequest("a")), true, "")
 	sender := peer.IdentityFrom(apiServer)
 	if n := len(h.inflight.changes); n != 2 || h.inflight.changes[0].sender != sender {
 		t.Errorf("%d changes are tracked, want the API server's and the stranger's", n)
 	}
-	answers(t, h.Handle(apiServer, deletion("b")), false, "takes default deny away")
+	assertResponse(t, h.Handle(apiServer, deletionRequest("b")), false, "takes default deny away")
 }
 
 // selectNothing returns the UPDATE of an isolating policy to one that selects no pod.
 func selectNothing(name string) admission.Request {
-	now := isolating(name)
+	now := isolatingPolicy(name)
 	now.Spec.PodSelector = metav1.LabelSelector{MatchLabels: labels{"app": "none"}}
-	req := request("UPDATE", "NetworkPolicy", "shop", isolating(name), now)
+	req := newRequest("UPDATE", "NetworkPolicy", "shop", isolatingPolicy(name), now)
 	req.Name = name
 	return req
 }

@@ -8,7 +8,7 @@ import (
 )
 
 // A refusal says what is wrong first, then who says so, each violation in a line of bounded length.
-func TestARefusalSaysTheReasonFirst(t *testing.T) {
+func TestViolationTextBeginsWithReason(t *testing.T) {
 	long := "NetworkPolicy prod/wide would open " + strings.Repeat("TCP/1, ", 4000) + "which is too much. List the ports."
 	for _, c := range []struct {
 		name, assumption string

@@ -22,53 +22,53 @@ import (
 	"github.com/tierwall/tierwall/webhook/guardrails"
 )
 
-// world is a cluster as the handlers see it.
-type world struct {
+// fakeCluster is a cluster as the handlers see it.
+type fakeCluster struct {
 	snapshot compile.Snapshot
 	unsynced bool
 }
 
-func (w *world) Snapshot() *compile.Snapshot { return &w.snapshot }
+func (w *fakeCluster) Snapshot() *compile.Snapshot { return &w.snapshot }
 
-func (w *world) Synced() bool { return !w.unsynced }
+func (w *fakeCluster) Synced() bool { return !w.unsynced }
 
-func (w *world) Next() <-chan struct{} { return nil }
+func (w *fakeCluster) Next() <-chan struct{} { return nil }
 
-// shop is a world in which pods in namespace shop that run as postgres are
+// newShopCluster is a world in which pods in namespace shop that run as postgres are
 // data, as web frontend, and those labelled app=db data as well.
-func shop() *world {
-	return &world{snapshot: compile.Snapshot{
+func newShopCluster() *fakeCluster {
+	return &fakeCluster{snapshot: compile.Snapshot{
 		Namespaces: []*compile.Namespace{{Name: "shop", Labels: map[string]string{"environment": "prod"}}, {Name: "test"}},
 		Pods: []*compile.Pod{
 			{Namespace: "shop", Name: "db-0", ServiceAccount: "postgres", Labels: map[string]string{"app": "pg"}},
 			{Namespace: "shop", Name: "plain", ServiceAccount: "default", Labels: map[string]string{"a": "b"}},
 		},
 		TierRoles: []*v1alpha1.TierRole{
-			tierRole("shop-data", v1alpha1.TierRoleSpec{Role: "data", Namespaces: []string{"shop"}, ServiceAccounts: []string{"postgres"}}),
-			tierRole("shop-web", v1alpha1.TierRoleSpec{Role: "frontend", Namespaces: []string{"shop"}, ServiceAccounts: []string{"web"}}),
-			tierRole("shop-db", v1alpha1.TierRoleSpec{Role: "data", Namespaces: []string{"shop"},
+			newTierRole("shop-data", v1alpha1.TierRoleSpec{Role: "data", Namespaces: []string{"shop"}, ServiceAccounts: []string{"postgres"}}),
+			newTierRole("shop-web", v1alpha1.TierRoleSpec{Role: "frontend", Namespaces: []string{"shop"}, ServiceAccounts: []string{"web"}}),
+			newTierRole("shop-db", v1alpha1.TierRoleSpec{Role: "data", Namespaces: []string{"shop"},
 				PodSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "db"}}}),
 		},
 	}}
 }
 
-func tierRole(name string, spec v1alpha1.TierRoleSpec) *v1alpha1.TierRole {
+func newTierRole(name string, spec v1alpha1.TierRoleSpec) *v1alpha1.TierRole {
 	return &v1alpha1.TierRole{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: spec}
 }
 
 var decoder = admission.NewDecoder(clustercache.Scheme())
 
-// request is a request about objects of a kind; nil is absent.
-func request(op admissionv1.Operation, kind, namespace string, old, now any) admission.Request {
+// newRequest is a request about objects of a kind; nil is absent.
+func newRequest(op admissionv1.Operation, kind, namespace string, old, now any) admission.Request {
 	return admission.Request{AdmissionRequest: admissionv1.AdmissionRequest{
 		UID: "1", Operation: op, Namespace: namespace,
 		Kind:      metav1.GroupVersionKind{Kind: kind},
 		UserInfo:  authenticationv1.UserInfo{Username: "anna"},
-		OldObject: raw(old), Object: raw(now),
+		OldObject: toRawExtension(old), Object: toRawExtension(now),
 	}}
 }
 
-func raw(o any) runtime.RawExtension {
+func toRawExtension(o any) runtime.RawExtension {
 	if o == nil {
 		return runtime.RawExtension{}
 	}
@@ -79,7 +79,7 @@ func raw(o any) runtime.RawExtension {
 	return runtime.RawExtension{Raw: text}
 }
 
-func pod(account string, labels map[string]string) *corev1.Pod {
+func newPod(account string, labels map[string]string) *corev1.Pod {
 	return &corev1.Pod{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
 		ObjectMeta: metav1.ObjectMeta{Name: "p", Namespace: "shop", Labels: labels},
 		Spec:       corev1.PodSpec{ServiceAccountName: account}}
@@ -100,8 +100,8 @@ func fromBlock(cidr string) networkingv1.NetworkPolicyIngressRule {
 	return networkingv1.NetworkPolicyIngressRule{From: []networkingv1.NetworkPolicyPeer{{IPBlock: &networkingv1.IPBlock{CIDR: cidr}}}}
 }
 
-// guardrail is a Guardrail of a rule's body, whose message is "no".
-func guardrail(name, rule, body string) *v1alpha1.Guardrail {
+// newGuardrail is a Guardrail of a rule's body, whose message is "no".
+func newGuardrail(name, rule, body string) *v1alpha1.Guardrail {
 	return &v1alpha1.Guardrail{
 		ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID("uid-" + name), Generation: 1},
 		Spec: v1alpha1.GuardrailSpec{Enforcement: v1alpha1.EnforceDeny,
@@ -112,7 +112,7 @@ func guardrail(name, rule, body string) *v1alpha1.Guardrail {
 // newLoadedStore returns a store with the guardrails in force.
 func newLoadedStore(t testing.TB, inForce ...*v1alpha1.Guardrail) *guardrails.GuardrailStore {
 	t.Helper()
-	s := guardrails.NewGuardrailStore(nil, discard)
+	s := guardrails.NewGuardrailStore(nil, discardLog)
 	s.Load(t.Context(), inForce)
 	return s
 }
@@ -122,17 +122,17 @@ type judgeFunc func(context.Context, rego.Input) (rego.Result, error)
 
 func (f judgeFunc) Judge(ctx context.Context, in rego.Input) (rego.Result, error) { return f(ctx, in) }
 
-func policies(w *world, j Judge) *PolicyHandler {
-	return &PolicyHandler{Reviewer: reviewer(w, j), Decoder: decoder}
+func newPolicyHandler(w *fakeCluster, j Judge) *PolicyHandler {
+	return &PolicyHandler{Reviewer: newReviewer(w, j), Decoder: decoder}
 }
 
-func reviewer(w *world, j Judge) *Reviewer {
-	return &Reviewer{Snapshots: w, Guardrails: j, Limit: time.Minute, Log: discard,
+func newReviewer(w *fakeCluster, j Judge) *Reviewer {
+	return &Reviewer{Snapshots: w, Guardrails: j, Limit: time.Minute, Log: discardLog,
 		Terminating: func(_ context.Context, namespace string) (bool, error) { return namespace == "going", nil }}
 }
 
-// answers checks whether an answer allows, and what it says.
-func answers(t *testing.T, got admission.Response, allowed bool, message string) {
+// assertResponse checks whether an answer allows, and what it says.
+func assertResponse(t *testing.T, got admission.Response, allowed bool, message string) {
 	t.Helper()
 	text := ""
 	if got.Result != nil {
@@ -141,7 +141,7 @@ func answers(t *testing.T, got admission.Response, allowed bool, message string)
 	if got.Allowed != allowed {
 		t.Errorf("allowed %v, want %v; message %q", got.Allowed, allowed, text)
 	}
-	if !contains(text, message) {
+	if !containsText(text, message) {
 		t.Errorf("message %q, want %q in it", text, message)
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/tierwall/tierwall/rego"
 )
 
-func TestTierRolesThatCannotBeUnderstood(t *testing.T) {
+func TestInvalidTierRoleIsRefused(t *testing.T) {
 	circular := &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: role, Operator: "Exists"}}}
 	for _, c := range []struct {
 		name    string
@@ -26,40 +26,40 @@ func TestTierRolesThatCannotBeUnderstood(t *testing.T) {
 		{"follows from itself", v1alpha1.TierRoleSpec{Role: "data", Namespaces: []string{"shop"}, PodSelector: circular}, false, "spec.podSelector"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			h := &TierRoleHandler{Reviewer: reviewer(shop(), newLoadedStore(t)), Decoder: decoder}
-			answers(t, h.Handle(t.Context(), request("CREATE", "TierRole", "", nil, tierRole("x", c.spec))), c.allowed, c.message)
+			h := &TierRoleHandler{Reviewer: newReviewer(newShopCluster(), newLoadedStore(t)), Decoder: decoder}
+			assertResponse(t, h.Handle(t.Context(), newRequest("CREATE", "TierRole", "", nil, newTierRole("x", c.spec))), c.allowed, c.message)
 		})
 	}
 }
 
-func TestGuardrailsThatCannotComeIntoForce(t *testing.T) {
+func TestInvalidGuardrailIsRefused(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		g       *v1alpha1.Guardrail
 		allowed bool
 		message string
 	}{
-		{"sound", guardrail("a", "deny", "true"), true, ""},
-		{"no Rego", guardrail("a", "deny", "this is no Rego"), false, ":4:"},
+		{"sound", newGuardrail("a", "deny", "true"), true, ""},
+		{"no Rego", newGuardrail("a", "deny", "this is no Rego"), false, ":4:"},
 		{"unknown library", &v1alpha1.Guardrail{Spec: v1alpha1.GuardrailSpec{Library: "no-such"}}, false, "spec.library"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := &GuardrailHandler{Reviewer: &Reviewer{Limit: time.Minute}, Decoder: decoder}
-			answers(t, h.Handle(t.Context(), request("CREATE", "Guardrail", "", nil, c.g)), c.allowed, c.message)
+			assertResponse(t, h.Handle(t.Context(), newRequest("CREATE", "Guardrail", "", nil, c.g)), c.allowed, c.message)
 		})
 	}
 }
 
-func TestObjectsThatGoAreLetGo(t *testing.T) {
-	g, tr := guardrail("a", "deny", "this is no Rego"), tierRole("x", v1alpha1.TierRoleSpec{})
+func TestTerminatingInvalidObjectCanBeUpdated(t *testing.T) {
+	g, tr := newGuardrail("a", "deny", "this is no Rego"), newTierRole("x", v1alpha1.TierRoleSpec{})
 	now := metav1.Now()
 	g.DeletionTimestamp, tr.DeletionTimestamp = &now, &now
-	answers(t, (&GuardrailHandler{Reviewer: &Reviewer{Limit: time.Minute}, Decoder: decoder}).Handle(t.Context(), request("UPDATE", "Guardrail", "", g, g)), true, "")
-	answers(t, (&TierRoleHandler{Reviewer: reviewer(shop(), newLoadedStore(t)), Decoder: decoder}).Handle(t.Context(), request("UPDATE", "TierRole", "", tr, tr)), true, "")
+	assertResponse(t, (&GuardrailHandler{Reviewer: &Reviewer{Limit: time.Minute}, Decoder: decoder}).Handle(t.Context(), newRequest("UPDATE", "Guardrail", "", g, g)), true, "")
+	assertResponse(t, (&TierRoleHandler{Reviewer: newReviewer(newShopCluster(), newLoadedStore(t)), Decoder: decoder}).Handle(t.Context(), newRequest("UPDATE", "TierRole", "", tr, tr)), true, "")
 }
 
-func TestWhatAGuardrailWouldDenyIsToldBefore(t *testing.T) {
-	warns, audits := guardrail("a", "deny", "true"), guardrail("a", "deny", "true")
+func TestGuardrailWarnsOfExistingViolations(t *testing.T) {
+	warns, audits := newGuardrail("a", "deny", "true"), newGuardrail("a", "deny", "true")
 	warns.Spec.Enforcement, audits.Spec.Enforcement = v1alpha1.EnforceWarn, v1alpha1.EnforceAudit
 	for _, c := range []struct {
 		name     string
@@ -68,13 +68,13 @@ func TestWhatAGuardrailWouldDenyIsToldBefore(t *testing.T) {
 		err      error
 		warning  string
 	}{
-		{"nothing", nil, guardrail("a", "deny", "true"), nil, nil, ""},
-		{"three", nil, guardrail("a", "deny", "true"), []string{"x", "y", "z"}, nil, "Guardrail a would deny 3 that exist: x, y, z; they stay as they are"},
+		{"nothing", nil, newGuardrail("a", "deny", "true"), nil, nil, ""},
+		{"three", nil, newGuardrail("a", "deny", "true"), []string{"x", "y", "z"}, nil, "Guardrail a would deny 3 that exist: x, y, z; they stay as they are"},
 		{"many", nil, warns, []string{"1", "2", "3", "4", "5", "6", "7"}, nil, "Guardrail a would warn of 7 that exist: 1, 2, 3, 4, 5 and 2 others; they stay as they are"},
 		{"an audit", nil, audits, []string{"x"}, nil, "Guardrail a would find 1 that exist: x; they stay as they are"},
 		{"no time", nil, warns, nil, context.DeadlineExceeded, "Guardrail a: what exists could not be judged in time (context deadline exceeded); its status will tell"},
-		{"another label", guardrail("a", "deny", "true"), guardrail("a", "deny", "true"), []string{"x"}, nil, ""},
-		{"another spec", guardrail("a", "deny", "false"), guardrail("a", "deny", "true"), []string{"x"}, nil, "Guardrail a would deny 1 that exist: x; they stay as they are"},
+		{"another label", newGuardrail("a", "deny", "true"), newGuardrail("a", "deny", "true"), []string{"x"}, nil, ""},
+		{"another spec", newGuardrail("a", "deny", "false"), newGuardrail("a", "deny", "true"), []string{"x"}, nil, "Guardrail a would deny 1 that exist: x; they stay as they are"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := &GuardrailHandler{Reviewer: &Reviewer{Limit: time.Minute}, Decoder: decoder, Existing: func(_ context.Context, e *rego.Engine) ([]string, error) {
@@ -87,8 +87,8 @@ func TestWhatAGuardrailWouldDenyIsToldBefore(t *testing.T) {
 			if c.old != nil {
 				old = c.old
 			}
-			got := h.Handle(t.Context(), request("CREATE", "Guardrail", "", old, c.now))
-			answers(t, got, true, "")
+			got := h.Handle(t.Context(), newRequest("CREATE", "Guardrail", "", old, c.now))
+			assertResponse(t, got, true, "")
 			if strings.Join(got.Warnings, "|") != c.warning {
 				t.Errorf("warnings %q, want %q", got.Warnings, c.warning)
 			}
