@@ -23,21 +23,21 @@ import (
 )
 
 const (
-	// interval is how long an audit waits at least after the one before, and how often
+	// minInterval is how long an audit waits at least after the one before, and how often
 	// it is looked whether something changed: changes come in bursts.
-	interval = 5 * time.Second
-	// share is how many times as long as it worked an audit rests: a fifth of a processor
+	minInterval = 5 * time.Second
+	// restFactor is how many times as long as it worked an audit rests: a fifth of a processor
 	// is what it takes at most.
-	share = 4
-	// retry is how long one that failed waits.
-	retry = 30 * time.Second
-	// refresh is how often there is one although nothing changed: somebody may have
+	restFactor = 4
+	// retryInterval is how long one that failed waits.
+	retryInterval = 30 * time.Second
+	// refreshInterval is how often there is one although nothing changed: somebody may have
 	// deleted a report, or begun to serve them.
-	refresh = 10 * time.Minute
+	refreshInterval = 10 * time.Minute
 )
 
-// Guardrails are those in force; guardrails.GuardrailStore implements it.
-type Guardrails interface {
+// GuardrailStates are those in force; guardrails.GuardrailStore implements it.
+type GuardrailStates interface {
 	// InForce is nil until they are loaded, and another one when they change.
 	InForce() *rego.Engine
 	State(uid types.UID) (guardrails.GuardrailState, bool)
@@ -46,7 +46,7 @@ type Guardrails interface {
 // Auditor judges what exists again after anything changed. One replica at a time does.
 type Auditor struct {
 	Snapshots  snapshot.SnapshotReader
-	Guardrails Guardrails
+	Guardrails GuardrailStates
 	// Client reads policies and Guardrails from a cache, and writes.
 	Client client.Client
 	// Reader reads reports, which are in no cache.
@@ -54,17 +54,17 @@ type Auditor struct {
 	Recorder events.EventRecorder
 	Log      *slog.Logger
 
-	seen state
-	at   time.Time // when that was
-	told told
-	// missing are the exempt namespaces that did not exist at the last pass.
-	missing []string
+	lastAudited    auditedState
+	lastAuditTime  time.Time // when that was
+	reportedEvents eventSet
+	// missingExempt are the exempt namespaces that did not exist at the last pass.
+	missingExempt []string
 	// reported is what the reports hold, as far as is known.
 	reported map[string]string
 }
 
-// state is what an audit depends on.
-type state struct {
+// auditedState is what an audit depends on.
+type auditedState struct {
 	snapshot   *compile.Snapshot
 	guardrails *rego.Engine
 	policies   [sha256.Size]byte
@@ -75,11 +75,11 @@ func (*Auditor) NeedLeaderElection() bool { return true }
 
 // Start audits until ctx ends.
 func (a *Auditor) Start(ctx context.Context) error {
-	wait := interval
-	for sleep(ctx, wait) {
-		wait = interval
-		if err := a.pass(ctx); err != nil && ctx.Err() == nil {
-			wait = retry
+	wait := minInterval
+	for sleepOrDone(ctx, wait) {
+		wait = minInterval
+		if err := a.auditIfChanged(ctx); err != nil && ctx.Err() == nil {
+			wait = retryInterval
 			failures.Inc()
 			a.Log.WarnContext(ctx, "the audit failed; will try again", "err", err)
 		}
@@ -87,7 +87,7 @@ func (a *Auditor) Start(ctx context.Context) error {
 	return nil
 }
 
-func sleep(ctx context.Context, d time.Duration) bool {
+func sleepOrDone(ctx context.Context, d time.Duration) bool {
 	select {
 	case <-ctx.Done():
 		return false
@@ -96,39 +96,39 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// pass audits unless nothing changed since the last one that succeeded.
-func (a *Auditor) pass(ctx context.Context) error {
+// auditIfChanged audits unless nothing changed since the last one that succeeded.
+func (a *Auditor) auditIfChanged(ctx context.Context) error {
 	if !a.Snapshots.Synced() || a.Guardrails.InForce() == nil {
 		return nil
 	}
-	w := World{Snapshot: a.Snapshots.Snapshot()}
+	w := Inventory{Snapshot: a.Snapshots.Snapshot()}
 	a.reportExempt(ctx, w.Snapshot)
-	if err := w.list(ctx, a.Client); err != nil {
+	if err := w.listPolicies(ctx, a.Client); err != nil {
 		return err
 	}
-	now := state{w.Snapshot, a.Guardrails.InForce(), w.version()}
+	now := auditedState{w.Snapshot, a.Guardrails.InForce(), w.policyDigest()}
 	start := time.Now()
-	if now == a.seen && start.Sub(a.at) < refresh {
+	if now == a.lastAudited && start.Sub(a.lastAuditTime) < refreshInterval {
 		return nil
 	}
-	findings, err := Judge(ctx, w, now.guardrails, func(ctx context.Context, worked time.Duration) { sleep(ctx, share*worked) })
+	findings, err := FindViolations(ctx, w, now.guardrails, func(ctx context.Context, worked time.Duration) { sleepOrDone(ctx, restFactor*worked) })
 	if err != nil {
 		return err
 	}
 	duration.Set(time.Since(start).Seconds())
-	err = errors.Join(a.status(ctx, findings, now.guardrails), a.report(ctx, findings))
+	err = errors.Join(a.writeStatuses(ctx, findings, now.guardrails), a.writeReports(ctx, findings))
 	if err == nil {
-		a.seen, a.at = now, start
+		a.lastAudited, a.lastAuditTime = now, start
 	}
 	return err
 }
 
-// list reads the policies, which are not to be changed.
-func (w *World) list(ctx context.Context, from client.Reader) error {
+// listPolicies reads the policies, which are not to be changed.
+func (w *Inventory) listPolicies(ctx context.Context, from client.Reader) error {
 	var nps networkingv1.NetworkPolicyList
 	var cnps policyv1alpha2.ClusterNetworkPolicyList
 	for _, list := range []client.ObjectList{&nps, &cnps} {
-		limited, cancel := context.WithTimeout(ctx, patience)
+		limited, cancel := context.WithTimeout(ctx, effectTimeout)
 		err := from.List(limited, list, client.UnsafeDisableDeepCopy)
 		cancel()
 		if err != nil {
@@ -144,8 +144,8 @@ func (w *World) list(ctx context.Context, from client.Reader) error {
 	return nil
 }
 
-// version differs where the policies do; their order means nothing.
-func (w *World) version() [sha256.Size]byte {
+// policyDigest differs where the policies do; their order means nothing.
+func (w *Inventory) policyDigest() [sha256.Size]byte {
 	versions := make([]string, 0, len(w.NetworkPolicies)+len(w.ClusterNetworkPolicies))
 	add := func(o client.Object) {
 		versions = append(versions, fmt.Sprintf("%q %q", o.GetUID(), o.GetResourceVersion()))

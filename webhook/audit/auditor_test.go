@@ -46,7 +46,7 @@ type scene struct {
 	writes   int
 }
 
-func play(t *testing.T, served bool, w World, guardrails ...string) *scene {
+func play(t *testing.T, served bool, w Inventory, guardrails ...string) *scene {
 	t.Helper()
 	s := &scene{live: &live{w.Snapshot, library(t, guardrails...)}, recorder: events.NewFakeRecorder(100)}
 	scheme := clustercache.Scheme()
@@ -56,11 +56,11 @@ func play(t *testing.T, served bool, w World, guardrails ...string) *scene {
 	}
 	mapper.Add(networkingv1.SchemeGroupVersion.WithKind("NetworkPolicy"), meta.RESTScopeNamespace)
 	if served {
-		mapper.Add(reports.WithKind("PolicyReport"), meta.RESTScopeNamespace)
-		mapper.Add(reports.WithKind("ClusterPolicyReport"), meta.RESTScopeRoot)
+		mapper.Add(reportGroupVersion.WithKind("PolicyReport"), meta.RESTScopeNamespace)
+		mapper.Add(reportGroupVersion.WithKind("ClusterPolicyReport"), meta.RESTScopeRoot)
 		for _, kind := range []string{"PolicyReport", "ClusterPolicyReport"} {
-			scheme.AddKnownTypeWithName(reports.WithKind(kind), &unstructured.Unstructured{})
-			scheme.AddKnownTypeWithName(reports.WithKind(kind+"List"), &unstructured.UnstructuredList{})
+			scheme.AddKnownTypeWithName(reportGroupVersion.WithKind(kind), &unstructured.Unstructured{})
+			scheme.AddKnownTypeWithName(reportGroupVersion.WithKind(kind+"List"), &unstructured.UnstructuredList{})
 		}
 	}
 	builder := fake.NewClientBuilder().WithScheme(scheme).WithRESTMapper(mapper).WithStatusSubresource(&v1alpha1.Guardrail{}).
@@ -89,7 +89,7 @@ func play(t *testing.T, served bool, w World, guardrails ...string) *scene {
 
 func (s *scene) audit(t *testing.T) {
 	t.Helper()
-	if err := s.pass(t.Context()); err != nil {
+	if err := s.auditIfChanged(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -106,7 +106,7 @@ func (s *scene) results(t *testing.T, name string) *v1alpha1.Audit {
 func (s *scene) reports(t *testing.T) map[string]*unstructured.Unstructured {
 	t.Helper()
 	list := &unstructured.UnstructuredList{}
-	list.SetGroupVersionKind(reports.WithKind("PolicyReportList"))
+	list.SetGroupVersionKind(reportGroupVersion.WithKind("PolicyReportList"))
 	if err := s.Client.List(t.Context(), list); err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +130,7 @@ func (s *scene) events() []string {
 }
 
 // shortcut is a policy that tier-order refuses.
-func shortcut() World { return shop(allow("prod", "shortcut", "frontend", "data")) }
+func shortcut() Inventory { return shop(allow("prod", "shortcut", "frontend", "data")) }
 
 func TestResultsStandInTheStatusAnEventAndAReport(t *testing.T) {
 	s := play(t, true, shortcut(), "tier-order", "data-tier-closed")
@@ -191,7 +191,7 @@ func TestANewLeaderTellsNothingTwiceAndDeletesWhatIsPast(t *testing.T) {
 	s.audit(t)
 	s.events()
 	again := &Auditor{Snapshots: s.live, Guardrails: s.live, Client: s.Client, Reader: s.Client, Recorder: s.recorder, Log: s.Log}
-	if err := again.pass(t.Context()); err != nil {
+	if err := again.auditIfChanged(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if e := s.events(); len(e) != 0 {
@@ -199,7 +199,7 @@ func TestANewLeaderTellsNothingTwiceAndDeletesWhatIsPast(t *testing.T) {
 	}
 	s.live.engine = library(t)
 	another := &Auditor{Snapshots: s.live, Guardrails: s.live, Client: s.Client, Reader: s.Client, Recorder: s.recorder, Log: s.Log}
-	if err := another.pass(t.Context()); err != nil {
+	if err := another.auditIfChanged(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if r := s.reports(t); len(r) != 0 {
@@ -218,7 +218,7 @@ func TestWithoutReportsTheRestIsWritten(t *testing.T) {
 func TestLongMessagesAreCut(t *testing.T) {
 	for n := range 5 {
 		text := strings.Repeat("x", n) + strings.Repeat("é", maxMessage)
-		if got := short(text); len(got) > maxMessage || strings.ToValidUTF8(got, "") != got || !strings.HasSuffix(got, "…") {
+		if got := truncateMessage(text); len(got) > maxMessage || strings.ToValidUTF8(got, "") != got || !strings.HasSuffix(got, "…") {
 			t.Errorf("%d bytes: %q", len(got), got)
 		}
 	}
@@ -227,13 +227,13 @@ func TestLongMessagesAreCut(t *testing.T) {
 func TestWhatAGuardrailWouldFind(t *testing.T) {
 	w := shop(allow("prod", "shortcut", "frontend", "data"), allow("prod", "sound", "backend", "data"))
 	s := play(t, false, w)
-	got, err := Existing(s.live, s.Client)(t.Context(), library(t, "tier-order"))
+	got, err := ExistingViolations(s.live, s.Client)(t.Context(), library(t, "tier-order"))
 	if err != nil || len(got) != 1 || got[0] != "NetworkPolicy prod/shortcut" {
 		t.Errorf("%q, %v", got, err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if got, err := Existing(s.live, s.Client)(ctx, library(t, "tier-order")); err == nil {
+	if got, err := ExistingViolations(s.live, s.Client)(ctx, library(t, "tier-order")); err == nil {
 		t.Errorf("%q of what was not judged", got)
 	}
 }

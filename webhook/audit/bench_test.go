@@ -13,7 +13,7 @@ import (
 )
 
 // town is a world of namespaces with ten pods of two tiers and one sound policy each.
-func town(namespaces int) World {
+func town(namespaces int) Inventory {
 	w := shop()
 	s := w.Snapshot
 	for n := range namespaces {
@@ -50,7 +50,7 @@ func BenchmarkAudit(b *testing.B) {
 		b.Run(fmt.Sprintf("pods=%d,policies=%d", namespaces*10, namespaces), func(b *testing.B) {
 			found := 0
 			for b.Loop() {
-				findings, err := Judge(b.Context(), w, e, nil)
+				findings, err := FindViolations(b.Context(), w, e, nil)
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -12,9 +12,9 @@ import (
 	"github.com/tierwall/tierwall/webhook/snapshot"
 )
 
-// Existing says, for guardrails that are not in force yet, of which objects they
+// ExistingViolations says, for guardrails that are not in force yet, of which objects they
 // have something to say. One at a time is asked about.
-func Existing(snapshots snapshot.SnapshotReader, reader client.Reader) func(context.Context, *rego.Engine) ([]string, error) {
+func ExistingViolations(snapshots snapshot.SnapshotReader, reader client.Reader) func(context.Context, *rego.Engine) ([]string, error) {
 	turn := make(chan struct{}, 1)
 	return func(ctx context.Context, guardrails *rego.Engine) ([]string, error) {
 		select {
@@ -26,11 +26,11 @@ func Existing(snapshots snapshot.SnapshotReader, reader client.Reader) func(cont
 		if !snapshots.Synced() {
 			return nil, errors.New("the cluster is not known yet")
 		}
-		w := World{Snapshot: snapshots.Snapshot()}
-		if err := w.list(ctx, reader); err != nil {
+		w := Inventory{Snapshot: snapshots.Snapshot()}
+		if err := w.listPolicies(ctx, reader); err != nil {
 			return nil, err
 		}
-		findings, err := Judge(ctx, w, guardrails, nil)
+		findings, err := FindViolations(ctx, w, guardrails, nil)
 		if err != nil {
 			return nil, err
 		}

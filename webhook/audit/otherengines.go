@@ -48,7 +48,7 @@ func (*OtherEngines) NeedLeaderElection() bool { return true }
 func (o *OtherEngines) Start(ctx context.Context) error {
 	for {
 		o.count(ctx)
-		if !sleep(ctx, refresh) {
+		if !sleepOrDone(ctx, refreshInterval) {
 			return nil
 		}
 	}
@@ -62,7 +62,7 @@ func (o *OtherEngines) count(ctx context.Context) {
 	if ctx.Err() != nil {
 		return
 	}
-	if text := messageOf(err); text != o.uncounted {
+	if text := sortedErrorText(err); text != o.uncounted {
 		if o.uncounted = text; err != nil {
 			o.Log.WarnContext(ctx, "policies of other engines could not all be counted", "err", err)
 		}
@@ -80,8 +80,8 @@ func (o *OtherEngines) count(ctx context.Context) {
 	o.reported = counts
 }
 
-// messageOf is an error's text with its parts in one order, so that an equal one is known.
-func messageOf(err error) string {
+// sortedErrorText is an error's text with its parts in one order, so that an equal one is known.
+func sortedErrorText(err error) string {
 	var joined interface{ Unwrap() []error }
 	if !errors.As(err, &joined) {
 		if err == nil {

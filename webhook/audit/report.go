@@ -17,9 +17,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// reports is the group of PolicyReports (Kubernetes Policy Working Group), which
+// reportGroupVersion is the group of PolicyReports (Kubernetes Policy Working Group), which
 // Kyverno, Trivy and others write and Policy Reporter and others read.
-var reports = schema.GroupVersion{Group: "wgpolicyk8s.io", Version: "v1alpha2"}
+var reportGroupVersion = schema.GroupVersion{Group: "wgpolicyk8s.io", Version: "v1alpha2"}
 
 const (
 	// reportName is the name of each report of ours.
@@ -29,13 +29,13 @@ const (
 	managedBy   = "app.kubernetes.io/managed-by"
 )
 
-// report writes the results into a PolicyReport in each namespace that has any, and
+// writeReports writes the results into a PolicyReport in each namespace that has any, and
 // a ClusterPolicyReport for objects of the cluster; it deletes those that are past.
 // Where the API server does not serve them there is nothing to do.
-func (a *Auditor) report(ctx context.Context, findings []Finding) error {
+func (a *Auditor) writeReports(ctx context.Context, findings []Finding) error {
 	mapper := a.Client.RESTMapper()
 	for _, kind := range []string{"PolicyReport", "ClusterPolicyReport"} {
-		_, err := mapper.RESTMapping(schema.GroupKind{Group: reports.Group, Kind: kind}, reports.Version)
+		_, err := mapper.RESTMapping(schema.GroupKind{Group: reportGroupVersion.Group, Kind: kind}, reportGroupVersion.Version)
 		if meta.IsNoMatchError(err) {
 			a.reported = nil
 			return nil
@@ -44,7 +44,7 @@ func (a *Auditor) report(ctx context.Context, findings []Finding) error {
 			return fmt.Errorf("find %s: %w", kind, err)
 		}
 	}
-	if a.reported == nil || time.Since(a.at) >= refresh {
+	if a.reported == nil || time.Since(a.lastAuditTime) >= refreshInterval {
 		if err := a.readReports(ctx); err != nil {
 			return err
 		}
@@ -70,7 +70,7 @@ func (a *Auditor) readReports(ctx context.Context) error {
 	found := map[string]string{}
 	for _, kind := range []string{"PolicyReport", "ClusterPolicyReport"} {
 		list := &unstructured.UnstructuredList{}
-		list.SetGroupVersionKind(reports.WithKind(kind + "List"))
+		list.SetGroupVersionKind(reportGroupVersion.WithKind(kind + "List"))
 		if err := a.Reader.List(ctx, list, client.MatchingLabels{managedBy: reportName}); err != nil {
 			return fmt.Errorf("list %ss: %w", kind, err)
 		}
@@ -82,12 +82,12 @@ func (a *Auditor) readReports(ctx context.Context) error {
 	return nil
 }
 
-// empty is the report of a namespace, or of the cluster where that is empty.
-func empty(namespace string) *unstructured.Unstructured {
+// newReport is the report of a namespace, or of the cluster where that is empty.
+func newReport(namespace string) *unstructured.Unstructured {
 	r := &unstructured.Unstructured{}
-	r.SetGroupVersionKind(reports.WithKind("PolicyReport"))
+	r.SetGroupVersionKind(reportGroupVersion.WithKind("PolicyReport"))
 	if namespace == "" {
-		r.SetGroupVersionKind(reports.WithKind("ClusterPolicyReport"))
+		r.SetGroupVersionKind(reportGroupVersion.WithKind("ClusterPolicyReport"))
 	}
 	r.SetNamespace(namespace)
 	r.SetName(reportName)
@@ -102,9 +102,9 @@ func (a *Auditor) writeReport(ctx context.Context, namespace string, findings []
 	if a.reported[namespace] == string(text) {
 		return nil
 	}
-	r := empty(namespace)
+	r := newReport(namespace)
 	r.SetLabels(map[string]string{managedBy: reportName})
-	r.Object["summary"], r.Object["results"] = summary(findings), resultsOf(findings, time.Now())
+	r.Object["summary"], r.Object["results"] = reportSummary(findings), reportResults(findings, time.Now())
 	err = a.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(r), client.FieldOwner("tierwall-audit"), client.ForceOwnership)
 	if apierrors.IsNotFound(err) || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
 		return nil // the namespace goes
@@ -117,30 +117,30 @@ func (a *Auditor) writeReport(ctx context.Context, namespace string, findings []
 }
 
 func (a *Auditor) deleteReport(ctx context.Context, namespace string) error {
-	if err := client.IgnoreNotFound(a.Client.Delete(ctx, empty(namespace))); err != nil {
+	if err := client.IgnoreNotFound(a.Client.Delete(ctx, newReport(namespace))); err != nil {
 		return fmt.Errorf("delete the report of namespace %q: %w", namespace, err)
 	}
 	delete(a.reported, namespace)
 	return nil
 }
 
-func summary(findings []Finding) map[string]any {
+func reportSummary(findings []Finding) map[string]any {
 	counts := map[string]int64{}
 	for _, f := range findings {
-		counts[f.result()]++
+		counts[f.reportResult()]++
 	}
 	return map[string]any{"pass": int64(0), "fail": counts["fail"], "warn": counts["warn"], "error": int64(0), "skip": int64(0)}
 }
 
-// result is what a report calls it.
-func (f Finding) result() string {
+// reportResult is what a report calls it.
+func (f Finding) reportResult() string {
 	if f.Denied {
 		return "fail"
 	}
 	return "warn"
 }
 
-func resultsOf(findings []Finding, at time.Time) []any {
+func reportResults(findings []Finding, at time.Time) []any {
 	var out []any
 	for _, f := range findings[:min(maxReported, len(findings))] {
 		resource := map[string]any{"apiVersion": f.APIVersion, "kind": f.Kind, "name": f.Name}
@@ -151,8 +151,8 @@ func resultsOf(findings []Finding, at time.Time) []any {
 			resource["uid"] = string(f.UID)
 		}
 		result := map[string]any{
-			"source": reportName, "policy": f.Guardrail, "category": "Network policy", "message": short(f.Message),
-			"result": f.result(), "resources": []any{resource}, "scored": true,
+			"source": reportName, "policy": f.Guardrail, "category": "Network policy", "message": truncateMessage(f.Message),
+			"result": f.reportResult(), "resources": []any{resource}, "scored": true,
 			"timestamp": map[string]any{"seconds": at.Unix(), "nanos": int64(0)},
 		}
 		if severity := cmp.Or(f.Severity, "medium"); slices.Contains([]string{"critical", "high", "medium", "low", "info"}, severity) {

@@ -23,16 +23,16 @@ const (
 	maxEvents = 50
 )
 
-// told are the findings that there was an Event of.
-type told map[message]bool
+// eventSet are the findings that there was an Event of.
+type eventSet map[eventKey]bool
 
-// message is what a guardrail says of an object.
-type message struct{ guardrail, object, text string }
+// eventKey is what a guardrail says of an object.
+type eventKey struct{ guardrail, object, text string }
 
-// status writes the results into the status of each Guardrail, the metrics, and
+// writeStatuses writes the results into the status of each Guardrail, the metrics, and
 // Events of what is new. What it says is of the guardrails that were asked: those of
 // which there is a newer version meanwhile are left for the next audit.
-func (a *Auditor) status(ctx context.Context, findings []Finding, asked *rego.Engine) error {
+func (a *Auditor) writeStatuses(ctx context.Context, findings []Finding, asked *rego.Engine) error {
 	by := map[string][]Finding{}
 	for _, f := range findings {
 		by[f.Guardrail] = append(by[f.Guardrail], f)
@@ -44,10 +44,10 @@ func (a *Auditor) status(ctx context.Context, findings []Finding, asked *rego.En
 	if a.Guardrails.InForce() != asked {
 		return nil
 	}
-	if a.told == nil {
-		a.told = before(list.Items)
+	if a.reportedEvents == nil {
+		a.reportedEvents = eventsInStatus(list.Items)
 	}
-	a.tell(findings)
+	a.writeEvents(findings)
 	violations.Reset()
 	var errs []error
 	for i := range list.Items {
@@ -58,13 +58,13 @@ func (a *Auditor) status(ctx context.Context, findings []Finding, asked *rego.En
 			continue
 		}
 		old := g.DeepCopy()
-		g.Status.Audit = &v1alpha1.Audit{Generation: state.InForce, Violations: int32(len(by[g.Name])), Results: results(by[g.Name])}
-		errs = append(errs, a.write(ctx, old, g))
+		g.Status.Audit = &v1alpha1.Audit{Generation: state.InForce, Violations: int32(len(by[g.Name])), Results: statusResults(by[g.Name])}
+		errs = append(errs, a.patchStatus(ctx, old, g))
 	}
 	return errors.Join(errs...)
 }
 
-func (a *Auditor) write(ctx context.Context, old, now *v1alpha1.Guardrail) error {
+func (a *Auditor) patchStatus(ctx context.Context, old, now *v1alpha1.Guardrail) error {
 	patch := client.MergeFrom(old)
 	data, err := patch.Data(now)
 	if err != nil {
@@ -80,15 +80,15 @@ func (a *Auditor) write(ctx context.Context, old, now *v1alpha1.Guardrail) error
 	return nil
 }
 
-func results(findings []Finding) []v1alpha1.AuditResult {
+func statusResults(findings []Finding) []v1alpha1.AuditResult {
 	var out []v1alpha1.AuditResult
 	for _, f := range findings[:min(maxResults, len(findings))] {
-		out = append(out, v1alpha1.AuditResult{Kind: f.Kind, Namespace: f.Namespace, Name: f.Name, Path: f.Path, Message: short(f.Message)})
+		out = append(out, v1alpha1.AuditResult{Kind: f.Kind, Namespace: f.Namespace, Name: f.Name, Path: f.Path, Message: truncateMessage(f.Message)})
 	}
 	return out
 }
 
-func short(text string) string {
+func truncateMessage(text string) string {
 	if len(text) <= maxMessage {
 		return text
 	}
@@ -96,36 +96,36 @@ func short(text string) string {
 	return strings.ToValidUTF8(text[:maxMessage-len(more)], "") + more
 }
 
-func (f Finding) key() message {
-	return message{f.Guardrail, f.Kind + " " + f.Namespace + "/" + f.Name, short(f.Message)}
+func (f Finding) eventKeyOf() eventKey {
+	return eventKey{f.Guardrail, f.Kind + " " + f.Namespace + "/" + f.Name, truncateMessage(f.Message)}
 }
 
-// before is what the replica that led before has told, as far as statuses show.
-func before(guardrails []v1alpha1.Guardrail) told {
-	out := told{}
+// eventsInStatus is what the replica that led before has told, as far as statuses show.
+func eventsInStatus(guardrails []v1alpha1.Guardrail) eventSet {
+	out := eventSet{}
 	for _, g := range guardrails {
 		if g.Status.Audit == nil {
 			continue
 		}
 		for _, r := range g.Status.Audit.Results {
-			out[message{g.Name, r.Kind + " " + r.Namespace + "/" + r.Name, r.Message}] = true
+			out[eventKey{g.Name, r.Kind + " " + r.Namespace + "/" + r.Name, r.Message}] = true
 		}
 	}
 	return out
 }
 
-// tell writes an Event on each object of which something new was found.
-func (a *Auditor) tell(findings []Finding) {
-	now, written := told{}, 0
+// writeEvents writes an Event on each object of which something new was found.
+func (a *Auditor) writeEvents(findings []Finding) {
+	now, written := eventSet{}, 0
 	for _, f := range findings {
-		key := f.key()
+		key := f.eventKeyOf()
 		now[key] = true
-		if a.told[key] || written == maxEvents {
+		if a.reportedEvents[key] || written == maxEvents {
 			continue
 		}
 		written++
 		regarding := &corev1.ObjectReference{APIVersion: f.APIVersion, Kind: f.Kind, Namespace: f.Namespace, Name: f.Name, UID: f.UID}
-		a.Recorder.Eventf(regarding, nil, corev1.EventTypeWarning, "GuardrailViolated", "Audit", "%s", short("Guardrail "+f.Guardrail+": "+f.Message))
+		a.Recorder.Eventf(regarding, nil, corev1.EventTypeWarning, "GuardrailViolated", "Audit", "%s", truncateMessage("Guardrail "+f.Guardrail+": "+f.Message))
 	}
-	a.told = now
+	a.reportedEvents = now
 }

@@ -18,21 +18,21 @@ import (
 	"github.com/tierwall/tierwall/policy/compile"
 )
 
-// Object names what a finding is about.
-type Object struct {
+// AuditedObject names what a finding is about.
+type AuditedObject struct {
 	APIVersion, Kind, Namespace, Name string
 	UID                               types.UID
 }
 
 // subject is an object that is audited.
 type subject struct {
-	Object
+	AuditedObject
 	value any
 	// apply puts it into force; nil for what opens nothing by itself.
 	apply func(*compile.Snapshot)
 }
 
-func (s subject) json() (json.RawMessage, error) {
+func (s subject) marshalObject() (json.RawMessage, error) {
 	text, err := json.Marshal(s.value)
 	if err != nil {
 		return nil, fmt.Errorf("write %s %s/%s as JSON: %w", s.Kind, s.Namespace, s.Name, err)
@@ -40,40 +40,40 @@ func (s subject) json() (json.RawMessage, error) {
 	return text, nil
 }
 
-// subjects are what is audited of a cluster, in the order in which it decides:
+// auditSubjects are what is audited of a cluster, in the order in which it decides:
 // so what one of them opens is open in the end, whatever the others are. Last are
 // the namespaces, for what no policy decides.
-func subjects(w World) []subject {
+func auditSubjects(w Inventory) []subject {
 	var out []subject
 	for _, tr := range w.Snapshot.TierRoles {
-		out = append(out, tierRole(tr))
+		out = append(out, tierRoleSubject(tr))
 	}
-	admin, baseline := clusterNetworkPolicies(w.ClusterNetworkPolicies)
+	admin, baseline := clusterNetworkPolicySubjects(w.ClusterNetworkPolicies)
 	out = append(out, admin...)
-	for _, np := range slices.SortedFunc(slices.Values(w.NetworkPolicies), byName[*networkingv1.NetworkPolicy]) {
+	for _, np := range slices.SortedFunc(slices.Values(w.NetworkPolicies), compareNames[*networkingv1.NetworkPolicy]) {
 		if !slices.Contains(w.Snapshot.Defaults.Exempt, np.Namespace) {
-			out = append(out, networkPolicy(np))
+			out = append(out, networkPolicySubject(np))
 		}
 	}
 	out = append(out, baseline...)
 	for _, n := range w.Snapshot.Namespaces {
 		if verdict := w.Snapshot.Defaults.For(n.Name); verdict != policy.Deny && !slices.Contains(w.Snapshot.Defaults.Exempt, n.Name) {
-			out = append(out, namespace(n, verdict))
+			out = append(out, namespaceSubject(n, verdict))
 		}
 	}
 	return out
 }
 
-func byName[T metav1.Object](a, b T) int {
+func compareNames[T metav1.Object](a, b T) int {
 	return cmp.Or(cmp.Compare(a.GetNamespace(), b.GetNamespace()), cmp.Compare(a.GetName(), b.GetName()))
 }
 
-func clusterNetworkPolicies(all []*policyv1alpha2.ClusterNetworkPolicy) (admin, baseline []subject) {
+func clusterNetworkPolicySubjects(all []*policyv1alpha2.ClusterNetworkPolicy) (admin, baseline []subject) {
 	inOrder := slices.SortedFunc(slices.Values(all), func(a, b *policyv1alpha2.ClusterNetworkPolicy) int {
-		return cmp.Or(cmp.Compare(a.Spec.Priority, b.Spec.Priority), byName(a, b))
+		return cmp.Or(cmp.Compare(a.Spec.Priority, b.Spec.Priority), compareNames(a, b))
 	})
 	for _, p := range inOrder {
-		s := clusterNetworkPolicy(p)
+		s := clusterNetworkPolicySubject(p)
 		if p.Spec.Tier == policyv1alpha2.BaselineTier {
 			baseline = append(baseline, s)
 		} else {
@@ -83,45 +83,45 @@ func clusterNetworkPolicies(all []*policyv1alpha2.ClusterNetworkPolicy) (admin, 
 	return admin, baseline
 }
 
-func clusterNetworkPolicy(p *policyv1alpha2.ClusterNetworkPolicy) subject {
+func clusterNetworkPolicySubject(p *policyv1alpha2.ClusterNetworkPolicy) subject {
 	whole := *p
 	whole.APIVersion, whole.Kind = policyv1alpha2.GroupVersion.String(), compile.ClusterNetworkPolicyKind
-	return subject{Object{whole.APIVersion, whole.Kind, "", p.Name, p.UID}, &whole, func(s *compile.Snapshot) {
+	return subject{AuditedObject{whole.APIVersion, whole.Kind, "", p.Name, p.UID}, &whole, func(s *compile.Snapshot) {
 		s.ClusterNetworkPolicies = append(slices.Clip(s.ClusterNetworkPolicies), p)
 	}}
 }
 
-func networkPolicy(p *networkingv1.NetworkPolicy) subject {
+func networkPolicySubject(p *networkingv1.NetworkPolicy) subject {
 	whole := *p
 	whole.APIVersion, whole.Kind = networkingv1.SchemeGroupVersion.String(), compile.NetworkPolicyKind
-	return subject{Object{whole.APIVersion, whole.Kind, p.Namespace, p.Name, p.UID}, &whole, func(s *compile.Snapshot) {
+	return subject{AuditedObject{whole.APIVersion, whole.Kind, p.Namespace, p.Name, p.UID}, &whole, func(s *compile.Snapshot) {
 		s.NetworkPolicies = append(slices.Clip(s.NetworkPolicies), p)
 	}}
 }
 
-func tierRole(tr *v1alpha1.TierRole) subject {
+func tierRoleSubject(tr *v1alpha1.TierRole) subject {
 	whole := *tr
 	whole.APIVersion, whole.Kind = v1alpha1.GroupVersion.String(), "TierRole"
-	return subject{Object{whole.APIVersion, whole.Kind, "", tr.Name, tr.UID}, &whole, nil}
+	return subject{AuditedObject{whole.APIVersion, whole.Kind, "", tr.Name, tr.UID}, &whole, nil}
 }
 
-func namespace(n *compile.Namespace, verdict policy.Verdict) subject {
+func namespaceSubject(n *compile.Namespace, verdict policy.Verdict) subject {
 	whole := &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"},
 		ObjectMeta: metav1.ObjectMeta{Name: n.Name, Labels: n.Labels}}
-	return subject{Object{"v1", "Namespace", "", n.Name, ""}, whole, func(s *compile.Snapshot) {
+	return subject{AuditedObject{"v1", "Namespace", "", n.Name, ""}, whole, func(s *compile.Snapshot) {
 		s.Defaults.Namespaces = maps.Clone(s.Defaults.Namespaces)
 		s.Defaults.Namespaces[n.Name] = verdict
 	}}
 }
 
-// group is the API group and version of an object.
-func (o Object) group() (group, version string) {
+// groupVersion is the API group and version of an object.
+func (o AuditedObject) groupVersion() (group, version string) {
 	gvk := schema.FromAPIVersionAndKind(o.APIVersion, o.Kind)
 	return gvk.Group, gvk.Version
 }
 
-// own is the namespace that the object is in, and of a namespace itself.
-func (o Object) own() string {
+// ownNamespace is the namespace that the object is in, and of a namespace itself.
+func (o AuditedObject) ownNamespace() string {
 	if o.Kind == "Namespace" {
 		return o.Name
 	}

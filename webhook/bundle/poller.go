@@ -19,8 +19,8 @@ import (
 	"github.com/tierwall/tierwall/rego"
 )
 
-// State is how it stands with the bundle.
-type State struct {
+// PollState is how it stands with the bundle.
+type PollState struct {
 	// Revision is in force; 0 is none.
 	Revision int64
 	// Polled is whether the source was asked once, with whatever answer.
@@ -31,7 +31,7 @@ type State struct {
 
 // Poller asks a source for a bundle again and again. Every replica does.
 type Poller struct {
-	Source   Source
+	Source   BundleSource
 	Keys     rego.Keys
 	Interval time.Duration
 	// Use puts a bundle into force.
@@ -49,14 +49,14 @@ type Poller struct {
 	digest [sha256.Size]byte
 
 	mu    sync.Mutex
-	state State
+	state PollState
 }
 
 // NeedLeaderElection is false: every replica judges.
 func (*Poller) NeedLeaderElection() bool { return false }
 
 // State is how it stands now.
-func (p *Poller) State() State {
+func (p *Poller) State() PollState {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.state
@@ -64,9 +64,9 @@ func (p *Poller) State() State {
 
 // Start polls until ctx ends.
 func (p *Poller) Start(ctx context.Context) error {
-	p.recall(ctx)
+	p.loadKeptBundle(ctx)
 	for {
-		p.poll(ctx)
+		p.pollOnce(ctx)
 		jitter := time.Duration(rand.Int64N(int64(p.Interval)/5 + 1)) // replicas need not ask at once
 		select {
 		case <-ctx.Done():
@@ -76,23 +76,23 @@ func (p *Poller) Start(ctx context.Context) error {
 	}
 }
 
-// recall begins with the bundle that the file keeps.
-func (p *Poller) recall(ctx context.Context) {
+// loadKeptBundle begins with the bundle that the file keeps.
+func (p *Poller) loadKeptBundle(ctx context.Context) {
 	if p.File == "" {
 		return
 	}
 	packed, err := os.ReadFile(p.File)
 	if err == nil {
-		err = p.activate(ctx, packed)
+		err = p.activateBundle(ctx, packed)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		p.Log.WarnContext(ctx, "the bundle that was kept cannot be used", "file", p.File, "err", err)
 	}
 }
 
-// poll asks once.
-func (p *Poller) poll(ctx context.Context) {
-	err := p.fetch(ctx)
+// pollOnce asks once.
+func (p *Poller) pollOnce(ctx context.Context) {
+	err := p.fetchAndActivate(ctx)
 	if ctx.Err() != nil {
 		return
 	}
@@ -113,22 +113,22 @@ func (p *Poller) poll(ctx context.Context) {
 	success.SetToCurrentTime()
 }
 
-func (p *Poller) fetch(ctx context.Context) error {
-	limited, cancel := context.WithTimeout(ctx, patience)
+func (p *Poller) fetchAndActivate(ctx context.Context) error {
+	limited, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
 	packed, tag, err := p.Source.Fetch(limited, p.tag)
 	if err != nil || packed == nil {
 		return err
 	}
-	if err := p.activate(ctx, packed); err != nil {
+	if err := p.activateBundle(ctx, packed); err != nil {
 		return err
 	}
 	p.tag = tag // only of what is in force, so that what is refused is refused again
-	return p.keep(packed)
+	return p.writeKeptBundle(packed)
 }
 
-// activate puts a bundle into force if it is a good one, and not older than what was.
-func (p *Poller) activate(ctx context.Context, packed []byte) error {
+// activateBundle puts a bundle into force if it is a good one, and not older than what was.
+func (p *Poller) activateBundle(ctx context.Context, packed []byte) error {
 	digest := sha256.Sum256(packed)
 	current := p.State().Revision
 	if current != 0 && digest == p.digest {
@@ -157,8 +157,8 @@ func (p *Poller) activate(ctx context.Context, packed []byte) error {
 	return nil
 }
 
-// keep writes the bundle to the file, whole or not at all.
-func (p *Poller) keep(packed []byte) error {
+// writeKeptBundle writes the bundle to the file, whole or not at all.
+func (p *Poller) writeKeptBundle(packed []byte) error {
 	if p.File == "" {
 		return nil
 	}

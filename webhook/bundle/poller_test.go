@@ -78,7 +78,7 @@ func play(t *testing.T, signer bundletest.Signer, place string) *scene {
 	if err != nil {
 		t.Fatal(err)
 	}
-	source, err := NewSource(place)
+	source, err := NewBundleSource(place)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +95,7 @@ func play(t *testing.T, signer bundletest.Signer, place string) *scene {
 // polls asks once, and checks what is in force and what is wrong.
 func (s *scene) polls(t *testing.T, revision int64, wrong string) {
 	t.Helper()
-	s.poll(t.Context())
+	s.pollOnce(t.Context())
 	got := s.State()
 	switch {
 	case !got.Polled || got.Revision != revision:
@@ -198,7 +198,7 @@ func TestARestartWhileTheServerIsAway(t *testing.T) {
 	s.Close()
 	second := play(t, signer, s.URL)
 	second.File, second.floor = first.File, 7
-	second.recall(t.Context())
+	second.loadKeptBundle(t.Context())
 	second.polls(t, 7, "connection refused")
 	for name, change := range map[string]func(){
 		"tampered":       func() { overwrite(t, first.File, bundletest.Pack(t, bundletest.Files("9", guardrail("b")))) },
@@ -210,7 +210,7 @@ func TestARestartWhileTheServerIsAway(t *testing.T) {
 			third := play(t, signer, s.URL)
 			third.File, third.floor = first.File, 7
 			change()
-			third.recall(t.Context())
+			third.loadKeptBundle(t.Context())
 			third.polls(t, 0, "connection refused")
 		})
 	}
@@ -287,7 +287,7 @@ func TestNoMessageHasThePassword(t *testing.T) {
 
 func TestPlacesThatAreNone(t *testing.T) {
 	for _, place := range []string{"", "oci:", "/etc/bundle", "ftp://example.com/b", "http://", "https:/x", "://"} {
-		if _, err := NewSource(place); err == nil {
+		if _, err := NewBundleSource(place); err == nil {
 			t.Errorf("%q is a place", place)
 		}
 	}

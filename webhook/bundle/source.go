@@ -17,26 +17,26 @@ import (
 	"github.com/tierwall/tierwall/rego"
 )
 
-// patience is how long a fetch may take.
-const patience = 30 * time.Second
+// fetchTimeout is how long a fetch may take.
+const fetchTimeout = 30 * time.Second
 
-// Source has a bundle.
-type Source interface {
+// BundleSource has a bundle.
+type BundleSource interface {
 	// Fetch is the bundle as it is packed, and a tag that differs where it does; no
 	// bytes where it is the one that had this tag.
 	Fetch(ctx context.Context, tag string) (packed []byte, now string, err error)
 }
 
-// NewSource is the source at a place: http:// or https://, or oci: and the
+// NewBundleSource is the source at a place: http:// or https://, or oci: and the
 // directory of an OCI image layout (github.com/opencontainers/image-spec), with #
 // and a reference where it has several images.
-func NewSource(place string) (Source, error) {
+func NewBundleSource(place string) (BundleSource, error) {
 	if dir, ok := strings.CutPrefix(place, "oci:"); ok {
 		dir, reference, _ := strings.Cut(dir, "#")
 		if dir == "" {
 			return nil, fmt.Errorf("%q names no directory", place)
 		}
-		return ociLayout{dir, reference}, nil
+		return ociSource{dir, reference}, nil
 	}
 	u, err := url.Parse(place)
 	if err != nil {
@@ -45,18 +45,18 @@ func NewSource(place string) (Source, error) {
 	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return nil, fmt.Errorf("%q begins with none of http://, https:// and oci: as it must", place)
 	}
-	return &server{place, u.Redacted(), &http.Client{Timeout: patience}}, nil
+	return &httpSource{place, u.Redacted(), &http.Client{Timeout: fetchTimeout}}, nil
 }
 
-// server is an HTTP server. Its tags are ETags (RFC 9110).
-type server struct {
+// httpSource is an HTTP server. Its tags are ETags (RFC 9110).
+type httpSource struct {
 	url    string
 	name   string // the URL without its password, for messages that anybody may read
 	client *http.Client
 }
 
 // Fetch is as in Source.
-func (s *server) Fetch(ctx context.Context, tag string) ([]byte, string, error) {
+func (s *httpSource) Fetch(ctx context.Context, tag string) ([]byte, string, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url, nil)
 	if err != nil {
 		return nil, "", fmt.Errorf("ask %s: %w", s.name, err)
@@ -75,12 +75,12 @@ func (s *server) Fetch(ctx context.Context, tag string) ([]byte, string, error) 
 	case answer.StatusCode != http.StatusOK:
 		return nil, "", fmt.Errorf("fetch the bundle: %s answers %s", s.name, answer.Status)
 	}
-	packed, err := read(answer.Body)
+	packed, err := readLimited(answer.Body)
 	return packed, answer.Header.Get("ETag"), err
 }
 
-// read reads a bundle, no more than one may have.
-func read(from io.Reader) ([]byte, error) {
+// readLimited reads a bundle, no more than one may have.
+func readLimited(from io.Reader) ([]byte, error) {
 	packed, err := io.ReadAll(io.LimitReader(from, rego.MaxBundle+1))
 	if err != nil {
 		return nil, fmt.Errorf("read the bundle: %w", err)
@@ -91,13 +91,13 @@ func read(from io.Reader) ([]byte, error) {
 	return packed, nil
 }
 
-// ociLayout is a directory with images, of which one has the bundle as its layer.
+// ociSource is a directory with images, of which one has the bundle as its layer.
 // Its tags are digests.
-type ociLayout struct{ dir, reference string }
+type ociSource struct{ dir, reference string }
 
 // Fetch is as in Source.
-func (l ociLayout) Fetch(_ context.Context, tag string) ([]byte, string, error) {
-	layer, err := l.layer()
+func (l ociSource) Fetch(_ context.Context, tag string) ([]byte, string, error) {
+	layer, err := l.bundleLayer()
 	if err != nil {
 		return nil, "", fmt.Errorf("read the OCI layout %s: %w", l.dir, err)
 	}
@@ -113,11 +113,11 @@ func (l ociLayout) Fetch(_ context.Context, tag string) ([]byte, string, error) 
 		return nil, "", fmt.Errorf("read layer %s of the OCI layout %s: %w", digest, l.dir, err)
 	}
 	defer content.Close()
-	packed, err := read(content)
+	packed, err := readLimited(content)
 	return packed, digest.String(), err
 }
 
-func (l ociLayout) layer() (v1.Layer, error) {
+func (l ociSource) bundleLayer() (v1.Layer, error) {
 	index, err := layout.ImageIndexFromPath(l.dir)
 	if err != nil {
 		return nil, err
@@ -126,7 +126,7 @@ func (l ociLayout) layer() (v1.Layer, error) {
 	if err != nil {
 		return nil, err
 	}
-	image, err := l.image(index, manifest.Manifests)
+	image, err := l.selectImage(index, manifest.Manifests)
 	if err != nil {
 		return nil, err
 	}
@@ -143,8 +143,8 @@ func (l ociLayout) layer() (v1.Layer, error) {
 	return layers[0], nil
 }
 
-// image is the one of the reference, or the only one.
-func (l ociLayout) image(index v1.ImageIndex, all []v1.Descriptor) (v1.Image, error) {
+// selectImage is the one of the reference, or the only one.
+func (l ociSource) selectImage(index v1.ImageIndex, all []v1.Descriptor) (v1.Image, error) {
 	var found []v1.Descriptor
 	for _, d := range all {
 		if l.reference == "" || d.Annotations["org.opencontainers.image.ref.name"] == l.reference {

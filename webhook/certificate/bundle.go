@@ -11,19 +11,19 @@ import (
 // Overlap is how long a new authority is published together with those before it.
 const Overlap = time.Hour
 
-// Bundle is the authorities to publish as PEM: the current ones and, within
+// AuthorityBundle is the authorities to publish as PEM: the current ones and, within
 // Overlap of the current one's beginning, those that were published so far and
 // are still valid: a replica may still serve a certificate of theirs.
-func Bundle(current, published []byte, now time.Time) ([]byte, error) {
-	authorities, err := parse(current)
+func AuthorityBundle(current, published []byte, now time.Time) ([]byte, error) {
+	authorities, err := parseCertificates(current)
 	if err != nil {
 		return nil, fmt.Errorf("read the authority: %w", err)
 	}
 	if now.Before(authorities[0].NotBefore.Add(Overlap)) {
 		// What cannot be read of the published bundle need not be kept.
-		before, _ := parse(published)
+		before, _ := parseCertificates(published)
 		for _, c := range before {
-			if now.Before(c.NotAfter) && !contains(authorities, c) {
+			if now.Before(c.NotAfter) && !containsCertificate(authorities, c) {
 				authorities = append(authorities, c)
 			}
 		}
@@ -37,7 +37,7 @@ func Bundle(current, published []byte, now time.Time) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-func contains(list []*x509.Certificate, c *x509.Certificate) bool {
+func containsCertificate(list []*x509.Certificate, c *x509.Certificate) bool {
 	for _, have := range list {
 		if have.Equal(c) {
 			return true
@@ -46,8 +46,8 @@ func contains(list []*x509.Certificate, c *x509.Certificate) bool {
 	return false
 }
 
-// parse reads one certificate or more.
-func parse(bundle []byte) ([]*x509.Certificate, error) {
+// parseCertificates reads one certificate or more.
+func parseCertificates(bundle []byte) ([]*x509.Certificate, error) {
 	var out []*x509.Certificate
 	for block, rest := pem.Decode(bundle); block != nil; block, rest = pem.Decode(rest) {
 		c, err := x509.ParseCertificate(block.Bytes)

@@ -9,7 +9,7 @@ import (
 // names are the authorities in a bundle.
 func names(t *testing.T, bundle []byte) []string {
 	t.Helper()
-	certs, err := parse(bundle)
+	certs, err := parseCertificates(bundle)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +41,7 @@ func TestBundle(t *testing.T) {
 		{"garbage", []byte("garbage"), time.Minute, []string{"new"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			bundle, err := Bundle(now.pem(), c.published, rotation.Add(c.at))
+			bundle, err := AuthorityBundle(now.pem(), c.published, rotation.Add(c.at))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -54,7 +54,7 @@ func TestBundle(t *testing.T) {
 
 func TestBundleNeedsAnAuthority(t *testing.T) {
 	for _, text := range []string{"", "garbage"} {
-		if got, err := Bundle([]byte(text), nil, time.Now()); err == nil {
+		if got, err := AuthorityBundle([]byte(text), nil, time.Now()); err == nil {
 			t.Errorf("authority %q: got %q, want an error", text, got)
 		}
 	}

@@ -8,8 +8,8 @@ import (
 	"crypto/tls"
 )
 
-// Source issues and renews a serving certificate.
-type Source interface {
+// CertificateSource issues and renews a serving certificate.
+type CertificateSource interface {
 	// Start keeps the certificate fresh until ctx ends.
 	Start(ctx context.Context) error
 	// GetCertificate is the newest certificate; an error where there is none yet.

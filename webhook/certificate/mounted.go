@@ -12,21 +12,21 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
 )
 
-// Mounted is a certificate in the files of a Secret that cert-manager keeps:
+// MountedCertificate is a certificate in the files of a Secret that cert-manager keeps:
 // tls.crt, tls.key and ca.crt. It is read again when the files change.
-type Mounted struct {
+type MountedCertificate struct {
 	dir     string
 	watcher *certwatcher.CertWatcher
 	changed chan struct{}
 }
 
-// NewMounted reads the certificate in dir.
-func NewMounted(dir string) (*Mounted, error) {
+// NewMountedCertificate reads the certificate in dir.
+func NewMountedCertificate(dir string) (*MountedCertificate, error) {
 	w, err := certwatcher.New(filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key"))
 	if err != nil {
 		return nil, fmt.Errorf("read the certificate in %s: %w", dir, err)
 	}
-	m := &Mounted{dir: dir, watcher: w.WithWatchInterval(time.Second), changed: make(chan struct{}, 1)}
+	m := &MountedCertificate{dir: dir, watcher: w.WithWatchInterval(time.Second), changed: make(chan struct{}, 1)}
 	w.RegisterCallback(func(tls.Certificate) {
 		select {
 		case m.changed <- struct{}{}:
@@ -37,18 +37,18 @@ func NewMounted(dir string) (*Mounted, error) {
 }
 
 // Start follows the files until ctx ends.
-func (m *Mounted) Start(ctx context.Context) error { return m.watcher.Start(ctx) }
+func (m *MountedCertificate) Start(ctx context.Context) error { return m.watcher.Start(ctx) }
 
 // GetCertificate is the certificate in the files.
-func (m *Mounted) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+func (m *MountedCertificate) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return m.watcher.GetCertificate(hello)
 }
 
 // Changed receives after the files changed.
-func (m *Mounted) Changed() <-chan struct{} { return m.changed }
+func (m *MountedCertificate) Changed() <-chan struct{} { return m.changed }
 
 // Authority is ca.crt.
-func (m *Mounted) Authority(context.Context) ([]byte, error) {
+func (m *MountedCertificate) Authority(context.Context) ([]byte, error) {
 	pem, err := os.ReadFile(filepath.Join(m.dir, "ca.crt"))
 	if err != nil {
 		return nil, fmt.Errorf("read the certificate's authority: %w", err)

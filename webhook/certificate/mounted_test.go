@@ -38,7 +38,7 @@ func TestMountedFollowsItsFiles(t *testing.T) {
 	a := newAuthority(t, "a", from, to)
 	dir := t.TempDir()
 	write(t, dir, a, a.leaf(t, from, to))
-	m, err := NewMounted(dir)
+	m, err := NewMountedCertificate(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +61,7 @@ func TestMountedFollowsItsFiles(t *testing.T) {
 }
 
 func TestMountedNeedsFiles(t *testing.T) {
-	if _, err := NewMounted(t.TempDir()); err == nil {
+	if _, err := NewMountedCertificate(t.TempDir()); err == nil {
 		t.Error("no error without files")
 	}
 }

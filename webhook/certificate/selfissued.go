@@ -23,11 +23,11 @@ const (
 	leafDuration      = 7 * 24 * time.Hour
 )
 
-// SelfIssued is a certificate of the replicas' own authority: its certificate
+// SelfIssuedCertificate is a certificate of the replicas' own authority: its certificate
 // and key are in a Secret that they share, and each signs its own serving
 // certificate, whose key never leaves its memory. The work is cert-manager's,
 // as for its own webhook.
-type SelfIssued struct {
+type SelfIssuedCertificate struct {
 	source  *cmtls.DynamicSource
 	secret  types.NamespacedName
 	reader  client.Reader
@@ -35,9 +35,9 @@ type SelfIssued struct {
 	log     *slog.Logger
 }
 
-// NewSelfIssued makes a certificate for the DNS names. The Secret must exist;
+// NewSelfIssuedCertificate makes a certificate for the DNS names. The Secret must exist;
 // it may be empty.
-func NewSelfIssued(config *rest.Config, reader client.Reader, secret types.NamespacedName, dnsNames []string, log *slog.Logger) *SelfIssued {
+func NewSelfIssuedCertificate(config *rest.Config, reader client.Reader, secret types.NamespacedName, dnsNames []string, log *slog.Logger) *SelfIssuedCertificate {
 	ca := &authority.DynamicAuthority{
 		SecretNamespace: secret.Namespace, SecretName: secret.Name,
 		CommonName: "tierwall webhook", RESTConfig: config,
@@ -45,27 +45,27 @@ func NewSelfIssued(config *rest.Config, reader client.Reader, secret types.Names
 	}
 	changed := make(chan struct{}, 1)
 	ca.WatchRotation(changed)
-	return &SelfIssued{
+	return &SelfIssuedCertificate{
 		secret: secret, reader: reader, changed: changed, log: log,
 		source: &cmtls.DynamicSource{DNSNames: dnsNames, RetryInterval: 100 * time.Millisecond, Authority: ca},
 	}
 }
 
 // Start keeps the authority and the certificate until ctx ends.
-func (s *SelfIssued) Start(ctx context.Context) error {
+func (s *SelfIssuedCertificate) Start(ctx context.Context) error {
 	return s.source.Start(logr.NewContext(ctx, logr.FromSlogHandler(s.log.Handler())))
 }
 
 // GetCertificate is this replica's certificate.
-func (s *SelfIssued) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+func (s *SelfIssuedCertificate) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return s.source.GetCertificate(hello)
 }
 
 // Changed receives after the Secret changed.
-func (s *SelfIssued) Changed() <-chan struct{} { return s.changed }
+func (s *SelfIssuedCertificate) Changed() <-chan struct{} { return s.changed }
 
 // Authority is the authority's certificate in the Secret.
-func (s *SelfIssued) Authority(ctx context.Context) ([]byte, error) {
+func (s *SelfIssuedCertificate) Authority(ctx context.Context) ([]byte, error) {
 	secret := &corev1.Secret{}
 	if err := s.reader.Get(ctx, s.secret, secret); err != nil {
 		return nil, fmt.Errorf("read the authority in Secret %s: %w", s.secret, err)

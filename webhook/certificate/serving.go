@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// glance is how long a handshake waits to learn what is published.
-const glance = time.Second
+// publishedTimeout is how long a handshake waits to learn what is published.
+const publishedTimeout = time.Second
 
-// Serving is the certificate that is shown to the API server: the newest that
+// ServingCertificate is the certificate that is shown to the API server: the newest that
 // it can verify. After a change of authority the old certificate is served
 // until the new authority is published, so that no request is lost.
-type Serving struct {
-	Source Source
+type ServingCertificate struct {
+	Source CertificateSource
 	// Published is the bundle by which the API server verifies at present; empty
 	// while it asks nothing of the webhook. Where it cannot be told, the certificate
 	// that was served so far is served on.
@@ -26,13 +26,13 @@ type Serving struct {
 }
 
 // GetCertificate is for tls.Config.
-func (s *Serving) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+func (s *ServingCertificate) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	newest, err := s.Source.GetCertificate(hello)
 	if err != nil {
 		return nil, err
 	}
-	serving := s.served()
-	if newest == serving || !outlived(serving, time.Now()) && !s.known(hello.Context(), newest) {
+	serving := s.currentCertificate()
+	if newest == serving || !isExpired(serving, time.Now()) && !s.isVerifiable(hello.Context(), newest) {
 		return serving, nil
 	}
 	s.mu.Lock()
@@ -41,26 +41,26 @@ func (s *Serving) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, 
 	return newest, nil
 }
 
-func (s *Serving) served() *tls.Certificate {
+func (s *ServingCertificate) currentCertificate() *tls.Certificate {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.serving
 }
 
-// known reports whether the API server would verify a certificate.
-func (s *Serving) known(ctx context.Context, c *tls.Certificate) bool {
-	ctx, cancel := context.WithTimeout(ctx, glance)
+// isVerifiable reports whether the API server would verify a certificate.
+func (s *ServingCertificate) isVerifiable(ctx context.Context, c *tls.Certificate) bool {
+	ctx, cancel := context.WithTimeout(ctx, publishedTimeout)
 	defer cancel()
 	bundle, err := s.Published(ctx)
-	return err == nil && verifies(bundle, c)
+	return err == nil && isSignedBy(bundle, c)
 }
 
-// outlived reports whether there is nothing to go on serving.
-func outlived(c *tls.Certificate, now time.Time) bool {
+// isExpired reports whether there is nothing to go on serving.
+func isExpired(c *tls.Certificate, now time.Time) bool {
 	return c == nil || !now.Before(c.Leaf.NotAfter)
 }
 
-func verifies(bundle []byte, c *tls.Certificate) bool {
+func isSignedBy(bundle []byte, c *tls.Certificate) bool {
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(bundle) {
 		return true // nobody verifies anything

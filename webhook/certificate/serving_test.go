@@ -34,7 +34,7 @@ func TestTheNewCertificateIsServedOnceItsAuthorityIsPublished(t *testing.T) {
 	var published []byte
 	var unknown error
 	source := &fixed{}
-	s := &Serving{Source: source, Published: func(context.Context) ([]byte, error) { return published, unknown }}
+	s := &ServingCertificate{Source: source, Published: func(context.Context) ([]byte, error) { return published, unknown }}
 	if c, err := s.GetCertificate(hello(t)); err == nil {
 		t.Errorf("got %v before there is a certificate", c)
 	}
@@ -65,7 +65,7 @@ func TestACertificateThatIsOverIsReplacedInAnyCase(t *testing.T) {
 	old, now := newAuthority(t, "old", from, from.Add(time.Hour*2)), newAuthority(t, "new", from, from.Add(time.Hour*2))
 	over, fresh := old.leaf(t, from, from.Add(time.Minute)), now.leaf(t, from, from.Add(time.Hour*2))
 	source := &fixed{cert: over}
-	s := &Serving{Source: source, Published: func(context.Context) ([]byte, error) { return old.pem(), nil }}
+	s := &ServingCertificate{Source: source, Published: func(context.Context) ([]byte, error) { return old.pem(), nil }}
 	if _, err := s.GetCertificate(hello(t)); err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +114,7 @@ func TestAHandshakeDoesNotWaitForNews(t *testing.T) {
 		authority := newAuthority(t, "a", from, to)
 		first, next := authority.leaf(t, from, to), authority.leaf(t, from, to)
 		source := &fixed{cert: first}
-		s := &Serving{Source: source, Published: func(ctx context.Context) ([]byte, error) {
+		s := &ServingCertificate{Source: source, Published: func(ctx context.Context) ([]byte, error) {
 			<-ctx.Done()
 			return nil, ctx.Err()
 		}}
@@ -122,7 +122,7 @@ func TestAHandshakeDoesNotWaitForNews(t *testing.T) {
 			t.Fatal(err)
 		}
 		source.cert = next
-		for lasts, want := range map[time.Duration]time.Duration{time.Millisecond: time.Millisecond, time.Minute: glance} {
+		for lasts, want := range map[time.Duration]time.Duration{time.Millisecond: time.Millisecond, time.Minute: publishedTimeout} {
 			handshake(t, lasts, func(h *tls.ClientHelloInfo) {
 				start := time.Now()
 				got, err := s.GetCertificate(h)

@@ -30,9 +30,9 @@ const (
 	authorityKey = "ca.crt"
 )
 
-// Shared keeps a serving certificate in a Secret, for servers that cannot issue their own: tls.crt and tls.key, and
+// SharedCertificate keeps a serving certificate in a Secret, for servers that cannot issue their own: tls.crt and tls.key, and
 // in ca.crt what signed it and the one before. The key of that authority signs nothing else and is not kept.
-type Shared struct {
+type SharedCertificate struct {
 	// Secret must exist; it may be empty.
 	Secret types.NamespacedName
 	// DNSNames are whom the certificate is for.
@@ -44,13 +44,13 @@ type Shared struct {
 }
 
 // NeedLeaderElection is true: one replica renews.
-func (*Shared) NeedLeaderElection() bool { return true }
+func (*SharedCertificate) NeedLeaderElection() bool { return true }
 
 // Start keeps the certificate until ctx ends.
-func (s *Shared) Start(ctx context.Context) error {
+func (s *SharedCertificate) Start(ctx context.Context) error {
 	for {
 		wait := sharedInterval
-		if err := s.keep(ctx, time.Now()); err != nil {
+		if err := s.renewIfDue(ctx, time.Now()); err != nil {
 			s.Log.WarnContext(ctx, "keeping a shared certificate failed; retrying", "secret", s.Secret.String(), "err", err)
 			wait = sharedRetry
 		}
@@ -62,8 +62,8 @@ func (s *Shared) Start(ctx context.Context) error {
 	}
 }
 
-// keep renews the certificate where that is due.
-func (s *Shared) keep(ctx context.Context, now time.Time) error {
+// renewIfDue renews the certificate where that is due.
+func (s *SharedCertificate) renewIfDue(ctx context.Context, now time.Time) error {
 	secret := &corev1.Secret{}
 	if err := s.Reader.Get(ctx, s.Secret, secret); err != nil {
 		return fmt.Errorf("read Secret %s: %w", s.Secret, err)
@@ -76,7 +76,7 @@ func (s *Shared) keep(ctx context.Context, now time.Time) error {
 		return fmt.Errorf("issue a certificate for %v: %w", s.DNSNames, err)
 	}
 	// Servers read the new certificate later than clients the new authority.
-	bundle, err := Bundle(authority, secret.Data[authorityKey], now)
+	bundle, err := AuthorityBundle(authority, secret.Data[authorityKey], now)
 	if err != nil {
 		bundle = authority // what was there is no authority
 	}
@@ -89,7 +89,7 @@ func (s *Shared) keep(ctx context.Context, now time.Time) error {
 }
 
 // isCurrent reports whether the Secret has a certificate for the names, signed by its authority, that is valid for long enough.
-func (s *Shared) isCurrent(secret *corev1.Secret, now time.Time) bool {
+func (s *SharedCertificate) isCurrent(secret *corev1.Secret, now time.Time) bool {
 	block, _ := pem.Decode(secret.Data[corev1.TLSCertKey])
 	if block == nil || len(secret.Data[corev1.TLSPrivateKeyKey]) == 0 {
 		return false

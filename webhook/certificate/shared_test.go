@@ -60,12 +60,12 @@ func (s *secretStore) verify(t *testing.T, roots []byte, name string, now time.T
 func TestASharedCertificateIsKept(t *testing.T) {
 	const name = "tierwall-enforcer-metrics.tierwall-system.svc"
 	store := &secretStore{}
-	s := &Shared{Secret: types.NamespacedName{Namespace: "tierwall-system", Name: "x"}, DNSNames: []string{name},
+	s := &SharedCertificate{Secret: types.NamespacedName{Namespace: "tierwall-system", Name: "x"}, DNSNames: []string{name},
 		Reader: store, Client: store, Log: slog.New(slog.DiscardHandler)}
 	now := time.Now()
 	keep := func(updates int) {
 		t.Helper()
-		if err := s.keep(t.Context(), now); err != nil {
+		if err := s.renewIfDue(t.Context(), now); err != nil {
 			t.Fatal(err)
 		}
 		if store.updates != updates {
@@ -105,7 +105,7 @@ func TestASharedCertificateIsKept(t *testing.T) {
 	s.DNSNames = []string{name, "localhost"}
 	keep(store.updates + 1)
 	store.down = true
-	if err := s.keep(t.Context(), now); err == nil || !strings.Contains(err.Error(), "away") {
+	if err := s.renewIfDue(t.Context(), now); err == nil || !strings.Contains(err.Error(), "away") {
 		t.Errorf("error %v", err)
 	}
 }

@@ -23,7 +23,7 @@ func TestConflictsAreToldOnBothSides(t *testing.T) {
 		TierRoles: []*v1alpha1.TierRole{tierRole("a", "data", "pg"), tierRole("b", "backend", "pg"), tierRole("c", "data", "pg"), tierRole("d", "frontend", "web")},
 		Pods:      []*compile.Pod{{Namespace: "shop", Name: "db", ServiceAccount: "pg"}, {Namespace: "shop", Name: "web", ServiceAccount: "web"}},
 	}
-	got := conflictsOf(s)
+	got := roleConflicts(s)
 	for name, want := range map[string]string{"a": "pod shop/db: wins over TierRole b", "b": "pod shop/db: TierRole a wins", "c": "", "d": ""} {
 		if text := strings.Join(got[name], ";"); text != want {
 			t.Errorf("TierRole %s: %q, want %q", name, text, want)
@@ -32,14 +32,14 @@ func TestConflictsAreToldOnBothSides(t *testing.T) {
 }
 
 func TestManyConflictsAreCounted(t *testing.T) {
-	c := conflicting(tierRole("a", "data", "pg"), []string{"1", "2", "3", "4", "5", "6", "7"})
+	c := conflictingCondition(tierRole("a", "data", "pg"), []string{"1", "2", "3", "4", "5", "6", "7"})
 	if c.Status != metav1.ConditionTrue || !strings.HasSuffix(c.Message, "and 2 more") {
 		t.Errorf("condition %+v", c)
 	}
 }
 
 func TestATierRoleThatIsNotUnderstoodIsNotReady(t *testing.T) {
-	if c := understood(tierRole("a", "No Label!", "pg")); c.Status != metav1.ConditionFalse || !strings.Contains(c.Message, "spec.role") {
+	if c := readyCondition(tierRole("a", "No Label!", "pg")); c.Status != metav1.ConditionFalse || !strings.Contains(c.Message, "spec.role") {
 		t.Errorf("condition %+v", c)
 	}
 }
@@ -54,7 +54,7 @@ func TestGuardrailConditions(t *testing.T) {
 		{guardrails.GuardrailState{Generation: 2, InForce: 1, Err: errors.New("bad")}, metav1.ConditionFalse, "LastGoodInForce"},
 		{guardrails.GuardrailState{Generation: 2, Err: errors.New("bad")}, metav1.ConditionFalse, "Broken"},
 	} {
-		if got := active(c.state); got.Status != c.status || got.Reason != c.reason || got.ObservedGeneration != 2 {
+		if got := activeCondition(c.state); got.Status != c.status || got.Reason != c.reason || got.ObservedGeneration != 2 {
 			t.Errorf("state %+v: condition %+v, want %s %s", c.state, got, c.status, c.reason)
 		}
 	}
@@ -62,17 +62,17 @@ func TestGuardrailConditions(t *testing.T) {
 
 func TestBundleConditions(t *testing.T) {
 	for _, c := range []struct {
-		state   bundle.State
+		state   bundle.PollState
 		status  metav1.ConditionStatus
 		reason  string
 		message string
 	}{
-		{bundle.State{Revision: 7, Polled: true}, metav1.ConditionTrue, "Current", "revision 7"},
-		{bundle.State{}, metav1.ConditionUnknown, "NotAsked", "not asked"},
-		{bundle.State{Revision: 7, Polled: true, Err: errors.New("unsigned")}, metav1.ConditionFalse, "LastGoodInForce", "revision 7 stays in force: unsigned"},
-		{bundle.State{Polled: true, Err: errors.New("unsigned")}, metav1.ConditionFalse, "NoBundle", "unsigned"},
+		{bundle.PollState{Revision: 7, Polled: true}, metav1.ConditionTrue, "Current", "revision 7"},
+		{bundle.PollState{}, metav1.ConditionUnknown, "NotAsked", "not asked"},
+		{bundle.PollState{Revision: 7, Polled: true, Err: errors.New("unsigned")}, metav1.ConditionFalse, "LastGoodInForce", "revision 7 stays in force: unsigned"},
+		{bundle.PollState{Polled: true, Err: errors.New("unsigned")}, metav1.ConditionFalse, "NoBundle", "unsigned"},
 	} {
-		if got := current(c.state, 3); got.Status != c.status || got.Reason != c.reason || got.ObservedGeneration != 3 || !strings.Contains(got.Message, c.message) {
+		if got := bundleCurrentCondition(c.state, 3); got.Status != c.status || got.Reason != c.reason || got.ObservedGeneration != 3 || !strings.Contains(got.Message, c.message) {
 			t.Errorf("state %+v: condition %+v", c.state, got)
 		}
 	}

@@ -12,21 +12,21 @@ import (
 	"github.com/tierwall/tierwall/webhook/guardrails"
 )
 
-// guardrails writes the status of every Guardrail that was loaded.
-func (l *Loop) guardrails(ctx context.Context) error {
+// updateGuardrails writes the status of every Guardrail that was loaded.
+func (l *Reconciler) updateGuardrails(ctx context.Context) error {
 	list := &v1alpha1.GuardrailList{}
-	if err := l.list(ctx, list); err != nil {
+	if err := l.listObjects(ctx, list); err != nil {
 		return err
 	}
-	return each(list.Items, func(g *v1alpha1.Guardrail) error {
+	return forEach(list.Items, func(g *v1alpha1.Guardrail) error {
 		state, ok := l.States.State(g.UID)
 		if !ok || state.Generation != g.Generation {
 			return nil // not loaded yet; the pass after it is loaded writes
 		}
 		before := g.DeepCopy()
-		meta.SetStatusCondition(&g.Status.Conditions, active(state))
+		meta.SetStatusCondition(&g.Status.Conditions, activeCondition(state))
 		if g.Spec.Bundle != "" && l.Bundle != nil {
-			meta.SetStatusCondition(&g.Status.Conditions, current(l.Bundle(), g.Generation))
+			meta.SetStatusCondition(&g.Status.Conditions, bundleCurrentCondition(l.Bundle(), g.Generation))
 		} else {
 			meta.RemoveStatusCondition(&g.Status.Conditions, bundleCurrent)
 		}
@@ -35,7 +35,7 @@ func (l *Loop) guardrails(ctx context.Context) error {
 	})
 }
 
-func active(s guardrails.GuardrailState) metav1.Condition {
+func activeCondition(s guardrails.GuardrailState) metav1.Condition {
 	c := metav1.Condition{Type: "Active", ObservedGeneration: s.Generation,
 		Status: metav1.ConditionTrue, Reason: "InForce", Message: "in force"}
 	switch {
@@ -56,7 +56,7 @@ func active(s guardrails.GuardrailState) metav1.Condition {
 // as its source has it.
 const bundleCurrent = "BundleCurrent"
 
-func current(s bundle.State, generation int64) metav1.Condition {
+func bundleCurrentCondition(s bundle.PollState, generation int64) metav1.Condition {
 	c := metav1.Condition{Type: bundleCurrent, ObservedGeneration: generation, Status: metav1.ConditionTrue,
 		Reason: "Current", Message: fmt.Sprintf("revision %d", s.Revision)}
 	switch {

@@ -51,7 +51,7 @@ type reading struct {
 
 // networkPolicies tells of the problems of NetworkPolicies, which have no
 // status, in Events: when they change, and once by each leader.
-func (l *Loop) networkPolicies(snapshot *compile.Snapshot) {
+func (l *Reconciler) networkPolicies(snapshot *compile.Snapshot) {
 	now, bad := make(map[types.UID]reading, len(snapshot.NetworkPolicies)), 0
 	for _, np := range snapshot.NetworkPolicies {
 		r := l.told.networkPolicies[np.UID]
@@ -69,15 +69,15 @@ func (l *Loop) networkPolicies(snapshot *compile.Snapshot) {
 	notUnderstood.WithLabelValues(compile.NetworkPolicyKind).Set(float64(bad))
 }
 
-// clusterNetworkPolicies tells of the problems of ClusterNetworkPolicies in a
+// updateClusterNetworkPolicies tells of the problems of ClusterNetworkPolicies in a
 // condition of their status, and in Events when they change.
-func (l *Loop) clusterNetworkPolicies(ctx context.Context) error {
+func (l *Reconciler) updateClusterNetworkPolicies(ctx context.Context) error {
 	list := &policyv1alpha2.ClusterNetworkPolicyList{}
-	if err := l.list(ctx, list); err != nil {
+	if err := l.listObjects(ctx, list); err != nil {
 		return err
 	}
 	now, bad := make(map[types.UID]string, len(list.Items)), 0
-	err := each(list.Items, func(p *policyv1alpha2.ClusterNetworkPolicy) error {
+	err := forEach(list.Items, func(p *policyv1alpha2.ClusterNetworkPolicy) error {
 		problems := inWords(compile.ValidateClusterNetworkPolicy(p))
 		before, known := l.told.clusterNetworkPolicies[p.UID]
 		if !known { // what the leader before this one told
@@ -96,7 +96,7 @@ func (l *Loop) clusterNetworkPolicies(ctx context.Context) error {
 }
 
 // tell writes an Event on a policy whose problems changed.
-func (l *Loop) tell(p client.Object, before, now string) {
+func (l *Reconciler) tell(p client.Object, before, now string) {
 	switch {
 	case before == now:
 	case now == "":
@@ -127,7 +127,7 @@ func problemsIn(conditions []metav1.Condition) string {
 
 // writeUnderstood writes the condition unless it is there already. It leaves the
 // conditions of others alone (server-side apply).
-func (l *Loop) writeUnderstood(ctx context.Context, p *policyv1alpha2.ClusterNetworkPolicy, problems string) error {
+func (l *Reconciler) writeUnderstood(ctx context.Context, p *policyv1alpha2.ClusterNetworkPolicy, problems string) error {
 	conditions := slices.Clone(p.Status.Conditions)
 	if !meta.SetStatusCondition(&conditions, understoodCondition(p, problems)) {
 		return nil

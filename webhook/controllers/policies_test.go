@@ -110,7 +110,7 @@ func TestProblemsOfNetworkPoliciesAreToldOnceInEvents(t *testing.T) {
 }
 
 // understoodOf is the condition of the ClusterNetworkPolicy.
-func understoodOf(t *testing.T, l *Loop, p *policyv1alpha2.ClusterNetworkPolicy) *metav1.Condition {
+func understoodOf(t *testing.T, l *Reconciler, p *policyv1alpha2.ClusterNetworkPolicy) *metav1.Condition {
 	t.Helper()
 	now := &policyv1alpha2.ClusterNetworkPolicy{}
 	if err := l.Client.Get(t.Context(), client.ObjectKeyFromObject(p), now); err != nil {
@@ -124,7 +124,7 @@ func TestProblemsAreToldInTheStatusOfClusterNetworkPolicies(t *testing.T) {
 	l, recorder := loop(t, &world{}, interceptor.Funcs{}, p)
 	pass := func() {
 		t.Helper()
-		if err := l.clusterNetworkPolicies(t.Context()); err != nil {
+		if err := l.updateClusterNetworkPolicies(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -18,56 +18,56 @@ import (
 	"github.com/tierwall/tierwall/policy/roles"
 )
 
-// longest is how long a pod that cannot be labelled is left alone at most.
-const longest = 10 * time.Minute
+// maxRetryInterval is how long a pod that cannot be labelled is left alone at most.
+const maxRetryInterval = 10 * time.Minute
 
-// delay is how long a pod that could not be labelled is left alone, and until when.
-type delay struct {
+// retryDelay is how long a pod that could not be labelled is left alone, and until when.
+type retryDelay struct {
 	wait  time.Duration
 	until time.Time
 }
 
-// repair makes the role label of every pod show the role that the pod has: after
+// repairRoleLabels makes the role label of every pod show the role that the pod has: after
 // an outage of the webhook, and after TierRoles changed. Exempt namespaces are
 // left alone, as they are at admission. A pod that it fails for is tried again
 // after twice the time each time, so that one that is refused costs next to nothing.
-func (l *Loop) repair(ctx context.Context, snapshot *compile.Snapshot) error {
-	computed, failing := roles.New(snapshot.TierRoles), map[types.UID]delay{}
-	defer func() { l.failing = failing }()
-	return each(snapshot.Pods, func(p **compile.Pod) error {
+func (l *Reconciler) repairRoleLabels(ctx context.Context, snapshot *compile.Snapshot) error {
+	computed, failing := roles.New(snapshot.TierRoles), map[types.UID]retryDelay{}
+	defer func() { l.failingPods = failing }()
+	return forEach(snapshot.Pods, func(p **compile.Pod) error {
 		pod := *p
 		role := computed.Of(pod.Namespace, pod.ServiceAccount, pod.Labels).Role
 		shown, has := pod.Labels[v1alpha1.RoleLabel]
 		if shown == role && has == (role != "") || slices.Contains(snapshot.Defaults.Exempt, pod.Namespace) {
 			return nil
 		}
-		d, known := l.failing[pod.UID]
+		d, known := l.failingPods[pod.UID]
 		if known && time.Now().Before(d.until) {
 			failing[pod.UID] = d
 			return nil
 		}
-		err := l.relabel(ctx, pod, role)
+		err := l.patchRoleLabel(ctx, pod, role)
 		if err != nil {
-			wait := min(max(2*d.wait, retry), longest)
-			failing[pod.UID] = delay{wait, time.Now().Add(wait)}
+			wait := min(max(2*d.wait, retryInterval), maxRetryInterval)
+			failing[pod.UID] = retryDelay{wait, time.Now().Add(wait)}
 		}
 		return err
 	})
 }
 
-// due is when the first of the pods that could not be labelled is to be tried
+// nextRepair is when the first of the pods that could not be labelled is to be tried
 // again, but no later than an interval from now.
-func (l *Loop) due() time.Duration {
-	soonest := interval
-	for _, d := range l.failing {
+func (l *Reconciler) nextRepair() time.Duration {
+	soonest := resyncInterval
+	for _, d := range l.failingPods {
 		soonest = min(soonest, time.Until(d.until))
 	}
 	return max(soonest, 0)
 }
 
-// relabel changes the role label of the pod. Should another pod have its name by now, admission refuses a label
+// patchRoleLabel changes the role label of the pod. Should another pod have its name by now, admission refuses a label
 // that is not true of it.
-func (l *Loop) relabel(ctx context.Context, pod *compile.Pod, role string) error {
+func (l *Reconciler) patchRoleLabel(ctx context.Context, pod *compile.Pod, role string) error {
 	var value *string // null removes (RFC 7396)
 	if role != "" {
 		value = &role

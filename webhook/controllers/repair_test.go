@@ -25,7 +25,7 @@ func unlabelled(namespace, name string) (*compile.Pod, *corev1.Pod) {
 		&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, UID: uid}}
 }
 
-func roleOf(t *testing.T, l *Loop, p *corev1.Pod) string {
+func roleOf(t *testing.T, l *Reconciler, p *corev1.Pod) string {
 	t.Helper()
 	now := &corev1.Pod{}
 	if err := l.Client.Get(t.Context(), client.ObjectKeyFromObject(p), now); err != nil {
@@ -62,13 +62,13 @@ func TestAPodThatWasRefusedIsTriedAgainWithoutNews(t *testing.T) {
 				return c.Patch(ctx, o, p, opts...)
 			},
 		}, pod)
-		ctx, cancel := context.WithTimeout(t.Context(), 2*retry)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*retryInterval)
 		defer cancel()
 		if err := l.Start(ctx); err != nil {
 			t.Fatal(err)
 		}
 		if got := roleOf(t, l, pod); got != "data" {
-			t.Errorf("role label %q after %v, want data", got, 2*retry)
+			t.Errorf("role label %q after %v, want data", got, 2*retryInterval)
 		}
 	})
 }
@@ -105,8 +105,8 @@ func TestAPodThatIsRefusedIsTriedLessAndLess(t *testing.T) {
 		if len(tries) < 10 || len(tries) > 15 {
 			t.Fatalf("%d tries in an hour, want a dozen: %v", len(tries), tries)
 		}
-		if first, last := tries[1]-tries[0], tries[len(tries)-1]-tries[len(tries)-2]; first > 3*time.Second || last < longest {
-			t.Errorf("the first pause is %v and the last %v, want about %v and %v", first, last, retry, longest)
+		if first, last := tries[1]-tries[0], tries[len(tries)-1]-tries[len(tries)-2]; first > 3*time.Second || last < maxRetryInterval {
+			t.Errorf("the first pause is %v and the last %v, want about %v and %v", first, last, retryInterval, maxRetryInterval)
 		}
 	})
 }
@@ -119,7 +119,7 @@ func TestPodsOfExemptNamespacesAreLeftAlone(t *testing.T) {
 	w := &world{snapshot: compile.Snapshot{TierRoles: []*v1alpha1.TierRole{tr}, Pods: []*compile.Pod{exempt, guarded},
 		Defaults: policy.Defaults{Exempt: []string{"kube-system"}}}}
 	l, _ := loop(t, w, interceptor.Funcs{}, exemptPod, guardedPod)
-	if err := l.repair(t.Context(), &w.snapshot); err != nil {
+	if err := l.repairRoleLabels(t.Context(), &w.snapshot); err != nil {
 		t.Fatal(err)
 	}
 	for pod, want := range map[*corev1.Pod]string{exemptPod: "", guardedPod: "data"} {

@@ -16,23 +16,23 @@ import (
 	"github.com/tierwall/tierwall/policy/roles"
 )
 
-// tierRoles writes the status of every TierRole.
-func (l *Loop) tierRoles(ctx context.Context, snapshot *compile.Snapshot) error {
+// updateTierRoles writes the status of every TierRole.
+func (l *Reconciler) updateTierRoles(ctx context.Context, snapshot *compile.Snapshot) error {
 	list := &v1alpha1.TierRoleList{}
-	if err := l.list(ctx, list); err != nil {
+	if err := l.listObjects(ctx, list); err != nil {
 		return err
 	}
-	conflicts := conflictsOf(snapshot)
-	return each(list.Items, func(tr *v1alpha1.TierRole) error {
+	conflicts := roleConflicts(snapshot)
+	return forEach(list.Items, func(tr *v1alpha1.TierRole) error {
 		before := tr.DeepCopy()
-		meta.SetStatusCondition(&tr.Status.Conditions, understood(tr))
-		meta.SetStatusCondition(&tr.Status.Conditions, conflicting(tr, conflicts[tr.Name]))
+		meta.SetStatusCondition(&tr.Status.Conditions, readyCondition(tr))
+		meta.SetStatusCondition(&tr.Status.Conditions, conflictingCondition(tr, conflicts[tr.Name]))
 		return l.writeStatus(ctx, before, tr)
 	})
 }
 
-// conflictsOf says in words, by TierRole, about which pods it disagrees with another.
-func conflictsOf(snapshot *compile.Snapshot) map[string][]string {
+// roleConflicts says in words, by TierRole, about which pods it disagrees with another.
+func roleConflicts(snapshot *compile.Snapshot) map[string][]string {
 	computed := roles.New(snapshot.TierRoles)
 	out := map[string][]string{}
 	for _, pod := range snapshot.Pods {
@@ -46,7 +46,7 @@ func conflictsOf(snapshot *compile.Snapshot) map[string][]string {
 	return out
 }
 
-func understood(tr *v1alpha1.TierRole) metav1.Condition {
+func readyCondition(tr *v1alpha1.TierRole) metav1.Condition {
 	c := metav1.Condition{Type: "Ready", ObservedGeneration: tr.Generation,
 		Status: metav1.ConditionTrue, Reason: "Understood", Message: "binds pods"}
 	if errs := roles.Validate(tr); len(errs) > 0 {
@@ -55,7 +55,7 @@ func understood(tr *v1alpha1.TierRole) metav1.Condition {
 	return c
 }
 
-func conflicting(tr *v1alpha1.TierRole, conflicts []string) metav1.Condition {
+func conflictingCondition(tr *v1alpha1.TierRole, conflicts []string) metav1.Condition {
 	c := metav1.Condition{Type: "Conflicting", ObservedGeneration: tr.Generation,
 		Status: metav1.ConditionFalse, Reason: "NoConflict", Message: "no other TierRole of the same kind gives its pods another role"}
 	if len(conflicts) == 0 {
@@ -72,7 +72,7 @@ func conflicting(tr *v1alpha1.TierRole, conflicts []string) metav1.Condition {
 }
 
 // writeStatus writes the status of an object unless it is there already.
-func (l *Loop) writeStatus(ctx context.Context, before, now client.Object) error {
+func (l *Reconciler) writeStatus(ctx context.Context, before, now client.Object) error {
 	patch := client.MergeFrom(before)
 	data, err := patch.Data(now)
 	if err != nil {

@@ -34,11 +34,11 @@ func (w *world) State(types.UID) (guardrails.GuardrailState, bool) {
 }
 
 // loop is a Loop on the world and on an API server in memory that holds the objects.
-func loop(t *testing.T, w *world, calls interceptor.Funcs, objects ...client.Object) (*Loop, *events.FakeRecorder) {
+func loop(t *testing.T, w *world, calls interceptor.Funcs, objects ...client.Object) (*Reconciler, *events.FakeRecorder) {
 	t.Helper()
 	recorder := events.NewFakeRecorder(100)
 	c := fake.NewClientBuilder().WithScheme(clustercache.Scheme()).WithInterceptorFuncs(calls).
 		WithStatusSubresource(&policyv1alpha2.ClusterNetworkPolicy{}).WithObjects(objects...).Build()
-	return &Loop{Snapshots: w, States: w, Cache: &informertest.FakeInformers{Scheme: clustercache.Scheme()}, Client: c,
+	return &Reconciler{Snapshots: w, States: w, Cache: &informertest.FakeInformers{Scheme: clustercache.Scheme()}, Client: c,
 		Recorder: recorder, Log: slog.New(slog.DiscardHandler)}, recorder
 }

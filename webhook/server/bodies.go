@@ -12,8 +12,8 @@ import (
 
 // What requests under way may hold in memory, of one peer and of all. What is beyond waits.
 const (
-	bodiesOfPeer = 32 << 20
-	bodiesOfAll  = 128 << 20
+	maxBodiesOfPeer = 32 << 20
+	maxBodiesOfAll  = 128 << 20
 )
 
 // bodyBudget bounds the size of the requests under way, by peer, so that a peer with large requests waits for itself.
@@ -32,7 +32,7 @@ type peerBudget struct {
 }
 
 func newBodyBudget(next http.Handler) *bodyBudget {
-	return &bodyBudget{next: next, all: semaphore.NewWeighted(bodiesOfAll), peers: map[netip.Prefix]*peerBudget{}}
+	return &bodyBudget{next: next, all: semaphore.NewWeighted(maxBodiesOfAll), peers: map[netip.Prefix]*peerBudget{}}
 }
 
 func (b *bodyBudget) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -45,8 +45,8 @@ func (b *bodyBudget) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		size = maxBody
 	}
 	sender := peer.NetworkOf(r.RemoteAddr)
-	budget := b.enter(sender)
-	defer b.leave(sender)
+	budget := b.acquireBudget(sender)
+	defer b.releaseBudget(sender)
 	if err := budget.Acquire(r.Context(), size); err != nil {
 		return // the peer is gone
 	}
@@ -59,19 +59,19 @@ func (b *bodyBudget) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	b.next.ServeHTTP(w, r)
 }
 
-func (b *bodyBudget) enter(sender netip.Prefix) *peerBudget {
+func (b *bodyBudget) acquireBudget(sender netip.Prefix) *peerBudget {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	budget := b.peers[sender]
 	if budget == nil {
-		budget = &peerBudget{Weighted: semaphore.NewWeighted(bodiesOfPeer)}
+		budget = &peerBudget{Weighted: semaphore.NewWeighted(maxBodiesOfPeer)}
 		b.peers[sender] = budget
 	}
 	budget.requests++
 	return budget
 }
 
-func (b *bodyBudget) leave(sender netip.Prefix) {
+func (b *bodyBudget) releaseBudget(sender netip.Prefix) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.peers[sender].requests--; b.peers[sender].requests == 0 {

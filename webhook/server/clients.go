@@ -17,8 +17,8 @@ type ClientOptions struct {
 	Names []string
 }
 
-// require has a TLS server demand certificates of clients.
-func (o ClientOptions) require(c *tls.Config) error {
+// configureTLS has a TLS server demand certificates of clients.
+func (o ClientOptions) configureTLS(c *tls.Config) error {
 	if o.CAFile == "" {
 		if len(o.Names) > 0 {
 			return errors.New("names of clients without an authority that signs their certificates")
@@ -41,7 +41,7 @@ func (o ClientOptions) require(c *tls.Config) error {
 		return err
 	}
 	c.ClientAuth, c.ClientCAs = tls.RequireAndVerifyClientCert, pool
-	c.VerifyConnection = o.checkName
+	c.VerifyConnection = o.verifyName
 	c.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
 		pool, err := read() // the file is renewed with its ConfigMap
 		if err != nil {
@@ -54,8 +54,8 @@ func (o ClientOptions) require(c *tls.Config) error {
 	return nil
 }
 
-// checkName is also asked when a session is resumed.
-func (o ClientOptions) checkName(state tls.ConnectionState) error {
+// verifyName is also asked when a session is resumed.
+func (o ClientOptions) verifyName(state tls.ConnectionState) error {
 	if len(state.PeerCertificates) == 0 {
 		return errors.New("the client has no certificate")
 	}

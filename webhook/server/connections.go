@@ -33,14 +33,14 @@ func (l *fairListener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	c := &fairConn{Conn: conn, listener: l, peer: peer.NetworkOf(conn.RemoteAddr().String())}
-	if victim := l.add(c); victim != nil {
+	if victim := l.addConn(c); victim != nil {
 		_ = victim.Close() // its peer sees the end
 	}
 	return c, nil
 }
 
-// add returns the connection that has to make room, or nil.
-func (l *fairListener) add(c *fairConn) *fairConn {
+// addConn returns the connection that has to make room, or nil.
+func (l *fairListener) addConn(c *fairConn) *fairConn {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.byPeer[c.peer] = append(l.byPeer[c.peer], c)
@@ -56,7 +56,7 @@ func (l *fairListener) add(c *fairConn) *fairConn {
 	return l.byPeer[most][0]
 }
 
-func (l *fairListener) remove(c *fairConn) {
+func (l *fairListener) removeConn(c *fairConn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i, other := range l.byPeer[c.peer] {
@@ -81,6 +81,6 @@ type fairConn struct {
 }
 
 func (c *fairConn) Close() error {
-	c.once.Do(func() { c.listener.remove(c) })
+	c.once.Do(func() { c.listener.removeConn(c) })
 	return c.Conn.Close()
 }

@@ -28,9 +28,9 @@ const (
 	drainTimeout  = 30 * time.Second
 )
 
-// endpoint serves the API server's reviews. It is a webhook.Server of controller-runtime, whose own bounds neither
+// admissionEndpoint serves the API server's reviews. It is a webhook.Server of controller-runtime, whose own bounds neither
 // connections nor the time that a request takes.
-type endpoint struct {
+type admissionEndpoint struct {
 	ctrlwebhook.Server // paths, whose requests it counts
 
 	host    string
@@ -41,17 +41,17 @@ type endpoint struct {
 }
 
 // newEndpoint serves with the certificate, to the clients.
-func newEndpoint(o Options, certificate getCertificate) (*endpoint, error) {
+func newEndpoint(o Options, certificate getCertificate) (*admissionEndpoint, error) {
 	secure := &tls.Config{GetCertificate: certificate, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
-	if err := o.Clients.require(secure); err != nil {
+	if err := o.Clients.configureTLS(secure); err != nil {
 		return nil, err
 	}
-	return &endpoint{host: o.Host, port: o.Port, tls: secure, log: o.Log,
+	return &admissionEndpoint{host: o.Host, port: o.Port, tls: secure, log: o.Log,
 		Server: ctrlwebhook.NewServer(ctrlwebhook.Options{})}, nil
 }
 
 // Start serves until ctx ends, and then answers what is under way.
-func (e *endpoint) Start(ctx context.Context) error {
+func (e *admissionEndpoint) Start(ctx context.Context) error {
 	var listening net.ListenConfig
 	l, err := listening.Listen(ctx, "tcp", e.listenAddress())
 	if err != nil {
@@ -60,7 +60,7 @@ func (e *endpoint) Start(ctx context.Context) error {
 	return e.serve(ctx, newFairListener(l, maxConnections))
 }
 
-func (e *endpoint) serve(ctx context.Context, l net.Listener) error {
+func (e *admissionEndpoint) serve(ctx context.Context, l net.Listener) error {
 	server := &http.Server{
 		Handler: newBodyBudget(e.WebhookMux()), MaxHeaderBytes: maxHeader,
 		ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
@@ -81,10 +81,12 @@ func (e *endpoint) serve(ctx context.Context, l net.Listener) error {
 	return <-drained
 }
 
-func (e *endpoint) listenAddress() string { return net.JoinHostPort(e.host, strconv.Itoa(e.port)) }
+func (e *admissionEndpoint) listenAddress() string {
+	return net.JoinHostPort(e.host, strconv.Itoa(e.port))
+}
 
 // StartedChecker checks that a connection gets as far as the handshake.
-func (e *endpoint) StartedChecker() healthz.Checker {
+func (e *admissionEndpoint) StartedChecker() healthz.Checker {
 	return func(*http.Request) error {
 		if !e.started.Load() {
 			return errors.New("the webhook's port is not served yet")

@@ -172,7 +172,7 @@ func TestClientOptionsThatMakeNoSense(t *testing.T) {
 		"no such file":         {CAFile: empty + ".none"},
 		"no certificate in":    {CAFile: empty},
 	} {
-		if err := clients.require(&tls.Config{}); err == nil || !strings.Contains(err.Error(), want) {
+		if err := clients.configureTLS(&tls.Config{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: error %v, want %q", clients, err, want)
 		}
 	}
@@ -313,7 +313,7 @@ func TestLargeRequestsWaitForTheirOwnPeer(t *testing.T) {
 	for range 10 {
 		all = append(all, serve("192.0.2.7:1"))
 	}
-	for range bodiesOfPeer / maxBody {
+	for range maxBodiesOfPeer / maxBody {
 		<-inside
 	}
 	all = append(all, serve("192.0.2.1:1"))

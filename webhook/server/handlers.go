@@ -24,16 +24,16 @@ const (
 	namespacesPath = "/namespaces"
 )
 
-func (s *Server) register() {
+func (s *Server) registerHandlers() {
 	decoder := admission.NewDecoder(s.manager.GetScheme())
 	reviewer := &admit.Reviewer{
-		Snapshots: s.broadcaster, Guardrails: s.guardrailStore, Terminating: s.terminating,
-		Limit: limit, Slots: admit.NewSlots(runtime.GOMAXPROCS(0)), Log: s.options.Log,
+		Snapshots: s.broadcaster, Guardrails: s.guardrailStore, Terminating: s.isNamespaceTerminating,
+		Limit: reviewTimeout, Slots: admit.NewSlots(runtime.GOMAXPROCS(0)), Log: s.options.Log,
 	}
 	for path, handler := range map[string]admission.Handler{
 		policiesPath: &admit.PolicyHandler{Reviewer: reviewer, Decoder: decoder},
 		guardrailsPath: &admit.GuardrailHandler{Reviewer: reviewer, Decoder: decoder, Bundle: s.guardrailStore.Bundle,
-			Existing: audit.Existing(s.broadcaster, s.manager.GetAPIReader())},
+			Existing: audit.ExistingViolations(s.broadcaster, s.manager.GetAPIReader())},
 		tierRolesPath:  &admit.TierRoleHandler{Reviewer: reviewer, Decoder: decoder},
 		roleLabelPath:  &admit.RoleLabelHandler{Snapshots: s.broadcaster, Decoder: decoder},
 		podLabelsPath:  &admit.PodLabelHandler{Reviewer: reviewer, Decoder: decoder},
@@ -43,8 +43,8 @@ func (s *Server) register() {
 	}
 }
 
-// terminating asks the API server whether a namespace is being deleted.
-func (s *Server) terminating(ctx context.Context, name string) (bool, error) {
+// isNamespaceTerminating asks the API server whether a namespace is being deleted.
+func (s *Server) isNamespaceTerminating(ctx context.Context, name string) (bool, error) {
 	namespace := &corev1.Namespace{}
 	if err := s.manager.GetAPIReader().Get(ctx, types.NamespacedName{Name: name}, namespace); err != nil {
 		return false, fmt.Errorf("read namespace %s: %w", name, err)

@@ -14,11 +14,11 @@ import (
 // addChecks makes /healthz say that the process runs, and /readyz that it can answer.
 func (s *Server) addChecks() error {
 	checks := map[string]healthz.Checker{
-		"certificate": func(*http.Request) error { return s.hasCertificate() },
-		"cluster":     func(*http.Request) error { return s.hasCluster() },
-		"guardrails":  func(*http.Request) error { return s.hasGuardrails() },
-		"bundle":      func(*http.Request) error { return s.askedForBundle() },
-		"server":      s.serves,
+		"certificate": func(*http.Request) error { return s.checkCertificate() },
+		"cluster":     func(*http.Request) error { return s.checkSynced() },
+		"guardrails":  func(*http.Request) error { return s.checkGuardrails() },
+		"bundle":      func(*http.Request) error { return s.checkBundlePolled() },
+		"server":      s.checkPort,
 	}
 	for name, check := range checks {
 		if err := s.manager.AddReadyzCheck(name, check); err != nil {
@@ -28,45 +28,45 @@ func (s *Server) addChecks() error {
 	return s.manager.AddHealthzCheck("ping", healthz.Ping)
 }
 
-func (s *Server) hasCertificate() error {
-	_, err := s.source.GetCertificate(nil)
+func (s *Server) checkCertificate() error {
+	_, err := s.certificateSource.GetCertificate(nil)
 	return err
 }
 
-func (s *Server) hasCluster() error {
+func (s *Server) checkSynced() error {
 	if !s.broadcaster.Synced() {
 		return errors.New("not in sync yet")
 	}
 	return nil
 }
 
-func (s *Server) hasGuardrails() error {
+func (s *Server) checkGuardrails() error {
 	if !s.guardrailStore.Loaded() {
 		return errors.New("not loaded yet")
 	}
 	return nil
 }
 
-// askedForBundle does not wait for a source that is away: what is from the bundle
+// checkBundlePolled does not wait for a source that is away: what is from the bundle
 // refuses by its name then, and nothing else suffers.
-func (s *Server) askedForBundle() error {
+func (s *Server) checkBundlePolled() error {
 	if s.poller != nil && !s.poller.State().Polled {
 		return errors.New("not asked for yet")
 	}
 	return nil
 }
 
-// serves connects to the webhook's own port; without a certificate that would only fail.
-func (s *Server) serves(req *http.Request) error {
-	if err := s.hasCertificate(); err != nil {
+// checkPort connects to the webhook's own port; without a certificate that would only fail.
+func (s *Server) checkPort(req *http.Request) error {
+	if err := s.checkCertificate(); err != nil {
 		return err
 	}
 	return s.manager.GetWebhookServer().StartedChecker()(req)
 }
 
-// reachable says why the API server's requests would not be answered, or nil.
-func (s *Server) reachable(ctx context.Context) error {
-	for _, err := range []error{s.hasCluster(), s.hasGuardrails(), s.serves(nil)} {
+// checkReachable says why the API server's requests would not be answered, or nil.
+func (s *Server) checkReachable(ctx context.Context) error {
+	for _, err := range []error{s.checkSynced(), s.checkGuardrails(), s.checkPort(nil)} {
 		if err != nil {
 			return err
 		}
@@ -74,11 +74,11 @@ func (s *Server) reachable(ctx context.Context) error {
 	if !s.options.AwaitEndpoints {
 		return nil
 	}
-	return s.hasEndpoint(ctx)
+	return s.checkEndpoints(ctx)
 }
 
-// hasEndpoint reports whether requests to the Service reach a replica.
-func (s *Server) hasEndpoint(ctx context.Context) error {
+// checkEndpoints reports whether requests to the Service reach a replica.
+func (s *Server) checkEndpoints(ctx context.Context) error {
 	slices := &discoveryv1.EndpointSliceList{}
 	err := s.manager.GetAPIReader().List(ctx, slices, client.InNamespace(s.options.Namespace),
 		client.MatchingLabels{discoveryv1.LabelServiceName: s.options.Service})

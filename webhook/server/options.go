@@ -10,8 +10,8 @@ import (
 	"github.com/tierwall/tierwall/webhook/registration"
 )
 
-// limit is how long a judgement may take: less than the API server waits.
-const limit = 8 * time.Second
+// reviewTimeout is how long a judgement may take: less than the API server waits.
+const reviewTimeout = 8 * time.Second
 
 // Options are the settings of a webhook.
 type Options struct {

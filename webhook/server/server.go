@@ -36,13 +36,13 @@ import (
 
 // Server is a webhook, ready to run.
 type Server struct {
-	options        Options
-	manager        manager.Manager
-	watcher        *clustercache.Watcher
-	broadcaster    *snapshot.SnapshotBroadcaster // what watcher knows
-	guardrailStore *guardrails.GuardrailStore
-	source         certificate.Source
-	poller         *bundle.Poller // nil without a bundle
+	options           Options
+	manager           manager.Manager
+	watcher           *clustercache.Watcher
+	broadcaster       *snapshot.SnapshotBroadcaster // what watcher knows
+	guardrailStore    *guardrails.GuardrailStore
+	certificateSource certificate.CertificateSource
+	poller            *bundle.Poller // nil without a bundle
 }
 
 // New makes a Server that works on the API server of the config.
@@ -52,22 +52,22 @@ func New(config *rest.Config, o Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{options: o, watcher: watcher, broadcaster: snapshot.NewSnapshotBroadcaster(watcher)}
-	serving := &certificate.Serving{}
+	serving := &certificate.ServingCertificate{}
 	if s.manager, err = newManager(config, o, serving.GetCertificate); err != nil {
 		return nil, err
 	}
 	s.guardrailStore = guardrails.NewGuardrailStore(s.manager.GetCache(), o.Log)
-	if s.source, err = newSource(config, s.manager.GetAPIReader(), o); err != nil {
+	if s.certificateSource, err = newCertificateSource(config, s.manager.GetAPIReader(), o); err != nil {
 		return nil, err
 	}
 	if s.poller, err = newPoller(o, s.guardrailStore, s.manager.GetCache()); err != nil {
 		return nil, err
 	}
-	serving.Source = s.source
+	serving.Source = s.certificateSource
 	serving.Published = func(ctx context.Context) ([]byte, error) {
-		return registration.Published(ctx, s.manager.GetCache(), o.Validating)
+		return registration.PublishedCABundle(ctx, s.manager.GetCache(), o.Validating)
 	}
-	s.register()
+	s.registerHandlers()
 	if err := s.addRunnables(); err != nil {
 		return nil, err
 	}
@@ -83,7 +83,7 @@ func RegisterMetrics() error {
 // Run answers until ctx ends. It returns an error when the webhook cannot go on.
 func (s *Server) Run(ctx context.Context) error { return s.manager.Start(ctx) }
 
-func scheme() (*runtime.Scheme, error) {
+func newScheme() (*runtime.Scheme, error) {
 	out := clustercache.Scheme()
 	for _, add := range []func(*runtime.Scheme) error{admissionv1.AddToScheme, discoveryv1.AddToScheme} {
 		if err := add(out); err != nil {
@@ -96,7 +96,7 @@ func scheme() (*runtime.Scheme, error) {
 type getCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 
 func newManager(config *rest.Config, o Options, certificate getCertificate) (manager.Manager, error) {
-	known, err := scheme()
+	known, err := newScheme()
 	if err != nil {
 		return nil, err
 	}
@@ -112,8 +112,8 @@ func newManager(config *rest.Config, o Options, certificate getCertificate) (man
 		Logger: logr.FromSlogHandler(o.Log.Handler()),
 		// Pods, policies and the like are in the Watcher; here is the rest.
 		Cache: cache.Options{DefaultTransform: cache.TransformStripManagedFields(), ByObject: map[client.Object]cache.ByObject{
-			&admissionv1.ValidatingWebhookConfiguration{}: named(o.Validating),
-			&admissionv1.MutatingWebhookConfiguration{}:   named(o.Mutating),
+			&admissionv1.ValidatingWebhookConfiguration{}: byNameSelector(o.Validating),
+			&admissionv1.MutatingWebhookConfiguration{}:   byNameSelector(o.Mutating),
 		}},
 		LeaderElection: true, LeaderElectionID: o.Service, LeaderElectionNamespace: o.Namespace,
 		LeaderElectionReleaseOnCancel: true,
@@ -141,16 +141,16 @@ func filterMetrics(log *slog.Logger) func(*rest.Config, *http.Client) (metricsse
 	}
 }
 
-func named(name string) cache.ByObject {
+func byNameSelector(name string) cache.ByObject {
 	return cache.ByObject{Field: fields.OneTermEqualSelector("metadata.name", name)}
 }
 
-func newSource(config *rest.Config, reader client.Reader, o Options) (certificate.Source, error) {
+func newCertificateSource(config *rest.Config, reader client.Reader, o Options) (certificate.CertificateSource, error) {
 	if o.CertificateDir != "" {
-		return certificate.NewMounted(o.CertificateDir)
+		return certificate.NewMountedCertificate(o.CertificateDir)
 	}
 	secret := types.NamespacedName{Namespace: o.Namespace, Name: o.AuthoritySecret}
-	return certificate.NewSelfIssued(config, reader, secret, o.names(), o.Log), nil
+	return certificate.NewSelfIssuedCertificate(config, reader, secret, o.names(), o.Log), nil
 }
 
 // newPoller is nil where no bundle is asked for.
@@ -158,7 +158,7 @@ func newPoller(o Options, store *guardrails.GuardrailStore, reader client.Reader
 	if o.Bundle.Place == "" {
 		return nil, nil
 	}
-	source, err := bundle.NewSource(o.Bundle.Place)
+	source, err := bundle.NewBundleSource(o.Bundle.Place)
 	if err != nil {
 		return nil, fmt.Errorf("find the bundle: %w", err)
 	}
@@ -174,8 +174,8 @@ func newPoller(o Options, store *guardrails.GuardrailStore, reader client.Reader
 		Floor: guardrails.NewestBundle(reader), File: o.Bundle.File, Log: o.Log}, nil
 }
 
-// bundle says how it stands with the bundle; nil where there is none.
-func (s *Server) bundle() func() bundle.State {
+// bundleState says how it stands with the bundle; nil where there is none.
+func (s *Server) bundleState() func() bundle.PollState {
 	if s.poller == nil {
 		return nil
 	}
@@ -198,10 +198,10 @@ func (s *Server) addRunnables() error {
 	runnables := []manager.Runnable{
 		s.watcher,
 		s.broadcaster,
-		everyReplica(s.source.Start),
+		everyReplica(s.certificateSource.Start),
 		s.guardrailStore,
-		&controllers.Loop{
-			Snapshots: s.broadcaster, States: s.guardrailStore, GuardrailsChanged: s.guardrailStore.Changed(), Bundle: s.bundle(),
+		&controllers.Reconciler{
+			Snapshots: s.broadcaster, States: s.guardrailStore, GuardrailsChanged: s.guardrailStore.Changed(), Bundle: s.bundleState(),
 			Cache: s.manager.GetCache(), Client: s.manager.GetClient(),
 			Recorder: s.manager.GetEventRecorder("tierwall-webhook"), Log: o.Log,
 		},
@@ -210,14 +210,14 @@ func (s *Server) addRunnables() error {
 			Recorder: s.manager.GetEventRecorder("tierwall-audit"), Log: o.Log,
 		},
 		others,
-		&registration.Keeper{
+		&registration.Reconciler{
 			Webhooks: o.Webhooks, Validating: o.Validating, Mutating: o.Mutating,
 			Cache: s.manager.GetCache(), Client: s.manager.GetClient(),
-			Source: s.source, Ready: s.reachable, Log: o.Log,
+			Source: s.certificateSource, Ready: s.checkReachable, Log: o.Log,
 		},
 	}
 	if o.MetricsSecret != "" {
-		runnables = append(runnables, &certificate.Shared{
+		runnables = append(runnables, &certificate.SharedCertificate{
 			Secret:   types.NamespacedName{Namespace: o.Namespace, Name: o.MetricsSecret},
 			DNSNames: o.MetricsNames, Reader: s.manager.GetAPIReader(), Client: s.manager.GetClient(), Log: o.Log,
 		})

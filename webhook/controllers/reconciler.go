@@ -25,27 +25,27 @@ import (
 )
 
 const (
-	// pause is the shortest time between two passes: changes come in bursts.
-	pause = 250 * time.Millisecond
-	// interval is how often there is a pass although nothing was heard.
-	interval = 30 * time.Second
-	// retry is how soon there is one after a pass that failed.
-	retry = 2 * time.Second
-	// patience is how long a pass waits for a list: one that Cache cannot fill must
+	// minInterval is the shortest time between two passes: changes come in bursts.
+	minInterval = 250 * time.Millisecond
+	// resyncInterval is how often there is a pass although nothing was heard.
+	resyncInterval = 30 * time.Second
+	// retryInterval is how soon there is one after a pass that failed.
+	retryInterval = 2 * time.Second
+	// listTimeout is how long a pass waits for a list: one that Cache cannot fill must
 	// not keep the loop from the rest of its work.
-	patience = 5 * time.Second
+	listTimeout = 5 * time.Second
 )
 
-// States says what became of Guardrails; guardrails.GuardrailStore does.
-type States interface {
+// GuardrailStates says what became of Guardrails; guardrails.GuardrailStore does.
+type GuardrailStates interface {
 	State(uid types.UID) (guardrails.GuardrailState, bool)
 }
 
-// Loop makes passes over the cluster, one after changes and now and then one
+// Reconciler makes passes over the cluster, one after changes and now and then one
 // more. One replica at a time does.
-type Loop struct {
+type Reconciler struct {
 	Snapshots snapshot.SnapshotReader
-	States    States
+	States    GuardrailStates
 	// Cache holds TierRoles, Guardrails and ClusterNetworkPolicies, status and all.
 	Cache cache.Cache
 	// Client reads them from Cache, and writes.
@@ -55,32 +55,32 @@ type Loop struct {
 	// GuardrailsChanged receives after States changed.
 	GuardrailsChanged <-chan struct{}
 	// Bundle says how it stands with the bundle of guardrails; nil where there is none.
-	Bundle func() bundle.State
+	Bundle func() bundle.PollState
 	Log    *slog.Logger
 
-	heard   chan struct{}       // something changed in Cache
-	hearing map[string]bool     // the kinds that are listened to
-	failing map[types.UID]delay // pods that could not be labelled
-	told    told                // what was said of policies
+	cacheChanged chan struct{}            // something changed in Cache
+	watchedKinds map[string]bool          // the kinds that are listened to
+	failingPods  map[types.UID]retryDelay // pods that could not be labelled
+	told         told                     // what was said of policies
 }
 
 // NeedLeaderElection is true: one replica is enough.
-func (*Loop) NeedLeaderElection() bool { return true }
+func (*Reconciler) NeedLeaderElection() bool { return true }
 
 // Start makes passes until ctx ends.
-func (l *Loop) Start(ctx context.Context) error {
-	l.heard, l.hearing = make(chan struct{}, 1), map[string]bool{}
+func (l *Reconciler) Start(ctx context.Context) error {
+	l.cacheChanged, l.watchedKinds = make(chan struct{}, 1), map[string]bool{}
 	for {
 		next := l.Snapshots.Next() // before the pass, so that no change is missed
-		wait := l.pass(ctx)
-		if !sleep(ctx, pause) || !l.await(ctx, next, wait) {
+		wait := l.reconcileAll(ctx)
+		if !sleepOrDone(ctx, minInterval) || !l.awaitChange(ctx, next, wait) {
 			return nil
 		}
 	}
 }
 
-// sleep waits for a time; false where ctx ended.
-func sleep(ctx context.Context, d time.Duration) bool {
+// sleepOrDone waits for a time; false where ctx ended.
+func sleepOrDone(ctx context.Context, d time.Duration) bool {
 	select {
 	case <-ctx.Done():
 		return false
@@ -89,8 +89,8 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// await waits for a change, but no longer than a time; false where ctx ended.
-func (l *Loop) await(ctx context.Context, next <-chan struct{}, limit time.Duration) bool {
+// awaitChange waits for a change, but no longer than a time; false where ctx ended.
+func (l *Reconciler) awaitChange(ctx context.Context, next <-chan struct{}, limit time.Duration) bool {
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {
@@ -98,60 +98,60 @@ func (l *Loop) await(ctx context.Context, next <-chan struct{}, limit time.Durat
 		return false
 	case <-timer.C:
 	case <-next:
-	case <-l.heard:
+	case <-l.cacheChanged:
 	case <-l.GuardrailsChanged:
 	}
 	return true
 }
 
-// pass makes one, and says how soon the next one is to be.
-func (l *Loop) pass(ctx context.Context) time.Duration {
-	errs := []error{l.listen(ctx)}
-	wait := retry
+// reconcileAll makes one, and says how soon the next one is to be.
+func (l *Reconciler) reconcileAll(ctx context.Context) time.Duration {
+	errs := []error{l.watchKinds(ctx)}
+	wait := retryInterval
 	if l.Snapshots.Synced() {
 		snapshot := l.Snapshots.Snapshot()
 		l.networkPolicies(snapshot)
-		if err := l.repair(ctx, snapshot); err != nil && ctx.Err() == nil {
-			l.Log.WarnContext(ctx, "not every pod shows its role; will try again", "pods", len(l.failing), "err", err)
+		if err := l.repairRoleLabels(ctx, snapshot); err != nil && ctx.Err() == nil {
+			l.Log.WarnContext(ctx, "not every pod shows its role; will try again", "pods", len(l.failingPods), "err", err)
 		}
-		errs = append(errs, l.tierRoles(ctx, snapshot))
-		wait = l.due()
+		errs = append(errs, l.updateTierRoles(ctx, snapshot))
+		wait = l.nextRepair()
 	}
-	errs = append(errs, l.clusterNetworkPolicies(ctx), l.guardrails(ctx))
+	errs = append(errs, l.updateClusterNetworkPolicies(ctx), l.updateGuardrails(ctx))
 	if err := errors.Join(errs...); err != nil && ctx.Err() == nil {
 		l.Log.WarnContext(ctx, "not every status is as it should be; will try again", "err", err)
-		wait = min(wait, retry)
+		wait = min(wait, retryInterval)
 	}
 	return wait
 }
 
-// listen makes changes of what Cache holds wake the loop. The snapshots may hear
+// watchKinds makes changes of what Cache holds wake the loop. The snapshots may hear
 // of a change before Cache does: the pass after their news alone would see the
 // object as it was.
-func (l *Loop) listen(ctx context.Context) error {
+func (l *Reconciler) watchKinds(ctx context.Context) error {
 	var errs []error
 	for _, kind := range []client.Object{&v1alpha1.TierRole{}, &policyv1alpha2.ClusterNetworkPolicy{}} {
 		name := fmt.Sprintf("%T", kind)
-		if l.hearing[name] {
+		if l.watchedKinds[name] {
 			continue
 		}
-		if err := l.listenTo(ctx, kind); err != nil {
+		if err := l.watchKind(ctx, kind); err != nil {
 			errs = append(errs, fmt.Errorf("watch %s: %w", name, err))
 			continue
 		}
-		l.hearing[name] = true
+		l.watchedKinds[name] = true
 	}
 	return errors.Join(errs...)
 }
 
-func (l *Loop) listenTo(ctx context.Context, kind client.Object) error {
+func (l *Reconciler) watchKind(ctx context.Context, kind client.Object) error {
 	informer, err := l.Cache.GetInformer(ctx, kind, cache.BlockUntilSynced(false))
 	if err != nil {
 		return err
 	}
 	mark := func(any) {
 		select {
-		case l.heard <- struct{}{}:
+		case l.cacheChanged <- struct{}{}:
 		default: // one is waiting already
 		}
 	}
@@ -165,9 +165,9 @@ func (l *Loop) listenTo(ctx context.Context, kind client.Object) error {
 	return nil
 }
 
-// list lists objects from Cache.
-func (l *Loop) list(ctx context.Context, into client.ObjectList) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+// listObjects lists objects from Cache.
+func (l *Reconciler) listObjects(ctx context.Context, into client.ObjectList) error {
+	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
 	if err := l.Client.List(ctx, into); err != nil {
 		return fmt.Errorf("list %T: %w", into, err)
@@ -175,8 +175,8 @@ func (l *Loop) list(ctx context.Context, into client.ObjectList) error {
 	return nil
 }
 
-// each calls do for every item, and goes on after errors.
-func each[T any](items []T, do func(*T) error) error {
+// forEach calls do for every item, and goes on after errors.
+func forEach[T any](items []T, do func(*T) error) error {
 	var errs []error
 	for i := range items {
 		if err := do(&items[i]); err != nil {

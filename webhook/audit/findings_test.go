@@ -21,7 +21,7 @@ import (
 )
 
 // shop is a world of two environments with three tiers each and a system namespace.
-func shop(manifests ...string) World {
+func shop(manifests ...string) Inventory {
 	s := &compile.Snapshot{
 		Namespaces: []*compile.Namespace{
 			{Name: "prod", Labels: map[string]string{"environment": "prod"}},
@@ -40,14 +40,14 @@ func shop(manifests ...string) World {
 		s.TierRoles = append(s.TierRoles, &v1alpha1.TierRole{ObjectMeta: metav1.ObjectMeta{Name: tier[0]},
 			Spec: v1alpha1.TierRoleSpec{Role: tier[0], Namespaces: []string{"prod", "test"}, ServiceAccounts: []string{tier[1]}}})
 	}
-	w := World{Snapshot: s}
+	w := Inventory{Snapshot: s}
 	for _, m := range manifests {
 		w.add(m)
 	}
 	return w
 }
 
-func (w *World) add(manifest string) {
+func (w *Inventory) add(manifest string) {
 	if strings.Contains(manifest, "tier: ") {
 		p := &policyv1alpha2.ClusterNetworkPolicy{}
 		if err := yaml.UnmarshalStrict([]byte(manifest), p); err != nil {
@@ -92,9 +92,9 @@ func engineOf(t *testing.T, guardrails ...*v1alpha1.Guardrail) *rego.Engine {
 }
 
 // found are the findings as "guardrail: kind namespace/name".
-func found(t *testing.T, w World, e *rego.Engine) []string {
+func found(t *testing.T, w Inventory, e *rego.Engine) []string {
 	t.Helper()
-	findings, err := Judge(t.Context(), w, e, nil)
+	findings, err := FindViolations(t.Context(), w, e, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +161,7 @@ func TestWhatIsHarmfulOnlyTogetherIsFound(t *testing.T) {
 func TestWhatNoPolicyDecidesIsTheNamespaces(t *testing.T) {
 	w := shop()
 	w.Snapshot.Defaults.Namespaces = map[string]policy.Verdict{"test": policy.Allow}
-	findings, err := Judge(t.Context(), w, library(t, "default-deny-stays"), nil)
+	findings, err := FindViolations(t.Context(), w, library(t, "default-deny-stays"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,7 +185,7 @@ func TestAGuardrailIsAskedAboutItsOwn(t *testing.T) {
 }
 
 // many is a world of n sound policies, each in a namespace of its own, and one that is not.
-func many(n int) World {
+func many(n int) Inventory {
 	w := shop()
 	for i := range n {
 		ns := fmt.Sprintf("ns-%d", i)
@@ -197,7 +197,7 @@ func many(n int) World {
 }
 
 func TestOneOfManyIsFound(t *testing.T) {
-	findings, err := Judge(t.Context(), many(200), library(t, "tier-order", "environments-apart", "sensitive-ports"), nil)
+	findings, err := FindViolations(t.Context(), many(200), library(t, "tier-order", "environments-apart", "sensitive-ports"), nil)
 	if err != nil || len(findings) != 1 || findings[0].Name != "shortcut" {
 		t.Fatalf("found %+v, %v", findings, err)
 	}
@@ -210,7 +210,7 @@ func TestARunawayDoesNotStopTheAudit(t *testing.T) {
 		Rego: "package tierwall.guardrails.trap\n\ndeny contains \"no\" if {\n\tinput.request.name == \"trap\"\n\tsome a in numbers.range(1, 10000)\n\tsome b in numbers.range(1, 10000)\n\ta * b == -1\n}\n"}}
 	order := &v1alpha1.Guardrail{ObjectMeta: metav1.ObjectMeta{Name: "order"}, Spec: v1alpha1.GuardrailSpec{Library: "tier-order"}}
 	longest := time.Duration(0)
-	findings, err := Judge(t.Context(), w, engineOf(t, trap, order), func(_ context.Context, worked time.Duration) { longest = max(longest, worked) })
+	findings, err := FindViolations(t.Context(), w, engineOf(t, trap, order), func(_ context.Context, worked time.Duration) { longest = max(longest, worked) })
 	if err != nil || len(findings) != 2 {
 		t.Fatalf("found %+v, %v", findings, err)
 	}
@@ -221,7 +221,7 @@ func TestARunawayDoesNotStopTheAudit(t *testing.T) {
 
 func TestAnAuditThatIsCutShortFindsNothingAtAll(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	findings, err := Judge(ctx, many(100), library(t, "tier-order"), func(context.Context, time.Duration) { cancel() })
+	findings, err := FindViolations(ctx, many(100), library(t, "tier-order"), func(context.Context, time.Duration) { cancel() })
 	if err == nil || findings != nil {
 		t.Errorf("%v, found %+v", err, findings)
 	}

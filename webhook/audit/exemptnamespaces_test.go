@@ -28,7 +28,7 @@ func TestExemptNamespacesThatDoNotExist(t *testing.T) {
 		{[]string{"kube-system", "monitoring", "backup"}, []string{"kube-system", "monitoring2"}, []string{"backup", "monitoring"}},
 		{[]string{"backup", "backup"}, nil, []string{"backup"}},
 	} {
-		if got := missingExempt(namespaces(c.exempt, c.there...)); !slices.Equal(got, c.want) {
+		if got := missingExemptNamespaces(namespaces(c.exempt, c.there...)); !slices.Equal(got, c.want) {
 			t.Errorf("%v of %v: %v, want %v", c.exempt, c.there, got, c.want)
 		}
 	}

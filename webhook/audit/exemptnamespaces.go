@@ -7,8 +7,8 @@ import (
 	"github.com/tierwall/tierwall/policy/compile"
 )
 
-// missingExempt returns the exempt namespaces that are not there, sorted. Each waits for whoever creates it.
-func missingExempt(s *compile.Snapshot) []string {
+// missingExemptNamespaces returns the exempt namespaces that are not there, sorted. Each waits for whoever creates it.
+func missingExemptNamespaces(s *compile.Snapshot) []string {
 	there := map[string]bool{}
 	for _, ns := range s.Namespaces {
 		there[ns.Name] = true
@@ -25,10 +25,10 @@ func missingExempt(s *compile.Snapshot) []string {
 
 // reportExempt shows exempt namespaces that are not there, in the log once for each change.
 func (a *Auditor) reportExempt(ctx context.Context, s *compile.Snapshot) {
-	missing := missingExempt(s)
+	missing := missingExemptNamespaces(s)
 	exemptMissing.Set(float64(len(missing)))
-	if len(missing) > 0 && !slices.Equal(missing, a.missing) {
+	if len(missing) > 0 && !slices.Equal(missing, a.missingExempt) {
 		a.Log.WarnContext(ctx, "exempt namespaces do not exist; whoever may create one gets a namespace without default deny", "namespaces", missing)
 	}
-	a.missing = missing
+	a.missingExempt = missing
 }

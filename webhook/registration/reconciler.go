@@ -16,11 +16,11 @@ import (
 	"github.com/tierwall/tierwall/webhook/certificate"
 )
 
-// interval is how often the configurations are compared although nothing was heard.
-const interval = 10 * time.Second
+// resyncInterval is how often the configurations are compared although nothing was heard.
+const resyncInterval = 10 * time.Second
 
-// Keeper keeps the two configurations. One replica at a time does.
-type Keeper struct {
+// Reconciler keeps the two configurations. One replica at a time does.
+type Reconciler struct {
 	Webhooks Webhooks
 	// Validating and Mutating are the names of the configurations.
 	Validating, Mutating string
@@ -29,17 +29,17 @@ type Keeper struct {
 	// Client reads from Cache and writes to the API server.
 	Client client.Client
 	// Source is whose authority is published.
-	Source certificate.Source
+	Source certificate.CertificateSource
 	// Ready says why the webhook cannot answer yet, or nil.
 	Ready func(context.Context) error
 	Log   *slog.Logger
 }
 
 // NeedLeaderElection is true: the replicas would fight over a rotation.
-func (*Keeper) NeedLeaderElection() bool { return true }
+func (*Reconciler) NeedLeaderElection() bool { return true }
 
 // Start keeps the configurations until ctx ends.
-func (k *Keeper) Start(ctx context.Context) error {
+func (k *Reconciler) Start(ctx context.Context) error {
 	changed := make(chan struct{}, 1)
 	for _, kind := range []client.Object{&admissionv1.ValidatingWebhookConfiguration{}, &admissionv1.MutatingWebhookConfiguration{}} {
 		if err := k.watch(ctx, kind, changed); err != nil {
@@ -55,15 +55,15 @@ func (k *Keeper) Start(ctx context.Context) error {
 		case <-k.Source.Changed():
 		case <-time.After(wait):
 		}
-		wait = interval
-		if err := k.keep(ctx); err != nil {
+		wait = resyncInterval
+		if err := k.reconcileConfigurations(ctx); err != nil {
 			k.Log.WarnContext(ctx, "the webhook configurations are not as they should be", "err", err)
 			wait = time.Second
 		}
 	}
 }
 
-func (k *Keeper) watch(ctx context.Context, kind client.Object, changed chan<- struct{}) error {
+func (k *Reconciler) watch(ctx context.Context, kind client.Object, changed chan<- struct{}) error {
 	informer, err := k.Cache.GetInformer(ctx, kind)
 	if err != nil {
 		return fmt.Errorf("watch %T: %w", kind, err)
@@ -84,8 +84,8 @@ func (k *Keeper) watch(ctx context.Context, kind client.Object, changed chan<- s
 	return nil
 }
 
-// keep makes the configurations what they should be.
-func (k *Keeper) keep(ctx context.Context) error {
+// reconcileConfigurations makes the configurations what they should be.
+func (k *Reconciler) reconcileConfigurations(ctx context.Context) error {
 	if err := k.Ready(ctx); err != nil {
 		return fmt.Errorf("not ready: %w", err)
 	}
@@ -93,21 +93,21 @@ func (k *Keeper) keep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := k.keepValidating(ctx, authority); err != nil {
+	if err := k.reconcileValidating(ctx, authority); err != nil {
 		return fmt.Errorf("ValidatingWebhookConfiguration %s: %w", k.Validating, err)
 	}
-	if err := k.keepMutating(ctx, authority); err != nil {
+	if err := k.reconcileMutating(ctx, authority); err != nil {
 		return fmt.Errorf("MutatingWebhookConfiguration %s: %w", k.Mutating, err)
 	}
 	return nil
 }
 
-func (k *Keeper) keepValidating(ctx context.Context, authority []byte) error {
+func (k *Reconciler) reconcileValidating(ctx context.Context, authority []byte) error {
 	config := &admissionv1.ValidatingWebhookConfiguration{}
 	if err := k.Client.Get(ctx, types.NamespacedName{Name: k.Validating}, config); err != nil {
 		return err
 	}
-	bundle, err := certificate.Bundle(authority, published(config), time.Now())
+	bundle, err := certificate.AuthorityBundle(authority, currentCABundle(config), time.Now())
 	if err != nil {
 		return err
 	}
@@ -120,7 +120,7 @@ func (k *Keeper) keepValidating(ctx context.Context, authority []byte) error {
 	return k.update(ctx, config)
 }
 
-func (k *Keeper) keepMutating(ctx context.Context, authority []byte) error {
+func (k *Reconciler) reconcileMutating(ctx context.Context, authority []byte) error {
 	config := &admissionv1.MutatingWebhookConfiguration{}
 	if err := k.Client.Get(ctx, types.NamespacedName{Name: k.Mutating}, config); err != nil {
 		return err
@@ -129,7 +129,7 @@ func (k *Keeper) keepMutating(ctx context.Context, authority []byte) error {
 	if len(config.Webhooks) > 0 {
 		had = config.Webhooks[0].ClientConfig.CABundle
 	}
-	bundle, err := certificate.Bundle(authority, had, time.Now())
+	bundle, err := certificate.AuthorityBundle(authority, had, time.Now())
 	if err != nil {
 		return err
 	}
@@ -142,7 +142,7 @@ func (k *Keeper) keepMutating(ctx context.Context, authority []byte) error {
 	return k.update(ctx, config)
 }
 
-func (k *Keeper) update(ctx context.Context, config client.Object) error {
+func (k *Reconciler) update(ctx context.Context, config client.Object) error {
 	err := k.Client.Update(ctx, config)
 	if apierrors.IsConflict(err) {
 		return nil // the cache is behind; its next event comes here
@@ -153,18 +153,18 @@ func (k *Keeper) update(ctx context.Context, config client.Object) error {
 	return err
 }
 
-// Published is the bundle by which the API server verifies at present; empty
+// PublishedCABundle is the bundle by which the API server verifies at present; empty
 // where it asks nothing.
-func Published(ctx context.Context, reader client.Reader, validating string) ([]byte, error) {
+func PublishedCABundle(ctx context.Context, reader client.Reader, validating string) ([]byte, error) {
 	config := &admissionv1.ValidatingWebhookConfiguration{}
 	err := reader.Get(ctx, types.NamespacedName{Name: validating}, config)
 	if client.IgnoreNotFound(err) != nil {
 		return nil, fmt.Errorf("read ValidatingWebhookConfiguration %s: %w", validating, err)
 	}
-	return published(config), nil
+	return currentCABundle(config), nil
 }
 
-func published(config *admissionv1.ValidatingWebhookConfiguration) []byte {
+func currentCABundle(config *admissionv1.ValidatingWebhookConfiguration) []byte {
 	if len(config.Webhooks) == 0 {
 		return nil
 	}
