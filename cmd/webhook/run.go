@@ -95,7 +95,7 @@ func (o *options) run(ctx context.Context) error {
 	}
 	config.QPS, config.Burst = 50, 100
 	config.UserAgent = "tierwall-webhook/" + version.Version
-	if o.server.Webhooks, err = registration.Read(o.webhooks); err != nil {
+	if o.server.Webhooks, err = registration.ReadWebhooks(o.webhooks); err != nil {
 		return err
 	}
 	if err := server.RegisterMetrics(); err != nil {

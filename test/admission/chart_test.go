@@ -193,7 +193,7 @@ func (c *chart) asRendered() (registration.Webhooks, error) {
 			continue
 		}
 		text, _, _ := unstructured.NestedString(o.Object, "data", "webhooks.yaml")
-		return registration.Parse([]byte(text))
+		return registration.ParseWebhooks([]byte(text))
 	}
 	return registration.Webhooks{}, errors.New("the chart has no ConfigMap with webhooks")
 }

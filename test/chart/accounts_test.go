@@ -144,7 +144,7 @@ func TestWebhooksAreFilledAsTheyArePinned(t *testing.T) {
 			case *corev1.ConfigMap:
 				if text, ok := o.Data["webhooks.yaml"]; ok {
 					var err error
-					if hooks, err = registration.Parse([]byte(text)); err != nil {
+					if hooks, err = registration.ParseWebhooks([]byte(text)); err != nil {
 						t.Fatal(err)
 					}
 				}

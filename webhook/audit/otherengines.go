@@ -25,7 +25,7 @@ type OtherEngines struct {
 	Log    *slog.Logger
 
 	reported  []unenforced.Count
-	uncounted string
+	lastError string
 }
 
 // NewOtherEngines returns one that asks the API server of a configuration.
@@ -47,23 +47,23 @@ func (*OtherEngines) NeedLeaderElection() bool { return true }
 // Start counts at first and then every ten minutes, until the context ends.
 func (o *OtherEngines) Start(ctx context.Context) error {
 	for {
-		o.count(ctx)
+		o.countPolicies(ctx)
 		if !sleepOrDone(ctx, refreshInterval) {
 			return nil
 		}
 	}
 }
 
-// count sets the metric, and logs what changed.
-func (o *OtherEngines) count(ctx context.Context) {
+// countPolicies sets the metric, and logs what changed.
+func (o *OtherEngines) countPolicies(ctx context.Context) {
 	limited, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	counts, err := unenforced.CountServed(limited, o.Served, o.Client)
 	if ctx.Err() != nil {
 		return
 	}
-	if text := sortedErrorText(err); text != o.uncounted {
-		if o.uncounted = text; err != nil {
+	if text := sortedErrorText(err); text != o.lastError {
+		if o.lastError = text; err != nil {
 			o.Log.WarnContext(ctx, "policies of other engines could not all be counted", "err", err)
 		}
 	}

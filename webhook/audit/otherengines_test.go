@@ -48,7 +48,7 @@ func TestPoliciesOfOtherEnginesAreCounted(t *testing.T) {
 	o, _, log := otherEngine(t, policyOf("projectcalico.org", "v3", "GlobalNetworkPolicy", "a"), policyOf("projectcalico.org", "v3", "GlobalNetworkPolicy", "b"),
 		policyOf("crd.projectcalico.org", "v1", "GlobalNetworkPolicy", "a"), policyOf("policy.networking.k8s.io", "v1alpha1", "AdminNetworkPolicy", "x"),
 		policyOf("networking.k8s.io", "v1", "NetworkPolicy", "ours"))
-	o.count(t.Context())
+	o.countPolicies(t.Context())
 	for labels, want := range map[[2]string]float64{{"projectcalico.org", "GlobalNetworkPolicy"}: 2, {"policy.networking.k8s.io", "AdminNetworkPolicy"}: 1} {
 		if got := testutil.ToFloat64(otherPolicies.WithLabelValues(labels[0], labels[1])); got != want {
 			t.Errorf("%v: %v, want %v", labels, got, want)
@@ -61,7 +61,7 @@ func TestPoliciesOfOtherEnginesAreCounted(t *testing.T) {
 		t.Errorf("log: %s", log)
 	}
 	log.Reset()
-	if o.count(t.Context()); log.Len() > 0 {
+	if o.countPolicies(t.Context()); log.Len() > 0 {
 		t.Errorf("logged again: %s", log)
 	}
 }
@@ -72,8 +72,8 @@ func TestKindsThatCannotBeCountedAreReported(t *testing.T) {
 	client.PrependReactor("list", "globalnetworkpolicies", func(clienttesting.Action) (bool, runtime.Object, error) {
 		return true, nil, errors.New("forbidden")
 	})
-	o.count(t.Context())
-	o.count(t.Context())
+	o.countPolicies(t.Context())
+	o.countPolicies(t.Context())
 	if n := strings.Count(log.String(), "could not all be counted"); n != 1 || !strings.Contains(log.String(), "GlobalNetworkPolicies (projectcalico.org): forbidden") {
 		t.Errorf("log: %s", log)
 	}

@@ -35,37 +35,37 @@ const (
 	reasonNotUnderstood = "NotUnderstood"
 )
 
-// told is what was said of policies whose problems it is to say once.
-type told struct {
+// reportedProblems is what was said of policies whose problems it is to say once.
+type reportedProblems struct {
 	// networkPolicies are the policies that were read, and their problems in words.
-	networkPolicies map[types.UID]reading
+	networkPolicies map[types.UID]policyProblems
 	// clusterNetworkPolicies are the problems in words.
 	clusterNetworkPolicies map[types.UID]string
 }
 
-// reading is an object that was read, which is never changed, and its problems in words.
-type reading struct {
-	of       *networkingv1.NetworkPolicy
+// policyProblems is an object that was read, which is never changed, and its problems in words.
+type policyProblems struct {
+	policy   *networkingv1.NetworkPolicy
 	problems string
 }
 
-// networkPolicies tells of the problems of NetworkPolicies, which have no
+// reportNetworkPolicies tells of the problems of NetworkPolicies, which have no
 // status, in Events: when they change, and once by each leader.
-func (l *Reconciler) networkPolicies(snapshot *compile.Snapshot) {
-	now, bad := make(map[types.UID]reading, len(snapshot.NetworkPolicies)), 0
+func (l *Reconciler) reportNetworkPolicies(snapshot *compile.Snapshot) {
+	now, bad := make(map[types.UID]policyProblems, len(snapshot.NetworkPolicies)), 0
 	for _, np := range snapshot.NetworkPolicies {
-		r := l.told.networkPolicies[np.UID]
-		if r.of != np {
+		r := l.reported.networkPolicies[np.UID]
+		if r.policy != np {
 			before := r.problems
-			r = reading{np, inWords(compile.ValidateNetworkPolicy(np))}
-			l.tell(np, before, r.problems)
+			r = policyProblems{np, problemText(compile.ValidateNetworkPolicy(np))}
+			l.writeEvent(np, before, r.problems)
 		}
 		now[np.UID] = r
 		if r.problems != "" {
 			bad++
 		}
 	}
-	l.told.networkPolicies = now
+	l.reported.networkPolicies = now
 	notUnderstood.WithLabelValues(compile.NetworkPolicyKind).Set(float64(bad))
 }
 
@@ -78,25 +78,25 @@ func (l *Reconciler) updateClusterNetworkPolicies(ctx context.Context) error {
 	}
 	now, bad := make(map[types.UID]string, len(list.Items)), 0
 	err := forEach(list.Items, func(p *policyv1alpha2.ClusterNetworkPolicy) error {
-		problems := inWords(compile.ValidateClusterNetworkPolicy(p))
-		before, known := l.told.clusterNetworkPolicies[p.UID]
+		problems := problemText(compile.ValidateClusterNetworkPolicy(p))
+		before, known := l.reported.clusterNetworkPolicies[p.UID]
 		if !known { // what the leader before this one told
-			before = problemsIn(p.Status.Conditions)
+			before = problemsInStatus(p.Status.Conditions)
 		}
-		l.tell(p, before, problems)
+		l.writeEvent(p, before, problems)
 		now[p.UID] = problems
 		if problems != "" {
 			bad++
 		}
 		return l.writeUnderstood(ctx, p, problems)
 	})
-	l.told.clusterNetworkPolicies = now
+	l.reported.clusterNetworkPolicies = now
 	notUnderstood.WithLabelValues(compile.ClusterNetworkPolicyKind).Set(float64(bad))
 	return err
 }
 
-// tell writes an Event on a policy whose problems changed.
-func (l *Reconciler) tell(p client.Object, before, now string) {
+// writeEvent writes an Event on a policy whose problems changed.
+func (l *Reconciler) writeEvent(p client.Object, before, now string) {
 	switch {
 	case before == now:
 	case now == "":
@@ -117,8 +117,8 @@ func understoodCondition(p *policyv1alpha2.ClusterNetworkPolicy, problems string
 	return c
 }
 
-// problemsIn are the problems that the conditions tell of.
-func problemsIn(conditions []metav1.Condition) string {
+// problemsInStatus are the problems that the conditions tell of.
+func problemsInStatus(conditions []metav1.Condition) string {
 	if c := meta.FindStatusCondition(conditions, Understood); c != nil && c.Status == metav1.ConditionFalse {
 		return c.Message
 	}
@@ -146,12 +146,12 @@ func (l *Reconciler) writeUnderstood(ctx context.Context, p *policyv1alpha2.Clus
 
 // What is said of problems at once: some of them, in less than the 1024 bytes of an Event's note.
 const (
-	maxProblems = 5
-	maxWords    = 1000
+	maxProblems    = 5
+	maxProblemText = 1000
 )
 
-// inWords is the first problems, each with its field, or empty.
-func inWords(problems []policy.Problem) string {
+// problemText is the first problems, each with its field, or empty.
+func problemText(problems []policy.Problem) string {
 	if len(problems) == 0 {
 		return ""
 	}
@@ -163,8 +163,8 @@ func inWords(problems []policy.Problem) string {
 		words = append(words, fmt.Sprintf("and %d more", more))
 	}
 	text := "what is not understood fails closed: " + strings.Join(words, "; ")
-	if len(text) > maxWords {
-		text = strings.ToValidUTF8(text[:maxWords], "") + "…"
+	if len(text) > maxProblemText {
+		text = strings.ToValidUTF8(text[:maxProblemText], "") + "…"
 	}
 	return text
 }

@@ -101,7 +101,7 @@ func TestProblemsOfNetworkPoliciesAreToldOnceInEvents(t *testing.T) {
 		{"new, with a problem", []*networkingv1.NetworkPolicy{bad}, "Warning NotUnderstood", 1},
 	} {
 		w.snapshot.NetworkPolicies = step.list
-		l.networkPolicies(&w.snapshot)
+		l.reportNetworkPolicies(&w.snapshot)
 		says(t, step.name, said(recorder.Events), step.want)
 		if got := counted(t, compile.NetworkPolicyKind); got != step.bad {
 			t.Errorf("%s: the metric says %v, want %v", step.name, got, step.bad)
@@ -137,7 +137,7 @@ func TestProblemsAreToldInTheStatusOfClusterNetworkPolicies(t *testing.T) {
 	says(t, "first", said(recorder.Events), "Warning NotUnderstood")
 	pass()
 	says(t, "again", said(recorder.Events), "")
-	l.told = told{} // another leader
+	l.reported = reportedProblems{} // another leader
 	pass()
 	says(t, "another leader", said(recorder.Events), "")
 	since := c.LastTransitionTime
@@ -193,12 +193,12 @@ func TestWordsAreBounded(t *testing.T) {
 	for range 7 {
 		problems = append(problems, policy.Problem{ID: policy.RuleID{Field: "/spec"}, Message: "short"})
 	}
-	if got := inWords(problems); strings.Count(got, "short") != 5 || !strings.HasSuffix(got, "; and 2 more") {
+	if got := problemText(problems); strings.Count(got, "short") != 5 || !strings.HasSuffix(got, "; and 2 more") {
 		t.Errorf("7 problems in words: %q", got)
 	}
 	for shift := range 3 {
 		long := strings.Repeat("x", shift) + strings.Repeat("€", 2000)
-		got := inWords([]policy.Problem{{ID: policy.RuleID{Field: "/spec"}, Message: long}})
+		got := problemText([]policy.Problem{{ID: policy.RuleID{Field: "/spec"}, Message: long}})
 		if len(got) > 1024 || len(got) < 900 || !utf8.ValidString(got) {
 			t.Errorf("a long problem comes to %d bytes, valid: %v", len(got), utf8.ValidString(got))
 		}

@@ -61,7 +61,7 @@ type Reconciler struct {
 	cacheChanged chan struct{}            // something changed in Cache
 	watchedKinds map[string]bool          // the kinds that are listened to
 	failingPods  map[types.UID]retryDelay // pods that could not be labelled
-	told         told                     // what was said of policies
+	reported     reportedProblems         // what was said of policies
 }
 
 // NeedLeaderElection is true: one replica is enough.
@@ -110,7 +110,7 @@ func (l *Reconciler) reconcileAll(ctx context.Context) time.Duration {
 	wait := retryInterval
 	if l.Snapshots.Synced() {
 		snapshot := l.Snapshots.Snapshot()
-		l.networkPolicies(snapshot)
+		l.reportNetworkPolicies(snapshot)
 		if err := l.repairRoleLabels(ctx, snapshot); err != nil && ctx.Err() == nil {
 			l.Log.WarnContext(ctx, "not every pod shows its role; will try again", "pods", len(l.failingPods), "err", err)
 		}

@@ -21,17 +21,17 @@ type Webhooks struct {
 	Mutating   []admissionv1.MutatingWebhook   `json:"mutating"`
 }
 
-// Read reads Webhooks from a YAML file.
-func Read(path string) (Webhooks, error) {
+// ReadWebhooks reads Webhooks from a YAML file.
+func ReadWebhooks(path string) (Webhooks, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return Webhooks{}, fmt.Errorf("read the webhooks: %w", err)
 	}
-	return Parse(text)
+	return ParseWebhooks(text)
 }
 
-// Parse reads Webhooks from YAML.
-func Parse(text []byte) (Webhooks, error) {
+// ParseWebhooks reads Webhooks from YAML.
+func ParseWebhooks(text []byte) (Webhooks, error) {
 	var w Webhooks
 	if err := yaml.UnmarshalStrict(text, &w); err != nil {
 		return Webhooks{}, fmt.Errorf("read the webhooks: %w", err)
@@ -43,8 +43,8 @@ func Parse(text []byte) (Webhooks, error) {
 	return w, nil
 }
 
-// validating are the webhooks with the bundle.
-func (w Webhooks) validating(bundle []byte) []admissionv1.ValidatingWebhook {
+// validatingWithBundle are the webhooks with the bundle.
+func (w Webhooks) validatingWithBundle(bundle []byte) []admissionv1.ValidatingWebhook {
 	out := make([]admissionv1.ValidatingWebhook, 0, len(w.Validating))
 	for _, hook := range w.Validating {
 		hook.ClientConfig.CABundle = bundle
@@ -53,8 +53,8 @@ func (w Webhooks) validating(bundle []byte) []admissionv1.ValidatingWebhook {
 	return out
 }
 
-// mutating are the webhooks with the bundle.
-func (w Webhooks) mutating(bundle []byte) []admissionv1.MutatingWebhook {
+// mutatingWithBundle are the webhooks with the bundle.
+func (w Webhooks) mutatingWithBundle(bundle []byte) []admissionv1.MutatingWebhook {
 	out := make([]admissionv1.MutatingWebhook, 0, len(w.Mutating))
 	for _, hook := range w.Mutating {
 		hook.ClientConfig.CABundle = bundle
@@ -63,6 +63,6 @@ func (w Webhooks) mutating(bundle []byte) []admissionv1.MutatingWebhook {
 	return out
 }
 
-// same compares webhooks as the API server means them: what a file leaves out
+// equalWebhooks compares webhooks as the API server means them: what a file leaves out
 // and the API server fills in is written in the file, so nothing is left out.
-func same[W any](a, b []W) bool { return equality.Semantic.DeepEqual(a, b) }
+func equalWebhooks[W any](a, b []W) bool { return equality.Semantic.DeepEqual(a, b) }

@@ -111,8 +111,8 @@ func (k *Reconciler) reconcileValidating(ctx context.Context, authority []byte) 
 	if err != nil {
 		return err
 	}
-	want := k.Webhooks.validating(bundle)
-	if config.DeletionTimestamp != nil || same(config.Webhooks, want) {
+	want := k.Webhooks.validatingWithBundle(bundle)
+	if config.DeletionTimestamp != nil || equalWebhooks(config.Webhooks, want) {
 		return nil
 	}
 	config = config.DeepCopy()
@@ -133,8 +133,8 @@ func (k *Reconciler) reconcileMutating(ctx context.Context, authority []byte) er
 	if err != nil {
 		return err
 	}
-	want := k.Webhooks.mutating(bundle)
-	if config.DeletionTimestamp != nil || same(config.Webhooks, want) {
+	want := k.Webhooks.mutatingWithBundle(bundle)
+	if config.DeletionTimestamp != nil || equalWebhooks(config.Webhooks, want) {
 		return nil
 	}
 	config = config.DeepCopy()
