@@ -58,14 +58,16 @@ func (c *commit) readPolicies(d *domain, isNew bool) (sets int, over *policy.Pro
 	return sets, namespaceSetsProblem(d.name, sets)
 }
 
-// setOver notes which budgets the domain is over. Its pods get other classes where that closes or opens it.
+// setOver notes which budgets the domain exceeds. Its pods get other classes where that closes or opens it, and where its
+// policies are no longer read, or are read again.
 func (c *commit) setOver(d *domain, over, overNode *policy.Problem, wasOver bool) (changed bool) {
+	wasRead := d.budgets.over == nil
 	d.budgets.over, d.budgets.overNode = over, overNode
 	isOver := d.budgets.areOver()
 	if delete(c.over, d); isOver {
 		c.over[d] = struct{}{}
 	}
-	if wasOver == isOver {
+	if isRead := over == nil; wasOver == isOver && wasRead == isRead {
 		return false
 	}
 	for p := range d.allProfiles() {
