@@ -23,7 +23,7 @@ var (
 func declaredMetrics(t *testing.T) map[string]bool {
 	t.Helper()
 	out := map[string]bool{}
-	for _, dir := range []string{"enforcer", "webhook", "cluster", "internal", "cmd"} {
+	for _, dir := range []string{"enforcer", "webhook", "clustercache", "internal", "cmd"} {
 		err := filepath.WalkDir(filepath.Join(repository, dir), func(path string, _ fs.DirEntry, err error) error {
 			if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
 				return err
