@@ -23,33 +23,32 @@ import (
 )
 
 const (
-	// minInterval is how long an audit waits at least after the one before, and how often
-	// it is looked whether something changed: changes come in bursts.
+	// minInterval is the minimum time between audits, and between checks for changes.
 	minInterval = 5 * time.Second
-	// restFactor is how many times as long as it worked an audit rests: a fifth of a processor
-	// is what it takes at most.
+	// restFactor is how long an audit rests after each piece of work, as a multiple of the work. It
+	// limits the audit to a fifth of a processor.
 	restFactor = 4
-	// retryInterval is how long one that failed waits.
+	// retryInterval is the time between an audit that failed and the next.
 	retryInterval = 30 * time.Second
-	// refreshInterval is how often there is one although nothing changed: somebody may have
-	// deleted a report, or begun to serve them.
+	// refreshInterval is the time between audits without changes. They restore deleted reports, and
+	// write the first ones after their CRDs are installed.
 	refreshInterval = 10 * time.Minute
 )
 
-// GuardrailStates are those in force; guardrails.GuardrailStore implements it.
+// GuardrailStates reads the guardrails in force. guardrails.GuardrailStore implements it.
 type GuardrailStates interface {
-	// InForce is nil until they are loaded, and another one when they change.
+	// InForce returns nil until guardrails are loaded, and another engine when they change.
 	InForce() *rego.Engine
 	State(uid types.UID) (guardrails.GuardrailState, bool)
 }
 
-// Auditor judges what exists again after anything changed. One replica at a time does.
+// Auditor audits the existing objects after changes. Only the leader runs it.
 type Auditor struct {
 	Snapshots  snapshot.SnapshotReader
 	Guardrails GuardrailStates
-	// Client reads policies and Guardrails from a cache, and writes.
+	// Client reads policies and Guardrails from a cache, and writes to the API server.
 	Client client.Client
-	// Reader reads reports, which are in no cache.
+	// Reader reads reports, which are not cached.
 	Reader   client.Reader
 	Recorder events.EventRecorder
 	Log      *slog.Logger
@@ -59,18 +58,18 @@ type Auditor struct {
 	reportedEvents eventSet
 	// missingExempt are the exempt namespaces that did not exist at the last pass.
 	missingExempt []string
-	// reported is what the reports hold, as far as is known.
+	// reported holds the findings of each namespace's report, as JSON; empty if unknown.
 	reported map[string]string
 }
 
-// auditedState is what an audit depends on.
+// auditedState identifies the input of an audit.
 type auditedState struct {
 	snapshot   *compile.Snapshot
 	guardrails *rego.Engine
 	policies   [sha256.Size]byte
 }
 
-// NeedLeaderElection is true: one replica is enough.
+// NeedLeaderElection returns true: only the leader audits.
 func (*Auditor) NeedLeaderElection() bool { return true }
 
 // Start audits until ctx ends.
@@ -81,7 +80,7 @@ func (a *Auditor) Start(ctx context.Context) error {
 		if err := a.auditIfChanged(ctx); err != nil && ctx.Err() == nil {
 			wait = retryInterval
 			failures.Inc()
-			a.Log.WarnContext(ctx, "the audit failed; will try again", "err", err)
+			a.Log.WarnContext(ctx, "audit failed; retrying", "err", err)
 		}
 	}
 	return nil
@@ -96,7 +95,7 @@ func sleepOrDone(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// auditIfChanged audits unless nothing changed since the last one that succeeded.
+// auditIfChanged audits if anything changed since the last audit that succeeded, or refreshInterval passed.
 func (a *Auditor) auditIfChanged(ctx context.Context) error {
 	if !a.Snapshots.Synced() || a.Guardrails.InForce() == nil {
 		return nil
@@ -123,7 +122,7 @@ func (a *Auditor) auditIfChanged(ctx context.Context) error {
 	return err
 }
 
-// listPolicies reads the policies, which are not to be changed.
+// listPolicies reads the policies from a cache. They must not be changed.
 func (w *Inventory) listPolicies(ctx context.Context, from client.Reader) error {
 	var nps networkingv1.NetworkPolicyList
 	var cnps policyv1alpha2.ClusterNetworkPolicyList
@@ -144,7 +143,7 @@ func (w *Inventory) listPolicies(ctx context.Context, from client.Reader) error 
 	return nil
 }
 
-// policyDigest differs where the policies do; their order means nothing.
+// policyDigest returns a digest of the policies' versions, whatever their order.
 func (w *Inventory) policyDigest() [sha256.Size]byte {
 	versions := make([]string, 0, len(w.NetworkPolicies)+len(w.ClusterNetworkPolicies))
 	add := func(o client.Object) {

@@ -7,7 +7,8 @@ import (
 	"github.com/tierwall/tierwall/policy/compile"
 )
 
-// missingExemptNamespaces returns the exempt namespaces that are not there, sorted. Each waits for whoever creates it.
+// missingExemptNamespaces returns the exempt namespaces that do not exist, sorted. Whoever creates one gets a namespace
+// without default deny.
 func missingExemptNamespaces(s *compile.Snapshot) []string {
 	there := map[string]bool{}
 	for _, ns := range s.Namespaces {
@@ -23,7 +24,7 @@ func missingExemptNamespaces(s *compile.Snapshot) []string {
 	return slices.Compact(missing)
 }
 
-// reportExempt shows exempt namespaces that are not there, in the log once for each change.
+// reportExempt counts the exempt namespaces that do not exist, and logs them when they change.
 func (a *Auditor) reportExempt(ctx context.Context, s *compile.Snapshot) {
 	missing := missingExemptNamespaces(s)
 	exemptMissing.Set(float64(len(missing)))

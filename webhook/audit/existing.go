@@ -12,8 +12,8 @@ import (
 	"github.com/tierwall/tierwall/webhook/snapshot"
 )
 
-// ExistingViolations says, for guardrails that are not in force yet, of which objects they
-// have something to say. One at a time is asked about.
+// ExistingViolations returns a function that lists the existing objects which violate guardrails that are
+// not in force yet. Calls run one at a time.
 func ExistingViolations(snapshots snapshot.SnapshotReader, reader client.Reader) func(context.Context, *rego.Engine) ([]string, error) {
 	turn := make(chan struct{}, 1)
 	return func(ctx context.Context, guardrails *rego.Engine) ([]string, error) {

@@ -1,6 +1,5 @@
-// Package audit judges what exists, as admission judges what is to come. What was
-// there before a guardrail, what came past the webhook, and what is harmful only
-// together is found here.
+// Package audit evaluates the guardrails on existing objects. It finds violations by objects that are older than
+// a guardrail, that bypassed the webhook, or that violate a guardrail only together.
 package audit
 
 import (
@@ -19,37 +18,37 @@ import (
 )
 
 const (
-	// batchSize is how many objects are judged together at first.
+	// batchSize is the number of objects that are judged together first.
 	batchSize = 64
-	// effectTimeout is how long one effect may take, and thought how long the guardrails may
-	// think about one question.
+	// effectTimeout bounds the computation of one effect.
 	effectTimeout = 10 * time.Second
-	judgeTimeout  = 2 * time.Second
+	// judgeTimeout bounds one evaluation of the guardrails.
+	judgeTimeout = 2 * time.Second
 )
 
-// Inventory is what is audited.
+// Inventory holds the objects to audit.
 type Inventory struct {
-	// Snapshot is the cluster; instead of its policies, those below are.
+	// Snapshot is the cluster; its policies are ignored in favour of the following.
 	Snapshot *compile.Snapshot
-	// The policies whole, with the metadata that snapshots do without.
+	// The policies include the metadata that snapshots leave out.
 	NetworkPolicies        []*networkingv1.NetworkPolicy
 	ClusterNetworkPolicies []*policyv1alpha2.ClusterNetworkPolicy
 }
 
-// Finding is what a guardrail says of an object that exists.
+// Finding is a violation of a guardrail by an existing object.
 type Finding struct {
 	AuditedObject
 	rego.Violation
-	// Denied is true for what would be refused, were it not there already.
+	// Denied is true if the guardrail denies or audits the violation, and false if it warns.
 	Denied bool
 }
 
-// FindViolations asks the guardrails about all there is. It begins with a cluster in which
-// no policy is and nothing passes, and puts into force what exists, in the order in
-// which it decides, so that whatever is open in the end was opened by something. Where
-// the guardrails have nothing to say of many objects together they are not asked
-// about the effect of each. rest is called after each piece of work with the
-// time that it took; nil does not rest.
+// FindViolations evaluates the guardrails on all objects. It starts with a cluster that has no policies and
+// denies everything, and adds objects in their order of precedence. Every path that is open in the end was thus
+// opened by an object that was judged.
+//
+// Objects are judged in batches; a batch with violations is halved until single objects remain. After each
+// piece of work, rest is called with its duration; it may be nil.
 func FindViolations(ctx context.Context, w Inventory, guardrails *rego.Engine, rest func(context.Context, time.Duration)) ([]Finding, error) {
 	r := auditRun{guardrails: guardrails, rest: rest}
 	if rest == nil {
@@ -66,7 +65,7 @@ func FindViolations(ctx context.Context, w Inventory, guardrails *rego.Engine, r
 	return r.findings, nil
 }
 
-// withoutPolicies is the cluster without policies, closed but for exempt namespaces.
+// withoutPolicies returns the cluster without policies, which denies everything except in exempt namespaces.
 func withoutPolicies(w Inventory) *compile.Snapshot {
 	s := *w.Snapshot
 	s.ClusterNetworkPolicies, s.NetworkPolicies = nil, nil
@@ -87,7 +86,7 @@ func namespaceLabels(s *compile.Snapshot) map[string]map[string]string {
 	return out
 }
 
-// auditRun is one audit.
+// auditRun holds the state of one audit.
 type auditRun struct {
 	guardrails *rego.Engine
 	rest       func(context.Context, time.Duration)
@@ -95,8 +94,8 @@ type auditRun struct {
 	findings   []Finding
 }
 
-// judgeSubjects asks about objects that are put into force together, and again about
-// each half of them where there is something to say. It returns the state with them.
+// judgeSubjects judges objects that are added together, and halves those with violations. It returns the state
+// with the objects.
 func (r *auditRun) judgeSubjects(ctx context.Context, before *compile.Snapshot, some []subject) (*compile.Snapshot, error) {
 	start := time.Now()
 	after := applySubjects(before, some)
@@ -142,18 +141,18 @@ func effectOf(ctx context.Context, before, after *compile.Snapshot) effect.Effec
 	return effect.Compute(ctx, before, after)
 }
 
-// emptyEffect is the effect of what opens and closes nothing.
+// emptyEffect returns the effect of a change that opens and closes nothing.
 func emptyEffect(ctx context.Context) effect.Effect {
 	return effect.Compute(ctx, &compile.Snapshot{}, &compile.Snapshot{})
 }
 
-// hasNoViolations reports whether no guardrail has anything to say of what several objects open together.
+// hasNoViolations reports whether no guardrail is violated by the effect of several objects together.
 func (r *auditRun) hasNoViolations(ctx context.Context, e effect.Effect) (bool, error) {
 	result, err := r.evaluate(ctx, rego.Input{Source: rego.Audit, Request: rego.Request{Operation: "CREATE"}, Effect: e})
 	return len(result.Denials)+len(result.Warnings)+len(result.Audited) == 0, err
 }
 
-// judgeSubject takes in what the guardrails say of one object.
+// judgeSubject adds the violations by one object to the findings.
 func (r *auditRun) judgeSubject(ctx context.Context, s subject, e effect.Effect) error {
 	object, err := s.marshalObject()
 	if err != nil {
@@ -169,7 +168,7 @@ func (r *auditRun) judgeSubject(ctx context.Context, s subject, e effect.Effect)
 		Effect:    e,
 	})
 	if err != nil {
-		return fmt.Errorf("%s %s/%s: %w", s.Kind, s.Namespace, s.Name, err)
+		return fmt.Errorf("judge %s %s/%s: %w", s.Kind, s.Namespace, s.Name, err)
 	}
 	for _, v := range slices.Concat(result.Denials, result.Audited) {
 		r.findings = append(r.findings, Finding{s.AuditedObject, v, true})
@@ -187,7 +186,7 @@ func (r *auditRun) evaluate(ctx context.Context, in rego.Input) (rego.Result, er
 	defer cancel()
 	result, err := r.guardrails.Judge(limited, in)
 	if err == nil {
-		err = ctx.Err() // an answer that was cut short is none
+		err = ctx.Err() // an evaluation that was cut short has no result
 	}
 	return result, err
 }

@@ -16,8 +16,8 @@ import (
 	"github.com/tierwall/tierwall/internal/unenforced"
 )
 
-// OtherEngines reports the policies of a cluster that other engines enforce: what they
-// deny tierwall lets pass, and nobody should rely on them.
+// OtherEngines reports policies of kinds that other engines enforce. tierwall does not enforce them, so
+// they have no effect.
 type OtherEngines struct {
 	Served unenforced.Served
 	// Client lists metadata alone.
@@ -28,23 +28,23 @@ type OtherEngines struct {
 	lastError string
 }
 
-// NewOtherEngines returns one that asks the API server of a configuration.
+// NewOtherEngines returns an OtherEngines that reads from the API server.
 func NewOtherEngines(config *rest.Config, log *slog.Logger) (*OtherEngines, error) {
 	served, err := discovery.NewDiscoveryClientForConfig(config)
 	if err != nil {
-		return nil, fmt.Errorf("make a client for what the API server serves: %w", err)
+		return nil, fmt.Errorf("create discovery client: %w", err)
 	}
 	client, err := metadata.NewForConfig(config)
 	if err != nil {
-		return nil, fmt.Errorf("make a client for metadata: %w", err)
+		return nil, fmt.Errorf("create metadata client: %w", err)
 	}
 	return &OtherEngines{Served: served, Client: client, Log: log}, nil
 }
 
-// NeedLeaderElection reports that one replica counts for all.
+// NeedLeaderElection returns true: only the leader counts.
 func (*OtherEngines) NeedLeaderElection() bool { return true }
 
-// Start counts at first and then every ten minutes, until the context ends.
+// Start counts every ten minutes until ctx ends.
 func (o *OtherEngines) Start(ctx context.Context) error {
 	for {
 		o.countPolicies(ctx)
@@ -64,11 +64,11 @@ func (o *OtherEngines) countPolicies(ctx context.Context) {
 	}
 	if text := sortedErrorText(err); text != o.lastError {
 		if o.lastError = text; err != nil {
-			o.Log.WarnContext(ctx, "policies of other engines could not all be counted", "err", err)
+			o.Log.WarnContext(ctx, "counting policies of other engines failed", "err", err)
 		}
 	}
 	if err != nil && len(counts) == 0 {
-		return // what was known stays
+		return // the last counts stay
 	}
 	otherPolicies.Reset()
 	for _, c := range counts {
@@ -80,7 +80,7 @@ func (o *OtherEngines) countPolicies(ctx context.Context) {
 	o.reported = counts
 }
 
-// sortedErrorText is an error's text with its parts in one order, so that an equal one is known.
+// sortedErrorText returns the text of a joined error with its parts sorted, so that equal errors have equal texts.
 func sortedErrorText(err error) string {
 	var joined interface{ Unwrap() []error }
 	if !errors.As(err, &joined) {

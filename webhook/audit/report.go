@@ -17,21 +17,21 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// reportGroupVersion is the group of PolicyReports (Kubernetes Policy Working Group), which
-// Kyverno, Trivy and others write and Policy Reporter and others read.
+// reportGroupVersion is that of PolicyReports (Kubernetes Policy Working Group), which tools such as
+// Policy Reporter read.
 var reportGroupVersion = schema.GroupVersion{Group: "wgpolicyk8s.io", Version: "v1alpha2"}
 
 const (
-	// reportName is the name of each report of ours.
+	// reportName is the name of all reports that tierwall writes.
 	reportName = "tierwall"
-	// maxReported is how many results a report has: a namespace with more has other worries.
+	// maxReported bounds the results of a report.
 	maxReported = 500
 	managedBy   = "app.kubernetes.io/managed-by"
 )
 
-// writeReports writes the results into a PolicyReport in each namespace that has any, and
-// a ClusterPolicyReport for objects of the cluster; it deletes those that are past.
-// Where the API server does not serve them there is nothing to do.
+// writeReports writes a PolicyReport in each namespace with findings, and a ClusterPolicyReport for
+// cluster-scoped objects. It deletes reports without findings. It does nothing if the API server does not
+// serve reports.
 func (a *Auditor) writeReports(ctx context.Context, findings []Finding) error {
 	mapper := a.Client.RESTMapper()
 	for _, kind := range []string{"PolicyReport", "ClusterPolicyReport"} {
@@ -65,7 +65,7 @@ func (a *Auditor) writeReports(ctx context.Context, findings []Finding) error {
 	return errors.Join(errs...)
 }
 
-// readReports finds the reports that a replica before this one has left.
+// readReports finds the reports that an earlier leader wrote.
 func (a *Auditor) readReports(ctx context.Context) error {
 	found := map[string]string{}
 	for _, kind := range []string{"PolicyReport", "ClusterPolicyReport"} {
@@ -75,14 +75,14 @@ func (a *Auditor) readReports(ctx context.Context) error {
 			return fmt.Errorf("list %ss: %w", kind, err)
 		}
 		for _, r := range list.Items {
-			found[r.GetNamespace()] = "" // what it holds is not known
+			found[r.GetNamespace()] = "" // its findings are unknown
 		}
 	}
 	a.reported = found
 	return nil
 }
 
-// newReport is the report of a namespace, or of the cluster where that is empty.
+// newReport returns an empty report of a namespace, or of the cluster if namespace is empty.
 func newReport(namespace string) *unstructured.Unstructured {
 	r := &unstructured.Unstructured{}
 	r.SetGroupVersionKind(reportGroupVersion.WithKind("PolicyReport"))
@@ -107,7 +107,7 @@ func (a *Auditor) writeReport(ctx context.Context, namespace string, findings []
 	r.Object["summary"], r.Object["results"] = reportSummary(findings), reportResults(findings, time.Now())
 	err = a.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(r), client.FieldOwner("tierwall-audit"), client.ForceOwnership)
 	if apierrors.IsNotFound(err) || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
-		return nil // the namespace goes
+		return nil // the namespace is being deleted
 	}
 	if err != nil {
 		return fmt.Errorf("write the report of namespace %q: %w", namespace, err)
@@ -132,7 +132,7 @@ func reportSummary(findings []Finding) map[string]any {
 	return map[string]any{"pass": int64(0), "fail": counts["fail"], "warn": counts["warn"], "error": int64(0), "skip": int64(0)}
 }
 
-// reportResult is what a report calls it.
+// reportResult returns the result value of a PolicyReport.
 func (f Finding) reportResult() string {
 	if f.Denied {
 		return "fail"

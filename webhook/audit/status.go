@@ -15,23 +15,22 @@ import (
 )
 
 const (
-	// maxResults is how many results a Guardrail's status has; more are counted.
+	// maxResults bounds the results in a Guardrail's status.
 	maxResults = 20
-	// maxMessage is how long a result's message is at most, and an Event's note.
+	// maxMessage bounds the bytes of a result's message and of an Event's note.
 	maxMessage = 1000
-	// maxEvents is how many Events an audit writes at most.
+	// maxEvents bounds the Events that one audit writes.
 	maxEvents = 50
 )
 
-// eventSet are the findings that there was an Event of.
+// eventSet holds the findings that Events were written for.
 type eventSet map[eventKey]bool
 
-// eventKey is what a guardrail says of an object.
+// eventKey identifies a finding by guardrail, object and message.
 type eventKey struct{ guardrail, object, text string }
 
-// writeStatuses writes the results into the status of each Guardrail, the metrics, and
-// Events of what is new. What it says is of the guardrails that were asked: those of
-// which there is a newer version meanwhile are left for the next audit.
+// writeStatuses writes the findings to the status of the Guardrails, to the metrics, and to Events. If
+// other guardrails came into force during the audit, it does nothing; the next audit will.
 func (a *Auditor) writeStatuses(ctx context.Context, findings []Finding, asked *rego.Engine) error {
 	by := map[string][]Finding{}
 	for _, f := range findings {
@@ -100,7 +99,7 @@ func (f Finding) eventKeyOf() eventKey {
 	return eventKey{f.Guardrail, f.Kind + " " + f.Namespace + "/" + f.Name, truncateMessage(f.Message)}
 }
 
-// eventsInStatus is what the replica that led before has told, as far as statuses show.
+// eventsInStatus returns the findings in the statuses, which an earlier leader wrote Events for.
 func eventsInStatus(guardrails []v1alpha1.Guardrail) eventSet {
 	out := eventSet{}
 	for _, g := range guardrails {
@@ -114,7 +113,7 @@ func eventsInStatus(guardrails []v1alpha1.Guardrail) eventSet {
 	return out
 }
 
-// writeEvents writes an Event on each object of which something new was found.
+// writeEvents writes an Event for each new finding.
 func (a *Auditor) writeEvents(findings []Finding) {
 	now, written := eventSet{}, 0
 	for _, f := range findings {

@@ -18,7 +18,7 @@ import (
 	"github.com/tierwall/tierwall/policy/compile"
 )
 
-// AuditedObject names what a finding is about.
+// AuditedObject identifies the object of a finding.
 type AuditedObject struct {
 	APIVersion, Kind, Namespace, Name string
 	UID                               types.UID
@@ -28,7 +28,7 @@ type AuditedObject struct {
 type subject struct {
 	AuditedObject
 	value any
-	// apply puts it into force; nil for what opens nothing by itself.
+	// apply adds the object to a snapshot. It is nil for objects that open nothing by themselves.
 	apply func(*compile.Snapshot)
 }
 
@@ -40,9 +40,8 @@ func (s subject) marshalObject() (json.RawMessage, error) {
 	return text, nil
 }
 
-// auditSubjects are what is audited of a cluster, in the order in which it decides:
-// so what one of them opens is open in the end, whatever the others are. Last are
-// the namespaces, for what no policy decides.
+// auditSubjects returns the objects to audit in order of precedence, so that later objects close nothing that
+// earlier ones open. The last are the namespaces, for their default actions.
 func auditSubjects(w Inventory) []subject {
 	var out []subject
 	for _, tr := range w.Snapshot.TierRoles {
@@ -114,13 +113,13 @@ func namespaceSubject(n *compile.Namespace, verdict policy.Verdict) subject {
 	}}
 }
 
-// groupVersion is the API group and version of an object.
+// groupVersion returns the API group and version of an object.
 func (o AuditedObject) groupVersion() (group, version string) {
 	gvk := schema.FromAPIVersionAndKind(o.APIVersion, o.Kind)
 	return gvk.Group, gvk.Version
 }
 
-// ownNamespace is the namespace that the object is in, and of a namespace itself.
+// ownNamespace returns the namespace of the object, or its name if it is a namespace.
 func (o AuditedObject) ownNamespace() string {
 	if o.Kind == "Namespace" {
 		return o.Name

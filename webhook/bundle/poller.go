@@ -1,6 +1,5 @@
-// Package bundle keeps the guardrails of a bundle as new as its source has them.
-// A bundle comes into force only whole, signed, sound and newer than the one before;
-// whatever else happens, the last good one stays.
+// Package bundle polls a source for bundles of guardrails. A bundle comes into force if it is signed,
+// valid, and newer than the current one. Otherwise the last good bundle stays in force.
 package bundle
 
 import (
@@ -19,29 +18,29 @@ import (
 	"github.com/tierwall/tierwall/rego"
 )
 
-// PollState is how it stands with the bundle.
+// PollState is the bundle's status.
 type PollState struct {
-	// Revision is in force; 0 is none.
+	// Revision is the revision in force; 0 means none.
 	Revision int64
-	// Polled is whether the source was asked once, with whatever answer.
+	// Polled is true after the first poll, whether or not it succeeded.
 	Polled bool
-	// Err is why what the source has is not, or nil.
+	// Err is why the source's current bundle is not in force, or nil.
 	Err error
 }
 
-// Poller asks a source for a bundle again and again. Every replica does.
+// Poller polls a source for bundles. Every replica runs one.
 type Poller struct {
 	Source   BundleSource
 	Keys     rego.Keys
 	Interval time.Duration
-	// Use puts a bundle into force.
+	// Use puts a bundle in force.
 	Use func(*rego.Bundle)
 	// Changed is called after State changed.
 	Changed func()
-	// Floor is the newest revision that was ever in force in the cluster. Without it a
-	// replica that starts could be given an old bundle.
+	// Floor returns the newest revision that was ever in force in the cluster. It protects a replica
+	// that starts from being given an old bundle.
 	Floor func(context.Context) (int64, error)
-	// File keeps the last good bundle, for a restart while the source is away; empty keeps none.
+	// File keeps the last good bundle for a restart while the source is unavailable; empty keeps none.
 	File string
 	Log  *slog.Logger
 
@@ -52,10 +51,10 @@ type Poller struct {
 	state PollState
 }
 
-// NeedLeaderElection is false: every replica judges.
+// NeedLeaderElection returns false: every replica judges requests.
 func (*Poller) NeedLeaderElection() bool { return false }
 
-// State is how it stands now.
+// State returns the current status.
 func (p *Poller) State() PollState {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -67,7 +66,7 @@ func (p *Poller) Start(ctx context.Context) error {
 	p.loadKeptBundle(ctx)
 	for {
 		p.pollOnce(ctx)
-		jitter := time.Duration(rand.Int64N(int64(p.Interval)/5 + 1)) // replicas need not ask at once
+		jitter := time.Duration(rand.Int64N(int64(p.Interval)/5 + 1)) // spreads the replicas' requests
 		select {
 		case <-ctx.Done():
 			return nil
@@ -76,7 +75,7 @@ func (p *Poller) Start(ctx context.Context) error {
 	}
 }
 
-// loadKeptBundle begins with the bundle that the file keeps.
+// loadKeptBundle activates the bundle in the file, if there is one.
 func (p *Poller) loadKeptBundle(ctx context.Context) {
 	if p.File == "" {
 		return
@@ -86,11 +85,11 @@ func (p *Poller) loadKeptBundle(ctx context.Context) {
 		err = p.activateBundle(ctx, packed)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		p.Log.WarnContext(ctx, "the bundle that was kept cannot be used", "file", p.File, "err", err)
+		p.Log.WarnContext(ctx, "loading the kept bundle failed", "file", p.File, "err", err)
 	}
 }
 
-// pollOnce asks once.
+// pollOnce polls the source, and updates the state and the metrics.
 func (p *Poller) pollOnce(ctx context.Context) {
 	err := p.fetchAndActivate(ctx)
 	if ctx.Err() != nil {
@@ -107,7 +106,7 @@ func (p *Poller) pollOnce(ctx context.Context) {
 	revision.Set(float64(state.Revision))
 	if err != nil {
 		failures.Inc()
-		p.Log.WarnContext(ctx, "the bundle is not renewed; the last good one stays in force", "revision", state.Revision, "err", err)
+		p.Log.WarnContext(ctx, "polling the bundle failed; the last good one stays in force", "revision", state.Revision, "err", err)
 		return
 	}
 	success.SetToCurrentTime()
@@ -123,11 +122,11 @@ func (p *Poller) fetchAndActivate(ctx context.Context) error {
 	if err := p.activateBundle(ctx, packed); err != nil {
 		return err
 	}
-	p.tag = tag // only of what is in force, so that what is refused is refused again
+	p.tag = tag // only of a bundle in force, so that a refused one is fetched again
 	return p.writeKeptBundle(packed)
 }
 
-// activateBundle puts a bundle into force if it is a good one, and not older than what was.
+// activateBundle verifies a bundle, and puts it in force if it is newer than all before it.
 func (p *Poller) activateBundle(ctx context.Context, packed []byte) error {
 	digest := sha256.Sum256(packed)
 	current := p.State().Revision
@@ -153,11 +152,11 @@ func (p *Poller) activateBundle(ctx context.Context, packed []byte) error {
 	p.mu.Lock()
 	p.state.Revision = b.Revision
 	p.mu.Unlock()
-	p.Log.InfoContext(ctx, "a bundle comes into force", "revision", b.Revision, "guardrails", b.Names())
+	p.Log.InfoContext(ctx, "bundle activated", "revision", b.Revision, "guardrails", b.Names())
 	return nil
 }
 
-// writeKeptBundle writes the bundle to the file, whole or not at all.
+// writeKeptBundle replaces the file by the bundle, atomically.
 func (p *Poller) writeKeptBundle(packed []byte) error {
 	if p.File == "" {
 		return nil

@@ -17,19 +17,19 @@ import (
 	"github.com/tierwall/tierwall/rego"
 )
 
-// fetchTimeout is how long a fetch may take.
+// fetchTimeout bounds a fetch.
 const fetchTimeout = 30 * time.Second
 
-// BundleSource has a bundle.
+// BundleSource fetches a bundle.
 type BundleSource interface {
-	// Fetch is the bundle as it is packed, and a tag that differs where it does; no
-	// bytes where it is the one that had this tag.
+	// Fetch returns the packed bundle and a tag of its contents. It returns no bytes if the contents
+	// still have the given tag.
 	Fetch(ctx context.Context, tag string) (packed []byte, now string, err error)
 }
 
-// NewBundleSource is the source at a place: http:// or https://, or oci: and the
-// directory of an OCI image layout (github.com/opencontainers/image-spec), with #
-// and a reference where it has several images.
+// NewBundleSource returns the source at a place. A place is an http:// or https:// URL, or "oci:" and the
+// directory of an OCI image layout (github.com/opencontainers/image-spec), with "#" and a reference if the
+// layout has several images.
 func NewBundleSource(place string) (BundleSource, error) {
 	if dir, ok := strings.CutPrefix(place, "oci:"); ok {
 		dir, reference, _ := strings.Cut(dir, "#")
@@ -48,10 +48,10 @@ func NewBundleSource(place string) (BundleSource, error) {
 	return &httpSource{place, u.Redacted(), &http.Client{Timeout: fetchTimeout}}, nil
 }
 
-// httpSource is an HTTP server. Its tags are ETags (RFC 9110).
+// httpSource fetches from an HTTP server. Its tags are ETags (RFC 9110).
 type httpSource struct {
 	url    string
-	name   string // the URL without its password, for messages that anybody may read
+	name   string // the URL without its password, for messages
 	client *http.Client
 }
 
@@ -79,7 +79,7 @@ func (s *httpSource) Fetch(ctx context.Context, tag string) ([]byte, string, err
 	return packed, answer.Header.Get("ETag"), err
 }
 
-// readLimited reads a bundle, no more than one may have.
+// readLimited reads a bundle of at most rego.MaxBundle bytes.
 func readLimited(from io.Reader) ([]byte, error) {
 	packed, err := io.ReadAll(io.LimitReader(from, rego.MaxBundle+1))
 	if err != nil {
@@ -91,8 +91,7 @@ func readLimited(from io.Reader) ([]byte, error) {
 	return packed, nil
 }
 
-// ociSource is a directory with images, of which one has the bundle as its layer.
-// Its tags are digests.
+// ociSource reads the bundle from the only layer of an image in an OCI layout. Its tags are digests.
 type ociSource struct{ dir, reference string }
 
 // Fetch is as in Source.
@@ -143,7 +142,7 @@ func (l ociSource) bundleLayer() (v1.Layer, error) {
 	return layers[0], nil
 }
 
-// selectImage is the one of the reference, or the only one.
+// selectImage returns the image with the reference, or the only image if there is no reference.
 func (l ociSource) selectImage(index v1.ImageIndex, all []v1.Descriptor) (v1.Image, error) {
 	var found []v1.Descriptor
 	for _, d := range all {

@@ -11,16 +11,16 @@ import (
 // Overlap is how long a new authority is published together with those before it.
 const Overlap = time.Hour
 
-// AuthorityBundle is the authorities to publish as PEM: the current ones and, within
-// Overlap of the current one's beginning, those that were published so far and
-// are still valid: a replica may still serve a certificate of theirs.
+// AuthorityBundle returns the authorities to publish, as PEM. Until Overlap after the current authority
+// began, they include the valid ones that were published before, since a replica may still serve a certificate
+// that one of those signed.
 func AuthorityBundle(current, published []byte, now time.Time) ([]byte, error) {
 	authorities, err := parseCertificates(current)
 	if err != nil {
 		return nil, fmt.Errorf("read the authority: %w", err)
 	}
 	if now.Before(authorities[0].NotBefore.Add(Overlap)) {
-		// What cannot be read of the published bundle need not be kept.
+		// A published bundle that cannot be parsed is dropped.
 		before, _ := parseCertificates(published)
 		for _, c := range before {
 			if now.Before(c.NotAfter) && !containsCertificate(authorities, c) {
@@ -46,7 +46,7 @@ func containsCertificate(list []*x509.Certificate, c *x509.Certificate) bool {
 	return false
 }
 
-// parseCertificates reads one certificate or more.
+// parseCertificates parses one or more certificates in PEM.
 func parseCertificates(bundle []byte) ([]*x509.Certificate, error) {
 	var out []*x509.Certificate
 	for block, rest := pem.Decode(bundle); block != nil; block, rest = pem.Decode(rest) {

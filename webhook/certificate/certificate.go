@@ -1,6 +1,5 @@
-// Package certificate provides the webhook's serving certificate and the bundle
-// of authorities by which the API server knows it: issued by cert-manager and
-// mounted as files, or issued by the replicas themselves.
+// Package certificate provides the webhook's serving certificate, and the CA bundle that the API server
+// verifies it by. Certificates are mounted as files (cert-manager) or issued by the replicas themselves.
 package certificate
 
 import (
@@ -10,12 +9,11 @@ import (
 
 // CertificateSource issues and renews a serving certificate.
 type CertificateSource interface {
-	// Start keeps the certificate fresh until ctx ends.
+	// Start renews the certificate until ctx ends.
 	Start(ctx context.Context) error
-	// GetCertificate is the newest certificate; an error where there is none yet.
+	// GetCertificate returns the newest certificate, or an error if there is none yet.
 	GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error)
-	// Authority is the authority that GetCertificate's certificate is signed by, as PEM;
-	// an error where there is none yet.
+	// Authority returns the authority that signed that certificate, as PEM, or an error if there is none yet.
 	Authority(ctx context.Context) ([]byte, error)
 	// Changed receives after Authority may have changed. It has one reader.
 	Changed() <-chan struct{}

@@ -12,8 +12,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
 )
 
-// MountedCertificate is a certificate in the files of a Secret that cert-manager keeps:
-// tls.crt, tls.key and ca.crt. It is read again when the files change.
+// MountedCertificate is a certificate in the files tls.crt, tls.key and ca.crt of a mounted Secret, which
+// cert-manager maintains. It is reloaded when the files change.
 type MountedCertificate struct {
 	dir     string
 	watcher *certwatcher.CertWatcher
@@ -36,10 +36,10 @@ func NewMountedCertificate(dir string) (*MountedCertificate, error) {
 	return m, nil
 }
 
-// Start follows the files until ctx ends.
+// Start watches the files until ctx ends.
 func (m *MountedCertificate) Start(ctx context.Context) error { return m.watcher.Start(ctx) }
 
-// GetCertificate is the certificate in the files.
+// GetCertificate returns the certificate in the files.
 func (m *MountedCertificate) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return m.watcher.GetCertificate(hello)
 }
@@ -47,7 +47,7 @@ func (m *MountedCertificate) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Ce
 // Changed receives after the files changed.
 func (m *MountedCertificate) Changed() <-chan struct{} { return m.changed }
 
-// Authority is ca.crt.
+// Authority returns the contents of ca.crt.
 func (m *MountedCertificate) Authority(context.Context) ([]byte, error) {
 	pem, err := os.ReadFile(filepath.Join(m.dir, "ca.crt"))
 	if err != nil {

@@ -16,17 +16,15 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// How long what the replicas issue is valid. Each is renewed a third of its
-// time before it ends.
+// Validity of what the replicas issue. Renewal is due when a third of it is left.
 const (
 	authorityDuration = 365 * 24 * time.Hour
 	leafDuration      = 7 * 24 * time.Hour
 )
 
-// SelfIssuedCertificate is a certificate of the replicas' own authority: its certificate
-// and key are in a Secret that they share, and each signs its own serving
-// certificate, whose key never leaves its memory. The work is cert-manager's,
-// as for its own webhook.
+// SelfIssuedCertificate is a certificate signed by an authority that the replicas share in a Secret. Each
+// replica signs its own serving certificate, whose key is only in memory. cert-manager's library issues and
+// rotates both.
 type SelfIssuedCertificate struct {
 	source  *cmtls.DynamicSource
 	secret  types.NamespacedName
@@ -56,7 +54,7 @@ func (s *SelfIssuedCertificate) Start(ctx context.Context) error {
 	return s.source.Start(logr.NewContext(ctx, logr.FromSlogHandler(s.log.Handler())))
 }
 
-// GetCertificate is this replica's certificate.
+// GetCertificate returns this replica's certificate.
 func (s *SelfIssuedCertificate) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return s.source.GetCertificate(hello)
 }
@@ -64,7 +62,7 @@ func (s *SelfIssuedCertificate) GetCertificate(hello *tls.ClientHelloInfo) (*tls
 // Changed receives after the Secret changed.
 func (s *SelfIssuedCertificate) Changed() <-chan struct{} { return s.changed }
 
-// Authority is the authority's certificate in the Secret.
+// Authority returns the authority's certificate in the Secret.
 func (s *SelfIssuedCertificate) Authority(ctx context.Context) ([]byte, error) {
 	secret := &corev1.Secret{}
 	if err := s.reader.Get(ctx, s.secret, secret); err != nil {

@@ -8,24 +8,22 @@ import (
 	"time"
 )
 
-// publishedTimeout is how long a handshake waits to learn what is published.
+// publishedTimeout bounds how long a handshake waits for Published.
 const publishedTimeout = time.Second
 
-// ServingCertificate is the certificate that is shown to the API server: the newest that
-// it can verify. After a change of authority the old certificate is served
-// until the new authority is published, so that no request is lost.
+// ServingCertificate selects the newest certificate that the API server can verify. After a change of
+// authority, the old certificate is served until the new authority is published, so that no request fails.
 type ServingCertificate struct {
 	Source CertificateSource
-	// Published is the bundle by which the API server verifies at present; empty
-	// while it asks nothing of the webhook. Where it cannot be told, the certificate
-	// that was served so far is served on.
+	// Published returns the CA bundle that the API server verifies by; empty means that it sends no requests
+	// yet. If Published fails, the current certificate stays in use.
 	Published func(context.Context) ([]byte, error)
 
 	mu      sync.Mutex
 	serving *tls.Certificate
 }
 
-// GetCertificate is for tls.Config.
+// GetCertificate implements tls.Config.GetCertificate.
 func (s *ServingCertificate) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	newest, err := s.Source.GetCertificate(hello)
 	if err != nil {
@@ -55,7 +53,7 @@ func (s *ServingCertificate) isVerifiable(ctx context.Context, c *tls.Certificat
 	return err == nil && isSignedBy(bundle, c)
 }
 
-// isExpired reports whether there is nothing to go on serving.
+// isExpired reports whether a certificate is missing or expired.
 func isExpired(c *tls.Certificate, now time.Time) bool {
 	return c == nil || !now.Before(c.Leaf.NotAfter)
 }
@@ -63,7 +61,7 @@ func isExpired(c *tls.Certificate, now time.Time) bool {
 func isSignedBy(bundle []byte, c *tls.Certificate) bool {
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(bundle) {
-		return true // nobody verifies anything
+		return true // the API server sends no requests yet
 	}
 	intermediates := x509.NewCertPool()
 	for _, der := range c.Certificate[1:] {

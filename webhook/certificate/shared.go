@@ -20,22 +20,23 @@ import (
 )
 
 const (
-	// sharedDuration is how long a shared certificate is valid, and sharedRenewal how long before its end it is renewed.
+	// sharedDuration is the validity of a shared certificate; sharedRenewal before its end, it is renewed.
 	sharedDuration, sharedRenewal = 90 * 24 * time.Hour, 30 * 24 * time.Hour
-	// sharedInterval is how often it is looked at.
+	// sharedInterval is the time between checks.
 	sharedInterval = time.Hour
-	// sharedRetry is how long to wait after a failure.
+	// sharedRetry is the time between a check that failed and the next.
 	sharedRetry = 10 * time.Second
 
 	authorityKey = "ca.crt"
 )
 
-// SharedCertificate keeps a serving certificate in a Secret, for servers that cannot issue their own: tls.crt and tls.key, and
-// in ca.crt what signed it and the one before. The key of that authority signs nothing else and is not kept.
+// SharedCertificate renews a serving certificate in a Secret, for servers that cannot issue their own. The Secret has
+// tls.crt, tls.key, and in ca.crt the current and the previous authority. An authority signs one certificate, and its
+// key is discarded.
 type SharedCertificate struct {
 	// Secret must exist; it may be empty.
 	Secret types.NamespacedName
-	// DNSNames are whom the certificate is for.
+	// DNSNames are the names that the certificate is for.
 	DNSNames []string
 	// Reader reads the Secret, and Client updates it.
 	Reader client.Reader
@@ -43,15 +44,15 @@ type SharedCertificate struct {
 	Log    *slog.Logger
 }
 
-// NeedLeaderElection is true: one replica renews.
+// NeedLeaderElection returns true: only the leader renews.
 func (*SharedCertificate) NeedLeaderElection() bool { return true }
 
-// Start keeps the certificate until ctx ends.
+// Start renews the certificate until ctx ends.
 func (s *SharedCertificate) Start(ctx context.Context) error {
 	for {
 		wait := sharedInterval
 		if err := s.renewIfDue(ctx, time.Now()); err != nil {
-			s.Log.WarnContext(ctx, "keeping a shared certificate failed; retrying", "secret", s.Secret.String(), "err", err)
+			s.Log.WarnContext(ctx, "renewing a shared certificate failed; retrying", "secret", s.Secret.String(), "err", err)
 			wait = sharedRetry
 		}
 		select {
@@ -62,7 +63,7 @@ func (s *SharedCertificate) Start(ctx context.Context) error {
 	}
 }
 
-// renewIfDue renews the certificate where that is due.
+// renewIfDue renews the certificate unless it is current.
 func (s *SharedCertificate) renewIfDue(ctx context.Context, now time.Time) error {
 	secret := &corev1.Secret{}
 	if err := s.Reader.Get(ctx, s.Secret, secret); err != nil {
@@ -75,20 +76,21 @@ func (s *SharedCertificate) renewIfDue(ctx context.Context, now time.Time) error
 	if err != nil {
 		return fmt.Errorf("issue a certificate for %v: %w", s.DNSNames, err)
 	}
-	// Servers read the new certificate later than clients the new authority.
+	// Clients may read the new authority before servers read the new certificate.
 	bundle, err := AuthorityBundle(authority, secret.Data[authorityKey], now)
 	if err != nil {
-		bundle = authority // what was there is no authority
+		bundle = authority // the old contents are no authority
 	}
 	secret.Data = map[string][]byte{corev1.TLSCertKey: cert, corev1.TLSPrivateKeyKey: key, authorityKey: bundle}
 	if err := s.Client.Update(ctx, secret); err != nil {
 		return fmt.Errorf("update Secret %s: %w", s.Secret, err)
 	}
-	s.Log.InfoContext(ctx, "renewed a shared certificate", "secret", s.Secret.String())
+	s.Log.InfoContext(ctx, "shared certificate renewed", "secret", s.Secret.String())
 	return nil
 }
 
-// isCurrent reports whether the Secret has a certificate for the names, signed by its authority, that is valid for long enough.
+// isCurrent reports whether the Secret has a certificate for the names that its authority signed and that is not due
+// for renewal.
 func (s *SharedCertificate) isCurrent(secret *corev1.Secret, now time.Time) bool {
 	block, _ := pem.Decode(secret.Data[corev1.TLSCertKey])
 	if block == nil || len(secret.Data[corev1.TLSPrivateKeyKey]) == 0 {
@@ -104,7 +106,7 @@ func (s *SharedCertificate) isCurrent(secret *corev1.Secret, now time.Time) bool
 	return err == nil
 }
 
-// issueShared makes an authority that signs one certificate, for the names, and returns both in PEM with the latter's key.
+// issueShared returns a new authority, a certificate for the names that it signed, and the certificate's key, as PEM.
 func issueShared(names []string, now time.Time) (authority, cert, key []byte, err error) {
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
 	if err != nil {

@@ -21,7 +21,7 @@ func (l *Reconciler) updateGuardrails(ctx context.Context) error {
 	return forEach(list.Items, func(g *v1alpha1.Guardrail) error {
 		state, ok := l.States.State(g.UID)
 		if !ok || state.Generation != g.Generation {
-			return nil // not loaded yet; the pass after it is loaded writes
+			return nil // not loaded yet; loading it starts another pass
 		}
 		before := g.DeepCopy()
 		meta.SetStatusCondition(&g.Status.Conditions, activeCondition(state))
@@ -52,8 +52,7 @@ func activeCondition(s guardrails.GuardrailState) metav1.Condition {
 	return c
 }
 
-// bundleCurrent is the type of the condition that reports whether the bundle is as new
-// as its source has it.
+// bundleCurrent is the type of the condition that reports whether the newest bundle of the source is in force.
 const bundleCurrent = "BundleCurrent"
 
 func bundleCurrentCondition(s bundle.PollState, generation int64) metav1.Condition {

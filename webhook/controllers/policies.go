@@ -22,8 +22,7 @@ import (
 )
 
 const (
-	// Understood is the type of the condition of a ClusterNetworkPolicy that says
-	// whether the compiler understands all of it.
+	// Understood is the type of the condition that reports whether a ClusterNetworkPolicy is fully understood.
 	Understood = "tierwall.io/Understood"
 	// FieldManager owns the conditions that tierwall writes (KEP-555).
 	FieldManager = "tierwall-webhook"
@@ -35,22 +34,22 @@ const (
 	reasonNotUnderstood = "NotUnderstood"
 )
 
-// reportedProblems is what was said of policies whose problems it is to say once.
+// reportedProblems holds the problems that Events were written for.
 type reportedProblems struct {
-	// networkPolicies are the policies that were read, and their problems in words.
+	// networkPolicies are the validated policies, by UID.
 	networkPolicies map[types.UID]policyProblems
-	// clusterNetworkPolicies are the problems in words.
+	// clusterNetworkPolicies are the problem texts, by UID.
 	clusterNetworkPolicies map[types.UID]string
 }
 
-// policyProblems is an object that was read, which is never changed, and its problems in words.
+// policyProblems is a validated policy, which is never modified, and its problem text.
 type policyProblems struct {
 	policy   *networkingv1.NetworkPolicy
 	problems string
 }
 
-// reportNetworkPolicies tells of the problems of NetworkPolicies, which have no
-// status, in Events: when they change, and once by each leader.
+// reportNetworkPolicies writes Events about problems of NetworkPolicies, which have no status. Each leader
+// writes them when they change, and once at its start.
 func (l *Reconciler) reportNetworkPolicies(snapshot *compile.Snapshot) {
 	now, bad := make(map[types.UID]policyProblems, len(snapshot.NetworkPolicies)), 0
 	for _, np := range snapshot.NetworkPolicies {
@@ -69,8 +68,8 @@ func (l *Reconciler) reportNetworkPolicies(snapshot *compile.Snapshot) {
 	notUnderstood.WithLabelValues(compile.NetworkPolicyKind).Set(float64(bad))
 }
 
-// updateClusterNetworkPolicies tells of the problems of ClusterNetworkPolicies in a
-// condition of their status, and in Events when they change.
+// updateClusterNetworkPolicies writes the problems of ClusterNetworkPolicies to their status, and Events
+// when the problems change.
 func (l *Reconciler) updateClusterNetworkPolicies(ctx context.Context) error {
 	list := &policyv1alpha2.ClusterNetworkPolicyList{}
 	if err := l.listObjects(ctx, list); err != nil {
@@ -117,7 +116,7 @@ func understoodCondition(p *policyv1alpha2.ClusterNetworkPolicy, problems string
 	return c
 }
 
-// problemsInStatus are the problems that the conditions tell of.
+// problemsInStatus returns the problem text in the conditions.
 func problemsInStatus(conditions []metav1.Condition) string {
 	if c := meta.FindStatusCondition(conditions, Understood); c != nil && c.Status == metav1.ConditionFalse {
 		return c.Message
@@ -125,8 +124,7 @@ func problemsInStatus(conditions []metav1.Condition) string {
 	return ""
 }
 
-// writeUnderstood writes the condition unless it is there already. It leaves the
-// conditions of others alone (server-side apply).
+// writeUnderstood writes the condition if it changed. Server-side apply keeps the conditions of others.
 func (l *Reconciler) writeUnderstood(ctx context.Context, p *policyv1alpha2.ClusterNetworkPolicy, problems string) error {
 	conditions := slices.Clone(p.Status.Conditions)
 	if !meta.SetStatusCondition(&conditions, understoodCondition(p, problems)) {
@@ -144,13 +142,13 @@ func (l *Reconciler) writeUnderstood(ctx context.Context, p *policyv1alpha2.Clus
 	return nil
 }
 
-// What is said of problems at once: some of them, in less than the 1024 bytes of an Event's note.
+// Bounds of a problem text, which must fit in the 1024 bytes of an Event's note.
 const (
 	maxProblems    = 5
 	maxProblemText = 1000
 )
 
-// problemText is the first problems, each with its field, or empty.
+// problemText returns the first problems with their fields, or an empty text.
 func problemText(problems []policy.Problem) string {
 	if len(problems) == 0 {
 		return ""

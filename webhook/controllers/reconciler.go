@@ -1,7 +1,6 @@
-// Package control keeps in the cluster what tierwall writes there: the role
-// labels of pods, the status of TierRoles and Guardrails, and what is not
-// understood of policies. It makes what is there equal to what follows from the
-// current objects, whatever happened.
+// Package controllers reconciles what tierwall writes to the cluster: the role labels of pods, the
+// status of TierRoles, Guardrails and ClusterNetworkPolicies, and Events. What it writes depends
+// on the current objects alone.
 package controllers
 
 import (
@@ -25,49 +24,46 @@ import (
 )
 
 const (
-	// minInterval is the shortest time between two passes: changes come in bursts.
+	// minInterval is the minimum time between passes, since changes come in bursts.
 	minInterval = 250 * time.Millisecond
-	// resyncInterval is how often there is a pass although nothing was heard.
+	// resyncInterval is the time between passes without changes.
 	resyncInterval = 30 * time.Second
-	// retryInterval is how soon there is one after a pass that failed.
+	// retryInterval is the time between a pass that failed and the next.
 	retryInterval = 2 * time.Second
-	// listTimeout is how long a pass waits for a list: one that Cache cannot fill must
-	// not keep the loop from the rest of its work.
+	// listTimeout bounds a list, so that a kind whose cache cannot sync does not block the others.
 	listTimeout = 5 * time.Second
 )
 
-// GuardrailStates says what became of Guardrails; guardrails.GuardrailStore does.
+// GuardrailStates reads the outcome of loading Guardrails. guardrails.GuardrailStore implements it.
 type GuardrailStates interface {
 	State(uid types.UID) (guardrails.GuardrailState, bool)
 }
 
-// Reconciler makes passes over the cluster, one after changes and now and then one
-// more. One replica at a time does.
+// Reconciler reconciles all objects in passes. Only the leader runs it.
 type Reconciler struct {
 	Snapshots snapshot.SnapshotReader
 	States    GuardrailStates
-	// Cache holds TierRoles, Guardrails and ClusterNetworkPolicies, status and all.
+	// Cache holds TierRoles, Guardrails and ClusterNetworkPolicies, with their status.
 	Cache cache.Cache
-	// Client reads them from Cache, and writes.
-	Client client.Client
-	// Events are written by Recorder.
+	// Client reads from Cache, and writes to the API server.
+	Client   client.Client
 	Recorder events.EventRecorder
 	// GuardrailsChanged receives after States changed.
 	GuardrailsChanged <-chan struct{}
-	// Bundle says how it stands with the bundle of guardrails; nil where there is none.
+	// Bundle returns the state of the bundle of guardrails; it is nil if no bundle is configured.
 	Bundle func() bundle.PollState
 	Log    *slog.Logger
 
-	cacheChanged chan struct{}            // something changed in Cache
-	watchedKinds map[string]bool          // the kinds that are listened to
+	cacheChanged chan struct{} // receives after a change in Cache
+	watchedKinds map[string]bool
 	failingPods  map[types.UID]retryDelay // pods that could not be labelled
-	reported     reportedProblems         // what was said of policies
+	reported     reportedProblems
 }
 
-// NeedLeaderElection is true: one replica is enough.
+// NeedLeaderElection returns true: only the leader writes.
 func (*Reconciler) NeedLeaderElection() bool { return true }
 
-// Start makes passes until ctx ends.
+// Start reconciles after changes and every resyncInterval, until ctx ends.
 func (l *Reconciler) Start(ctx context.Context) error {
 	l.cacheChanged, l.watchedKinds = make(chan struct{}, 1), map[string]bool{}
 	for {
@@ -79,7 +75,7 @@ func (l *Reconciler) Start(ctx context.Context) error {
 	}
 }
 
-// sleepOrDone waits for a time; false where ctx ended.
+// sleepOrDone waits for a duration, and returns false if ctx ended.
 func sleepOrDone(ctx context.Context, d time.Duration) bool {
 	select {
 	case <-ctx.Done():
@@ -89,7 +85,7 @@ func sleepOrDone(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// awaitChange waits for a change, but no longer than a time; false where ctx ended.
+// awaitChange waits for a change, at most until the limit, and returns false if ctx ended.
 func (l *Reconciler) awaitChange(ctx context.Context, next <-chan struct{}, limit time.Duration) bool {
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
@@ -104,7 +100,7 @@ func (l *Reconciler) awaitChange(ctx context.Context, next <-chan struct{}, limi
 	return true
 }
 
-// reconcileAll makes one, and says how soon the next one is to be.
+// reconcileAll makes one pass, and returns the time until the next.
 func (l *Reconciler) reconcileAll(ctx context.Context) time.Duration {
 	errs := []error{l.watchKinds(ctx)}
 	wait := retryInterval
@@ -112,22 +108,21 @@ func (l *Reconciler) reconcileAll(ctx context.Context) time.Duration {
 		snapshot := l.Snapshots.Snapshot()
 		l.reportNetworkPolicies(snapshot)
 		if err := l.repairRoleLabels(ctx, snapshot); err != nil && ctx.Err() == nil {
-			l.Log.WarnContext(ctx, "not every pod shows its role; will try again", "pods", len(l.failingPods), "err", err)
+			l.Log.WarnContext(ctx, "repairing role labels failed; retrying", "pods", len(l.failingPods), "err", err)
 		}
 		errs = append(errs, l.updateTierRoles(ctx, snapshot))
 		wait = l.nextRepair()
 	}
 	errs = append(errs, l.updateClusterNetworkPolicies(ctx), l.updateGuardrails(ctx))
 	if err := errors.Join(errs...); err != nil && ctx.Err() == nil {
-		l.Log.WarnContext(ctx, "not every status is as it should be; will try again", "err", err)
+		l.Log.WarnContext(ctx, "updating statuses failed; retrying", "err", err)
 		wait = min(wait, retryInterval)
 	}
 	return wait
 }
 
-// watchKinds makes changes of what Cache holds wake the loop. The snapshots may hear
-// of a change before Cache does: the pass after their news alone would see the
-// object as it was.
+// watchKinds starts passes after changes in Cache. Cache may be behind the snapshots, so that a pass after a
+// change of the snapshot can still read the old object.
 func (l *Reconciler) watchKinds(ctx context.Context) error {
 	var errs []error
 	for _, kind := range []client.Object{&v1alpha1.TierRole{}, &policyv1alpha2.ClusterNetworkPolicy{}} {
@@ -165,7 +160,7 @@ func (l *Reconciler) watchKind(ctx context.Context, kind client.Object) error {
 	return nil
 }
 
-// listObjects lists objects from Cache.
+// listObjects reads objects from Cache.
 func (l *Reconciler) listObjects(ctx context.Context, into client.ObjectList) error {
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
@@ -175,7 +170,7 @@ func (l *Reconciler) listObjects(ctx context.Context, into client.ObjectList) er
 	return nil
 }
 
-// forEach calls do for every item, and goes on after errors.
+// forEach calls do for every item, and continues after errors.
 func forEach[T any](items []T, do func(*T) error) error {
 	var errs []error
 	for i := range items {

@@ -18,19 +18,18 @@ import (
 	"github.com/tierwall/tierwall/policy/roles"
 )
 
-// maxRetryInterval is how long a pod that cannot be labelled is left alone at most.
+// maxRetryInterval bounds the backoff for a pod that cannot be labelled.
 const maxRetryInterval = 10 * time.Minute
 
-// retryDelay is how long a pod that could not be labelled is left alone, and until when.
+// retryDelay is the backoff for a pod that could not be labelled.
 type retryDelay struct {
 	wait  time.Duration
 	until time.Time
 }
 
-// repairRoleLabels makes the role label of every pod show the role that the pod has: after
-// an outage of the webhook, and after TierRoles changed. Exempt namespaces are
-// left alone, as they are at admission. A pod that it fails for is tried again
-// after twice the time each time, so that one that is refused costs next to nothing.
+// repairRoleLabels sets the role label of every pod outside exempt namespaces to its computed role.
+// Labels can be wrong after an outage of the webhook, and after TierRoles changed. Pods that cannot be
+// labelled are retried with exponential backoff.
 func (l *Reconciler) repairRoleLabels(ctx context.Context, snapshot *compile.Snapshot) error {
 	computed, failing := roles.New(snapshot.TierRoles), map[types.UID]retryDelay{}
 	defer func() { l.failingPods = failing }()
@@ -55,8 +54,7 @@ func (l *Reconciler) repairRoleLabels(ctx context.Context, snapshot *compile.Sna
 	})
 }
 
-// nextRepair is when the first of the pods that could not be labelled is to be tried
-// again, but no later than an interval from now.
+// nextRepair returns the time until the first retry of a pod, at most resyncInterval.
 func (l *Reconciler) nextRepair() time.Duration {
 	soonest := resyncInterval
 	for _, d := range l.failingPods {
@@ -65,8 +63,8 @@ func (l *Reconciler) nextRepair() time.Duration {
 	return max(soonest, 0)
 }
 
-// patchRoleLabel changes the role label of the pod. Should another pod have its name by now, admission refuses a label
-// that is not true of it.
+// patchRoleLabel sets the role label of the pod. If the name belongs to another pod by now, the webhook refuses a
+// label that is wrong for it.
 func (l *Reconciler) patchRoleLabel(ctx context.Context, pod *compile.Pod, role string) error {
 	var value *string // null removes (RFC 7396)
 	if role != "" {

@@ -31,7 +31,7 @@ func (l *Reconciler) updateTierRoles(ctx context.Context, snapshot *compile.Snap
 	})
 }
 
-// roleConflicts says in words, by TierRole, about which pods it disagrees with another.
+// roleConflicts returns, by TierRole, texts about the pods to which another TierRole gives another role.
 func roleConflicts(snapshot *compile.Snapshot) map[string][]string {
 	computed := roles.New(snapshot.TierRoles)
 	out := map[string][]string{}
@@ -71,7 +71,7 @@ func conflictingCondition(tr *v1alpha1.TierRole, conflicts []string) metav1.Cond
 	return c
 }
 
-// writeStatus writes the status of an object unless it is there already.
+// writeStatus patches the status of an object if it changed.
 func (l *Reconciler) writeStatus(ctx context.Context, before, now client.Object) error {
 	patch := client.MergeFrom(before)
 	data, err := patch.Data(now)

@@ -1,9 +1,7 @@
-// Package activation tells the API server to ask the webhook, once the webhook
-// can answer. The chart installs the two webhook configurations without
-// webhooks, so that an installation (or the loss of every replica during one)
-// stops nothing, and what they are to hold as a file; this package keeps them
-// equal to the file, with the current authority. It never makes or deletes a
-// configuration: what an uninstallation removed stays removed.
+// Package registration registers the webhook with the API server once the webhook can answer. The
+// chart installs the two webhook configurations empty, so that an installation without a running replica blocks
+// nothing. This package fills them from a file, with the current CA bundle, and restores them after changes. It
+// never creates or deletes a configuration, so that an uninstallation is final.
 package registration
 
 import (
@@ -15,7 +13,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// Webhooks are what the configurations are to hold, but for the authority.
+// Webhooks are the desired contents of the two configurations, without the CA bundle.
 type Webhooks struct {
 	Validating []admissionv1.ValidatingWebhook `json:"validating"`
 	Mutating   []admissionv1.MutatingWebhook   `json:"mutating"`
@@ -43,7 +41,7 @@ func ParseWebhooks(text []byte) (Webhooks, error) {
 	return w, nil
 }
 
-// validatingWithBundle are the webhooks with the bundle.
+// validatingWithBundle returns the validating webhooks with the CA bundle.
 func (w Webhooks) validatingWithBundle(bundle []byte) []admissionv1.ValidatingWebhook {
 	out := make([]admissionv1.ValidatingWebhook, 0, len(w.Validating))
 	for _, hook := range w.Validating {
@@ -53,7 +51,7 @@ func (w Webhooks) validatingWithBundle(bundle []byte) []admissionv1.ValidatingWe
 	return out
 }
 
-// mutatingWithBundle are the webhooks with the bundle.
+// mutatingWithBundle returns the mutating webhooks with the CA bundle.
 func (w Webhooks) mutatingWithBundle(bundle []byte) []admissionv1.MutatingWebhook {
 	out := make([]admissionv1.MutatingWebhook, 0, len(w.Mutating))
 	for _, hook := range w.Mutating {
@@ -63,6 +61,5 @@ func (w Webhooks) mutatingWithBundle(bundle []byte) []admissionv1.MutatingWebhoo
 	return out
 }
 
-// equalWebhooks compares webhooks as the API server means them: what a file leaves out
-// and the API server fills in is written in the file, so nothing is left out.
+// equalWebhooks reports whether webhooks are equal. The file has all fields that the API server would default.
 func equalWebhooks[W any](a, b []W) bool { return equality.Semantic.DeepEqual(a, b) }

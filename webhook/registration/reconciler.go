@@ -16,7 +16,7 @@ import (
 	"github.com/tierwall/tierwall/webhook/certificate"
 )
 
-// resyncInterval is how often the configurations are compared although nothing was heard.
+// resyncInterval is the time between comparisons without changes.
 const resyncInterval = 10 * time.Second
 
 // Reconciler keeps the two configurations. One replica at a time does.
@@ -28,14 +28,14 @@ type Reconciler struct {
 	Cache cache.Cache
 	// Client reads from Cache and writes to the API server.
 	Client client.Client
-	// Source is whose authority is published.
+	// Source has the authority to publish.
 	Source certificate.CertificateSource
-	// Ready says why the webhook cannot answer yet, or nil.
+	// Ready returns why the webhook cannot answer yet, or nil.
 	Ready func(context.Context) error
 	Log   *slog.Logger
 }
 
-// NeedLeaderElection is true: the replicas would fight over a rotation.
+// NeedLeaderElection returns true: during a rotation, replicas would overwrite each other's CA bundles.
 func (*Reconciler) NeedLeaderElection() bool { return true }
 
 // Start keeps the configurations until ctx ends.
@@ -57,7 +57,7 @@ func (k *Reconciler) Start(ctx context.Context) error {
 		}
 		wait = resyncInterval
 		if err := k.reconcileConfigurations(ctx); err != nil {
-			k.Log.WarnContext(ctx, "the webhook configurations are not as they should be", "err", err)
+			k.Log.WarnContext(ctx, "reconciling webhook configurations failed; retrying", "err", err)
 			wait = time.Second
 		}
 	}
@@ -84,7 +84,7 @@ func (k *Reconciler) watch(ctx context.Context, kind client.Object, changed chan
 	return nil
 }
 
-// reconcileConfigurations makes the configurations what they should be.
+// reconcileConfigurations updates both configurations if they differ from the desired contents.
 func (k *Reconciler) reconcileConfigurations(ctx context.Context) error {
 	if err := k.Ready(ctx); err != nil {
 		return fmt.Errorf("not ready: %w", err)
@@ -145,16 +145,16 @@ func (k *Reconciler) reconcileMutating(ctx context.Context, authority []byte) er
 func (k *Reconciler) update(ctx context.Context, config client.Object) error {
 	err := k.Client.Update(ctx, config)
 	if apierrors.IsConflict(err) {
-		return nil // the cache is behind; its next event comes here
+		return nil // the cache is behind; its next event starts another attempt
 	}
 	if err == nil {
-		k.Log.InfoContext(ctx, "the API server asks this webhook", "configuration", config.GetName())
+		k.Log.InfoContext(ctx, "webhook configuration updated", "configuration", config.GetName())
 	}
 	return err
 }
 
-// PublishedCABundle is the bundle by which the API server verifies at present; empty
-// where it asks nothing.
+// PublishedCABundle returns the CA bundle that the API server verifies the webhook by. It is empty while the
+// configuration has no webhooks.
 func PublishedCABundle(ctx context.Context, reader client.Reader, validating string) ([]byte, error) {
 	config := &admissionv1.ValidatingWebhookConfiguration{}
 	err := reader.Get(ctx, types.NamespacedName{Name: validating}, config)

@@ -10,13 +10,14 @@ import (
 	"github.com/tierwall/tierwall/webhook/peer"
 )
 
-// What requests under way may hold in memory, of one peer and of all. What is beyond waits.
+// Bounds of the memory that bodies of concurrent requests use, for one peer and for all. Other requests wait.
 const (
 	maxBodiesOfPeer = 32 << 20
 	maxBodiesOfAll  = 128 << 20
 )
 
-// bodyBudget bounds the size of the requests under way, by peer, so that a peer with large requests waits for itself.
+// bodyBudget bounds the memory for request bodies, in total and by peer, so that a peer with large requests delays
+// only itself.
 type bodyBudget struct {
 	next http.Handler
 	all  *semaphore.Weighted
@@ -25,7 +26,7 @@ type bodyBudget struct {
 	peers map[netip.Prefix]*peerBudget
 }
 
-// peerBudget is that of a peer with requests under way.
+// peerBudget is the budget of a peer with concurrent requests.
 type peerBudget struct {
 	*semaphore.Weighted
 	requests int
@@ -41,7 +42,7 @@ func (b *bodyBudget) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, http.StatusText(http.StatusRequestEntityTooLarge), http.StatusRequestEntityTooLarge)
 		return
 	}
-	if size < 0 { // not said
+	if size < 0 { // unknown
 		size = maxBody
 	}
 	sender := peer.NetworkOf(r.RemoteAddr)

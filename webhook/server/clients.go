@@ -9,15 +9,15 @@ import (
 	"slices"
 )
 
-// ClientOptions say who may ask the webhook. The zero value is everybody who reaches its port.
+// ClientOptions restrict who may send requests to the webhook. The zero value allows everybody who reaches its port.
 type ClientOptions struct {
-	// CAFile has the authorities (PEM) that clients' certificates must be signed by; empty asks for no certificate.
+	// CAFile has the authorities (PEM) that client certificates must be signed by; empty requires no certificate.
 	CAFile string
 	// Names are the common names that are accepted; empty accepts every certificate of the authorities.
 	Names []string
 }
 
-// configureTLS has a TLS server demand certificates of clients.
+// configureTLS makes a TLS server require client certificates, if CAFile is set.
 func (o ClientOptions) configureTLS(c *tls.Config) error {
 	if o.CAFile == "" {
 		if len(o.Names) > 0 {
@@ -54,7 +54,7 @@ func (o ClientOptions) configureTLS(c *tls.Config) error {
 	return nil
 }
 
-// verifyName is also asked when a session is resumed.
+// verifyName verifies the client's name, also when a session is resumed.
 func (o ClientOptions) verifyName(state tls.ConnectionState) error {
 	if len(state.PeerCertificates) == 0 {
 		return errors.New("the client has no certificate")

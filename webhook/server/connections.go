@@ -8,11 +8,11 @@ import (
 	"github.com/tierwall/tierwall/webhook/peer"
 )
 
-// maxConnections are open at a time. Each API server needs a few.
+// maxConnections bounds the open connections. Each API server needs a few.
 const maxConnections = 256
 
-// fairListener bounds the connections that are open at a time, and shares them among the peers' addresses. A peer that
-// opens connections without end loses its own, and takes none from an API server.
+// fairListener bounds the open connections, and shares them among the peers' addresses. A peer that opens too many
+// loses its own connections, not those of an API server.
 type fairListener struct {
 	net.Listener
 	limit int
@@ -26,7 +26,7 @@ func newFairListener(l net.Listener, limit int) *fairListener {
 	return &fairListener{Listener: l, limit: limit, byPeer: map[netip.Prefix][]*fairConn{}}
 }
 
-// Accept waits for a connection. At the limit it closes the oldest one of the peer that has most.
+// Accept waits for a connection. At the limit, it closes the oldest connection of the peer with the most.
 func (l *fairListener) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
 	if err != nil {
@@ -34,12 +34,12 @@ func (l *fairListener) Accept() (net.Conn, error) {
 	}
 	c := &fairConn{Conn: conn, listener: l, peer: peer.NetworkOf(conn.RemoteAddr().String())}
 	if victim := l.addConn(c); victim != nil {
-		_ = victim.Close() // its peer sees the end
+		_ = victim.Close() // its peer notices
 	}
 	return c, nil
 }
 
-// addConn returns the connection that has to make room, or nil.
+// addConn adds a connection. It returns the connection to close, or nil.
 func (l *fairListener) addConn(c *fairConn) *fairConn {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -47,7 +47,7 @@ func (l *fairListener) addConn(c *fairConn) *fairConn {
 	if l.total++; l.total <= l.limit {
 		return nil
 	}
-	most := c.peer // a peer that has as many as any other replaces its own
+	most := c.peer // at equal counts, the peer loses its own connection
 	for peer, conns := range l.byPeer {
 		if len(conns) > len(l.byPeer[most]) {
 			most = peer

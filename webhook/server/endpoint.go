@@ -16,7 +16,7 @@ import (
 	ctrlwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
 )
 
-// What a peer may take of the webhook before it is known who asks. An API server sends a review at once.
+// Bounds of what a peer can use. An API server sends a whole review at once.
 const (
 	headerTimeout = 5 * time.Second  // also of the TLS handshake
 	readTimeout   = 10 * time.Second // of a whole request
@@ -28,10 +28,10 @@ const (
 	drainTimeout  = 30 * time.Second
 )
 
-// admissionEndpoint serves the API server's reviews. It is a webhook.Server of controller-runtime, whose own bounds neither
-// connections nor the time that a request takes.
+// admissionEndpoint serves the API server's reviews. It implements webhook.Server of controller-runtime, whose own
+// implementation bounds neither connections nor the duration of requests.
 type admissionEndpoint struct {
-	ctrlwebhook.Server // paths, whose requests it counts
+	ctrlwebhook.Server // routes and counts requests
 
 	host    string
 	port    int
@@ -40,7 +40,7 @@ type admissionEndpoint struct {
 	started atomic.Bool
 }
 
-// newEndpoint serves with the certificate, to the clients.
+// newEndpoint returns an endpoint that is not started.
 func newEndpoint(o Options, certificate getCertificate) (*admissionEndpoint, error) {
 	secure := &tls.Config{GetCertificate: certificate, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
 	if err := o.Clients.configureTLS(secure); err != nil {
@@ -50,7 +50,7 @@ func newEndpoint(o Options, certificate getCertificate) (*admissionEndpoint, err
 		Server: ctrlwebhook.NewServer(ctrlwebhook.Options{})}, nil
 }
 
-// Start serves until ctx ends, and then answers what is under way.
+// Start serves until ctx ends, and then completes the requests in progress.
 func (e *admissionEndpoint) Start(ctx context.Context) error {
 	var listening net.ListenConfig
 	l, err := listening.Listen(ctx, "tcp", e.listenAddress())
@@ -65,7 +65,7 @@ func (e *admissionEndpoint) serve(ctx context.Context, l net.Listener) error {
 		Handler: newBodyBudget(e.WebhookMux()), MaxHeaderBytes: maxHeader,
 		ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
-		// Handshakes of strangers that fail; they decide how many there are.
+		// Failed handshakes; strangers can cause any number.
 		ErrorLog: slog.NewLogLogger(e.log.Handler(), slog.LevelDebug),
 	}
 	drained := make(chan error, 1)
@@ -85,7 +85,7 @@ func (e *admissionEndpoint) listenAddress() string {
 	return net.JoinHostPort(e.host, strconv.Itoa(e.port))
 }
 
-// StartedChecker checks that a connection gets as far as the handshake.
+// StartedChecker returns a checker that connects to the endpoint's own port.
 func (e *admissionEndpoint) StartedChecker() healthz.Checker {
 	return func(*http.Request) error {
 		if !e.started.Load() {

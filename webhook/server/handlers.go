@@ -14,7 +14,7 @@ import (
 	"github.com/tierwall/tierwall/webhook/peer"
 )
 
-// The paths of the handlers. The chart's webhooks name them.
+// The paths of the handlers; the chart's webhook configurations have them too.
 const (
 	policiesPath   = "/policies"
 	guardrailsPath = "/guardrails"
@@ -43,7 +43,7 @@ func (s *Server) registerHandlers() {
 	}
 }
 
-// isNamespaceTerminating asks the API server whether a namespace is being deleted.
+// isNamespaceTerminating reads from the API server whether a namespace is being deleted.
 func (s *Server) isNamespaceTerminating(ctx context.Context, name string) (bool, error) {
 	namespace := &corev1.Namespace{}
 	if err := s.manager.GetAPIReader().Get(ctx, types.NamespacedName{Name: name}, namespace); err != nil {

@@ -11,7 +11,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 )
 
-// addChecks makes /healthz say that the process runs, and /readyz that it can answer.
+// addChecks adds the checks of /healthz, which reports that the process runs, and of /readyz, which reports that
+// it can answer reviews.
 func (s *Server) addChecks() error {
 	checks := map[string]healthz.Checker{
 		"certificate": func(*http.Request) error { return s.checkCertificate() },
@@ -47,8 +48,8 @@ func (s *Server) checkGuardrails() error {
 	return nil
 }
 
-// checkBundlePolled does not wait for a source that is away: what is from the bundle
-// refuses by its name then, and nothing else suffers.
+// checkBundlePolled returns an error until the bundle was polled once. It does not wait for a source that is
+// unavailable: then only guardrails from the bundle refuse changes.
 func (s *Server) checkBundlePolled() error {
 	if s.poller != nil && !s.poller.State().Polled {
 		return errors.New("not asked for yet")
@@ -56,7 +57,7 @@ func (s *Server) checkBundlePolled() error {
 	return nil
 }
 
-// checkPort connects to the webhook's own port; without a certificate that would only fail.
+// checkPort connects to the webhook's own port, once there is a certificate.
 func (s *Server) checkPort(req *http.Request) error {
 	if err := s.checkCertificate(); err != nil {
 		return err
@@ -64,7 +65,7 @@ func (s *Server) checkPort(req *http.Request) error {
 	return s.manager.GetWebhookServer().StartedChecker()(req)
 }
 
-// checkReachable says why the API server's requests would not be answered, or nil.
+// checkReachable returns why requests of the API server would not be answered, or nil.
 func (s *Server) checkReachable(ctx context.Context) error {
 	for _, err := range []error{s.checkSynced(), s.checkGuardrails(), s.checkPort(nil)} {
 		if err != nil {
@@ -77,7 +78,7 @@ func (s *Server) checkReachable(ctx context.Context) error {
 	return s.checkEndpoints(ctx)
 }
 
-// checkEndpoints reports whether requests to the Service reach a replica.
+// checkEndpoints returns an error if the Service has no ready endpoint.
 func (s *Server) checkEndpoints(ctx context.Context) error {
 	slices := &discoveryv1.EndpointSliceList{}
 	err := s.manager.GetAPIReader().List(ctx, slices, client.InNamespace(s.options.Namespace),

@@ -1,5 +1,4 @@
-// Package server puts the webhook together: what it watches, what it answers,
-// its certificate, its activation, and what it keeps in the cluster.
+// Package server assembles the webhook: watches, handlers, certificates, registration and controllers.
 package server
 
 import (
@@ -10,7 +9,7 @@ import (
 	"github.com/tierwall/tierwall/webhook/registration"
 )
 
-// reviewTimeout is how long a judgement may take: less than the API server waits.
+// reviewTimeout bounds a review. It is shorter than the API server's timeout.
 const reviewTimeout = 8 * time.Second
 
 // Options are the settings of a webhook.
@@ -19,49 +18,49 @@ type Options struct {
 	Defaults policy.Defaults
 	// Namespace is where the webhook itself runs.
 	Namespace string
-	// Service is the name of the webhook's Service, and of the Lease by which one replica is chosen.
+	// Service is the name of the webhook's Service, and of the leader election's Lease.
 	Service string
-	// DNSNames are names of the webhook beside those of its Service.
+	// DNSNames are additional names in the serving certificate.
 	DNSNames []string
-	// CertificateDir has the certificate's files; empty makes the replicas issue their own.
+	// CertificateDir has the certificate's files; if empty, the replicas issue their own certificates.
 	CertificateDir string
-	// AuthoritySecret is the Secret that replicas which issue their own share their authority in.
+	// AuthoritySecret is the Secret with the authority of replicas that issue their own certificates.
 	AuthoritySecret string
-	// MetricsSecret is the Secret in which the webhook keeps the certificate of the enforcers' metrics, for the
-	// MetricsNames; empty keeps none.
+	// MetricsSecret is the Secret in which the webhook renews the certificate of the enforcers' metrics, for the
+	// MetricsNames; empty disables this.
 	MetricsSecret string
 	MetricsNames  []string
-	// Bundle is where Guardrails that name one of a bundle take it from.
+	// Bundle configures the bundle of guardrails.
 	Bundle BundleOptions
-	// Webhooks are what the configurations with the names Validating and Mutating are to hold.
+	// Webhooks are the desired contents of the configurations named Validating and Mutating.
 	Webhooks             registration.Webhooks
 	Validating, Mutating string
-	// AwaitEndpoints makes activation wait until the Service has an endpoint that is ready.
+	// AwaitEndpoints delays the registration until the Service has a ready endpoint.
 	AwaitEndpoints bool
-	// Host and Port are where requests of the API server are answered; an empty Host is all addresses.
+	// Host and Port are the address for requests of the API server; an empty Host means all addresses.
 	Host string
 	Port int
-	// Clients say who may ask there.
+	// Clients restrict who may send requests there.
 	Clients ClientOptions
-	// MetricsAddress and HealthAddress are where metrics (HTTPS, for those whom the API
-	// server lets) and health (HTTP, for all) are answered; "0" is nowhere.
+	// MetricsAddress serves metrics over HTTPS to clients that the API server authorizes; HealthAddress serves
+	// health over HTTP to all. "0" disables either.
 	MetricsAddress, HealthAddress string
 	Log                           *slog.Logger
 }
 
-// BundleOptions are those of a bundle of guardrails.
+// BundleOptions configure the bundle of guardrails.
 type BundleOptions struct {
-	// Place is a URL (http, https), or "oci:" and a directory; empty is no bundle.
+	// Place is a URL (http, https), or "oci:" and a directory; empty means no bundle.
 	Place string
-	// KeyFile has the public key (PEM) that it must be signed by, with Algorithm (RFC 7518).
+	// KeyFile has the public key (PEM) that verifies the bundle's signature, and Algorithm is its algorithm (RFC 7518).
 	KeyFile, Algorithm string
-	// Interval is how often it is asked for.
+	// Interval is the time between polls.
 	Interval time.Duration
-	// File keeps the last good one; empty keeps none.
+	// File keeps the last good bundle; empty keeps none.
 	File string
 }
 
-// names are the DNS names of the serving certificate.
+// names returns the DNS names of the serving certificate.
 func (o Options) names() []string {
 	var out []string
 	for _, service := range []string{o.Service, o.Service + "-metrics"} {

@@ -34,7 +34,7 @@ import (
 	"github.com/tierwall/tierwall/webhook/snapshot"
 )
 
-// Server is a webhook, ready to run.
+// Server is an assembled webhook.
 type Server struct {
 	options           Options
 	manager           manager.Manager
@@ -45,7 +45,7 @@ type Server struct {
 	poller            *bundle.Poller // nil without a bundle
 }
 
-// New makes a Server that works on the API server of the config.
+// New assembles a webhook for the API server of the config.
 func New(config *rest.Config, o Options) (*Server, error) {
 	watcher, err := clustercache.New(config, o.Defaults, o.Log)
 	if err != nil {
@@ -80,7 +80,7 @@ func RegisterMetrics() error {
 	return errors.Join(admit.RegisterMetrics(), guardrails.RegisterMetrics(), controllers.RegisterMetrics(), audit.RegisterMetrics(), bundle.RegisterMetrics())
 }
 
-// Run answers until ctx ends. It returns an error when the webhook cannot go on.
+// Run serves until ctx ends. It returns an error if the webhook cannot continue.
 func (s *Server) Run(ctx context.Context) error { return s.manager.Start(ctx) }
 
 func newScheme() (*runtime.Scheme, error) {
@@ -110,7 +110,7 @@ func newManager(config *rest.Config, o Options, certificate getCertificate) (man
 	m, err := manager.New(config, manager.Options{
 		Scheme: known,
 		Logger: logr.FromSlogHandler(o.Log.Handler()),
-		// Pods, policies and the like are in the Watcher; here is the rest.
+		// The watcher caches the objects that policy depends on; this cache holds the other kinds.
 		Cache: cache.Options{DefaultTransform: cache.TransformStripManagedFields(), ByObject: map[client.Object]cache.ByObject{
 			&admissionv1.ValidatingWebhookConfiguration{}: byNameSelector(o.Validating),
 			&admissionv1.MutatingWebhookConfiguration{}:   byNameSelector(o.Mutating),
@@ -130,7 +130,7 @@ func newManager(config *rest.Config, o Options, certificate getCertificate) (man
 	return m, nil
 }
 
-// filterMetrics lets those read the metrics whom the API server lets.
+// filterMetrics allows the metrics to clients that the API server authenticates and authorizes.
 func filterMetrics(log *slog.Logger) func(*rest.Config, *http.Client) (metricsserver.Filter, error) {
 	return func(config *rest.Config, _ *http.Client) (metricsserver.Filter, error) {
 		g, err := delegated.New(config, log)
@@ -153,7 +153,7 @@ func newCertificateSource(config *rest.Config, reader client.Reader, o Options) 
 	return certificate.NewSelfIssuedCertificate(config, reader, secret, o.names(), o.Log), nil
 }
 
-// newPoller is nil where no bundle is asked for.
+// newPoller returns nil if no bundle is configured.
 func newPoller(o Options, store *guardrails.GuardrailStore, reader client.Reader) (*bundle.Poller, error) {
 	if o.Bundle.Place == "" {
 		return nil, nil
@@ -174,7 +174,7 @@ func newPoller(o Options, store *guardrails.GuardrailStore, reader client.Reader
 		Floor: guardrails.NewestBundle(reader), File: o.Bundle.File, Log: o.Log}, nil
 }
 
-// bundleState says how it stands with the bundle; nil where there is none.
+// bundleState returns a function that reads the bundle's status, or nil if no bundle is configured.
 func (s *Server) bundleState() func() bundle.PollState {
 	if s.poller == nil {
 		return nil
@@ -182,7 +182,7 @@ func (s *Server) bundleState() func() bundle.PollState {
 	return s.poller.State
 }
 
-// everyReplica is work that every replica does, chosen or not.
+// everyReplica is a Runnable that runs on every replica, not only on the leader.
 type everyReplica func(context.Context) error
 
 func (f everyReplica) Start(ctx context.Context) error { return f(ctx) }
