@@ -74,7 +74,7 @@ func TestKindsThatCannotBeCountedAreReported(t *testing.T) {
 	})
 	o.countPolicies(t.Context())
 	o.countPolicies(t.Context())
-	if n := strings.Count(log.String(), "could not all be counted"); n != 1 || !strings.Contains(log.String(), "GlobalNetworkPolicies (projectcalico.org): forbidden") {
+	if n := strings.Count(log.String(), "counting policies of other engines failed"); n != 1 || !strings.Contains(log.String(), "GlobalNetworkPolicies (projectcalico.org): forbidden") {
 		t.Errorf("log: %s", log)
 	}
 	if got := testutil.ToFloat64(otherPolicies.WithLabelValues("policy.networking.k8s.io", "AdminNetworkPolicy")); got != 1 {
