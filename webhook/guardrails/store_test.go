@@ -11,10 +11,10 @@ import (
 	"github.com/tierwall/tierwall/rego"
 )
 
-// newGuardrail returns a Guardrail with a rule of the given body, whose message is "no".
-func newGuardrail(name, rule, body string) *v1alpha1.Guardrail {
+// newGuardrail returns a Guardrail that denies if the body holds; its message is "no".
+func newGuardrail(name, body string) *v1alpha1.Guardrail {
 	g := &v1alpha1.Guardrail{Spec: v1alpha1.GuardrailSpec{Enforcement: v1alpha1.EnforceDeny,
-		Rego: "package tierwall.guardrails." + name + "\n\n" + rule + " contains \"no\" if {\n\t" + body + "\n}\n"}}
+		Rego: "package tierwall.guardrails." + name + "\n\ndeny contains \"no\" if {\n\t" + body + "\n}\n"}}
 	g.Name, g.UID, g.Generation = name, types.UID("uid-"+name), 1
 	return g
 }
@@ -40,13 +40,13 @@ func judgeDenials(t *testing.T, s *GuardrailStore, namespace string) []rego.Viol
 
 // newBrokenGuardrail returns a Guardrail that does not compile.
 func newBrokenGuardrail(name string, generation int64) *v1alpha1.Guardrail {
-	g := newGuardrail(name, "deny", "this is no Rego")
+	g := newGuardrail(name, "this is no Rego")
 	g.Generation = generation
 	return g
 }
 
 func TestLoadReplacesGuardrails(t *testing.T) {
-	s := newLoadedStore(t, newGuardrail("a", "deny", "true"))
+	s := newLoadedStore(t, newGuardrail("a", "true"))
 	if got := judgeDenials(t, s, "shop"); len(got) != 1 || got[0].Guardrail != "a" {
 		t.Errorf("denials %+v, want one of a", got)
 	}
@@ -57,7 +57,7 @@ func TestLoadReplacesGuardrails(t *testing.T) {
 }
 
 func TestLastGoodVersionStaysInForce(t *testing.T) {
-	s := newLoadedStore(t, newGuardrail("a", "deny", "true"))
+	s := newLoadedStore(t, newGuardrail("a", "true"))
 	s.Load(t.Context(), []*v1alpha1.Guardrail{newBrokenGuardrail("a", 2)})
 	if got := judgeDenials(t, s, "shop"); len(got) != 1 || got[0].Message != "no" {
 		t.Errorf("denials %+v, want those of generation 1", got)
@@ -75,7 +75,7 @@ func TestLastGoodVersionStaysInForce(t *testing.T) {
 func TestBrokenGuardrailRefusesByName(t *testing.T) {
 	bad := newBrokenGuardrail("bad", 1)
 	bad.Spec.Namespaces = []string{"shop"}
-	s := newLoadedStore(t, bad, newGuardrail("good", "deny", "false"))
+	s := newLoadedStore(t, bad, newGuardrail("good", "false"))
 	got := judgeDenials(t, s, "shop")
 	if len(got) != 1 || got[0].Guardrail != "bad" || !strings.Contains(got[0].Message, "does not compile") {
 		t.Errorf("denials %+v, want one of bad", got)
@@ -91,7 +91,7 @@ func TestBrokenGuardrailRefusesByName(t *testing.T) {
 }
 
 func TestRecreatedGuardrailHasNoLastGoodVersion(t *testing.T) {
-	s := newLoadedStore(t, newGuardrail("a", "deny", "false"))
+	s := newLoadedStore(t, newGuardrail("a", "false"))
 	again := newBrokenGuardrail("a", 1)
 	again.UID = "uid-again"
 	s.Load(t.Context(), []*v1alpha1.Guardrail{again})
@@ -110,14 +110,14 @@ func TestGuardrailWithoutBundleIsBroken(t *testing.T) {
 }
 
 func TestUnchangedGuardrailIsNotPreparedAgain(t *testing.T) {
-	a := newGuardrail("a", "deny", "true")
+	a := newGuardrail("a", "true")
 	s := newLoadedStore(t, a)
 	before := s.lastGood[a.UID].Prepared
-	s.Load(t.Context(), []*v1alpha1.Guardrail{a, newGuardrail("b", "deny", "true")})
+	s.Load(t.Context(), []*v1alpha1.Guardrail{a, newGuardrail("b", "true")})
 	if s.lastGood[a.UID].Prepared != before {
 		t.Error("it was prepared again")
 	}
-	changed := newGuardrail("a", "deny", "false")
+	changed := newGuardrail("a", "false")
 	changed.Generation = 2
 	s.Load(t.Context(), []*v1alpha1.Guardrail{changed})
 	if got := judgeDenials(t, s, "shop"); len(got) != 0 {
