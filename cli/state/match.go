@@ -1,24 +1,13 @@
 package state
 
-import (
-	"maps"
-
-	corev1 "k8s.io/api/core/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
-)
+import corev1 "k8s.io/api/core/v1"
 
 // WithPodsOf returns the state with the pods that another state has of the same workloads, where this one has
 // none. Manifests and a dump of the cluster that runs them can be compared then, pod by pod. The pods get
 // the labels and the account that this state's template gives them.
 func (s State) WithPodsOf(other State) State {
 	own, others := s.podsByWorkload(), other.podsByWorkload()
-	out := State{objects: maps.Clone(s.objects), replaced: maps.Clone(s.replaced)}
-	if out.objects == nil {
-		out.objects = map[Key]client.Object{}
-	}
-	if out.replaced == nil {
-		out.replaced = map[Key]client.Object{}
-	}
+	out := s.With(nil)
 	for k, pods := range others {
 		if len(own[k]) > 0 || !s.needsStandIn(k, nil) || other.objects[k] == nil {
 			continue

@@ -26,7 +26,6 @@ func (c *commit) updateBudgets() {
 		if d.inhabited == 0 {
 			continue
 		}
-		wasOver := d.budgets.areOver()
 		sets, over := c.readPolicies(d, isNew)
 		if over != nil {
 			for _, s := range d.policies {
@@ -36,7 +35,7 @@ func (c *commit) updateBudgets() {
 		}
 		c.unusualSets += unusualSets(sets) - unusualSets(d.budgets.sets)
 		d.budgets.sets = sets
-		c.setOver(d, over, d.budgets.overNode, wasOver)
+		c.setOver(d, over, d.budgets.overNode)
 	}
 }
 
@@ -60,8 +59,8 @@ func (c *commit) readPolicies(d *domain, isNew bool) (sets int, over *policy.Pro
 
 // setOver notes which budgets the domain exceeds. Its pods get other classes where that closes or opens it, and where its
 // policies are no longer read, or are read again.
-func (c *commit) setOver(d *domain, over, overNode *policy.Problem, wasOver bool) (changed bool) {
-	wasRead := d.budgets.over == nil
+func (c *commit) setOver(d *domain, over, overNode *policy.Problem) (changed bool) {
+	wasOver, wasRead := d.budgets.areOver(), d.budgets.over == nil
 	d.budgets.over, d.budgets.overNode = over, overNode
 	isOver := d.budgets.areOver()
 	if delete(c.over, d); isOver {
@@ -110,7 +109,7 @@ func (c *commit) updateNodeBudget() (changed bool) {
 	}
 	found := nodeProblems(costs)
 	for d := range here {
-		changed = c.setOver(d, d.budgets.over, found[d.name], d.budgets.areOver()) || changed
+		changed = c.setOver(d, d.budgets.over, found[d.name]) || changed
 	}
 	return changed
 }

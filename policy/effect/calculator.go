@@ -48,13 +48,13 @@ func (m *Calculator) Compute(ctx context.Context, before, after *compile.Snapsho
 	} else {
 		b, a, narrow = narrowToPod(before, after, r.now)
 	}
+	part := r
 	if narrow {
-		part := &policyChange{vocabulary: r.vocabulary, old: policiesIn(r.old, b), now: policiesIn(r.now, a)}
-		e := computeEffect(ctx, part, changed, b, a)
-		e.addNearMatches(changedPolicies(changed, r.now), after)
-		return e
+		part = &policyChange{vocabulary: r.vocabulary, old: policiesIn(r.old, b), now: policiesIn(r.now, a)}
+	} else {
+		b, a = before, after
 	}
-	e := computeEffect(ctx, r, changed, before, after)
+	e := computeEffect(ctx, part, changed, b, a)
 	e.addNearMatches(changedPolicies(changed, r.now), after)
 	return e
 }
