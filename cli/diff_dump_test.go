@@ -75,7 +75,7 @@ func TestManifestsAndTheirDumpDoNotDiffer(t *testing.T) {
 	}
 }
 
-// What the manifests change in the template of running pods is told.
+// A change of a template is shown, also for pods that run.
 func TestAChangedTemplateDiffersFromTheDump(t *testing.T) {
 	changed := strings.ReplaceAll(manifestsOfWeb, "Labels: {app: web}}\n  template: {metadata: {labels: {app: web}}", "Labels: {app: web}}\n  template: {metadata: {labels: {app: web, tier: x}}")
 	changed = strings.Replace(changed, "from: [{podSelector: {matchLabels: {app: web}}}]", "from: [{podSelector: {matchLabels: {tier: x}}}]", 1)

@@ -41,7 +41,7 @@ func (in *input) readPaths(c *cobra.Command, namespace string, paths, kustomizat
 		return manifest.Reading{}, errors.New("no manifests: give files or folders with -f, or - for standard input, or a kustomization with -k")
 	}
 	for _, p := range paths {
-		if p == "-" && interactive(c.InOrStdin()) {
+		if p == "-" && isTerminal(c.InOrStdin()) {
 			return manifest.Reading{}, errors.New("-f -: standard input is a terminal")
 		}
 	}

@@ -121,8 +121,8 @@ func knownFormat(value string, allowed ...string) error {
 	return fmt.Errorf("--output %q: want one of %s", value, strings.Join(allowed, ", "))
 }
 
-// interactive reports whether a stream is a terminal, from which nobody meant to read manifests.
-func interactive(in io.Reader) bool {
+// isTerminal reports whether a stream is a terminal, which is no source of manifests.
+func isTerminal(in io.Reader) bool {
 	f, ok := in.(*os.File)
 	if !ok {
 		return false

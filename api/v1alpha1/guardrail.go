@@ -85,9 +85,9 @@ type GuardrailSpec struct {
 	// +kubebuilder:validation:MaxLength=262144
 	Tests string `json:"tests,omitempty"`
 
-	// Enforcement says what a violation does: Deny refuses the request, Warn only tells
-	// its sender, Audit tells nobody but the audit's readers. What the guardrail itself
-	// calls a warning never refuses.
+	// Enforcement says what a violation does: Deny refuses the request, Warn admits it with
+	// a warning, Audit only records it in log, status and metrics. What the guardrail itself calls
+	// a warning never refuses.
 	// +optional
 	// +kubebuilder:default=Deny
 	Enforcement Enforcement `json:"enforcement,omitempty"`

@@ -24,7 +24,7 @@ func TestSelectorsThatMayMatchOperatorPodsAreNotDead(t *testing.T) {
 		known  bool
 	}{
 		"a Prometheus in the namespace":       {"apiVersion: monitoring.coreos.com/v1\nkind: Prometheus\nmetadata: {name: k8s, namespace: monitoring}\n", false},
-		"a kind that nobody knows":            {"apiVersion: db.example.com/v1\nkind: Ledger\nmetadata: {name: l, namespace: monitoring}\n", false},
+		"an unknown kind":                     {"apiVersion: db.example.com/v1\nkind: Ledger\nmetadata: {name: l, namespace: monitoring}\n", false},
 		"a Gateway":                           {"apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: g, namespace: monitoring}\n", false},
 		"no custom resource":                  {"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c, namespace: monitoring}\n", true},
 		"a custom resource of other pods":     {"apiVersion: db.example.com/v1\nkind: Ledger\nmetadata: {name: l, namespace: shop}\n", true},

@@ -115,9 +115,8 @@ func (b *Backend) Update(ctx context.Context, c *policy.Change) error {
 	return nil
 }
 
-// Repair compares the kernel with the last program and puts right what somebody
-// else changed. It reports whether there was something to put right. Where nobody
-// changed any table since it looked last, it does not look again.
+// Repair restores the last program where another process changed our table. It reports whether it changed anything.
+// It reads the table only if some table changed since the last read.
 func (b *Backend) Repair(ctx context.Context) (changed bool, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -128,7 +127,7 @@ func (b *Backend) Repair(ctx context.Context) (changed bool, err error) {
 		b.known = false
 		return false, b.move(ctx, b.program, nil)
 	}
-	if b.known && b.undisturbed() {
+	if b.known && b.isUnchanged() {
 		return false, b.tidy(ctx)
 	}
 	defer b.report()
@@ -276,8 +275,8 @@ func (b *Backend) run(ctx context.Context, t *transaction) error {
 	return err
 }
 
-// undisturbed reports whether nobody else changed any table since the kernel was known.
-func (b *Backend) undisturbed() bool {
+// isUnchanged reports whether no other process changed a table since the generation that is known.
+func (b *Backend) isUnchanged() bool {
 	now, err := b.kernel.Generation()
 	return err == nil && b.alone && now == b.generation
 }
@@ -300,7 +299,7 @@ func (b *Backend) tidy(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if b.undisturbed() {
+	if b.isUnchanged() {
 		b.state.learn(rules)
 	}
 	return nil

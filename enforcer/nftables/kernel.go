@@ -8,8 +8,8 @@ import (
 
 // kernel is what the Backend needs of nf_tables.
 type kernel interface {
-	// Run carries out a transaction. It gives the kernel's generation after it, and reports whether nobody
-	// else changed any table since the one that is known.
+	// Run commits a transaction. It returns the kernel's generation afterwards, and whether no other process
+	// changed a table since the generation that is known.
 	Run(ctx context.Context, t *transaction, known uint32) (generation uint32, alone bool, err error)
 	// Settle waits until no packet is on its way that came before the last transaction.
 	Settle(ctx context.Context) error

@@ -173,8 +173,8 @@ func (c *peerChain) rules(n names) []Rule {
 // references are what chains of classes refer to, by base name.
 type references map[string]*reference
 
-// with are the references after some classes were rendered anew.
-func (r references) with(classes map[transition.Class]bool, rendered map[string]*reference) references {
+// replaceClasses returns the references after some classes were rendered again.
+func (r references) replaceClasses(classes map[transition.Class]bool, rendered map[string]*reference) references {
 	out := maps.Clone(r)
 	for base, ref := range r {
 		if !ref.usedBy(classes) {

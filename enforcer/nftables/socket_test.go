@@ -104,7 +104,7 @@ func TestOthersThatWriteAreNoticed(t *testing.T) {
 		t.Error("what others do to their own is taken for damage")
 	}
 	n.do(func() error {
-		if !b.undisturbed() {
+		if !b.isUnchanged() {
 			t.Error("nobody wrote since it was looked at")
 		}
 		return nil

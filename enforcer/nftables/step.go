@@ -66,7 +66,7 @@ func (s *state) parts(out *step, old, next *policy.Program, c *policy.Change, pa
 	if err := after.part(part); err != nil {
 		return nil, nil, err
 	}
-	out.refs = s.refs.with(part.classes, after.refs)
+	out.refs = s.refs.replaceClasses(part.classes, after.refs)
 	for base := range before.refs {
 		if out.refs[base] == nil {
 			part.sets[base] = true

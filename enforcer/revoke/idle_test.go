@@ -13,9 +13,9 @@ import (
 	"github.com/tierwall/tierwall/test/netns"
 )
 
-// idle are n entries of every protocol, both families, with and without translation,
+// matchesNothing are n entries of every protocol, both families, with and without translation,
 // between pods and the world.
-func idle(n int) []entry {
+func matchesNothing(n int) []entry {
 	protocols := []policy.Protocol{policy.TCP, policy.UDP, policy.SCTP, policy.ICMP}
 	ends := [][]netip.Addr{client.Addrs, other.Addrs, server.Addrs, stranger.Addrs, world, hosts[0].Addrs}
 	var out []entry
@@ -47,7 +47,7 @@ func idle(n int) []entry {
 func TestOfThousandsOfIdleConnectionsTheDeniedOnesGo(t *testing.T) {
 	s := netns.NewSpace(t)
 	s.Run(t, "nft", "add table inet lab; add chain inet lab in { type filter hook input priority 0; }; add rule inet lab in ct state invalid counter")
-	track(t, s, idle(6000))
+	track(t, s, matchesNothing(6000))
 	all := tracked(t, s, revoke.Scope{All: true})
 	if len(all) < 100 {
 		t.Fatalf("only %d flows", len(all))
@@ -98,7 +98,7 @@ func TestOfThousandsOfIdleConnectionsTheDeniedOnesGo(t *testing.T) {
 func TestTheKernelGivesTheConnectionsOfASide(t *testing.T) {
 	s := netns.NewSpace(t)
 	s.Run(t, "nft", "add table inet lab; add chain inet lab in { type filter hook input priority 0; }; add rule inet lab in ct state invalid counter")
-	track(t, s, idle(2000))
+	track(t, s, matchesNothing(2000))
 	all := tracked(t, s, revoke.Scope{All: true})
 	for _, a := range everybody() {
 		for _, d := range policy.Directions {
@@ -121,7 +121,7 @@ func TestTheKernelGivesTheConnectionsOfSeveralSides(t *testing.T) {
 	for _, n := range []int{200, 12_000} {
 		s := netns.NewSpace(t)
 		s.Run(t, "nft", "add table inet lab; add chain inet lab in { type filter hook input priority 0; }; add rule inet lab in ct state invalid counter")
-		track(t, s, idle(n))
+		track(t, s, matchesNothing(n))
 		all := tracked(t, s, revoke.Scope{All: true})
 		people := everybody()
 		for i, a := range people {

@@ -12,7 +12,7 @@ func widens(program *policy.Program, before, after *policy.Class) bool {
 	if before == nil || after == nil {
 		return before == nil // which denies everything
 	}
-	if nothing(program, before) || everything(after) {
+	if allowsNothing(program, before) || everything(after) {
 		return true
 	}
 	return slices.EqualFunc(before.Tiers, after.Tiers, func(a, b policy.Tier) bool {
@@ -20,10 +20,10 @@ func widens(program *policy.Program, before, after *policy.Class) bool {
 	})
 }
 
-// nothing reports whether a class allows nobody anything.
-func nothing(p *policy.Program, c *policy.Class) bool {
+// allowsNothing reports whether a class allows no flow.
+func allowsNothing(p *policy.Program, c *policy.Class) bool {
 	return !slices.ContainsFunc(c.Tiers, func(t policy.Tier) bool {
-		return t.Else.Permits() || slices.ContainsFunc(t.Rules, func(r policy.Rule) bool { return r.Verdict.Permits() && !idle(p, r) })
+		return t.Else.Permits() || slices.ContainsFunc(t.Rules, func(r policy.Rule) bool { return r.Verdict.Permits() && !matchesNothing(p, r) })
 	})
 }
 
@@ -54,7 +54,7 @@ func onlyAdds(p *policy.Program, before, after policy.Tier) bool {
 	}
 	left := after.Rules // rules are in the order of their objects, so that what was added is in between
 	for _, r := range before.Rules {
-		if idle(p, r) {
+		if matchesNothing(p, r) {
 			continue
 		}
 		i := slices.IndexFunc(left, func(o policy.Rule) bool { return alike(r, o) })
@@ -66,8 +66,8 @@ func onlyAdds(p *policy.Program, before, after policy.Tier) bool {
 	return true
 }
 
-// idle reports whether a rule of the program matches nobody: no address is in its sets.
-func idle(p *policy.Program, r policy.Rule) bool {
+// matchesNothing reports whether the sets of a rule's peers are empty.
+func matchesNothing(p *policy.Program, r policy.Rule) bool {
 	return !r.AnyPeer && !slices.ContainsFunc(r.Peers, func(id policy.SetID) bool {
 		return p.Sets[id] != nil && len(p.Sets[id].Elements) > 0
 	})

@@ -10,7 +10,7 @@ import (
 )
 
 // value is one setting of the chart.
-type value struct{ path, standard, about string }
+type value struct{ path, defaultText, about string }
 
 // renderChart lists the settings of values.yaml with their defaults and comments.
 func renderChart(root string) (string, error) {
@@ -29,7 +29,7 @@ func renderChart(root string) (string, error) {
 	var b strings.Builder
 	b.WriteString("# Settings of the chart\n\nEach with its default, as in [values.yaml](../../charts/tierwall/values.yaml).\n\n| setting | default | |\n|---|---|---|\n")
 	for _, v := range values {
-		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", v.path, v.standard, v.about)
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", v.path, v.defaultText, v.about)
 	}
 	return b.String(), nil
 }
@@ -51,11 +51,11 @@ func listValues(prefix string, mapping *yaml.Node) ([]value, error) {
 			out = append(out, inner...)
 			continue
 		}
-		standard, err := inline(node)
+		defaultText, err := inline(node)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
-		out = append(out, value{path: path, standard: "`" + standard + "`", about: about})
+		out = append(out, value{path: path, defaultText: "`" + defaultText + "`", about: about})
 	}
 	return out, nil
 }

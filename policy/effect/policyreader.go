@@ -114,8 +114,8 @@ func (r *policyReader) readTerms(policy any, read func() *terms) *terms {
 	return read()
 }
 
-// changedTerms returns the terms of policies that are new, deleted or have another spec, sorted by object. A changed
-// policy is there twice.
+// changedTerms returns the terms of policies that are new, deleted or have another spec, sorted by object. For a changed
+// policy it returns both the old and the new terms.
 func (r *policyChange) changedTerms() []*terms {
 	var out []*terms
 	for _, t := range r.added {
