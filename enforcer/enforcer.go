@@ -290,8 +290,7 @@ const podsAtOnce = 4096
 func (e *Enforcer) learn() {
 	e.engine = compile.NewEngine(e.Node, e.Defaults)
 	all := e.Source.Take()
-	e.pacer.admit(all, time.Now())
-	clear(e.pacer.charged) // the start is nobody's change
+	e.pacer.admitAll(all)
 	pods := all.Pods
 	all.Pods = nil
 	e.engine.Commit(all)

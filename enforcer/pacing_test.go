@@ -18,7 +18,7 @@ func policies(name string, namespaces ...string) *compile.Update {
 		np := &networkingv1.NetworkPolicy{}
 		np.Namespace, np.Name = ns, name
 		if ns == "hostile" {
-			np.Spec.Ingress = make([]networkingv1.NetworkPolicyIngressRule, freeSize)
+			np.Spec.Ingress = make([]networkingv1.NetworkPolicyIngressRule, smallNamespace)
 		}
 		u.NetworkPolicies.Set(types.NamespacedName{Namespace: ns, Name: name}, np)
 	}
@@ -34,27 +34,129 @@ func admitted(p *pacer, u *compile.Update, now time.Time) string {
 	return fmt.Sprint(out)
 }
 
+func key(namespace, name string) types.NamespacedName {
+	return types.NamespacedName{Namespace: namespace, Name: name}
+}
+
+func deletion(namespace, name string) *compile.Update {
+	u := &compile.Update{}
+	u.NetworkPolicies.Set(key(namespace, name), nil)
+	return u
+}
+
+func merge(updates ...*compile.Update) *compile.Update {
+	all := &compile.Update{}
+	for _, u := range updates {
+		for k, np := range u.NetworkPolicies {
+			all.NetworkPolicies.Set(k, np)
+		}
+	}
+	return all
+}
+
 func TestAnExpensiveNamespaceWaitsAloneForItsNextChange(t *testing.T) {
 	var p pacer
 	now := time.Unix(1, 0)
 	if got := admitted(&p, policies("a", "hostile"), now); got != "map[hostile/a:true]" {
 		t.Fatalf("the first change: %s", got)
 	}
-	p.charge(50*time.Millisecond, now)
+	p.charge(freeTurn+freeDebt+10*time.Millisecond, now)
 	now = now.Add(time.Second)
 	if got := admitted(&p, policies("b", "hostile", "shop"), now); got != "map[shop/b:true]" {
 		t.Errorf("during the pause: %s", got)
 	}
 	p.charge(time.Millisecond, now)
-	if wait, held := p.next(now); !held || wait != 4*time.Second {
-		t.Errorf("held %v, for %v", held, wait)
+	want := repaymentFactor*10*time.Millisecond - time.Second
+	if wait, held := p.next(now); !held || wait != want {
+		t.Errorf("held %v, for %v, want %v", held, wait, want)
 	}
-	now = now.Add(4 * time.Second)
+	now = now.Add(want)
 	if got := admitted(&p, &compile.Update{}, now); got != "map[hostile/b:true]" {
 		t.Errorf("after the pause: %s", got)
 	}
 	if wait, held := p.next(now); held {
 		t.Errorf("still held, for %v", wait)
+	}
+}
+
+func TestChangesThatCameDuringAPauseAreSpreadOverTurns(t *testing.T) {
+	var p pacer
+	now := time.Unix(1, 0)
+	admitted(&p, policies("a", "hostile"), now)
+	p.charge(time.Hour, now)
+	for _, name := range []string{"d", "c", "b"} {
+		admitted(&p, policies(name, "hostile"), now)
+	}
+	now = now.Add(maxPause)
+	for _, want := range []string{"d", "c", "b"} { // in the order in which they came
+		if got := admitted(&p, &compile.Update{}, now); got != "map[hostile/"+want+":true]" {
+			t.Errorf("a turn has %s, want %s", got, want)
+		}
+		p.charge(0, now)
+	}
+}
+
+func TestPoliciesThatComeAtOnceAreSpreadOverTurns(t *testing.T) {
+	var p pacer
+	now := time.Unix(1, 0)
+	all := merge(policies("a", "hostile"), policies("b", "hostile"), policies("c", "shop"))
+	if got := admitted(&p, all, now); got != "map[hostile/a:true shop/c:true]" {
+		t.Errorf("the first turn: %s", got)
+	}
+	p.charge(0, now)
+	if wait, held := p.next(now); !held || wait != 0 {
+		t.Errorf("held %v, for %v, want the next turn at once", held, wait)
+	}
+	if got := admitted(&p, &compile.Update{}, now); got != "map[hostile/b:true]" {
+		t.Errorf("the second turn: %s", got)
+	}
+}
+
+func TestAPolicyIsReplacedBeforeItsPredecessorGoes(t *testing.T) {
+	var p pacer
+	now := time.Unix(1, 0)
+	admitted(&p, policies("a", "hostile"), now)
+	p.charge(0, now)
+	if got := admitted(&p, merge(deletion("hostile", "a"), policies("b", "hostile")), now); got != "map[hostile/b:true]" {
+		t.Errorf("the first turn: %s", got)
+	}
+	p.charge(0, now)
+	if got := admitted(&p, &compile.Update{}, now); got != "map[hostile/a:true]" {
+		t.Errorf("the second turn: %s", got)
+	}
+}
+
+func TestWritingAndDeletingOneLargePolicyIsPaidFor(t *testing.T) {
+	var p pacer
+	now := time.Unix(1, 0)
+	for range 2 {
+		admitted(&p, policies("a", "hostile"), now)
+		p.charge(freeTurn, now)
+		admitted(&p, deletion("hostile", "a"), now)
+		p.charge(freeTurn+freeDebt, now)
+	}
+	if got := admitted(&p, policies("a", "hostile"), now); got != "map[]" {
+		t.Errorf("after expensive deletions: %s", got)
+	}
+}
+
+func TestTheLoopSpendsLittleTimeOnExpensivePolicies(t *testing.T) {
+	var p pacer
+	const cost = 60 * time.Millisecond
+	start := time.Unix(1, 0)
+	now, spent := start, time.Duration(0)
+	for i := 0; now.Before(start.Add(10 * time.Minute)); i++ {
+		if got := admitted(&p, policies(fmt.Sprint("p", i%200), "hostile"), now); got == "map[]" {
+			p.charge(0, now)
+			now = now.Add(50 * time.Millisecond)
+			continue
+		}
+		spent += cost
+		now = now.Add(cost)
+		p.charge(cost, now)
+	}
+	if share := spent.Seconds() / now.Sub(start).Seconds(); share > 0.006 {
+		t.Errorf("%.1f %% of the time was spent on the policies of one namespace, want at most half of a hundredth", 100*share)
 	}
 }
 
@@ -64,12 +166,10 @@ func TestOfWhatWaitsTheLatestStateIsEnforced(t *testing.T) {
 	admitted(&p, policies("a", "hostile"), now)
 	p.charge(time.Hour, now)
 	admitted(&p, policies("b", "hostile"), now)
-	gone := &compile.Update{}
-	gone.NetworkPolicies.Set(types.NamespacedName{Namespace: "hostile", Name: "b"}, nil)
-	admitted(&p, gone, now)
+	admitted(&p, deletion("hostile", "b"), now)
 	u := &compile.Update{}
-	p.admit(u, now.Add(longestPause))
-	np, there := u.NetworkPolicies[types.NamespacedName{Namespace: "hostile", Name: "b"}]
+	p.admit(u, now.Add(maxPause))
+	np, there := u.NetworkPolicies[key("hostile", "b")]
 	if !there || np != nil || len(u.NetworkPolicies) != 1 {
 		t.Errorf("want the deletion, got %v", u.NetworkPolicies)
 	}
@@ -82,9 +182,9 @@ func TestANewerStateReplacesOneThatWaited(t *testing.T) {
 	p.charge(time.Hour, now)
 	admitted(&p, policies("b", "hostile"), now)
 	newer := policies("b", "hostile")
-	want := newer.NetworkPolicies[types.NamespacedName{Namespace: "hostile", Name: "b"}]
-	p.admit(newer, now.Add(longestPause))
-	if got := newer.NetworkPolicies[types.NamespacedName{Namespace: "hostile", Name: "b"}]; got != want {
+	want := newer.NetworkPolicies[key("hostile", "b")]
+	p.admit(newer, now.Add(maxPause))
+	if got := newer.NetworkPolicies[key("hostile", "b")]; got != want {
 		t.Error("an older state is enforced in place of the newer one")
 	}
 }
@@ -101,33 +201,38 @@ func TestOrdinaryNamespacesAreNeverHeldBack(t *testing.T) {
 	}
 }
 
-func TestANamespaceThatBecameSmallIsNotHeldBack(t *testing.T) {
+func TestNothingIsKeptOfANamespaceWithoutPolicies(t *testing.T) {
 	var p pacer
 	now := time.Unix(1, 0)
 	admitted(&p, policies("a", "hostile"), now)
 	p.charge(time.Millisecond, now)
-	gone := &compile.Update{}
-	gone.NetworkPolicies.Set(types.NamespacedName{Namespace: "hostile", Name: "a"}, nil)
-	admitted(&p, gone, now)
+	admitted(&p, deletion("hostile", "a"), now)
 	p.charge(time.Hour, now)
-	if got := admitted(&p, policies("b", "hostile"), now); got != "map[hostile/b:true]" {
-		t.Errorf("after all large policies are gone: %s", got)
-	}
-	if len(p.sizes) != 1 || len(p.total) != 1 {
-		t.Errorf("sizes of %d policies in %d namespaces are kept, want 1 in 1", len(p.sizes), len(p.total))
+	now = now.Add(repaymentFactor*freeDebt + maxPause)
+	admitted(&p, policies("b", "shop"), now)
+	p.charge(0, now)
+	admitted(&p, &compile.Update{}, now)
+	if len(p.tenants) != 1 || len(p.active) != 0 {
+		t.Errorf("%d tenants are kept and %d active, want 1 and 0", len(p.tenants), len(p.active))
 	}
 }
 
 func TestTheCostIsDividedBySize(t *testing.T) {
 	var p pacer
 	now := time.Unix(1, 0)
-	u := policies("large", "hostile")
-	for key, other := range policies("small", "shop").NetworkPolicies {
-		u.NetworkPolicies.Set(key, other)
-	}
-	admitted(&p, u, now)
+	admitted(&p, merge(policies("large", "hostile"), policies("small", "shop")), now)
 	p.charge(time.Second, now)
 	if got := admitted(&p, policies("b", "hostile", "shop"), now); got != "map[shop/b:true]" {
 		t.Errorf("after a change of both: %s", got)
+	}
+}
+
+func TestTheStartDelaysNobody(t *testing.T) {
+	var p pacer
+	now := time.Unix(1, 0)
+	p.admitAll(merge(policies("a", "hostile"), policies("b", "hostile")))
+	p.charge(time.Hour, now)
+	if got := admitted(&p, policies("c", "hostile"), now); got != "map[hostile/c:true]" {
+		t.Errorf("the first change after the start: %s", got)
 	}
 }
