@@ -96,8 +96,9 @@ func (n *node) measure(b *testing.B, s size, backend string) result {
 	return r
 }
 
-// change makes a policy or deletes it, and notes how long after the request's return it was in force.
-func (r *result) change(b *testing.B, n *node, p *probe, allow bool) {
+// change makes a policy or deletes it, and notes how long after the request's return it was in force. It returns when
+// that was.
+func (r *result) change(b *testing.B, n *node, p *probe, allow bool) time.Time {
 	np := admit("changing", namespace(1), "server", "client", changing)
 	policies := n.api.NetworkingV1().NetworkPolicies(np.Namespace)
 	var err error
@@ -121,6 +122,7 @@ func (r *result) change(b *testing.B, n *node, p *probe, allow bool) {
 	} else {
 		r.denying = append(r.denying, took)
 	}
+	return at
 }
 
 // churn relabels a hundred pods elsewhere a second, and gives the CPU time that a second of it costs the agent.
