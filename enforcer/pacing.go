@@ -2,6 +2,7 @@ package enforcer
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -16,8 +17,8 @@ import (
 const (
 	// smallNamespace is the size of all policies of a namespace up to which it never waits.
 	smallNamespace = 2000
-	// maxTurnSize is the size of the policies of one larger namespace that are let through in one turn; one
-	// policy is let through whatever its size.
+	// maxTurnSize is the size that the policies of one larger namespace have at least when no more of them are let
+	// through in one turn.
 	maxTurnSize = 2000
 	// freeTurn is the cost that a turn may have without a debt: about that of an ordinary change.
 	freeTurn = 5 * time.Millisecond
@@ -42,8 +43,9 @@ type pacer struct {
 
 // tenant is a namespace that has NetworkPolicies.
 type tenant struct {
-	// held are the changes that wait, and queue their names in the order in which they came.
-	held  compile.Objects[networkingv1.NetworkPolicy]
+	// held are the changes that wait, as protobuf in a tenth of the memory, or nil for a deletion. queue are their
+	// names in the order in which they came.
+	held  map[types.NamespacedName][]byte
 	queue []types.NamespacedName
 	// sizes are those of the policies that were let through, and total is their sum.
 	sizes map[types.NamespacedName]int
@@ -61,8 +63,10 @@ func (p *pacer) admit(u *compile.Update, now time.Time) {
 	for _, key := range inOrder(u.NetworkPolicies) {
 		np := u.NetworkPolicies[key]
 		t := p.tenant(key.Namespace)
-		if len(t.held) == 0 && t.sizeWith(key, np) <= smallNamespace {
-			t.letThrough(key, np)
+		size, refused := policySize(np)
+		if refused || len(t.held) == 0 && t.sizeWith(key, size) <= smallNamespace {
+			delete(t.held, key) // an older state
+			t.letThrough(key, size)
 			continue
 		}
 		delete(u.NetworkPolicies, key)
@@ -83,7 +87,8 @@ func (p *pacer) admit(u *compile.Update, now time.Time) {
 func (p *pacer) admitAll(u *compile.Update) {
 	for key, np := range u.NetworkPolicies {
 		t := p.tenant(key.Namespace)
-		t.letThrough(key, np)
+		size, _ := policySize(np)
+		t.letThrough(key, size)
 		t.charged, t.large = 0, false
 	}
 }
@@ -116,16 +121,20 @@ func (p *pacer) tenant(namespace string) *tenant {
 	return t
 }
 
-func policySize(np *networkingv1.NetworkPolicy) int {
+// policySize is the size of a policy. A policy over its budget is refused: it is cheap, as its rules are not read.
+func policySize(np *networkingv1.NetworkPolicy) (size int, refused bool) {
 	if np == nil {
-		return 0
+		return 0, false
 	}
-	return 1 + compile.NetworkPolicySize(np)
+	if size = 1 + compile.NetworkPolicySize(np); size > 1+compile.MaxPolicySize {
+		return 1, true
+	}
+	return size, false
 }
 
-// sizeWith is the size of the namespace's policies, before or after the change, whichever is more.
-func (t *tenant) sizeWith(key types.NamespacedName, np *networkingv1.NetworkPolicy) int {
-	return t.total + max(0, policySize(np)-t.sizes[key])
+// sizeWith is the size of the namespace's policies before or after a policy gets a size, whichever is more.
+func (t *tenant) sizeWith(key types.NamespacedName, size int) int {
+	return t.total + max(0, size-t.sizes[key])
 }
 
 // hold queues a change. A later change of a policy takes the place of an earlier one.
@@ -133,7 +142,32 @@ func (t *tenant) hold(key types.NamespacedName, np *networkingv1.NetworkPolicy) 
 	if _, queued := t.held[key]; !queued {
 		t.queue = append(t.queue, key)
 	}
-	t.held.Set(key, np)
+	if t.held == nil {
+		t.held = map[types.NamespacedName][]byte{}
+	}
+	t.held[key] = pack(np)
+}
+
+func pack(np *networkingv1.NetworkPolicy) []byte {
+	if np == nil {
+		return nil
+	}
+	packed, err := np.Marshal()
+	if err != nil {
+		panic(fmt.Sprintf("packing NetworkPolicy %s/%s: %v", np.Namespace, np.Name, err)) // into memory: it cannot fail
+	}
+	return packed
+}
+
+func unpack(packed []byte) *networkingv1.NetworkPolicy {
+	if packed == nil {
+		return nil
+	}
+	np := &networkingv1.NetworkPolicy{}
+	if err := np.Unmarshal(packed); err != nil {
+		panic(fmt.Sprintf("unpacking a NetworkPolicy: %v", err)) // it was packed here
+	}
+	return np
 }
 
 // release adds held changes to the update, up to the size of a turn, when the namespace need not wait.
@@ -141,23 +175,27 @@ func (t *tenant) release(u *compile.Update, now time.Time) {
 	if t.wait(now) > 0 {
 		return
 	}
-	for len(t.queue) > 0 {
+	for len(t.queue) > 0 && (t.charged < maxTurnSize) {
 		key := t.queue[0]
-		np := t.held[key]
-		if size := max(t.sizes[key], policySize(np)); t.charged > 0 && t.charged+size > maxTurnSize {
-			return
-		}
 		t.queue = t.queue[1:]
+		packed, waits := t.held[key]
+		if !waits {
+			continue
+		}
 		delete(t.held, key)
+		np := unpack(packed)
 		u.NetworkPolicies.Set(key, np)
-		t.letThrough(key, np)
+		size, _ := policySize(np)
+		t.letThrough(key, size)
 	}
-	t.queue = nil
+	if len(t.queue) == 0 {
+		t.queue, t.held = nil, nil
+	}
 }
 
-// letThrough counts a change.
-func (t *tenant) letThrough(key types.NamespacedName, np *networkingv1.NetworkPolicy) {
-	before, size := t.sizes[key], policySize(np)
+// letThrough counts a change of a policy, which has a size from now on.
+func (t *tenant) letThrough(key types.NamespacedName, size int) {
+	before := t.sizes[key]
 	t.charged += max(before, size)
 	t.large = t.large || max(t.total, t.total+size-before) > smallNamespace
 	t.total += size - before

@@ -182,10 +182,26 @@ func TestANewerStateReplacesOneThatWaited(t *testing.T) {
 	p.charge(time.Hour, now)
 	admitted(&p, policies("b", "hostile"), now)
 	newer := policies("b", "hostile")
-	want := newer.NetworkPolicies[key("hostile", "b")]
+	newer.NetworkPolicies[key("hostile", "b")].Spec.PolicyTypes = []networkingv1.PolicyType{networkingv1.PolicyTypeEgress}
 	p.admit(newer, now.Add(maxPause))
-	if got := newer.NetworkPolicies[key("hostile", "b")]; got != want {
-		t.Error("an older state is enforced in place of the newer one")
+	if got := newer.NetworkPolicies[key("hostile", "b")]; got == nil || len(got.Spec.PolicyTypes) != 1 || len(got.Spec.Ingress) != smallNamespace {
+		t.Errorf("an older state is enforced in place of the newer one: %v", got)
+	}
+}
+
+func TestAPolicyOverItsBudgetIsNotKept(t *testing.T) {
+	var p pacer
+	now := time.Unix(1, 0)
+	admitted(&p, policies("a", "hostile"), now)
+	p.charge(time.Hour, now)
+	admitted(&p, policies("b", "hostile"), now)
+	refused := policies("b", "hostile")
+	refused.NetworkPolicies[key("hostile", "b")].Spec.Ingress = make([]networkingv1.NetworkPolicyIngressRule, compile.MaxPolicySize+1)
+	if got := admitted(&p, refused, now); got != "map[hostile/b:true]" {
+		t.Errorf("let through: %s", got)
+	}
+	if got := admitted(&p, &compile.Update{}, now.Add(maxPause)); got != "map[]" {
+		t.Errorf("an older state follows: %s", got)
 	}
 }
 
