@@ -119,6 +119,7 @@ func deny(u *compile.Update, namespace string) {
 }
 
 func TestWhateverDeniesAConnectionCutsIt(t *testing.T) {
+	t.Parallel()
 	for name, c := range causes {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -140,7 +141,7 @@ func TestWhateverDeniesAConnectionCutsIt(t *testing.T) {
 				if r.Scope.All || r.Cut[policy.TCP] != 2 || r.Cut[policy.UDP] != 2 {
 					t.Errorf("%+v", r)
 				}
-				for i, h := range cut {
+				concurrently(cut, func(i int, h held) {
 					first, second := h.client, h.server
 					if i < 2 && h.name[:3] == "tcp" {
 						first, second = second, first
@@ -148,7 +149,7 @@ func TestWhateverDeniesAConnectionCutsIt(t *testing.T) {
 					if !h.dead(first, second) {
 						t.Errorf("%s: is not cut", h.name)
 					}
-				}
+				})
 				for _, h := range live {
 					if !h.lives() {
 						t.Errorf("%s: is cut", h.name)

@@ -53,6 +53,7 @@ var speakers = map[string]func(h held) (first, second net.Conn){
 
 // In all of these cases the server may still open connections to the client, by TCP as by UDP.
 func TestADeniedTCPConnectionCarriesNothingAndTheOthersLiveOn(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		client, server string
 		rules          rules
@@ -83,11 +84,11 @@ func TestADeniedTCPConnectionCarriesNothingAndTheOthersLiveOn(t *testing.T) {
 					if r := n.commit(t, c.rules.program(), nil); r.Cut[policy.TCP] != len(cut) || len(r.Cut) > 1 {
 						t.Errorf("cut: %+v", r)
 					}
-					for _, h := range cut {
+					concurrently(cut, func(_ int, h held) {
 						if first, second := speakers(h); !h.dead(first, second) {
 							t.Errorf("%s: is not cut", h.name)
 						}
-					}
+					})
 					for _, h := range live {
 						if !h.lives() {
 							t.Errorf("%s: is cut", h.name)
@@ -101,6 +102,7 @@ func TestADeniedTCPConnectionCarriesNothingAndTheOthersLiveOn(t *testing.T) {
 
 // Whoever speaks on a connection that was cut learns that it is gone.
 func TestBothEndsOfACutConnectionAreReset(t *testing.T) {
+	t.Parallel()
 	forBackends(t, func(t *testing.T, l *netns.Lab, n *node) {
 		for family := range 2 {
 			n.commit(t, rules{}.program(), nil)
@@ -128,6 +130,7 @@ func forBackends(t *testing.T, test func(t *testing.T, l *netns.Lab, n *node)) {
 }
 
 func TestADeniedUDPConnectionCarriesNothing(t *testing.T) {
+	t.Parallel()
 	for name, denying := range map[string]rules{
 		"by the server's policies": {ingress: only(server, other.Addrs), egress: only(server, other.Addrs)},
 		"by the client's policies": {ingress: only(client, other.Addrs), egress: only(client, other.Addrs)},
@@ -135,6 +138,7 @@ func TestADeniedUDPConnectionCarriesNothing(t *testing.T) {
 	} {
 		for order, speakers := range speakers {
 			t.Run(name+"/"+order, func(t *testing.T) {
+				t.Parallel()
 				forBackends(t, func(t *testing.T, l *netns.Lab, n *node) {
 					n.commit(t, rules{}.program(), nil)
 					var cut, live []held
@@ -145,11 +149,11 @@ func TestADeniedUDPConnectionCarriesNothing(t *testing.T) {
 					if r := n.commit(t, denying.program(), nil); r.Cut[policy.UDP] != len(cut) || len(r.Cut) > 1 {
 						t.Errorf("cut: %+v", r)
 					}
-					for _, h := range cut {
+					concurrently(cut, func(_ int, h held) {
 						if first, second := speakers(h); !h.dead(first, second) {
 							t.Errorf("%s: is not cut", h.name)
 						}
-					}
+					})
 					for _, h := range live {
 						if !h.lives() {
 							t.Errorf("%s: is cut", h.name)
@@ -164,6 +168,7 @@ func TestADeniedUDPConnectionCarriesNothing(t *testing.T) {
 // A connection is judged by the pod that the Service led to, and cut for the address
 // that the client knows.
 func TestAConnectionByAServiceIsCut(t *testing.T) {
+	t.Parallel()
 	service := addrs("10.96.0.4", "fd00:96::4")
 	forBackends(t, func(t *testing.T, l *netns.Lab, n *node) {
 		for family, a := range service {
@@ -181,7 +186,7 @@ func TestAConnectionByAServiceIsCut(t *testing.T) {
 		if r := n.commit(t, rules{ingress: only(server, other.Addrs)}.program(), nil); r.Cut[policy.TCP] != len(cut) {
 			t.Errorf("cut: %+v", r)
 		}
-		for i, h := range cut {
+		concurrently(cut, func(i int, h held) {
 			first, second := h.client, h.server
 			if i%2 == 0 {
 				first, second = second, first
@@ -189,7 +194,7 @@ func TestAConnectionByAServiceIsCut(t *testing.T) {
 			if !h.dead(first, second) {
 				t.Errorf("%s: is not cut", h.name)
 			}
-		}
+		})
 		for _, h := range live {
 			if !h.lives() {
 				t.Errorf("%s: is cut", h.name)

@@ -21,6 +21,7 @@ import (
 // A client that has asked, and a server whose answers are still on their way, do not
 // come together after all.
 func TestAConnectionThatIsBeingOpenedIsCut(t *testing.T) {
+	t.Parallel()
 	forBackends(t, func(t *testing.T, l *netns.Lab, n *node) {
 		n.commit(t, rules{}.program(), nil)
 		s := host(l, "server")
@@ -121,7 +122,8 @@ func (w *wire) passes(t *testing.T, to *wire, srcPort, dstPort uint16, chunk byt
 	b = binary.BigEndian.AppendUint32(b, word)
 	binary.LittleEndian.PutUint32(b[8:], crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)))
 	if _, err := w.WriteTo(b, &net.IPAddr{IP: net.ParseIP(to.LocalAddr().String())}); err != nil {
-		t.Fatal(err)
+		t.Error(err)
+		return false
 	}
 	for end := time.Now().Add(within); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		if to.last.Load() == word {
@@ -131,36 +133,55 @@ func (w *wire) passes(t *testing.T, to *wire, srcPort, dstPort uint16, chunk byt
 	return false
 }
 
+// association is an SCTP association between a client and a server.
+type association struct{ client, server *wire }
+
+const sctpClientPort, sctpServerPort = 40000, 7000
+
+// asks reports whether a chunk of the client arrives at the server.
+func (a association) asks(t *testing.T, chunk byte, within time.Duration) bool {
+	return a.client.passes(t, a.server, sctpClientPort, sctpServerPort, chunk, within)
+}
+
+// answers reports whether a chunk of the server arrives at the client.
+func (a association) answers(t *testing.T, chunk byte, within time.Duration) bool {
+	return a.server.passes(t, a.client, sctpServerPort, sctpClientPort, chunk, within)
+}
+
 func TestAnSCTPAssociationIsCut(t *testing.T) {
-	const from, to = 40000, 7000
+	t.Parallel()
 	for order, clientFirst := range map[string]bool{"the client speaks first": true, "the server speaks first": false} {
 		t.Run(order, func(t *testing.T) {
+			t.Parallel()
 			forBackends(t, func(t *testing.T, l *netns.Lab, n *node) {
+				n.commit(t, rules{}.program(), nil)
+				var cut []association
 				for family := range 2 {
-					n.commit(t, rules{}.program(), nil)
-					c, s := newWire(t, host(l, "client"), family), newWire(t, host(l, "server"), family)
-					asks := func(chunk byte, d time.Duration) bool { return c.passes(t, s, from, to, chunk, d) }
-					answers := func(chunk byte, d time.Duration) bool { return s.passes(t, c, to, from, chunk, d) }
-					if !asks(chunkInit, time.Minute) || !answers(chunkInitAck, time.Minute) || !asks(chunkCookieEcho, time.Minute) || !answers(chunkCookieAck, time.Minute) ||
-						!asks(chunkData, time.Minute) || !answers(chunkData, time.Minute) {
+					a := association{newWire(t, host(l, "client"), family), newWire(t, host(l, "server"), family)}
+					if !a.asks(t, chunkInit, time.Minute) || !a.answers(t, chunkInitAck, time.Minute) ||
+						!a.asks(t, chunkCookieEcho, time.Minute) || !a.answers(t, chunkCookieAck, time.Minute) ||
+						!a.asks(t, chunkData, time.Minute) || !a.answers(t, chunkData, time.Minute) {
 						t.Fatal("no association")
 					}
-					if r := n.commit(t, rules{ingress: only(server, other.Addrs)}.program(), nil); r.Cut[policy.SCTP] != 1 {
-						t.Errorf("cut: %+v", r)
-					}
-					first, second := asks, answers
+					cut = append(cut, a)
+				}
+				if r := n.commit(t, rules{ingress: only(server, other.Addrs)}.program(), nil); r.Cut[policy.SCTP] != len(cut) {
+					t.Errorf("cut: %+v", r)
+				}
+				concurrently(cut, func(_ int, a association) {
+					first, second := a.asks, a.answers
 					if !clientFirst {
-						first, second = answers, asks
+						first, second = second, first
 					}
 					for _, chunk := range []byte{chunkData, chunkHeartbeat} {
-						if first(chunk, forDenied) || second(chunk, forDenied) || first(chunk, forDenied) {
+						if first(t, chunk, forDenied) || second(t, chunk, forDenied) || first(t, chunk, forDenied) {
 							t.Errorf("chunk %d passes", chunk)
 						}
 					}
-					if !answers(chunkInit, time.Minute) {
+					if !a.answers(t, chunkInit, time.Minute) {
 						t.Error("the server cannot open an association of its own")
 					}
-				}
+				})
 			})
 		})
 	}

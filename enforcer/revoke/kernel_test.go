@@ -7,10 +7,13 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
+	"os"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -175,16 +178,36 @@ func sharePort(_, _ string, c syscall.RawConn) error {
 	return errors.Join(err, set)
 }
 
-// forDenied is how long a word gets to arrive that should not: long enough for TCP
-// to send it again. One that should arrive has a minute.
+// forDenied is how long a denied packet may take to arrive, long enough for a TCP
+// retransmission. An allowed packet may take a minute.
 const forDenied = 500 * time.Millisecond
 
-// lives reports whether the connection carries something both ways.
+// concurrentTests is how many tests run at a time. Most of their time is waiting for packets that must not arrive.
+const concurrentTests = "12"
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", concurrentTests); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
+
+// lives reports whether the connection carries data in both directions.
 func (h held) lives() bool { return carries(h.client, h.server) && carries(h.server, h.client) }
 
-// dead reports whether it carries nothing, whoever speaks first.
+// dead reports whether the connection carries no data, whichever end sends first.
 func (h held) dead(first, second net.Conn) bool {
 	return carriesNothing(first, second) && carriesNothing(second, first) && carriesNothing(first, second)
+}
+
+// concurrently runs a check for each item at once, so that their waits overlap.
+func concurrently[T any](items []T, check func(i int, item T)) {
+	var wg sync.WaitGroup
+	for i, item := range items {
+		wg.Go(func() { check(i, item) })
+	}
+	wg.Wait()
 }
 
 func carries(from, to net.Conn) bool { return carriesWithin(from, to, time.Minute) }

@@ -13,6 +13,7 @@ import (
 // The server may still send to the client. What the client sends must not pass for answers, and once
 // it is allowed again the connection lives.
 func TestADeniedUDPClientCannotAnswerItsServer(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		client, server string
 		rules          rules
@@ -26,13 +27,17 @@ func TestADeniedUDPClientCannotAnswerItsServer(t *testing.T) {
 	} {
 		for order, clientFirst := range map[string]bool{"the client speaks first": true, "the server speaks first": false} {
 			t.Run(name+"/"+order, func(t *testing.T) {
+				t.Parallel()
 				forBackends(t, func(t *testing.T, l *netns.Lab, n *node) {
 					n.commit(t, rules{}.program(), nil)
+					var cut []held
 					for family := range 2 {
-						h := hold(t, "udp", host(l, c.client), host(l, c.server), family)
-						if r := n.commit(t, c.rules.program(), nil); r.Cut[policy.UDP] != family+1 { // the one before lives again
-							t.Errorf("%s: cut: %+v", h.name, r)
-						}
+						cut = append(cut, hold(t, "udp", host(l, c.client), host(l, c.server), family))
+					}
+					if r := n.commit(t, c.rules.program(), nil); r.Cut[policy.UDP] != len(cut) {
+						t.Errorf("cut: %+v", r)
+					}
+					concurrently(cut, func(_ int, h held) {
 						if clientFirst && !carriesNothing(h.client, h.server) {
 							t.Errorf("%s: the client is heard", h.name)
 						}
@@ -44,11 +49,15 @@ func TestADeniedUDPClientCannotAnswerItsServer(t *testing.T) {
 								t.Errorf("%s: the client answers", h.name)
 							}
 						}
-						n.commit(t, c.rules.program(), nil) // as when the agent starts anew
+					})
+					n.commit(t, c.rules.program(), nil) // as when the agent starts anew
+					concurrently(cut, func(_ int, h held) {
 						if !carries(h.server, h.client) || !carriesNothing(h.client, h.server) {
 							t.Errorf("%s: the client answers after everything was judged again", h.name)
 						}
-						n.commit(t, rules{}.program(), nil)
+					})
+					n.commit(t, rules{}.program(), nil)
+					for _, h := range cut {
 						if !h.lives() {
 							t.Errorf("%s: does not live although it is allowed again", h.name)
 						}
@@ -62,6 +71,7 @@ func TestADeniedUDPClientCannotAnswerItsServer(t *testing.T) {
 // When the client is allowed again, and the server may not send of its own accord any more, its
 // answers pass.
 func TestAUDPConnectionThatIsAllowedAgainCarriesAnswers(t *testing.T) {
+	t.Parallel()
 	forBackends(t, func(t *testing.T, l *netns.Lab, n *node) {
 		for family := range 2 {
 			n.commit(t, rules{}.program(), nil)
@@ -80,6 +90,7 @@ func TestAUDPConnectionThatIsAllowedAgainCarriesAnswers(t *testing.T) {
 
 // By a Service the client knows another address than the server has.
 func TestADeniedUDPClientOfAServiceCannotAnswer(t *testing.T) {
+	t.Parallel()
 	service := addrs("10.96.0.4", "fd00:96::4")
 	forBackends(t, func(t *testing.T, l *netns.Lab, n *node) {
 		for family, a := range service {
@@ -105,6 +116,7 @@ func TestADeniedUDPClientOfAServiceCannotAnswer(t *testing.T) {
 
 // The server sends all the time while its client is cut.
 func TestAServerThatNeverPausesDoesNotKeepItsClient(t *testing.T) {
+	t.Parallel()
 	forBackends(t, func(t *testing.T, l *netns.Lab, n *node) {
 		for range 5 {
 			for family := range 2 {

@@ -11,6 +11,7 @@ import (
 // A node always reaches its own pods, also from an address that the API server does not know: that of the
 // link or bridge to its pods. Such a connection is not cut, whatever a pod is closed to.
 func TestWhatTheNodeItselfOpenedStays(t *testing.T) {
+	t.Parallel()
 	forBackends(t, func(t *testing.T, l *netns.Lab, n *node) {
 		gateway := &netns.Host{Space: n.Space, Addrs: addrs("10.0.1.1", "fd00:1::1")}
 		n.Run(t, "ip", "address", "add", "10.0.1.1/32", "dev", "lo")
@@ -29,10 +30,10 @@ func TestWhatTheNodeItselfOpenedStays(t *testing.T) {
 				t.Errorf("%s was cut", h.name)
 			}
 		}
-		for _, h := range denied {
+		concurrently(denied, func(_ int, h held) {
 			if !h.dead(h.client, h.server) {
 				t.Errorf("%s lives", h.name)
 			}
-		}
+		})
 	})
 }
