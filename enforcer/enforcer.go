@@ -7,7 +7,6 @@ import (
 	"context"
 	"log/slog"
 	"runtime/debug"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -115,13 +114,10 @@ type Enforcer struct {
 
 	inForce  atomic.Bool
 	lastTurn atomic.Pointer[time.Time] // of the loop, by a clock that no step changes; nil before the first
-	reported map[policy.Problem]bool
-	refused  int // problems of the backend among them
-	// reportedAddresses are the problems with pods' addresses that were logged.
-	reportedAddresses map[policy.Problem]bool
-	engine            *compile.Engine
-	pacer             pacer
-	standing          standing
+	problems problemReporter
+	engine   *compile.Engine
+	pacer    pacer
+	standing standing
 	// since is when the oldest change came that is not in force yet; zero where there is none.
 	since time.Time
 	// current says that what is in force is program, the engine's of the commit before the next.
@@ -225,6 +221,7 @@ func (e *Enforcer) loop(ctx context.Context) {
 			}
 			err = e.repair(ctx)
 		}
+		e.reportDueProblems()
 		if idle {
 			continue // whether the kernel takes anything is not known by it
 		}
@@ -260,6 +257,7 @@ func (e *Enforcer) follow(ctx context.Context) (idle bool, err error) {
 	}
 	err = e.enforce(ctx, change)
 	e.pacer.charge(time.Since(start), time.Now())
+	e.reportDueProblems()
 	gather(ctx)
 	return false, err
 }
@@ -318,7 +316,7 @@ func (e *Enforcer) compile() *policy.Change {
 	change := e.engine.Commit(update)
 	compileSeconds.Observe(time.Since(start).Seconds())
 	if len(update.NetworkPolicies)+len(update.ClusterNetworkPolicies) > 0 {
-		e.reportProblems()
+		e.problems.due = true
 	}
 	if e.engine.AddressProblemsChanged() {
 		e.reportAddresses()
@@ -348,7 +346,7 @@ func (e *Enforcer) enforce(ctx context.Context, c *policy.Change) error {
 		l.Use(e.program)
 	}
 	if e.refusalsChanged() {
-		e.reportProblems()
+		e.problems.due = true
 	}
 	e.standing.enforce(e.program)
 	observeChange(c, e.since)
@@ -411,53 +409,4 @@ func (e *Enforcer) repair(ctx context.Context) error {
 		e.Log.Warn("somebody changed our rules in the kernel; mended")
 	}
 	return nil
-}
-
-// refuser is a Backend that closes what the kernel refuses, and puts the rest in force.
-type refuser interface {
-	// Problems are the objects whose rules are not in force for that.
-	Problems() []policy.Problem
-}
-
-// reportProblems reports the problems of objects, and of those whose rules the kernel refuses.
-func (e *Enforcer) reportProblems() {
-	all := e.engine.Problems()
-	if b, ok := e.Backend.(refuser); ok {
-		refused := b.Problems()
-		e.refused = len(refused)
-		all = append(slices.Clip(all), refused...)
-	}
-	e.report(all)
-}
-
-// refusalsChanged reports whether the backend has, or had, problems to report.
-func (e *Enforcer) refusalsChanged() bool {
-	b, ok := e.Backend.(refuser)
-	return ok && e.refused+len(b.Problems()) > 0
-}
-
-// reportAddresses counts the pods whose status reports addresses that are not theirs, and logs each address when it appears.
-func (e *Enforcer) reportAddresses() {
-	now, pods := e.engine.AddressProblems()
-	disputedPods.Set(float64(pods))
-	seen := make(map[policy.Problem]bool, len(now))
-	for _, p := range now {
-		if seen[p] = true; !e.reportedAddresses[p] {
-			e.Log.Warn("rejected an address that a pod's status reports", "pod", p.ID.Namespace+"/"+p.ID.Name, "problem", p.Message)
-		}
-	}
-	e.reportedAddresses = seen
-}
-
-// report counts the problems, and logs each when it appears.
-func (e *Enforcer) report(now []policy.Problem) {
-	problems.Reset()
-	seen := make(map[policy.Problem]bool, len(now))
-	for _, p := range now {
-		problems.WithLabelValues(p.ID.Kind, p.ID.Namespace, p.ID.Name).Inc()
-		if seen[p] = true; !e.reported[p] {
-			e.Log.Warn("not understood, and so denied", "object", p.ID.Object(), "field", p.ID.Field, "problem", p.Message)
-		}
-	}
-	e.reported = seen
 }

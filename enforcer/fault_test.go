@@ -113,8 +113,8 @@ func TestABadPolicyStallsNothing(t *testing.T) {
 		s.Pods = append(s.Pods, &compile.Pod{Namespace: "other", Name: "other", Node: "n1"})
 		w.set(s)
 		synctest.Wait()
-		if got := w.programs(); len(got) != 2 || len(got[1].Endpoints) != 2 || !e.InForce() || len(e.reported) == 0 {
-			t.Errorf("%d programs, in force %v, %d problems reported", len(got), e.InForce(), len(e.reported))
+		if got := w.programs(); len(got) != 2 || len(got[1].Endpoints) != 2 || !e.InForce() || len(e.problems.reported) == 0 {
+			t.Errorf("%d programs, in force %v, %d problems reported", len(got), e.InForce(), len(e.problems.reported))
 		}
 	})
 }

@@ -42,7 +42,7 @@ var (
 	})
 	problems = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "tierwall_enforcer_policy_problems",
-		Help: "Fields of an object that could not be understood; what they would allow is denied.",
+		Help: "Fields of an object that could not be understood; what they would allow is denied. A few objects of each namespace are counted by name, the rest as other.",
 	}, []string{"kind", "namespace", "name"})
 )
 
