@@ -301,6 +301,7 @@ func (e *Enforcer) learn() {
 		}
 	}
 	e.engine.Commit(&some)
+	e.engine.Throttle(&e.pacer)
 	e.reportAddresses()
 }
 

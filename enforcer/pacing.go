@@ -28,14 +28,15 @@ const (
 	// namespace take at most half of a hundredth of the loop's time.
 	repaymentFactor = 200
 	// maxPause bounds the wait after one turn. A namespace delays only its own changes.
-	maxPause = 10 * time.Second
+	maxPause = time.Minute
 )
 
 // pacer is a token bucket for each large namespace, in time that the loop spends on its NetworkPolicies. It holds
 // their changes back, in the order in which they came, while the bucket is empty, so that the policies of one tenant
-// do not delay those of another. Changes of pods, nodes, namespaces and ClusterNetworkPolicies are never held back.
-// The zero value holds back nothing.
+// do not delay those of another. It is the compile.Throttle of the classes of pods that are new or have new labels.
+// Other changes are never held back. The zero value holds back nothing.
 type pacer struct {
+	now     time.Time // of the turn
 	tenants map[string]*tenant
 	// active are the tenants with changes that wait, that were let through, or that are not paid for.
 	active map[string]*tenant
@@ -54,12 +55,15 @@ type tenant struct {
 	// large before or after one of these changes.
 	charged int
 	large   bool
+	// deferred is true when classes of pods wait.
+	deferred bool
 	// repaid is when the debt is repaid.
 	repaid time.Time
 }
 
 // admit removes from the update what has to wait, and adds what may go on.
 func (p *pacer) admit(u *compile.Update, now time.Time) {
+	p.now = now
 	for _, key := range inOrder(u.NetworkPolicies) {
 		np := u.NetworkPolicies[key]
 		t := p.tenant(key.Namespace)
@@ -73,6 +77,7 @@ func (p *pacer) admit(u *compile.Update, now time.Time) {
 		t.hold(key, np)
 	}
 	for name, t := range p.active {
+		t.deferred = false
 		t.release(u, now)
 		if len(t.held) > 0 || t.charged > 0 || t.repaid.After(now) {
 			continue
@@ -204,6 +209,22 @@ func (t *tenant) letThrough(key types.NamespacedName, size int) {
 	}
 }
 
+// AllowClass implements compile.Throttle.
+func (p *pacer) AllowClass(namespace string, size int) bool {
+	t := p.tenants[namespace]
+	if t == nil || t.total <= smallNamespace {
+		return true
+	}
+	p.active[namespace] = t
+	if t.wait(p.now) > 0 || t.charged > 0 && t.charged+size > maxTurnSize {
+		t.deferred = true
+		return false
+	}
+	t.charged += size
+	t.large = true
+	return true
+}
+
 // wait is how long the namespace has to wait.
 func (t *tenant) wait(now time.Time) time.Duration {
 	if !t.repaid.After(now) {
@@ -245,7 +266,7 @@ func (p *pacer) next(now time.Time) (time.Duration, bool) {
 	var first time.Duration
 	found := false
 	for _, t := range p.active {
-		if len(t.held) == 0 {
+		if len(t.held) == 0 && !t.deferred {
 			continue
 		}
 		if wait := t.wait(now); !found || wait < first {

@@ -160,6 +160,34 @@ func TestTheLoopSpendsLittleTimeOnExpensivePolicies(t *testing.T) {
 	}
 }
 
+func TestClassesOfNewLabelsArePaidForByTheirNamespace(t *testing.T) {
+	var p pacer
+	now := time.Unix(1, 0)
+	admitted(&p, merge(policies("a", "hostile"), policies("b", "shop")), now)
+	p.charge(0, now)
+	turn := func(cost time.Duration) (allowed string) {
+		p.admit(&compile.Update{}, now)
+		for range 3 {
+			allowed += fmt.Sprint(p.AllowClass("hostile", smallNamespace), p.AllowClass("shop", 1), " ")
+		}
+		p.charge(cost, now)
+		return allowed
+	}
+	if got, want := turn(time.Second), "true true false true false true "; got != want {
+		t.Errorf("the first turn: %s, want %s", got, want)
+	}
+	if got, want := turn(0), "false true false true false true "; got != want {
+		t.Errorf("in debt: %s, want %s", got, want)
+	}
+	if wait, waits := p.next(now); !waits || wait != maxPause {
+		t.Errorf("next in %v, %v; want %v", wait, waits, maxPause)
+	}
+	now = now.Add(maxPause)
+	if got, want := turn(0), "true true false true false true "; got != want {
+		t.Errorf("when the debt is repaid: %s, want %s", got, want)
+	}
+}
+
 func TestOfWhatWaitsTheLatestStateIsEnforced(t *testing.T) {
 	var p pacer
 	now := time.Unix(1, 0)

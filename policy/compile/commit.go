@@ -54,6 +54,7 @@ func (e *Engine) Commit(u *Update) *policy.Change {
 	c.reseat()
 	c.settle()
 	c.updateBudgets()
+	c.retryDeferred()
 	c.classify()
 	if c.updateNodeBudget() {
 		c.classify()
@@ -352,8 +353,9 @@ func (c *commit) classify() {
 	for p, changed := range c.profiles {
 		if before := p.class; len(p.here) > 0 && (before[0] == nil || changed) {
 			s := c.selecting(p)
+			subjects := c.subjects(p, s, before[0] == nil)
 			for _, d := range policy.Directions {
-				p.class[d] = c.acquire(d, p.subject(), s)
+				p.class[d] = c.acquire(d, subjects[d], s)
 			}
 			c.release(before)
 		}
@@ -361,6 +363,7 @@ func (c *commit) classify() {
 	for p := range c.profiles {
 		if len(p.here) == 0 {
 			c.deserted(p)
+			delete(c.deferred, p)
 			c.release(p.class)
 			p.class = [2]*builtClass{}
 		}

@@ -54,6 +54,9 @@ type Engine struct {
 	frame     *policy.NodeConfig    // nil before the first commit
 	inhabited map[*profile]struct{} // those that somebody is here of, and so have classes
 
+	throttle Throttle              // nil allows everything
+	deferred map[*profile]struct{} // those with classes that the throttle does not allow yet
+
 	seed maphash.Seed // of the hashes of profiles
 }
 
@@ -68,7 +71,7 @@ func NewEngine(node string, defaults policy.Defaults) *Engine {
 		bySubject:       selections[*networkPolicy]{}, byClusterSubject: selections[*clusterPolicy]{},
 		problems: map[policy.RuleID][]policy.Problem{},
 		over:     map[*domain]struct{}{},
-		sets:     newSets(), inhabited: map[*profile]struct{}{},
+		sets:     newSets(), inhabited: map[*profile]struct{}{}, deferred: map[*profile]struct{}{},
 	}
 	e.domainLabels = newLabelIndex(e.allDomains, func(d *domain) labels.Set { return d.labels })
 	e.profiles = newLabelIndex(e.allProfiles, func(p *profile) labels.Set { return p.labels })

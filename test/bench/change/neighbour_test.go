@@ -15,7 +15,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/tierwall/tierwall/policy/compile"
 )
 
 const (
@@ -28,9 +31,9 @@ const (
 
 // neighbour is what one tenant's changes took without and with another tenant's policies.
 type neighbour struct {
-	backend         string
+	backend, attack string
 	quiet, attacked latencies
-	written         int
+	written         int     // objects
 	resident        float64 // megabytes, during the attack
 }
 
@@ -41,7 +44,7 @@ type latencies struct {
 }
 
 // BenchmarkNeighbour measures how long after its request a tenant's change is in force, while another tenant
-// writes policies that are as bad for the node as they can be.
+// writes policies and labels that are as bad for the node as they can be.
 func BenchmarkNeighbour(b *testing.B) {
 	for b.Loop() {
 		n := newNode(b)
@@ -52,7 +55,7 @@ func BenchmarkNeighbour(b *testing.B) {
 		var results []neighbour
 		for _, backend := range []string{"nftables", "iptables-nft", "iptables-legacy"} {
 			fmt.Fprintln(os.Stderr, backend)
-			results = append(results, n.measureNeighbour(b, backend))
+			results = append(results, n.measureNeighbour(b, backend)...)
 		}
 		fmt.Println(neighbourTable(results))
 	}
@@ -79,31 +82,43 @@ func (n *node) makeHostileNamespace(b *testing.B) {
 	}
 }
 
-func (n *node) measureNeighbour(b *testing.B, backend string) neighbour {
-	r := neighbour{backend: backend}
+// attacks are what the other tenant does until the context ends; they return how many objects they wrote.
+var attacks = []struct {
+	name string
+	run  func(*node, context.Context) (int, error)
+}{
+	{"policies", (*node).writeWorstPolicies},
+	{"labels", (*node).relabelPods},
+}
+
+func (n *node) measureNeighbour(b *testing.B, backend string) (out []neighbour) {
 	p := n.watch(b, changing)
 	a := n.start(b, backend)
 	n.awaitInForce(b, a)
-	r.quiet = n.changeRepeatedly(b, p, backend)
-	ctx, stop := context.WithCancel(b.Context())
-	done := make(chan error, 1)
-	go func() {
-		var err error
-		r.written, err = n.writeWorstPolicies(ctx)
-		done <- err
-	}()
-	r.attacked = n.changeRepeatedly(b, p, backend)
-	r.resident = a.usage(b).resident
-	stop()
-	if err := <-done; err != nil {
-		b.Fatal(err)
+	quiet := n.changeRepeatedly(b, p, backend)
+	for _, attack := range attacks {
+		r := neighbour{backend: backend, attack: attack.name, quiet: quiet}
+		ctx, stop := context.WithCancel(b.Context())
+		done := make(chan error, 1)
+		go func() {
+			var err error
+			r.written, err = attack.run(n, ctx)
+			done <- err
+		}()
+		r.attacked = n.changeRepeatedly(b, p, backend)
+		r.resident = a.usage(b).resident
+		stop()
+		if err := <-done; err != nil {
+			b.Fatal(err)
+		}
+		if err := n.api.NetworkingV1().NetworkPolicies(hostile).DeleteCollection(b.Context(), metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil {
+			b.Fatal(err)
+		}
+		out = append(out, r)
 	}
 	p.end()
 	n.stop(b, a)
-	if err := n.api.NetworkingV1().NetworkPolicies(hostile).DeleteCollection(b.Context(), metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil {
-		b.Fatal(err)
-	}
-	return r
+	return out
 }
 
 // changeRepeatedly makes a policy and deletes it, many times.
@@ -144,6 +159,37 @@ func (n *node) writeWorstPolicies(ctx context.Context) (int, error) {
 		if _, err := policies.Create(ctx, np, metav1.CreateOptions{}); err != nil && ctx.Err() == nil {
 			return written, fmt.Errorf("policy %d: %w", written, err)
 		}
+	}
+	return written, nil
+}
+
+// relabelPods writes policies that are within every budget and select pods by a label, and then changes this label of
+// the pods again and again, so that the rules of a pod come and go.
+func (n *node) relabelPods(ctx context.Context) (written int, err error) {
+	size := 0
+	for i := 1; ; i += 4 {
+		np := worstPolicy(i)
+		if size += compile.NetworkPolicySize(np); size > compile.MaxClassSize {
+			break
+		}
+		np.Spec.PodSelector.MatchExpressions = []metav1.LabelSelectorRequirement{{Key: "closed", Operator: metav1.LabelSelectorOpDoesNotExist}}
+		if compile.NetworkPolicySize(np) > compile.MaxPolicySize {
+			continue
+		}
+		if _, err := n.api.NetworkingV1().NetworkPolicies(hostile).Create(ctx, np, metav1.CreateOptions{}); err != nil && ctx.Err() == nil {
+			return written, err
+		}
+		written++
+	}
+	for i := 0; ctx.Err() == nil; i++ {
+		patch := []byte(`{"metadata":{"labels":{"closed":""}}}`)
+		if i/hostilePods%2 == 0 {
+			patch = []byte(`{"metadata":{"labels":{"closed":null}}}`)
+		}
+		if _, err := n.api.CoreV1().Pods(hostile).Patch(ctx, fmt.Sprint("pod-", i%hostilePods), types.MergePatchType, patch, metav1.PatchOptions{}); err != nil && ctx.Err() == nil {
+			return written, err
+		}
+		written++
 	}
 	return written, nil
 }
@@ -207,10 +253,10 @@ func networks(seed, n, exceptions int) []networkingv1.NetworkPolicyPeer {
 func neighbourTable(results []neighbour) string {
 	var out strings.Builder
 	w := tabwriter.NewWriter(&out, 0, 0, 3, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "\nbackend\tsince\talone p50\tp99\tbeside the worst p50\tp99 ms\tp99 ratio\tpolicies written\tresident MB\t")
+	fmt.Fprintln(w, "\nbackend\tattack by\tsince\talone p50\tp99\tattacked p50\tp99 ms\tp99 ratio\tobjects written\tresident MB\t")
 	for _, r := range results {
 		row := func(since string, quiet, attacked []time.Duration) {
-			fmt.Fprintf(w, "%s\t%s\t%.1f\t%.1f\t%.1f\t%.1f\t%.2f\t%d\t%.0f\t\n", r.backend, since, quantile(quiet, 0.5), quantile(quiet, 0.99),
+			fmt.Fprintf(w, "%s\t%s\t%s\t%.1f\t%.1f\t%.1f\t%.1f\t%.2f\t%d\t%.0f\t\n", r.backend, r.attack, since, quantile(quiet, 0.5), quantile(quiet, 0.99),
 				quantile(attacked, 0.5), quantile(attacked, 0.99), quantile(attacked, 0.99)/quantile(quiet, 0.99), r.written, r.resident)
 		}
 		row("request", r.quiet.sinceRequest, r.attacked.sinceRequest)
