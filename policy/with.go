@@ -16,6 +16,9 @@ func (p *Program) With(c *Change) *Program {
 	}
 	out.Endpoints = endpointsWith(p.Endpoints, c)
 	for _, d := range Directions {
+		if len(c.Classes[d])+len(c.ClassesGone[d]) == 0 && p.Classes[d] != nil {
+			continue // shared
+		}
 		out.Classes[d] = maps.Clone(p.Classes[d])
 		if out.Classes[d] == nil {
 			out.Classes[d] = map[ClassID]*Class{}
@@ -61,6 +64,9 @@ func SortEndpoints(endpoints []Endpoint) {
 }
 
 func setsWith(before map[SetID]*Set, c *Change) map[SetID]*Set {
+	if len(c.Sets)+len(c.SetsGone)+len(c.Members) == 0 && before != nil {
+		return before // shared
+	}
 	out := maps.Clone(before)
 	if out == nil {
 		out = map[SetID]*Set{}

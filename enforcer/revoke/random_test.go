@@ -99,6 +99,52 @@ func TestEveryConnectionThatAChangeDeniesIsInItsScope(t *testing.T) {
 	}
 }
 
+// An index that follows the changes gives the scope that a walk over all classes gives, whichever changes it missed.
+func TestTheIndexOfSetsGivesTheScopeOfAWholeWalk(t *testing.T) {
+	indexed, sides := 0, 0
+	for seed := range uint64(40) {
+		h, uses := newHistory(seed, 40), &setUses{}
+		for i := 1; i < len(h.programs); i++ {
+			before, after, change := h.programs[i-1], h.programs[i], h.changes[i]
+			if i%11 == 0 {
+				continue // as when a commit failed
+			}
+			if uses.program == before {
+				indexed++
+			}
+			got, want := affected(before, after, change, uses), Affected(before, after, change)
+			if got.All != want.All || !maps.Equal(got.Sides, want.Sides) {
+				t.Fatalf("seed %d, step %d (%s): got %v, want %v", seed, i, h.what[i], got, want)
+			}
+			if sides += len(want.Sides); uses.program == nil {
+				continue
+			}
+			var whole setUses
+			whole.build(after)
+			for _, d := range policy.Directions {
+				if !maps.EqualFunc(usesOf(uses, d), usesOf(&whole, d), maps.Equal) {
+					t.Fatalf("seed %d, step %d (%s): the index of %s is not that of the program", seed, i, h.what[i], d)
+				}
+			}
+		}
+	}
+	t.Logf("%d changes by an index that was there, %d sides", indexed, sides)
+	if indexed < 300 || sides < 1000 {
+		t.Error("the histories show too little")
+	}
+}
+
+func usesOf(u *setUses, d policy.Direction) map[policy.SetID]map[setUse]bool {
+	out := map[policy.SetID]map[setUse]bool{}
+	for set, uses := range u.byClass[d] {
+		out[set] = map[setUse]bool{}
+		for _, use := range uses {
+			out[set][use] = true
+		}
+	}
+	return out
+}
+
 // memory is connection tracking in memory.
 type memory struct {
 	flows map[policy.Flow]bool

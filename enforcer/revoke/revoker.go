@@ -78,6 +78,7 @@ type Revoker struct {
 	// doubtful says that a commit failed, so that nobody knows what passed since.
 	doubtful bool
 	pending  Scope
+	uses     setUses
 	// oneWay are one-way entries that were made, oldest first, fresh those of this round, and evaluator is of
 	// the program that was judged by last. They are Start's alone.
 	oneWay, fresh []Connection
@@ -112,7 +113,7 @@ func (r *Revoker) Commit(p *policy.Program, c *policy.Change, apply func() error
 	if r.doubtful {
 		c = nil
 	}
-	r.pending.Add(Affected(r.program, p, c))
+	r.pending.Add(affected(r.program, p, c, &r.uses))
 	r.program, r.doubtful = p, false
 	r.awake()
 	return nil

@@ -51,25 +51,24 @@ func (s Scope) Has(f policy.Flow) bool {
 // that before allowed and after denies is in it. It may hold others. Where there was
 // no program before, or the change is not known (nil), it is all connections.
 func Affected(before, after *policy.Program, c *policy.Change) Scope {
+	return affected(before, after, c, &setUses{})
+}
+
+// affected is Affected with an index that may be of the program before, and is of the next one afterwards if it was.
+func affected(before, after *policy.Program, c *policy.Change, uses *setUses) Scope {
 	if before == nil || c == nil {
 		return Scope{All: true}
 	}
+	uses.follow(before, after, c)
 	var s Scope
 	if c.Frame != nil {
 		if before.Unknown != after.Unknown || !slices.Equal(before.Local, after.Local) {
 			return Scope{All: true}
 		}
-		s.hosts(before.Hosts, after.Hosts)
+		s.addHosts(before.Hosts, after.Hosts)
 	}
-	for _, e := range c.Endpoints {
-		s.endpoint(before, after, e)
-	}
-	for _, key := range c.EndpointsGone {
-		if old := find(before, key); old != nil {
-			s.addrs(old.Addrs)
-		}
-	}
-	s.members(after, c.Members)
+	s.addEndpoints(before, after, c)
+	s.addSetChanges(after, c.Members, uses)
 	return s
 }
 
@@ -79,11 +78,15 @@ func (s *Scope) addrs(addrs []netip.Addr) {
 	}
 }
 
-// hosts adds the nodes that came, went or changed.
-func (s *Scope) hosts(before, after []policy.Host) {
+// addHosts adds the nodes that came, went or changed.
+func (s *Scope) addHosts(before, after []policy.Host) {
 	for _, pair := range [2][2][]policy.Host{{before, after}, {after, before}} {
+		others := make(map[string]policy.Host, len(pair[1]))
+		for _, h := range pair[1] {
+			others[h.Name] = h
+		}
 		for _, h := range pair[0] {
-			if !slices.ContainsFunc(pair[1], func(o policy.Host) bool { return sameHost(h, o) }) {
+			if o, found := others[h.Name]; !found || !sameHost(h, o) {
 				s.addrs(h.Addrs)
 			}
 		}
@@ -94,10 +97,37 @@ func sameHost(a, b policy.Host) bool {
 	return a.Name == b.Name && slices.Equal(a.Addrs, b.Addrs) && slices.Equal(a.PodCIDRs, b.PodCIDRs)
 }
 
-// endpoint adds an endpoint that is new or different: the addresses that it lost; those
+// classPair is the class of an endpoint before and after a change.
+type classPair struct {
+	direction     policy.Direction
+	before, after policy.ClassID
+}
+
+// addEndpoints adds the endpoints that are new, different or gone.
+func (s *Scope) addEndpoints(before, after *policy.Program, c *policy.Change) {
+	known := map[classPair]bool{}
+	isWider := func(pair classPair) bool {
+		wider, found := known[pair]
+		if !found {
+			wider = widens(before, before.Classes[pair.direction][pair.before], after.Classes[pair.direction][pair.after])
+			known[pair] = wider
+		}
+		return wider
+	}
+	for _, e := range c.Endpoints {
+		s.addEndpoint(before, e, isWider)
+	}
+	for _, key := range c.EndpointsGone {
+		if old := find(before, key); old != nil {
+			s.addrs(old.Addrs)
+		}
+	}
+}
+
+// addEndpoint adds an endpoint that is new or different: the addresses that it lost; those
 // that it gained, unless everything was denied to them before; and, of those that it
 // kept, the directions in which it is judged by a class that does not allow all that the one before did.
-func (s *Scope) endpoint(before, after *policy.Program, e policy.Endpoint) {
+func (s *Scope) addEndpoint(before *policy.Program, e policy.Endpoint, isWider func(classPair) bool) {
 	old := find(before, e.Key())
 	if old == nil {
 		old = &policy.Endpoint{}
@@ -117,7 +147,7 @@ func (s *Scope) endpoint(before, after *policy.Program, e policy.Endpoint) {
 			s.addrs([]netip.Addr{a})
 		default:
 			for _, d := range policy.Directions {
-				if old.Class[d] != e.Class[d] && !widens(before, before.Classes[d][old.Class[d]], after.Classes[d][e.Class[d]]) {
+				if old.Class[d] != e.Class[d] && !isWider(classPair{d, old.Class[d], e.Class[d]}) {
 					s.add(a, d)
 				}
 			}
