@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"time"
 )
@@ -14,6 +15,9 @@ var ErrAway = errors.New("the node agent does not answer")
 
 // grace is how long the agent has to answer once the time is over that it may wait.
 const grace = time.Second
+
+// maxAnswer bounds an answer, in bytes.
+const maxAnswer = 64 << 10
 
 // redial is how long it takes until an agent that was away is asked again.
 const redial = 100 * time.Millisecond
@@ -33,7 +37,7 @@ func Call(ctx context.Context, socket string, r Request) error {
 		return fmt.Errorf("%w: %w", ErrAway, err)
 	}
 	var a Answer
-	if err := json.NewDecoder(conn).Decode(&a); err != nil {
+	if err := json.NewDecoder(io.LimitReader(conn, maxAnswer)).Decode(&a); err != nil {
 		return fmt.Errorf("%w: %w", ErrAway, err)
 	}
 	if a.Missing != "" {

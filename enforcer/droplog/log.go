@@ -38,12 +38,12 @@ type Log struct {
 	program atomic.Pointer[policy.Program]
 	queue   chan report
 	listen  func(ctx context.Context, group uint16, take func(way, []byte), overflow func()) error
-	names   names
+	names   *names
 }
 
 // New makes a log, which has nothing to say before the first program.
 func New(o Options) *Log {
-	return &Log{options: o, queue: make(chan report, queueSize), listen: listen, names: names{}}
+	return &Log{options: o, queue: make(chan report, queueSize), listen: listen, names: newNames()}
 }
 
 // Use explains packets by the program from now on. It never waits. The program
@@ -98,8 +98,11 @@ func (l *Log) explain(ctx context.Context) {
 			if now == nil {
 				now = &policy.Program{}
 			}
-			if e == nil || now != program {
+			switch {
+			case e == nil:
 				program, e = now, eval.New(now)
+			case now != program:
+				program, e = now, e.Next(now) // a new index of everything for each program would be expensive
 			}
 			l.write(ctx, explain(e, p))
 		}

@@ -237,18 +237,51 @@ func TestListeningIsTriedAgain(t *testing.T) {
 	})
 }
 
-// Whoever may make policies must not fill the memory of whoever keeps the metrics.
+// Tenants choose the names of policies and namespaces, and must not fill the memory of whoever keeps the metrics.
 func TestCountersAreBounded(t *testing.T) {
 	denials.Reset()
-	n := names{}
+	n := newNames()
+	deny := func(namespace, name string) {
+		n.count(denial{direction: policy.Ingress, why: policy.Why{Tier: policy.NetworkPolicyTier,
+			Rule: policy.RuleID{Kind: "NetworkPolicy", Namespace: namespace, Name: name}}})
+	}
 	for i := range 3 * maxNames {
-		why := policy.Why{Tier: policy.NetworkPolicyTier, Rule: policy.RuleID{Kind: "NetworkPolicy", Namespace: "a", Name: fmt.Sprint("p", i)}}
-		n.count(denial{direction: policy.Ingress, why: why})
+		deny("greedy", fmt.Sprint("p", i))
+	}
+	if got := testutil.CollectAndCount(denials); got != maxNamesOfNamespace+1 {
+		t.Errorf("one namespace has %d series", got)
+	}
+	deny("modest", "p")
+	if got := testutil.ToFloat64(denials.WithLabelValues("ingress", "NetworkPolicy", "NetworkPolicy modest/p")); got != 1 {
+		t.Errorf("another namespace's policy is counted %v times by name", got)
+	}
+	for i := range 3 * maxNames {
+		deny(fmt.Sprint("ns", i), "p")
 	}
 	if got := testutil.CollectAndCount(denials); got != maxNames+1 {
 		t.Errorf("%d series", got)
 	}
-	if got := testutil.ToFloat64(denials.WithLabelValues("ingress", "NetworkPolicy", "other")); got != 2*maxNames {
+	if got := testutil.ToFloat64(denials.WithLabelValues("ingress", "NetworkPolicy", "other")); got != 6*maxNames+1-maxNames {
 		t.Errorf("%v others", got)
+	}
+}
+
+// Denied packets of ever new addresses and ports, well-formed or not, leave nothing behind.
+func TestPacketsOfManyTuplesLeaveNothingBehind(t *testing.T) {
+	l := New(Options{Log: slog.New(slog.DiscardHandler)})
+	l.Use(&policy.Program{})
+	denials.Reset()
+	done := make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { l.explain(ctx); close(done) }()
+	for i := range 20_000 {
+		packet := ipv4(policy.UDP, i&255, i>>8&255, 0, 1, 0, 2)
+		packet[12], packet[13] = byte(i>>8), byte(i)
+		l.take(denied, packet[:i%(len(packet)+1)])
+	}
+	cancel()
+	<-done
+	if len(l.queue) > queueSize || len(l.names.known) > 0 || testutil.CollectAndCount(denials) > 2 {
+		t.Errorf("%d queued, %d names, %d series", len(l.queue), len(l.names.known), testutil.CollectAndCount(denials))
 	}
 }

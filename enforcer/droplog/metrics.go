@@ -28,28 +28,38 @@ var (
 // RegisterMetrics makes the package's metrics known to a registry.
 func RegisterMetrics(r prometheus.Registerer) { r.MustRegister(denials, audits, spoofs, lost) }
 
-// maxNames is how many policies and namespaces are counted by name; whoever may make
-// them must not be able to make as many time series.
-const maxNames = 500
+const (
+	// maxNames is how many policies and namespaces are counted by name. Tenants choose names, and must not make as many
+	// time series.
+	maxNames = 500
+	// maxNamesOfNamespace is how many of them are of one namespace, so that one tenant leaves names for the others.
+	maxNamesOfNamespace = 50
+)
 
 // names are the policies and namespaces that are counted by name.
-type names map[string]bool
+type names struct {
+	known       map[string]bool
+	ofNamespace map[string]int
+}
 
-// of is the name to count a policy or a namespace by.
-func (n names) of(name string) string {
-	if n[name] {
+func newNames() *names { return &names{known: map[string]bool{}, ofNamespace: map[string]int{}} }
+
+// label returns the label value for a name of a namespace, which is empty for what administrators name.
+func (n *names) label(namespace, name string) string {
+	if n.known[name] {
 		return name
 	}
-	if len(n) >= maxNames {
+	if len(n.known) >= maxNames || namespace != "" && n.ofNamespace[namespace] >= maxNamesOfNamespace {
 		return "other"
 	}
-	n[name] = true
+	n.known[name] = true
+	n.ofNamespace[namespace]++
 	return name
 }
 
 // count counts a packet. What no policy denied is counted by its tier, or by none
 // if no tier was asked.
-func (n names) count(d denial) {
+func (n *names) count(d denial) {
 	switch d.way {
 	case auditedIngress, auditedEgress:
 		n.countAudit(d)
@@ -64,16 +74,16 @@ func (n names) count(d denial) {
 	}
 	policyName := ""
 	if d.why.Rule.Name != "" {
-		policyName = n.of(d.why.Rule.Object())
+		policyName = n.label(d.why.Rule.Namespace, d.why.Rule.Object())
 	}
 	denials.WithLabelValues(d.direction.String(), string(d.why.Tier), policyName).Inc()
 }
 
-func (n names) countAudit(d denial) {
+func (n *names) countAudit(d denial) {
 	if !d.explained() {
 		audits.WithLabelValues("unknown", "").Inc()
 		return
 	}
 	namespace, _, _ := strings.Cut(d.why.Endpoint, "/")
-	audits.WithLabelValues(d.direction.String(), n.of(namespace)).Inc()
+	audits.WithLabelValues(d.direction.String(), n.label(namespace, namespace)).Inc()
 }

@@ -31,6 +31,10 @@ const (
 	// gatherFor is how long changes are gathered. Whoever is root in a pod can make
 	// them, by its own interface, as fast as it likes.
 	gatherFor = 50 * time.Millisecond
+	// restFactor is how many times as long as it took to guard the interfaces the next changes are gathered, for
+	// maxGather at most, so that changes that come all the time cost a tenth of a core.
+	restFactor = 9
+	maxGather  = 2 * time.Second
 	// compareEvery is how often the kernel is compared with what was written.
 	compareEvery = 10 * time.Second
 	// retryMin and retryMax bound the wait after a failure.
@@ -83,8 +87,13 @@ func (g *Guard) Start(ctx context.Context) error {
 		if time.Since(began) > retryMax {
 			wait = retryMin
 		}
-		g.log.Error("could not see to it that pods send from their own addresses alone; trying again", "err", err, "in", wait)
-		g.written = false
+		if errors.Is(err, errMissedChanges) {
+			wait = retryMin // interfaces that were not seen are not guarded
+			g.log.Warn("interfaces and routes changed faster than they could be followed; reading them again", "err", err)
+		} else {
+			g.log.Error("anti-spoofing sync failed; retrying", "err", err, "in", wait)
+			g.written = false
+		}
 		select {
 		case <-ctx.Done():
 			return nil
@@ -103,30 +112,37 @@ func (g *Guard) follow(ctx context.Context) error {
 	compare := time.NewTicker(g.compareEvery)
 	defer compare.Stop()
 	for {
+		start := time.Now()
 		if err := g.settle(ctx, l); err != nil {
 			return err
 		}
+		gatherTime := gatherTimeAfter(time.Since(start))
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case err := <-l.failed:
-			return fmt.Errorf("following routes and interfaces: %w", err)
+			return fmt.Errorf("following routes and interfaces: %w", asMissedChanges(err))
 		case <-compare.C:
 			if err := g.compare(ctx); err != nil {
 				return err
 			}
 		case <-g.told:
 		case <-l.links:
-			l.gather()
+			l.gather(gatherTime)
 		case <-l.routes:
-			l.gather()
+			l.gather(gatherTime)
 		}
 	}
 }
 
-// gather waits a moment, and takes the word of all that changed meanwhile.
-func (l *layout) gather() {
-	end := time.After(gatherFor)
+// gatherTimeAfter returns how long to gather changes after guarding the interfaces took so long.
+func gatherTimeAfter(took time.Duration) time.Duration {
+	return min(max(gatherFor, restFactor*took), maxGather)
+}
+
+// gather takes the notifications of all that changes for a while.
+func (l *layout) gather(d time.Duration) {
+	end := time.After(d)
 	for {
 		select {
 		case <-l.links:

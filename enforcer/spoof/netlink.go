@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -52,6 +53,18 @@ func openLayout() (*layout, error) {
 	}
 	l.routes = routes
 	return l, nil
+}
+
+// errMissedChanges says that the kernel had no room for notifications of changes.
+var errMissedChanges = errors.New("changes were missed")
+
+// asMissedChanges wraps an error of a subscription in errMissedChanges if it is the kernel's ENOBUFS. The library gives
+// only its text.
+func asMissedChanges(err error) error {
+	if errors.Is(err, unix.ENOBUFS) || strings.HasSuffix(err.Error(), unix.ENOBUFS.Error()) {
+		return fmt.Errorf("%w: %w", errMissedChanges, err)
+	}
+	return err
 }
 
 // close ends the word, and waits for those who bring it.

@@ -54,6 +54,8 @@ const (
 	readTimeout = 5 * time.Second
 	// maxCalls is how many are answered at a time; the rest wait.
 	maxCalls = 256
+	// maxAddrs is how many addresses a request may have, one of each IP family.
+	maxAddrs = 2
 )
 
 // Start answers until ctx ends. Where it cannot listen it tries again: the rules of the pods that
@@ -173,6 +175,9 @@ func fromRoot(conn *net.UnixConn) error {
 
 func (s *Server) answer(ctx context.Context, r cni.Request) error {
 	pod := types.NamespacedName{Namespace: r.Namespace, Name: r.Name}
+	if len(r.Addrs) > maxAddrs {
+		return fmt.Errorf("pod %s has %d addresses, more than one of each IP family", pod, len(r.Addrs))
+	}
 	switch r.Verb {
 	case cni.Add:
 		a := clustercache.Attachment{Pod: pod, UID: types.UID(r.UID), Container: r.Container, Addrs: r.Addrs}

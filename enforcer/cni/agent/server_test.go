@@ -193,6 +193,65 @@ func TestRubbishIsNotAnswered(t *testing.T) {
 	}
 }
 
+func TestARequestWithManyAddressesIsRefused(t *testing.T) {
+	n, socket := newNode(), filepath.Join(t.TempDir(), "s")
+	close(n.inForce)
+	serve(t, n, socket)
+	for _, verb := range []cni.Verb{cni.Add, cni.Check} {
+		r := add(time.Second)
+		r.Verb = verb
+		for range 10_000 {
+			r.Addrs = append(r.Addrs, r.Addrs[0])
+		}
+		if err := cni.Call(t.Context(), socket, r); err == nil || errors.Is(err, cni.ErrAway) {
+			t.Errorf("%s: error %v", verb, err)
+		}
+	}
+	if n.count() != 0 {
+		t.Error("something is attached")
+	}
+}
+
+// Connections that say nothing occupy every call for a while, and no longer.
+func TestSilentConnectionsDoNotKeepThePluginOut(t *testing.T) {
+	n, socket := newNode(), filepath.Join(t.TempDir(), "s")
+	close(n.inForce)
+	serve(t, n, socket)
+	for range maxCalls {
+		conn, err := new(net.Dialer).DialContext(t.Context(), "unix", socket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+	}
+	if err := cni.Insist(t.Context(), socket, add(time.Minute)); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAnEndlessAnswerIsNotRead(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "s")
+	l, err := new(net.ListenConfig).Listen(t.Context(), "unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		_, _ = io.WriteString(conn, `{"missing":"`)
+		for chunk := strings.Repeat("x", 4096); err == nil; {
+			_, err = io.WriteString(conn, chunk)
+		}
+	}()
+	if err := cni.Call(t.Context(), socket, add(time.Minute)); !errors.Is(err, cni.ErrAway) {
+		t.Errorf("error %v", err)
+	}
+}
+
 // The next agent listens at the same path, whether the one before ended well or not.
 func TestAgentsFollowOneAnother(t *testing.T) {
 	n, socket := newNode(), filepath.Join(t.TempDir(), "s")

@@ -1,0 +1,35 @@
+package spoof
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestChangesThatAreExpensiveAreGatheredForLonger(t *testing.T) {
+	for took, want := range map[time.Duration]time.Duration{
+		0: gatherFor, time.Millisecond: gatherFor, 20 * time.Millisecond: 180 * time.Millisecond, time.Minute: maxGather,
+	} {
+		if got := gatherTimeAfter(took); got != want {
+			t.Errorf("after %v: %v, want %v", took, got, want)
+		}
+	}
+}
+
+func TestAFullNotificationBufferIsToldFromOtherFailures(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want bool
+	}{
+		{fmt.Errorf("Receive failed: %v", unix.ENOBUFS), true}, // as the library says it
+		{fmt.Errorf("receive: %w", unix.ENOBUFS), true},
+		{fmt.Errorf("Receive failed: %v", unix.EBADF), false},
+	} {
+		if got := errors.Is(asMissedChanges(c.err), errMissedChanges); got != c.want {
+			t.Errorf("%v: %v", c.err, got)
+		}
+	}
+}
