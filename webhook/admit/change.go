@@ -1,6 +1,8 @@
 package admit
 
 import (
+	"crypto/sha256"
+
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/tierwall/tierwall/clustercache"
@@ -13,6 +15,8 @@ type change struct {
 	// object is the object's kind, namespace and name.
 	object, namespace string
 	isNetworkPolicy   bool
+	// size is the bytes of the objects in the request.
+	size int
 	// isNoop is true if nothing of the object changes that policy depends on.
 	isNoop bool
 	// applyTo returns the snapshot without and with the change.
@@ -23,10 +27,18 @@ type change struct {
 	current func(*compile.Snapshot) variant
 	// same reports whether two values of the object differ in nothing that policy depends on.
 	same func(a, b any) bool
+	// outcome identifies the object with its value after the change.
+	outcome func() outcome
 	// shownAfter returns a function that reports whether a snapshot shows the outcome and differs from the given one.
 	shownAfter func(*compile.Snapshot) func(*compile.Snapshot) bool
 	// matters reports whether the change can open or close anything, without computing its effect.
 	matters func(*compile.Snapshot) bool
+}
+
+// outcome identifies an object with a value. It is comparable.
+type outcome struct {
+	object  string
+	content [sha256.Size]byte
 }
 
 // hasSameOutcome reports whether two changes are of the same object, from the same value to the same value.

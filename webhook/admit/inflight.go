@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tierwall/tierwall/policy/compile"
+	"github.com/tierwall/tierwall/rego"
 	"github.com/tierwall/tierwall/webhook/peer"
 	"github.com/tierwall/tierwall/webhook/snapshot"
 )
@@ -23,6 +24,20 @@ const maxInflight = 64
 // sender may be a stranger, who can name any number of namespaces.
 const maxInflightOfPeer = 4096
 
+// Bounds on the bytes of the tracked changes' requests. Decoded, they take several times as much.
+const (
+	// maxInflightBytes bounds those of one namespace from one sender. It is more than one change can have: two objects
+	// of the largest size that an API server stores.
+	maxInflightBytes = 4 << 20
+	// maxInflightBytesOfSender bounds those of all namespaces from one sender, which may be an API server. Beyond it,
+	// each namespace still has a small share, so that one tenant leaves room for the others. Cluster-scoped objects do not
+	// count: administrators alone change them.
+	maxInflightBytesOfSender = 16 << 20
+	inflightShareBytes       = 512 << 10
+	// maxInflightBytesOfPeer bounds all from one sender that is not authenticated, shares included.
+	maxInflightBytesOfPeer = 32 << 20
+)
+
 var (
 	errTooManyInflight = errors.New("too many changes of this namespace are in flight; try again in a moment")
 	errTooManyOfPeer   = errors.New("too many changes from this address are in flight; try again in a moment")
@@ -32,11 +47,12 @@ var (
 // does not show yet. Each of them may happen or not: the API server can still refuse it, because
 // of a conflict, a quota, or another webhook.
 //
-// Each replica tracks its own. Senders that are not authenticated are bounded separately, so that
+// Each replica tracks its own; Rechecker finds what several replicas admitted together. Senders that are not authenticated are bounded separately, so that
 // a stranger can neither use up an API server's room nor replace its changes.
 type inflightChanges struct {
 	mu      sync.Mutex
 	changes []*inflightChange
+	settled settledChanges
 }
 
 // inflightChange is a change that may happen until a point in time.
@@ -44,6 +60,11 @@ type inflightChange struct {
 	change
 	sender peer.Identity
 	until  time.Time
+	// base holds the policies of the snapshot that the change was first reviewed in, request is what asked for it, and
+	// admitted is true once it was admitted.
+	base     *compile.Snapshot
+	request  rego.Request
+	admitted bool
 	// isShown reports whether a snapshot shows the outcome.
 	isShown func(*compile.Snapshot) bool
 }
@@ -58,10 +79,10 @@ func (f *inflightChanges) track(sender peer.Identity, c change, from snapshot.Sn
 	if c.isNoop {
 		return states, nil, nil
 	}
-	if err := f.checkRoom(sender, c.namespace); err != nil {
+	if err := f.checkRoom(sender, c); err != nil {
 		return nil, nil, err
 	}
-	self := &inflightChange{change: c, sender: sender, until: time.Now().Add(inflightLifetime), isShown: c.shownAfter(now)}
+	self := &inflightChange{change: c, sender: sender, until: time.Now().Add(inflightLifetime), base: policiesOf(now), isShown: c.shownAfter(now)}
 	f.changes = append(f.changes, self)
 	return states, self, nil
 }
@@ -77,40 +98,68 @@ func (f *inflightChanges) statesFor(sender peer.Identity, c change, from snapsho
 // more. It reads the snapshot under the lock, so that the snapshot contains what was removed.
 func (f *inflightChanges) pruneSettled(from snapshot.SnapshotReader) *compile.Snapshot {
 	now, clock := from.Snapshot(), time.Now()
-	f.changes = slices.DeleteFunc(f.changes, func(c *inflightChange) bool { return clock.After(c.until) || c.isShown(now) })
+	f.changes = slices.DeleteFunc(f.changes, func(c *inflightChange) bool {
+		shown := c.isShown(now)
+		if shown && c.admitted {
+			f.settled.add(c, clock)
+		}
+		return shown || clock.After(c.until)
+	})
 	return now
 }
 
-// checkRoom returns an error if the sender has too many changes in flight for another one.
-func (f *inflightChanges) checkRoom(sender peer.Identity, namespace string) error {
-	inNamespace, total := 0, 0
+// prune removes settled changes, as track does.
+func (f *inflightChanges) prune(from snapshot.SnapshotReader) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.pruneSettled(from)
+}
+
+// checkRoom returns an error if the sender has too many changes in flight for another one, or changes that are too large.
+func (f *inflightChanges) checkRoom(sender peer.Identity, next change) error {
+	var inNamespace, inAll, ofSender inflightTotal
 	for _, c := range f.changes {
 		if c.sender != sender {
 			continue
 		}
-		total++
-		if c.namespace == namespace {
-			inNamespace++
+		ofSender.add(c)
+		if c.namespace != "" {
+			inAll.add(c)
+		}
+		if c.namespace == next.namespace {
+			inNamespace.add(c)
 		}
 	}
+	isCrowded := next.namespace != "" && inAll.bytes+next.size > maxInflightBytesOfSender
 	switch {
-	case inNamespace >= maxInflight:
+	case inNamespace.count >= maxInflight, inNamespace.bytes+next.size > maxInflightBytes,
+		isCrowded && inNamespace.bytes+next.size > inflightShareBytes:
 		return errTooManyInflight
-	case !sender.Authenticated && total >= maxInflightOfPeer:
+	case !sender.Authenticated && (ofSender.count >= maxInflightOfPeer || ofSender.bytes+next.size > maxInflightBytesOfPeer):
 		return errTooManyOfPeer
 	default:
 		return nil
 	}
 }
 
-// keepAdmitted keeps an admitted change, in place of the sender's changes with the same outcome.
-func (f *inflightChanges) keepAdmitted(self *inflightChange) {
+// inflightTotal is how many changes there are, and the bytes of their requests.
+type inflightTotal struct{ count, bytes int }
+
+func (t *inflightTotal) add(c *inflightChange) {
+	t.count++
+	t.bytes += c.size
+}
+
+// keepAdmitted keeps an admitted change, in place of the sender's changes with the same outcome. The request is kept for
+// another review after the change happened.
+func (f *inflightChanges) keepAdmitted(self *inflightChange, request rego.Request) {
 	if self == nil {
 		return
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	self.until = time.Now().Add(inflightLifetime)
+	self.until, self.request, self.admitted = time.Now().Add(inflightLifetime), request, true
+	f.settled.markHandled(self)
 	f.changes = slices.DeleteFunc(f.changes, func(c *inflightChange) bool {
 		return c != self && c.sender == self.sender && c.hasSameOutcome(self.change)
 	})

@@ -1,6 +1,8 @@
 package admit
 
 import (
+	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -21,6 +23,8 @@ type objectKind[T any] struct {
 	list func(*compile.Snapshot) *[]*T
 	key  func(*T) types.NamespacedName
 	same func(a, b *T) bool
+	// content returns what policy depends on.
+	content func(*T) any
 	// isTerminating reports whether an object is being deleted. It is nil for kinds whose deletion is not reviewed.
 	isTerminating func(*T) bool
 }
@@ -32,13 +36,15 @@ var (
 		key: func(p *compile.Pod) types.NamespacedName {
 			return types.NamespacedName{Namespace: p.Namespace, Name: p.Name}
 		},
-		same: func(a, b *compile.Pod) bool { return maps.Equal(a.Labels, b.Labels) },
+		same:    func(a, b *compile.Pod) bool { return maps.Equal(a.Labels, b.Labels) },
+		content: func(p *compile.Pod) any { return p.Labels },
 	}
 	namespaces = objectKind[compile.Namespace]{
-		kind: "Namespace",
-		list: func(s *compile.Snapshot) *[]*compile.Namespace { return &s.Namespaces },
-		key:  func(n *compile.Namespace) types.NamespacedName { return types.NamespacedName{Name: n.Name} },
-		same: func(a, b *compile.Namespace) bool { return maps.Equal(a.Labels, b.Labels) },
+		kind:    "Namespace",
+		list:    func(s *compile.Snapshot) *[]*compile.Namespace { return &s.Namespaces },
+		key:     func(n *compile.Namespace) types.NamespacedName { return types.NamespacedName{Name: n.Name} },
+		same:    func(a, b *compile.Namespace) bool { return maps.Equal(a.Labels, b.Labels) },
+		content: func(n *compile.Namespace) any { return n.Labels },
 	}
 	networkPolicies = objectKind[networkingv1.NetworkPolicy]{
 		kind:          "NetworkPolicy",
@@ -46,6 +52,7 @@ var (
 		key:           objectKey[networkingv1.NetworkPolicy],
 		isTerminating: isTerminating[networkingv1.NetworkPolicy],
 		same:          func(a, b *networkingv1.NetworkPolicy) bool { return equality.Semantic.DeepEqual(a.Spec, b.Spec) },
+		content:       func(p *networkingv1.NetworkPolicy) any { return p.Spec },
 	}
 	clusterNetworkPolicies = objectKind[policyv1alpha2.ClusterNetworkPolicy]{
 		kind:          "ClusterNetworkPolicy",
@@ -55,6 +62,7 @@ var (
 		same: func(a, b *policyv1alpha2.ClusterNetworkPolicy) bool {
 			return equality.Semantic.DeepEqual(a.Spec, b.Spec)
 		},
+		content: func(p *policyv1alpha2.ClusterNetworkPolicy) any { return p.Spec },
 	}
 	tierRoles = objectKind[v1alpha1.TierRole]{
 		kind:          "TierRole",
@@ -62,6 +70,7 @@ var (
 		key:           objectKey[v1alpha1.TierRole],
 		isTerminating: isTerminating[v1alpha1.TierRole],
 		same:          func(a, b *v1alpha1.TierRole) bool { return equality.Semantic.DeepEqual(a.Spec, b.Spec) },
+		content:       func(r *v1alpha1.TierRole) any { return r.Spec },
 	}
 )
 
@@ -94,7 +103,8 @@ func (k objectKind[T]) newChange(old, now *T) change {
 			v.isCurrent = true
 			return v
 		},
-		same: k.sameValues,
+		same:    k.sameValues,
+		outcome: func() outcome { return k.outcomeOf(key, now) },
 		shownAfter: func(first *compile.Snapshot) func(*compile.Snapshot) bool {
 			had := k.findObject(first, key)
 			return func(s *compile.Snapshot) bool {
@@ -111,6 +121,19 @@ func (k objectKind[T]) newChange(old, now *T) change {
 		},
 		matters: func(*compile.Snapshot) bool { return true },
 	}
+}
+
+// outcomeOf identifies the object with a value; nil means absent.
+func (k objectKind[T]) outcomeOf(key types.NamespacedName, value *T) outcome {
+	out := outcome{object: k.kind + " " + key.String()}
+	if value != nil {
+		content, err := json.Marshal(k.content(value))
+		if err != nil {
+			panic(fmt.Sprintf("marshal %s: %v", out.object, err)) // it was decoded from JSON
+		}
+		out.content = sha256.Sum256(content)
+	}
+	return out
 }
 
 // newVariant returns a variant with the value; nil means absent.

@@ -62,13 +62,14 @@ func (r *Reviewer) Judge(ctx context.Context, req admission.Request, c change) a
 	if isDryRun(req) {
 		return r.judgeStates(ctx, req, c, r.inflight.statesFor(peer.IdentityFrom(ctx), c, r.Snapshots))
 	}
+	c.size = len(req.Object.Raw) + len(req.OldObject.Raw)
 	states, self, err := r.inflight.track(peer.IdentityFrom(ctx), c, r.Snapshots)
 	if err != nil {
 		return internalError(err)
 	}
 	response := r.judgeStates(ctx, req, c, states)
 	if response.Allowed {
-		r.inflight.keepAdmitted(self)
+		r.inflight.keepAdmitted(self, guardrailRequest(req))
 	} else {
 		r.inflight.removeChange(self)
 	}
@@ -90,8 +91,9 @@ func (r *Reviewer) trackLabels(ctx context.Context, req admission.Request, c cha
 	if isDryRun(req) {
 		return
 	}
+	c.size = len(req.Object.Raw) + len(req.OldObject.Raw)
 	if _, self, err := r.inflight.track(peer.IdentityFrom(ctx), c, r.Snapshots); err == nil {
-		r.inflight.keepAdmitted(self)
+		r.inflight.keepAdmitted(self, guardrailRequest(req))
 	}
 }
 
@@ -147,7 +149,7 @@ func (r *Reviewer) logAudited(ctx context.Context, req admission.Request, result
 // a change that can only close, they are evaluated again without openings; the caveats say so.
 func (r *Reviewer) judgeState(ctx context.Context, req admission.Request, c change, s *compile.Snapshot) (result rego.Result, caveats []string, err error) {
 	before, after := c.applyTo(s)
-	in := guardrailInput(req, guardrailNamespace(req, after), r.computeEffect(ctx, before, after))
+	in := guardrailInput(req, guardrailNamespace(guardrailRequest(req), after), r.computeEffect(ctx, before, after))
 	if result, err = r.evaluate(ctx, in); err != nil || len(result.Denials) == 0 || in.Effect.Complete && !in.Effect.Truncated || !effect.CanOnlyClose(before, after) {
 		return result, nil, err
 	}
@@ -211,16 +213,8 @@ func (r *Reviewer) computeEffect(ctx context.Context, before, after *compile.Sna
 
 func guardrailInput(req admission.Request, namespace rego.Namespace, e effect.Effect) rego.Input {
 	return rego.Input{
-		Source: rego.Admission,
-		Request: rego.Request{
-			UID:       string(req.UID),
-			Operation: string(req.Operation),
-			Kind:      rego.GroupVersionKind{Group: req.Kind.Group, Version: req.Kind.Version, Kind: req.Kind.Kind},
-			Namespace: req.Namespace,
-			Name:      req.Name,
-			DryRun:    isDryRun(req),
-			UserInfo:  rego.UserInfo{Username: req.UserInfo.Username, Groups: req.UserInfo.Groups},
-		},
+		Source:    rego.Admission,
+		Request:   guardrailRequest(req),
 		Object:    json.RawMessage(req.Object.Raw),
 		OldObject: json.RawMessage(req.OldObject.Raw),
 		Namespace: namespace,
@@ -228,8 +222,20 @@ func guardrailInput(req admission.Request, namespace rego.Namespace, e effect.Ef
 	}
 }
 
+func guardrailRequest(req admission.Request) rego.Request {
+	return rego.Request{
+		UID:       string(req.UID),
+		Operation: string(req.Operation),
+		Kind:      rego.GroupVersionKind{Group: req.Kind.Group, Version: req.Kind.Version, Kind: req.Kind.Kind},
+		Namespace: req.Namespace,
+		Name:      req.Name,
+		DryRun:    isDryRun(req),
+		UserInfo:  rego.UserInfo{Username: req.UserInfo.Username, Groups: req.UserInfo.Groups},
+	}
+}
+
 // guardrailNamespace returns the namespace of the request's object, or the object itself if it is a namespace.
-func guardrailNamespace(req admission.Request, s *compile.Snapshot) rego.Namespace {
+func guardrailNamespace(req rego.Request, s *compile.Snapshot) rego.Namespace {
 	name := req.Namespace
 	if req.Kind.Kind == namespaces.kind {
 		name = req.Name

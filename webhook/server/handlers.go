@@ -24,7 +24,8 @@ const (
 	namespacesPath = "/namespaces"
 )
 
-func (s *Server) registerHandlers() {
+// registerHandlers registers the handlers, and returns the reviewer that they share.
+func (s *Server) registerHandlers() *admit.Reviewer {
 	decoder := admission.NewDecoder(s.manager.GetScheme())
 	reviewer := &admit.Reviewer{
 		Snapshots: s.broadcaster, Guardrails: s.guardrailStore, Terminating: s.isNamespaceTerminating,
@@ -41,6 +42,7 @@ func (s *Server) registerHandlers() {
 	} {
 		s.manager.GetWebhookServer().Register(path, &admission.Webhook{Handler: handler, WithContextFunc: peer.WithIdentity})
 	}
+	return reviewer
 }
 
 // isNamespaceTerminating reads from the API server whether a namespace is being deleted.

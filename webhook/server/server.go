@@ -67,8 +67,7 @@ func New(config *rest.Config, o Options) (*Server, error) {
 	serving.Published = func(ctx context.Context) ([]byte, error) {
 		return registration.PublishedCABundle(ctx, s.manager.GetCache(), o.Validating)
 	}
-	s.registerHandlers()
-	if err := s.addRunnables(); err != nil {
+	if err := s.addRunnables(s.registerHandlers()); err != nil {
 		return nil, err
 	}
 	return s, s.addChecks()
@@ -189,7 +188,7 @@ func (f everyReplica) Start(ctx context.Context) error { return f(ctx) }
 
 func (everyReplica) NeedLeaderElection() bool { return false }
 
-func (s *Server) addRunnables() error {
+func (s *Server) addRunnables(reviewer *admit.Reviewer) error {
 	o := s.options
 	others, err := audit.NewOtherEngines(s.manager.GetConfig(), o.Log)
 	if err != nil {
@@ -200,6 +199,7 @@ func (s *Server) addRunnables() error {
 		s.broadcaster,
 		everyReplica(s.certificateSource.Start),
 		s.guardrailStore,
+		&admit.Rechecker{Reviewer: reviewer, Recorder: s.manager.GetEventRecorder("tierwall-webhook")},
 		&controllers.Reconciler{
 			Snapshots: s.broadcaster, States: s.guardrailStore, GuardrailsChanged: s.guardrailStore.Changed(), Bundle: s.bundleState(),
 			Cache: s.manager.GetCache(), Client: s.manager.GetClient(),
