@@ -42,7 +42,7 @@ func newCleanupCommand() *cobra.Command {
 }
 
 func cleanup(ctx context.Context, log *slog.Logger) error {
-	if err := backend.Cleanup(ctx, log); err != nil {
+	if err := backend.Drivers.Cleanup(ctx, log); err != nil {
 		return fmt.Errorf("clean the node: %w", err)
 	}
 	if err := os.Remove(cni.Socket); err != nil && !errors.Is(err, os.ErrNotExist) {

@@ -7,14 +7,12 @@ import (
 
 	"github.com/tierwall/tierwall/enforcer"
 	"github.com/tierwall/tierwall/enforcer/backend"
-	"github.com/tierwall/tierwall/enforcer/iptables"
 	"github.com/tierwall/tierwall/enforcer/pathcheck"
 )
 
 // addPathCheck has the agent look for ways to and from pods that its rules do not see.
 func addPathCheck(work *tasks, registry *prometheus.Registry, agent *enforcer.Enforcer, chosen backend.Choice, record recordEvent, log *slog.Logger) *pathcheck.Checker {
-	_, iptables := chosen.Backend.(*iptables.Backend)
-	c := pathcheck.New(&pathcheck.Kernel{IPTables: iptables}, log)
+	c := pathcheck.New(&pathcheck.Kernel{BeforeIPVS: chosen.BeforeIPVS}, log)
 	c.Report = record.path
 	pathcheck.RegisterMetrics(registry)
 	agent.Listeners = append(agent.Listeners, c)

@@ -57,7 +57,7 @@ When it stops, the last program stays in force; "enforcer cleanup" removes it.`,
 	fs := cmd.Flags()
 	fs.StringVar(&o.node, "node-name", "", "name of this node in the cluster (required)")
 	o.defaults.AddTo(fs)
-	fs.StringVar(&o.backend, "backend", backend.Auto, "what to write rules with: "+strings.Join(backend.Names, ", ")+
+	fs.StringVar(&o.backend, "backend", backend.Auto, "what to write rules with: "+strings.Join(backend.Drivers.Names(), ", ")+
 		"; auto follows kube-proxy and the node, and is nftables with IPVS")
 	fs.IntVar(&o.logDenials, "log-denials", 0, "log so many denied first packets a second at most, with who was denied what by which policy; 0 logs none. What the default action Audit lets pass is logged in any case, at the same rate, or "+strconv.Itoa(standardAudits)+" a second if it is 0")
 	fs.BoolVar(&o.dropSpoofed, "drop-spoofed", true, "drop what a pod sends from an address that is not its own, where the node's routes tell which interface is one pod's own")
@@ -82,7 +82,7 @@ func (o *options) run(ctx context.Context) error {
 		return err
 	}
 	kernel := backend.Options{Name: o.backend, LogDenials: o.logDenials, LogAudits: audits(defaults, o.logDenials), Log: log}
-	chosen, err := backend.Open(ctx, kernel)
+	chosen, err := backend.Drivers.Open(ctx, kernel)
 	if err != nil {
 		return err
 	}
@@ -101,9 +101,9 @@ func (o *options) run(ctx context.Context) error {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	enforcer.RegisterMetrics(registry, agent)
-	addRevoker(work, agent, log)
+	addRevoker(work, agent, chosen, log)
 	addDenials(work, registry, agent, kernel)
-	addGuard(work, registry, agent, o.dropSpoofed, chosen.Sources, log)
+	addGuard(work, registry, agent, o.dropSpoofed, chosen, log)
 	addCNI(work, registry, agent, o.cniSocket, log)
 	paths := addPathCheck(work, registry, agent, chosen, record, log)
 	work.add(func(ctx context.Context) error { return serveHealth(ctx, o.healthAddr, agent, paths) })
@@ -159,8 +159,8 @@ func addMetrics(work *tasks, registry *prometheus.Registry, config *rest.Config,
 }
 
 // addRevoker has connections cut that a program denies, where the kernel lets it.
-func addRevoker(work *tasks, agent *enforcer.Enforcer, log *slog.Logger) {
-	table, err := revoke.Open()
+func addRevoker(work *tasks, agent *enforcer.Enforcer, chosen backend.Choice, log *slog.Logger) {
+	table, err := chosen.OpenConnections()
 	if err != nil {
 		log.Warn("connections that are established stay when a change denies them", "err", err)
 		return

@@ -1,5 +1,4 @@
-// Package backend chooses what a node is enforced with: nftables, or iptables in
-// one of its modes.
+// Package backend chooses what a node is enforced with. Each kind of backend is a Driver; Drivers lists them.
 package backend
 
 import (
@@ -7,158 +6,128 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"slices"
 	"strings"
 
-	"sigs.k8s.io/knftables"
-
 	"github.com/tierwall/tierwall/enforcer"
-	"github.com/tierwall/tierwall/enforcer/droplog"
-	"github.com/tierwall/tierwall/enforcer/iptables"
-	"github.com/tierwall/tierwall/enforcer/nftables"
-	"github.com/tierwall/tierwall/enforcer/pathcheck"
 	"github.com/tierwall/tierwall/enforcer/spoof"
-	"github.com/tierwall/tierwall/policy"
 )
 
-// The names of backends. Auto is nftables where kube-proxy uses it or IPVS, and
-// elsewhere the mode of iptables that the node already uses.
-const (
-	Auto     = "auto"
-	NFTables = "nftables"
-	IPTables = "iptables"
-)
+// Auto is the first driver of the list that the node is set up for.
+const Auto = "auto"
 
-var modes = map[string]iptables.Mode{IPTables: iptables.Auto, "iptables-nft": iptables.NFT, "iptables-legacy": iptables.Legacy}
+// List is the drivers in the order in which Auto asks them.
+type List []Driver
 
-// Names are all that Open takes.
-var Names = []string{Auto, NFTables, IPTables, "iptables-nft", "iptables-legacy"}
-
-// Both take changes as well as programs.
-var (
-	_ enforcer.Updater = (*nftables.Backend)(nil)
-	_ enforcer.Updater = (*iptables.Backend)(nil)
-)
-
-// Choice is the backend of a node, and the one that may have been it before.
+// Choice is the backend of a node, and what other drivers may have left there.
 type Choice struct {
-	enforcer.Backend
-	// Predecessor may be nil: then there is nothing that could have been left.
+	Instance
+	// Predecessor is nil where no other driver could have left anything.
 	Predecessor enforcer.Predecessor
-	// Sources drops what pods send from addresses of others.
-	Sources spoof.Kernel
+	// OtherSources are the guards against forged sources that an earlier agent may have used instead.
+	OtherSources []spoof.Kernel
 }
 
-// Options say what to open. Log is required.
-type Options struct {
-	// Name is one of Names.
-	Name string
-	// LogDenials is how many denied packets a second are handed to droplog.Group, LogAudits
-	// how many of those that Audit lets pass, of each direction; 0 is none.
-	LogDenials, LogAudits int
-	Log                   *slog.Logger
+// Names returns all that Open takes.
+func (l List) Names() []string {
+	out := []string{Auto}
+	for _, d := range l {
+		out = append(out, d.Names()...)
+	}
+	return out
 }
 
-// Open opens the backend of the name. What the other one left stays in force
+// Open opens the backend of the name. What another driver left stays in force
 // until the caller has put a program in force and cleans it up.
-func Open(ctx context.Context, o Options) (Choice, error) {
-	name, log := o.Name, o.Log
-	if !slices.Contains(Names, name) {
-		return Choice{}, fmt.Errorf("backend %q: want one of %s", name, strings.Join(Names, ", "))
+func (l List) Open(ctx context.Context, o Options) (Choice, error) {
+	if !slices.Contains(l.Names(), o.Name) {
+		return Choice{}, fmt.Errorf("backend %q: want one of %s", o.Name, strings.Join(l.Names(), ", "))
 	}
-	if name == Auto {
-		name = IPTables
-		if kubeProxyUsesNFTables(ctx) || kubeProxyUsesIPVS() {
-			name = NFTables
+	if o.Name == Auto {
+		d := l.detect(ctx)
+		if d == nil {
+			return Choice{}, errors.New("detect the backend: the node is set up for none")
 		}
-		log.Info("chose the backend", "backend", name)
+		o.Name = d.Names()[0]
+		o.Log.Info("chose the backend", "backend", o.Name)
 	}
-	if name == NFTables {
-		return openNFTables(ctx, o)
-	}
-	return openIPTables(ctx, o)
-}
-
-func openNFTables(ctx context.Context, o Options) (Choice, error) {
-	b, err := nftables.New(ctx, nftables.Options{DenyLog: nftables.DenyLog(denyLog(o)), Log: o.Log})
+	chosen := slices.IndexFunc(l, func(d Driver) bool { return slices.Contains(d.Names(), o.Name) })
+	instance, err := l[chosen].Open(ctx, o)
 	if err != nil {
 		return Choice{}, err
 	}
-	c := Choice{Backend: b, Sources: spoof.NFTables{Log: spoofLog(o)}}
-	if other, err := iptables.New(ctx, iptables.Options{Mode: iptables.Auto, Log: o.Log}); err == nil {
-		c.Predecessor = other
+	if instance.Sources == nil || instance.OpenConnections == nil {
+		return Choice{}, fmt.Errorf("backend %q guards no sources or opens no connections", o.Name)
+	}
+	others := slices.Delete(slices.Clone(l), chosen, chosen+1)
+	c := Choice{Instance: instance, OtherSources: spoof.Others(instance.Sources, l.SourceGuards())}
+	if found, _ := others.openPredecessors(ctx, o.Log); len(found) > 0 {
+		c.Predecessor = found
 	}
 	return c, nil
 }
 
-func openIPTables(ctx context.Context, o Options) (Choice, error) {
-	b, err := iptables.New(ctx, iptables.Options{Mode: modes[o.Name], DenyLog: denyLog(o), Log: o.Log})
-	if err != nil {
-		return Choice{}, err
+// detect returns the first driver that the node is set up for, or nil.
+func (l List) detect(ctx context.Context) Driver {
+	for _, d := range l {
+		if d.IsPreferred(ctx) {
+			return d
+		}
 	}
-	c := Choice{Backend: b, Sources: sources(ctx, o, b.Mode())}
-	if other, err := nftables.New(ctx, nftables.Options{Log: o.Log}); err == nil {
-		c.Predecessor = other
-	}
-	return c, nil
+	return nil
 }
 
-// sources is what guards beside iptables: nftables where that can, because it alone judges fragments one by one.
-func sources(ctx context.Context, o Options, m iptables.Mode) spoof.Kernel {
-	tables := spoof.NFTables{Log: spoofLog(o)}
-	if err := tables.Available(ctx); err != nil {
-		o.Log.Info("sources are guarded by iptables", "because", err)
-		return spoof.IPTables{Mode: m.String(), Log: spoofLog(o)}
+// SourceGuards returns the guards against forged sources of all drivers, each once.
+func (l List) SourceGuards() []spoof.Kernel {
+	var out []spoof.Kernel
+	for _, d := range l {
+		for _, k := range d.SourceGuards() {
+			if !slices.ContainsFunc(out, func(other spoof.Kernel) bool { return other.Name() == k.Name() }) {
+				out = append(out, k)
+			}
+		}
 	}
-	return tables
-}
-
-// denyLog is what rules hand to droplog, and under which names.
-func denyLog(o Options) iptables.DenyLog {
-	return iptables.DenyLog{
-		Group: droplog.Group, Prefix: droplog.Prefix, PerSecond: o.LogDenials,
-		AuditPrefix:    [2]string{droplog.AuditPrefix(policy.Ingress), droplog.AuditPrefix(policy.Egress)},
-		AuditPerSecond: o.LogAudits,
-	}
-}
-
-func spoofLog(o Options) spoof.Log {
-	return spoof.Log{Group: droplog.Group, Prefix: droplog.SpoofPrefix, PerSecond: o.LogDenials}
-}
-
-// kubeProxyUsesNFTables reports whether there is the table that kube-proxy makes in
-// its mode nftables (KEP-3866).
-func kubeProxyUsesNFTables(ctx context.Context) bool {
-	table, err := knftables.New(knftables.IPv4Family, "kube-proxy")
-	if err != nil {
-		return false
-	}
-	_, err = table.List(ctx, "chains")
-	return err == nil
-}
-
-// kubeProxyUsesIPVS reports whether there is the interface that kube-proxy gives the addresses of Services to in its
-// mode IPVS. With iptables, egress to a Service would be judged by the Service's address.
-func kubeProxyUsesIPVS() bool {
-	_, err := net.InterfaceByName(pathcheck.IPVSLink)
-	return err == nil
+	return out
 }
 
 // Cleanup removes all that any backend of ours left on the node. A backend that
 // cannot be used here has left nothing.
-func Cleanup(ctx context.Context, log *slog.Logger) error {
-	tables, nftErr := nftables.New(ctx, nftables.Options{Log: log})
-	chains, iptErr := iptables.New(ctx, iptables.Options{Mode: iptables.Auto, Log: log})
-	if nftErr != nil && iptErr != nil {
-		return fmt.Errorf("neither nftables nor iptables can be used: %w", errors.Join(nftErr, iptErr))
+func (l List) Cleanup(ctx context.Context, log *slog.Logger) error {
+	found, err := l.openPredecessors(ctx, log)
+	if len(found) == 0 {
+		return fmt.Errorf("no backend can be used: %w", err)
 	}
-	errs := []error{spoof.Cleanup(ctx)}
-	if nftErr == nil {
-		errs = append(errs, tables.Cleanup(ctx))
+	return errors.Join(spoof.Cleanup(ctx, l.SourceGuards()), found.Cleanup(ctx))
+}
+
+// openPredecessors opens what each driver may have left, and returns the errors of those that cannot be used.
+func (l List) openPredecessors(ctx context.Context, log *slog.Logger) (predecessors, error) {
+	var out predecessors
+	var errs []error
+	for _, d := range l {
+		p, err := d.OpenPredecessor(ctx, log)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		out = append(out, p)
 	}
-	if iptErr == nil {
-		errs = append(errs, chains.Cleanup(ctx))
+	return out, errors.Join(errs...)
+}
+
+// predecessors are all backends that an earlier agent may have used.
+type predecessors []enforcer.Predecessor
+
+// Programmed is Predecessor's.
+func (p predecessors) Programmed() bool {
+	return slices.ContainsFunc(p, enforcer.Predecessor.Programmed)
+}
+
+// Cleanup is Predecessor's. A failure of one keeps none of the others from being removed.
+func (p predecessors) Cleanup(ctx context.Context) error {
+	var errs []error
+	for _, one := range p {
+		errs = append(errs, one.Cleanup(ctx))
 	}
 	return errors.Join(errs...)
 }

@@ -113,7 +113,7 @@ func start(t *testing.T, name string) *agent {
 	done := make(chan error, 1)
 	go func() {
 		done <- a.space.Do(func() error {
-			chosen, err := backend.Open(ctx, backend.Options{Name: name, Log: log})
+			chosen, err := backend.Drivers.Open(ctx, backend.Options{Name: name, Log: log})
 			if err != nil {
 				return err
 			}

@@ -20,7 +20,7 @@ func TestSourcesAreGuardedByNFTablesWhereItCan(t *testing.T) {
 	guard := func(name string) (k spoof.Kernel) {
 		t.Helper()
 		if err := node.Do(func() error {
-			c, err := backend.Open(t.Context(), backend.Options{Name: name, Log: slog.New(slog.DiscardHandler)})
+			c, err := backend.Drivers.Open(t.Context(), backend.Options{Name: name, Log: slog.New(slog.DiscardHandler)})
 			k = c.Sources
 			return err
 		}); err != nil {

@@ -181,7 +181,7 @@ func flowtables(f Facts) (out []Finding) {
 const IPVSLink = "kube-ipvs0"
 
 func ipvs(f Facts) (out []Finding) {
-	if f.IPTables && slices.ContainsFunc(f.Links, func(l Link) bool { return l.Name == IPVSLink }) {
+	if f.BeforeIPVS && slices.ContainsFunc(f.Links, func(l Link) bool { return l.Name == IPVSLink }) {
 		out = append(out, Finding{IPVS, false, "kube-proxy uses IPVS and the backend is iptables: pods whose egress is isolated reach no Service that their policies allow by selector",
 			"set enforcer.backend=nftables"})
 	}

@@ -71,7 +71,7 @@ func TestWhatIsFound(t *testing.T) {
 		"one of IPv6":              {func(f *Facts) { f.Routes = append(f.Routes, route(pair, "2001:db8::4/128")) }, []string{"address open"}},
 		"one of the pods' network": {func(f *Facts) { f.Routes = append(f.Routes, route(pair, "10.0.2.9/32")) }, nil},
 		"flowtables":               {func(f *Facts) { f.Flowtables = []string{"inet filter f"} }, []string{"flowtable open"}},
-		"IPVS with iptables":       {func(f *Facts) { f.IPTables = true; f.Links = append(f.Links, link(other, "kube-ipvs0", "dummy")) }, []string{"ipvs limited"}},
+		"IPVS with iptables":       {func(f *Facts) { f.BeforeIPVS = true; f.Links = append(f.Links, link(other, "kube-ipvs0", "dummy")) }, []string{"ipvs limited"}},
 		"IPVS with nftables":       {func(f *Facts) { f.Links = append(f.Links, link(other, "kube-ipvs0", "dummy")) }, nil},
 		"a full table":             {func(f *Facts) { f.Connections = f.MaxConnections }, []string{"conntrack limited"}},
 		"rules against tracking":   {func(f *Facts) { f.Untracked = []string{"PREROUTING -j NOTRACK"} }, []string{"untracked limited"}},

@@ -19,8 +19,8 @@ type Facts struct {
 	Flowtables []string
 	// Untracked are rules that keep packets from connection tracking.
 	Untracked []string
-	// IPTables says that the backend is iptables, whose rules come before IPVS takes a packet.
-	IPTables bool
+	// BeforeIPVS says that the backend's rules judge a packet before IPVS replaces a Service's address.
+	BeforeIPVS bool
 	// Unread says what could not be read, by what it was.
 	Unread map[string]error
 }

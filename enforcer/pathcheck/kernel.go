@@ -31,8 +31,8 @@ const triesOfDumps = 5
 
 // Kernel reads the facts of the network namespace of the calling thread.
 type Kernel struct {
-	// IPTables says that the backend is iptables.
-	IPTables bool
+	// BeforeIPVS says that the backend's rules judge a packet before IPVS replaces a Service's address.
+	BeforeIPVS bool
 
 	rules     Facts
 	rulesRead time.Time
@@ -42,7 +42,7 @@ type Kernel struct {
 
 // Read is Reader's.
 func (k *Kernel) Read(ctx context.Context) Facts {
-	f := Facts{IPTables: k.IPTables, Unread: map[string]error{}}
+	f := Facts{BeforeIPVS: k.BeforeIPVS, Unread: map[string]error{}}
 	unread := func(what string, err error) {
 		if err != nil {
 			f.Unread[what] = err

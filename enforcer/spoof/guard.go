@@ -16,6 +16,10 @@ import (
 // Kernel drops what comes by interfaces from addresses to which no route leads back by them, and what has link-local
 // addresses but neighbour discovery.
 type Kernel interface {
+	// Name is equal for those that write the same rules, and for no others.
+	Name() string
+	// WithAnySource returns a kernel that does not compare sources with the routes; link-local addresses are judged still.
+	WithAnySource() Kernel
 	// Write has these interfaces guarded and no others, at one moment.
 	Write(ctx context.Context, i Interfaces) error
 	// Read is what the kernel holds of ours, as text that is equal as long as nobody changes it.
@@ -185,7 +189,7 @@ func (g *Guard) settle(ctx context.Context, l *layout) error {
 
 // succeed removes what the predecessors hold, now that it is not needed any more.
 func (g *Guard) succeed(ctx context.Context) {
-	if err := cleanup(ctx, g.Predecessors); err != nil {
+	if err := Cleanup(ctx, g.Predecessors); err != nil {
 		g.log.Warn("could not remove all rules about sources that an earlier agent left", "err", err)
 		return
 	}
@@ -237,33 +241,15 @@ func PodNetworks(p *policy.Program) func(netip.Prefix) bool {
 	}
 }
 
-// kernels are all that there are. A tool that is missing has made nothing.
-var kernels = []Kernel{NFTables{}, IPTables{Mode: "nft"}, IPTables{Mode: "legacy"}}
-
-// WithAnySource is the kernel without the check of sources: what is link-local is judged still.
-func WithAnySource(k Kernel) Kernel {
-	switch k := k.(type) {
-	case NFTables:
-		k.AnySource = true
-		return k
-	case IPTables:
-		k.AnySource = true
-		return k
-	}
-	return k
+// Others returns all kernels but this one.
+func Others(k Kernel, all []Kernel) []Kernel {
+	return slices.DeleteFunc(slices.Clone(all), func(other Kernel) bool { return other.Name() == k.Name() })
 }
 
-// Others are all kernels but this one.
-func Others(k Kernel) []Kernel {
-	return slices.DeleteFunc(slices.Clone(kernels), func(other Kernel) bool { return same(other, k) })
-}
-
-// Cleanup removes what any kernel holds of ours.
-func Cleanup(ctx context.Context) error { return cleanup(ctx, kernels) }
-
-func cleanup(ctx context.Context, kernels []Kernel) error {
+// Cleanup removes what these kernels hold of ours. A tool that is missing has made nothing.
+func Cleanup(ctx context.Context, all []Kernel) error {
 	var errs []error
-	for _, k := range kernels {
+	for _, k := range all {
 		errs = append(errs, k.Cleanup(ctx))
 	}
 	return errors.Join(errs...)

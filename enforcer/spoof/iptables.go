@@ -21,6 +21,15 @@ type IPTables struct {
 	AnySource bool
 }
 
+// Name is Kernel's.
+func (t IPTables) Name() string { return "iptables-" + t.Mode }
+
+// WithAnySource is Kernel's.
+func (t IPTables) WithAnySource() Kernel {
+	t.AnySource = true
+	return t
+}
+
 const (
 	sourcesChain = "TIERWALL-SOURCES"
 	foreignChain = "TIERWALL-FOREIGN"
@@ -309,17 +318,4 @@ func missing(err error) bool {
 		return true
 	}
 	return err != nil && slices.ContainsFunc([]string{"No such file or directory", "does not exist"}, func(s string) bool { return strings.Contains(err.Error(), s) })
-}
-
-// same reports whether both are the same kernel's.
-func same(a, b Kernel) bool {
-	switch a := a.(type) {
-	case NFTables:
-		_, ok := b.(NFTables)
-		return ok
-	case IPTables:
-		t, ok := b.(IPTables)
-		return ok && t.Mode == a.Mode
-	}
-	return false
 }

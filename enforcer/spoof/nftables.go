@@ -25,6 +25,15 @@ type NFTables struct {
 	AnySource bool
 }
 
+// Name is Kernel's.
+func (NFTables) Name() string { return "nftables" }
+
+// WithAnySource is Kernel's.
+func (n NFTables) WithAnySource() Kernel {
+	n.AnySource = true
+	return n
+}
+
 // The valid messages of neighbour discovery (RFC 4861) that a host sends, and of multicast listeners (RFC 2710, RFC 3810). A
 // pod is no router, and sends neither advertisements of one nor redirects.
 const (

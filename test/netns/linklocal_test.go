@@ -59,7 +59,7 @@ func linkLocalOf(t *testing.T, h *Host) netip.Addr {
 // whether sources are held against the routes or not. What comes by the node's own links is let be.
 func TestAPodSendsNothingFromItsLinkLocalAddress(t *testing.T) {
 	for name, k := range guards {
-		for variant, kernel := range map[string]spoof.Kernel{name: k, name + ", any source": spoof.WithAnySource(k)} {
+		for variant, kernel := range map[string]spoof.Kernel{name: k, name + ", any source": k.WithAnySource()} {
 			t.Run(variant, func(t *testing.T) {
 				t.Parallel()
 				l := spoofLab(t)

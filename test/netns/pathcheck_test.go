@@ -91,14 +91,14 @@ func TestPathsAreFound(t *testing.T) {
 			t.Parallel()
 			l := pathsLab(t, "iptables-nft")
 			node := l.Nodes["node"]
-			if got := l.findings(t, &pathcheck.Kernel{IPTables: true}, pathsProgram()); got != nil {
+			if got := l.findings(t, &pathcheck.Kernel{BeforeIPVS: true}, pathsProgram()); got != nil {
 				t.Fatalf("on a sound node: found %q", got)
 			}
 			for _, command := range c.open {
 				words := fieldsWith(command, "LINK", l.linkOf(t, openPod.Addrs[0]))
 				node.Run(t, words[0], words[1:]...)
 			}
-			if got := l.findings(t, &pathcheck.Kernel{IPTables: true}, pathsProgram()); !slices.Equal(got, []string{c.want}) {
+			if got := l.findings(t, &pathcheck.Kernel{BeforeIPVS: true}, pathsProgram()); !slices.Equal(got, []string{c.want}) {
 				t.Errorf("found %q, want %q", got, c.want)
 			}
 		})

@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/tierwall/tierwall/enforcer/backend"
 	"github.com/tierwall/tierwall/enforcer/spoof"
 	"github.com/tierwall/tierwall/policy"
 )
@@ -187,7 +188,7 @@ func TestAPodSendsFromItsOwnAddressesAlone(t *testing.T) {
 			l.wantOwn(t, attacker, victim)
 			l.wantNeighbours(t, bad)
 			l.wantMoreAddresses(t, bad)
-			if err := l.Nodes["node"].Do(func() error { return spoof.Cleanup(t.Context()) }); err != nil {
+			if err := l.Nodes["node"].Do(func() error { return spoof.Cleanup(t.Context(), backend.Drivers.SourceGuards()) }); err != nil {
 				t.Error(err)
 			}
 			if !l.sendAs(t, bad, netip.AddrPortFrom(foreign[0], 0), forAllowed) {
@@ -607,7 +608,7 @@ func TestAChangeOfKernelOpensNothing(t *testing.T) {
 			t.Parallel()
 			l := spoofLab(t)
 			node, link := l.Nodes["node"], l.linkOf(t, attacker.Addrs[0])
-			others := spoof.Others(k)
+			others := spoof.Others(k, backend.Drivers.SourceGuards())
 			if len(others) != len(guards)-1 {
 				t.Fatalf("%d others of %d", len(others), len(guards))
 			}
@@ -694,7 +695,7 @@ func TestManyInterfacesAreGuarded(t *testing.T) {
 					}
 				}
 			}
-			if err := node.Do(func() error { return spoof.Cleanup(t.Context()) }); err != nil {
+			if err := node.Do(func() error { return spoof.Cleanup(t.Context(), backend.Drivers.SourceGuards()) }); err != nil {
 				t.Fatal(err)
 			}
 			for _, args := range [][]string{{"nft", "list", "ruleset"}, {"iptables-legacy-save"}, {"ip6tables-legacy-save"}, {"ipset", "list", "-n"}} {

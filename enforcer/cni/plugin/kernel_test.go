@@ -140,7 +140,7 @@ func (n *node) startAgent(s *source) {
 	errs := make([]error, 2)
 	running.Go(func() {
 		errs[0] = n.Do(func() error {
-			chosen, err := backend.Open(ctx, backend.Options{Name: backend.NFTables, Log: log})
+			chosen, err := backend.Drivers.Open(ctx, backend.Options{Name: backend.NFTables, Log: log})
 			if err != nil {
 				return err
 			}
