@@ -68,7 +68,7 @@ func (r *run) judgePart(ctx context.Context, o *manifest.Object, p parts) (rego.
 	if err != nil || len(p.policies) == 1 || o.Kind != "NetworkPolicy" || len(result.Denials)+len(result.Warnings) == 0 {
 		return result, notes, err
 	}
-	own := r.alone(ctx, o, p.step)
+	own := p.alone(ctx, o)
 	unblock(own.Added, part.Added)
 	own.Removed, own.NewlyIsolated, own.NoLongerIsolated = part.Removed, part.NewlyIsolated, part.NoLongerIsolated
 	own.Lint, own.Roles = part.Lint, rolesOf(own.Added)
@@ -100,7 +100,7 @@ func unblock(rows, together []effect.Row) {
 
 // alone is the effect of one NetworkPolicy of a step, where those of the cluster are
 // there: what NetworkPolicies allow together is what each of them allows.
-func (r *run) alone(ctx context.Context, o *manifest.Object, s step) effect.Effect {
+func (s step) alone(ctx context.Context, o *manifest.Object) effect.Effect {
 	before := s.before.With(values(keep(s.policies, func(p *manifest.Object) bool { return p.Kind == "ClusterNetworkPolicy" })))
-	return effect.Compute(ctx, before.Snapshot(r.Defaults), before.With(values([]*manifest.Object{o})).Snapshot(r.Defaults))
+	return s.world.calculator.Compute(ctx, s.world.with(before), s.world.with(before.With(values([]*manifest.Object{o}))))
 }

@@ -8,7 +8,9 @@ import (
 	"slices"
 	"strings"
 
+	networkingv1 "k8s.io/api/networking/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
 )
@@ -69,6 +71,23 @@ func (s State) Guardrails() []*v1alpha1.Guardrail {
 		}
 	}
 	return out
+}
+
+// Policies are the NetworkPolicies and ClusterNetworkPolicies, by name.
+func (s State) Policies() (nps []*networkingv1.NetworkPolicy, cnps []*policyv1alpha2.ClusterNetworkPolicy) {
+	for _, o := range s.objects {
+		switch o := o.(type) {
+		case *networkingv1.NetworkPolicy:
+			nps = append(nps, o)
+		case *policyv1alpha2.ClusterNetworkPolicy:
+			cnps = append(cnps, o)
+		}
+	}
+	slices.SortFunc(nps, func(a, b *networkingv1.NetworkPolicy) int {
+		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
+	})
+	slices.SortFunc(cnps, func(a, b *policyv1alpha2.ClusterNetworkPolicy) int { return strings.Compare(a.Name, b.Name) })
+	return nps, cnps
 }
 
 func (s State) keys() []Key {

@@ -135,6 +135,11 @@ func (s *compiledState) equivalenceID(a netip.Addr) int {
 // for the port.
 const membershipSize = 6
 
+// inAnySet reports whether a set contains an address, at less cost than setMemberships.
+func (s *compiledState) inAnySet(a netip.Addr) bool {
+	return len(s.addressSets[a]) > 0 || len(s.networks.setsContaining(a)) > 0
+}
+
 // setMemberships returns the sets that contain an address.
 func (s *compiledState) setMemberships(a netip.Addr) []byte {
 	if b, ok := s.memberships[a]; ok {

@@ -70,7 +70,11 @@ func (v *shadowCheck) compareVerdicts(p isolatedPolicy) bool {
 			}
 			v.pairs[pair] = true
 			compared := map[[2]int]bool{}
+			anyPeer := len(v.isolated.classView(pair[0]).anyPeer) > 0
 			for _, a := range peers {
+				if !anyPeer && !v.isolated.inAnySet(a) {
+					continue // no rule of the policy matches it
+				}
 				ids := [2]int{v.isolated.equivalenceIDFor(pair[0], a)<<1 | familyOf(a), v.compiled[stateAfter].equivalenceIDFor(pair[1], a)}
 				if compared[ids] {
 					continue
