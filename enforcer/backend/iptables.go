@@ -5,10 +5,8 @@ import (
 	"log/slog"
 
 	"github.com/tierwall/tierwall/enforcer"
-	"github.com/tierwall/tierwall/enforcer/droplog"
 	"github.com/tierwall/tierwall/enforcer/iptables"
 	"github.com/tierwall/tierwall/enforcer/spoof"
-	"github.com/tierwall/tierwall/policy"
 )
 
 var _ enforcer.Updater = (*iptables.Backend)(nil)
@@ -58,13 +56,4 @@ func chooseSourceGuard(ctx context.Context, o Options, m iptables.Mode) spoof.Ke
 		return spoof.IPTables{Mode: m.String(), Log: sourceLog(o)}
 	}
 	return tables
-}
-
-// denyLog is what rules hand to droplog, and under which names.
-func denyLog(o Options) iptables.DenyLog {
-	return iptables.DenyLog{
-		Group: droplog.Group, Prefix: droplog.Prefix, PerSecond: o.LogDenials,
-		AuditPrefix:    [2]string{droplog.AuditPrefix(policy.Ingress), droplog.AuditPrefix(policy.Egress)},
-		AuditPerSecond: o.LogAudits,
-	}
 }

@@ -30,7 +30,7 @@ func (nftablesDriver) IsPreferred(ctx context.Context) bool {
 
 // Open is Driver's.
 func (nftablesDriver) Open(ctx context.Context, o Options) (Instance, error) {
-	b, err := nftables.New(ctx, nftables.Options{DenyLog: nftables.DenyLog(denyLog(o)), Log: o.Log})
+	b, err := nftables.New(ctx, nftables.Options{DenyLog: denyLog(o), Log: o.Log})
 	if err != nil {
 		return Instance{}, err
 	}

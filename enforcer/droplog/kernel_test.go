@@ -16,6 +16,7 @@ import (
 	"github.com/tierwall/tierwall/enforcer/droplog"
 	"github.com/tierwall/tierwall/enforcer/iptables"
 	"github.com/tierwall/tierwall/enforcer/nftables"
+	"github.com/tierwall/tierwall/enforcer/ruletext"
 	"github.com/tierwall/tierwall/enforcer/spoof"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/test/netns"
@@ -113,8 +114,8 @@ func listen(t *testing.T, h *netns.Host, p *policy.Program) <-chan line {
 }
 
 // denyLog hands over so many packets a second.
-func denyLog(perSecond int) iptables.DenyLog {
-	return iptables.DenyLog{Group: group, Prefix: droplog.Prefix, PerSecond: perSecond, AuditPerSecond: perSecond,
+func denyLog(perSecond int) ruletext.DenyLog {
+	return ruletext.DenyLog{Group: group, Prefix: droplog.Prefix, PerSecond: perSecond, AuditPerSecond: perSecond,
 		AuditPrefix: [2]string{droplog.AuditPrefix(policy.Ingress), droplog.AuditPrefix(policy.Egress)}}
 }
 
@@ -127,7 +128,7 @@ var backends = map[string]func(ctx context.Context, p *policy.Program, perSecond
 		return applyIPT(ctx, iptables.Legacy, p, perSecond)
 	},
 	"nftables": func(ctx context.Context, p *policy.Program, perSecond int) error {
-		b, err := nftables.New(ctx, nftables.Options{DenyLog: nftables.DenyLog(denyLog(perSecond))})
+		b, err := nftables.New(ctx, nftables.Options{DenyLog: denyLog(perSecond)})
 		if err != nil {
 			return err
 		}

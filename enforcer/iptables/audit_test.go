@@ -8,10 +8,11 @@ import (
 	"github.com/tierwall/tierwall/enforcer/internal/sample"
 	"github.com/tierwall/tierwall/enforcer/iptables"
 	"github.com/tierwall/tierwall/enforcer/iptables/simulator"
+	"github.com/tierwall/tierwall/enforcer/ruletext"
 )
 
 func TestWhatAuditLetsPassIsReportedAndNothingElse(t *testing.T) {
-	log := iptables.DenyLog{Group: 7, Prefix: backendtest.DenyPrefix, PerSecond: 1, AuditPrefix: backendtest.AuditPrefix, AuditPerSecond: 1}
+	log := ruletext.DenyLog{Group: 7, Prefix: backendtest.DenyPrefix, PerSecond: 1, AuditPrefix: backendtest.AuditPrefix, AuditPerSecond: 1}
 	backendtest.VerifyAudit(t, judgeBy(renderLogging(t, sample.Audited(), log)[iptables.IPv4]), judgeBy(render(t, sample.Audited())[iptables.IPv4]))
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"github.com/tierwall/tierwall/enforcer/command"
 	"github.com/tierwall/tierwall/enforcer/refusal"
+	"github.com/tierwall/tierwall/enforcer/ruletext"
 	"github.com/tierwall/tierwall/enforcer/transition"
 	"github.com/tierwall/tierwall/policy"
 )
@@ -24,7 +25,7 @@ import (
 type Options struct {
 	Mode Mode
 	// DenyLog reports whether and how denied packets are logged.
-	DenyLog DenyLog
+	DenyLog ruletext.DenyLog
 	// Log gets what an operator should know; the default logger if nil.
 	Log *slog.Logger
 }
@@ -33,7 +34,7 @@ type Options struct {
 // can be called from any goroutine; they take turns.
 type Backend struct {
 	mode       Mode
-	denyLog    DenyLog
+	denyLog    ruletext.DenyLog
 	log        *slog.Logger
 	programmed bool
 

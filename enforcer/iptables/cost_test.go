@@ -9,6 +9,7 @@ import (
 
 	"github.com/tierwall/tierwall/enforcer/iptables"
 	"github.com/tierwall/tierwall/enforcer/iptables/simulator"
+	"github.com/tierwall/tierwall/enforcer/ruletext"
 	"github.com/tierwall/tierwall/policy"
 )
 
@@ -205,7 +206,7 @@ func TestTheKernelsCostIsInProportionToWhatWasWritten(t *testing.T) {
 	for name, make := range hostile {
 		for _, scale := range []int{1, 4, 16} {
 			p := make(scale).finish()
-			r, err := iptables.Render(p, iptables.IPv4, iptables.DenyLog{})
+			r, err := iptables.Render(p, iptables.IPv4, ruletext.DenyLog{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -240,7 +241,7 @@ func mostLookups(t *testing.T, r iptables.Ruleset, p *policy.Program) int {
 				if err != nil {
 					t.Fatal(err)
 				}
-				most = max(most, v.Lookups)
+				most = max(most, v.Rules+v.Lookups)
 			}
 		}
 	}
@@ -249,7 +250,7 @@ func mostLookups(t *testing.T, r iptables.Ruleset, p *policy.Program) int {
 
 // What a hundred small policies on one pod come to is a handful of rules, as ever.
 func TestSmallPoliciesAreMerged(t *testing.T) {
-	r, err := iptables.Render(hostile["a hundred small policies"](10).finish(), iptables.IPv4, iptables.DenyLog{})
+	r, err := iptables.Render(hostile["a hundred small policies"](10).finish(), iptables.IPv4, ruletext.DenyLog{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -275,7 +276,7 @@ func allocated(t *testing.T, p *policy.Program) float64 {
 	t.Helper()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	if _, err := iptables.Render(p, iptables.IPv4, iptables.DenyLog{}); err != nil {
+	if _, err := iptables.Render(p, iptables.IPv4, ruletext.DenyLog{}); err != nil {
 		t.Fatal(err)
 	}
 	runtime.ReadMemStats(&after)

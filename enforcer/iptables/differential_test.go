@@ -7,6 +7,7 @@ import (
 
 	"github.com/tierwall/tierwall/enforcer/iptables"
 	"github.com/tierwall/tierwall/enforcer/iptables/simulator"
+	"github.com/tierwall/tierwall/enforcer/ruletext"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/compile"
 	"github.com/tierwall/tierwall/policy/eval"
@@ -18,10 +19,10 @@ type rendered map[iptables.Family]*simulator.Table
 
 func render(t testing.TB, p *policy.Program) rendered {
 	t.Helper()
-	return renderLogging(t, p, iptables.DenyLog{})
+	return renderLogging(t, p, ruletext.DenyLog{})
 }
 
-func renderLogging(t testing.TB, p *policy.Program, log iptables.DenyLog) rendered {
+func renderLogging(t testing.TB, p *policy.Program, log ruletext.DenyLog) rendered {
 	t.Helper()
 	out := rendered{}
 	for _, f := range []iptables.Family{iptables.IPv4, iptables.IPv6} {
@@ -86,7 +87,7 @@ func TestRenderedRulesDecideAsTheProgram(t *testing.T) {
 		node := s.Nodes[seed%uint64(len(s.Nodes))].Name
 		p, _ := compile.Compile(s, node)
 		host := p.Hosts[slices.IndexFunc(p.Hosts, func(h policy.Host) bool { return h.Name == node })]
-		log := iptables.DenyLog{Group: 7, Prefix: "test", PerSecond: int(seed % 2), AuditPrefix: [2]string{"in", "out"}, AuditPerSecond: int(seed / 2 % 2)}
+		log := ruletext.DenyLog{Group: 7, Prefix: "test", PerSecond: int(seed % 2), AuditPrefix: [2]string{"in", "out"}, AuditPerSecond: int(seed / 2 % 2)}
 		rules, decide := renderLogging(t, p, log), eval.New(p)
 		for _, f := range generate.Flows(generate.NewRand(seed), s, 150) {
 			if outOfPlace(p, host, f) {
@@ -111,7 +112,7 @@ func TestRenderedRulesDecideAsTheProgram(t *testing.T) {
 }
 
 // logsOf is how a flow's first packet is to be handed to the listener.
-func logsOf(log iptables.DenyLog, d policy.Decision) (out []simulator.Log) {
+func logsOf(log ruletext.DenyLog, d policy.Decision) (out []simulator.Log) {
 	for _, direction := range []policy.Direction{policy.Egress, policy.Ingress} {
 		if d.Audited(direction) && log.AuditPerSecond > 0 {
 			out = append(out, simulator.Log{Group: log.Group, Prefix: log.AuditPrefix[direction]})

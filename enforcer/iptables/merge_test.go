@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/tierwall/tierwall/enforcer/iptables"
+	"github.com/tierwall/tierwall/enforcer/ruletext"
 	"github.com/tierwall/tierwall/policy"
 )
 
@@ -64,7 +65,7 @@ func popular(policies, members int) *policy.Program {
 func TestAPodThatManyPoliciesSelectHasAConstantNumberOfLookups(t *testing.T) {
 	var first []int
 	for _, size := range [][2]int{{12, 3}, {100, 3}, {100, 300}} {
-		r, err := iptables.Render(popular(size[0], size[1]), iptables.IPv4, iptables.DenyLog{})
+		r, err := iptables.Render(popular(size[0], size[1]), iptables.IPv4, ruletext.DenyLog{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -96,7 +97,7 @@ func TestALargeSetIsNotMerged(t *testing.T) {
 		for i := range members - 3 {
 			p.Sets["peers-0"].Elements = append(p.Sets["peers-0"].Elements, policy.AddressElement(netip.AddrFrom4([4]byte{10, 200, byte(i >> 8), byte(i)})))
 		}
-		r, err := iptables.Render(p, iptables.IPv4, iptables.DenyLog{})
+		r, err := iptables.Render(p, iptables.IPv4, ruletext.DenyLog{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tierwall/tierwall/enforcer/ruletext"
 	"github.com/tierwall/tierwall/internal/contenthash"
 	"github.com/tierwall/tierwall/policy"
 )
@@ -157,7 +158,7 @@ func classChain(d policy.Direction, id policy.ClassID, part int) string {
 
 // fit is the base name of a text between a beginning and an end, hashed where it is not safe in a name or too long.
 func fit(head, text, tail string, size int) string {
-	if text != "" && len(head)+len(text) <= size && sanitize(text, ".-_/") == text {
+	if text != "" && len(head)+len(text) <= size && ruletext.Sanitize(text, ".-_/") == text {
 		return head + text + tail
 	}
 	return hashed(head, text, tail)
@@ -169,7 +170,7 @@ func hashed(head, text, tail string) string { return head + mark + tail + mark +
 // comment is a match that says why a rule is there, with a space at its end.
 // Whatever the text, it ends neither the quotes nor the line.
 func comment(text string) string {
-	text = strings.TrimSpace(sanitize(text, ".-_/ ,:=~"))
+	text = strings.TrimSpace(ruletext.Sanitize(text, ".-_/ ,:=~"))
 	if text == "" {
 		return ""
 	}
@@ -177,18 +178,4 @@ func comment(text string) string {
 		text = text[:maxComment]
 	}
 	return `-m comment --comment "` + text + `" `
-}
-
-// sanitize replaces every byte but letters, digits and the extra ones by an underscore.
-func sanitize(text, extra string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9':
-			return r
-		case strings.ContainsRune(extra, r):
-			return r
-		default:
-			return '_'
-		}
-	}, text)
 }

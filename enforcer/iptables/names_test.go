@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tierwall/tierwall/enforcer/ruletext"
 	"github.com/tierwall/tierwall/policy"
 )
 
@@ -18,7 +19,7 @@ func TestEverySetAndChainHasANameOfItsOwn(t *testing.T) {
 		if other, taken := of[kind+name]; taken && other != what {
 			t.Fatalf("%s and %s have the name %s", what, other, name)
 		}
-		if of[kind+name] = what; len(name) > size || sanitize(name, ".-_/") != name {
+		if of[kind+name] = what; len(name) > size || ruletext.Sanitize(name, ".-_/") != name {
 			t.Fatalf("the kernel does not take the name %s of %s", name, what)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/tierwall/tierwall/enforcer/refusal"
+	"github.com/tierwall/tierwall/enforcer/ruletext"
 	"github.com/tierwall/tierwall/enforcer/transition"
 	"github.com/tierwall/tierwall/policy"
 )
@@ -15,7 +16,7 @@ import (
 // Render is the ruleset that enforces a program for one IP family. It is pure,
 // and a function of the program and what to log alone. A class whose
 // rules refer to sets that the program does not have is an error, and closed in the ruleset.
-func Render(p *policy.Program, f Family, log DenyLog) (Ruleset, error) {
+func Render(p *policy.Program, f Family, log ruletext.DenyLog) (Ruleset, error) {
 	v := newRenderer(p, f, newNames(), transition.Slots{}, log, nil).render()
 	var errs []error
 	for _, k := range slices.SortedFunc(maps.Keys(v.failed), compareClasses) {
@@ -102,11 +103,11 @@ type renderer struct {
 }
 
 // newRenderer is a renderer that has made the frame.
-func newRenderer(p *policy.Program, f Family, n names, s transition.Slots, log DenyLog, refused refusal.Classes) *renderer {
+func newRenderer(p *policy.Program, f Family, n names, s transition.Slots, log ruletext.DenyLog, refused refusal.Classes) *renderer {
 	r := &renderer{program: p, family: f, names: n, slots: s, refused: refused, failed: refusal.Classes{}}
 	r.base()
-	r.denying(log)
-	r.auditing(log)
+	r.renderDeny(log)
+	r.renderAudit(log)
 	return r
 }
 

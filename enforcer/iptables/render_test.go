@@ -13,6 +13,7 @@ import (
 	"github.com/tierwall/tierwall/enforcer/internal/sample"
 	"github.com/tierwall/tierwall/enforcer/iptables"
 	"github.com/tierwall/tierwall/enforcer/iptables/simulator"
+	"github.com/tierwall/tierwall/enforcer/ruletext"
 	"github.com/tierwall/tierwall/policy"
 )
 
@@ -82,7 +83,7 @@ func isComment(rule string) bool {
 
 // The comments of a class chain tell by number what its rules are there for.
 func TestCommentsAreAboutTheRulesOfTheirNumber(t *testing.T) {
-	r, err := iptables.Render(sample.Shop(), iptables.IPv4, iptables.DenyLog{})
+	r, err := iptables.Render(sample.Shop(), iptables.IPv4, ruletext.DenyLog{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,9 +141,9 @@ func TestNeighbourDiscoveryPassesOnTheLinkAlone(t *testing.T) {
 // TestGolden shows what a person sees. TIERWALL_UPDATE=1 writes the files anew.
 func TestGolden(t *testing.T) {
 	for name, p := range map[string]*policy.Program{"shop": sample.Shop(), "edges": sample.Edges(), "empty": {}, "logged": sample.Shop(), "audited": sample.Audited(), "merged": popular(12, 2), "listed": hostile["networks of every length by ports"](1).finish()} {
-		var log iptables.DenyLog
+		var log ruletext.DenyLog
 		if name == "logged" || name == "audited" {
-			log = iptables.DenyLog{Group: 4741, Prefix: "tierwall", PerSecond: 100}
+			log = ruletext.DenyLog{Group: 4741, Prefix: "tierwall", PerSecond: 100}
 		}
 		if name == "audited" {
 			log.AuditPrefix, log.AuditPerSecond = [2]string{"tierwall-audit-ingress", "tierwall-audit-egress"}, 10
@@ -178,7 +179,7 @@ func golden(t *testing.T, name, got string) {
 func TestNoNameGetsOutOfItsQuotes(t *testing.T) {
 	p := sample.Edges()
 	for _, f := range []iptables.Family{iptables.IPv4, iptables.IPv6} {
-		r, err := iptables.Render(p, f, iptables.DenyLog{})
+		r, err := iptables.Render(p, f, ruletext.DenyLog{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -224,7 +225,7 @@ func TestDispatchIsATree(t *testing.T) {
 		p := sample.Crowd(pods)
 		rules := render(t, p)
 		for _, f := range []iptables.Family{iptables.IPv4, iptables.IPv6} {
-			r, err := iptables.Render(p, f, iptables.DenyLog{})
+			r, err := iptables.Render(p, f, ruletext.DenyLog{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -265,7 +266,7 @@ func TestAProgramThatRefersToNothingIsRefused(t *testing.T) {
 	delete(noSet.Sets, "web")
 	delete(noClass.Classes[policy.Ingress], "data")
 	for name, p := range map[string]*policy.Program{`no set "web"`: noSet, "data": noClass} {
-		if _, err := iptables.Render(p, iptables.IPv4, iptables.DenyLog{}); err == nil || !strings.Contains(err.Error(), name) {
+		if _, err := iptables.Render(p, iptables.IPv4, ruletext.DenyLog{}); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("want an error about %s, got %v", name, err)
 		}
 	}
@@ -275,7 +276,7 @@ func TestAProgramThatRefersToNothingIsRefused(t *testing.T) {
 func TestAClassThatCannotBeRenderedIsClosedAlone(t *testing.T) {
 	p := sample.Shop()
 	delete(p.Sets, "world")
-	r, err := iptables.Render(p, iptables.IPv4, iptables.DenyLog{})
+	r, err := iptables.Render(p, iptables.IPv4, ruletext.DenyLog{})
 	if err == nil {
 		t.Fatal("no error")
 	}
@@ -297,13 +298,13 @@ func TestAClassThatCannotBeRenderedIsClosedAlone(t *testing.T) {
 
 func TestRenderingDoesNotDependOnTheOrderOfEndpoints(t *testing.T) {
 	p := sample.Crowd(100)
-	want, err := iptables.Render(p, iptables.IPv4, iptables.DenyLog{})
+	want, err := iptables.Render(p, iptables.IPv4, ruletext.DenyLog{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	slices.Reverse(p.Endpoints)
 	slices.Reverse(p.Local)
-	got, err := iptables.Render(p, iptables.IPv4, iptables.DenyLog{})
+	got, err := iptables.Render(p, iptables.IPv4, ruletext.DenyLog{})
 	if err != nil || got.RestoreText() != want.RestoreText() {
 		t.Errorf("the order shows (%v)", err)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tierwall/tierwall/enforcer/command"
 	"github.com/tierwall/tierwall/enforcer/refusal"
+	"github.com/tierwall/tierwall/enforcer/ruletext"
 	"github.com/tierwall/tierwall/enforcer/transition"
 	"github.com/tierwall/tierwall/policy"
 )
@@ -21,7 +22,7 @@ type table struct {
 	family Family
 	// The names of its tools, such as ip6tables-nft and ip6tables-nft-save.
 	tool, save, restore string
-	log                 DenyLog
+	log                 ruletext.DenyLog
 	// refused are the classes to close, failed those that are closed.
 	refused, failed refusal.Classes
 	// state is what the kernel holds, while that is known.

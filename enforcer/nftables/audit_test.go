@@ -6,10 +6,11 @@ import (
 	"github.com/tierwall/tierwall/enforcer/internal/backendtest"
 	"github.com/tierwall/tierwall/enforcer/internal/sample"
 	"github.com/tierwall/tierwall/enforcer/nftables/simulator"
+	"github.com/tierwall/tierwall/enforcer/ruletext"
 )
 
 func TestWhatAuditLetsPassIsReportedAndNothingElse(t *testing.T) {
-	log := DenyLog{Group: 7, Prefix: backendtest.DenyPrefix, PerSecond: 1, AuditPrefix: backendtest.AuditPrefix, AuditPerSecond: 1}
+	log := ruletext.DenyLog{Group: 7, Prefix: backendtest.DenyPrefix, PerSecond: 1, AuditPrefix: backendtest.AuditPrefix, AuditPerSecond: 1}
 	backendtest.VerifyAudit(t, judgeBy(renderLogging(t, sample.Audited(), log)), judgeBy(render(t, sample.Audited())))
 }
 

@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/knftables"
 
 	"github.com/tierwall/tierwall/enforcer/refusal"
+	"github.com/tierwall/tierwall/enforcer/ruletext"
 	"github.com/tierwall/tierwall/enforcer/transition"
 	"github.com/tierwall/tierwall/policy"
 )
@@ -19,7 +20,7 @@ import (
 // Options say how a Backend works. The zero value is good.
 type Options struct {
 	// DenyLog reports whether and how denied packets are logged.
-	DenyLog DenyLog
+	DenyLog ruletext.DenyLog
 	// Log gets what an operator should know; the default logger if nil.
 	Log *slog.Logger
 }
@@ -27,7 +28,7 @@ type Options struct {
 // Backend keeps our table in the kernel equal to a program. Its methods can be
 // called from any goroutine; they take turns.
 type Backend struct {
-	denyLog    DenyLog
+	denyLog    ruletext.DenyLog
 	log        *slog.Logger
 	kernel     kernel
 	programmed bool

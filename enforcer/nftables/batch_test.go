@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tierwall/tierwall/enforcer/internal/sample"
+	"github.com/tierwall/tierwall/enforcer/ruletext"
 	"github.com/tierwall/tierwall/policy"
 )
 
@@ -90,7 +91,7 @@ func FuzzBatch(f *testing.F) {
 		for _, d := range policy.Directions {
 			p.Classes[d] = map[policy.ClassID]*policy.Class{c: {ID: c, Tiers: []policy.Tier{{Name: policy.TierName(name), Rules: rules}}}}
 		}
-		r, err := Render(p, DenyLog{})
+		r, err := Render(p, ruletext.DenyLog{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -19,7 +19,7 @@ func (b *classBuilder) build(c *policy.Class) error {
 	b.rules, b.budget, b.sets = strayRules(), newBudget(b.program, c), map[string]lookupSets{}
 	for i, tier := range c.Tiers {
 		last := i+1 == len(c.Tiers)
-		pass, opens, next := b.log.verdict(), false, 0
+		pass, opens, next := denyVerdict(b.log), false, 0
 		if !last && passes(tier) {
 			next = b.newPart()
 			pass, opens = goTo(b.chainName(next)), true
@@ -63,9 +63,9 @@ func (b *classBuilder) verdict(v policy.Verdict, pass verdict) verdict {
 	case policy.Pass:
 		return pass
 	case policy.Audit:
-		return b.log.audit(b.Direction)
+		return auditVerdict(b.log, b.Direction)
 	default:
-		return b.log.verdict()
+		return denyVerdict(b.log)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/tierwall/tierwall/enforcer/nftables/simulator"
+	"github.com/tierwall/tierwall/enforcer/ruletext"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/eval"
 )
@@ -268,7 +269,7 @@ func randomRules(r *rand.Rand) *hostileRules {
 func checkCost(t *testing.T, name string, h *hostileRules) {
 	t.Helper()
 	p := h.program()
-	rules, err := Render(p, DenyLog{})
+	rules, err := Render(p, ruletext.DenyLog{})
 	if err != nil {
 		t.Fatalf("%s: %v", name, err)
 	}

@@ -1,24 +1,9 @@
 package nftables
 
 import (
+	"github.com/tierwall/tierwall/enforcer/ruletext"
 	"github.com/tierwall/tierwall/policy"
 )
-
-// DenyLog has first packets that are denied, and those that the default action Audit
-// lets pass, handed to a listener by NFLOG, so that it can say what was denied, or
-// would have been, and why. The zero value hands over none.
-type DenyLog struct {
-	// Group is the NFLOG group.
-	Group uint16
-	// Prefix tells our packets from those of others in the group.
-	Prefix string
-	// PerSecond is how many packets a second are handed over at most, in the mean; 0 is none.
-	PerSecond int
-	// AuditPrefix is the prefix of packets that Audit let pass, by the direction that it did
-	// so in, and AuditPerSecond how many are handed over of each direction.
-	AuditPrefix    [2]string
-	AuditPerSecond int
-}
 
 // deniedChain is where what is denied goes, if it is logged.
 const deniedChain = "denied"
@@ -26,40 +11,39 @@ const deniedChain = "denied"
 // auditedChain is where what Audit lets pass goes, if that is reported.
 func auditedChain(d policy.Direction) string { return "audited-" + d.String() }
 
-// verdict is what is done with a denied packet.
-func (l DenyLog) verdict() verdict {
-	if l.PerSecond <= 0 {
-		return "drop"
+// denyVerdict returns what rules do with a denied packet.
+func denyVerdict(l ruletext.DenyLog) verdict {
+	if _, logged := l.Denied(); logged {
+		return goTo(deniedChain)
 	}
-	return goTo(deniedChain)
+	return "drop"
 }
 
-// audit is what is done with a packet that Audit lets pass.
-func (l DenyLog) audit(d policy.Direction) verdict {
-	if l.AuditPerSecond <= 0 {
-		return "return"
+// auditVerdict returns what rules do with a packet that Audit lets pass.
+func auditVerdict(l ruletext.DenyLog, d policy.Direction) verdict {
+	if _, logged := l.Audited(d); logged {
+		return goTo(auditedChain(d))
 	}
-	return goTo(auditedChain(d))
+	return "return"
 }
 
-// logged makes the chains of what is denied, and of what Audit lets pass, where they
-// are logged. Strays are not logged: they are about the past.
-func (r *renderer) logged() {
-	if r.log.PerSecond > 0 {
-		r.chain(deniedChain, "", handOver(r.log.Group, r.log.Prefix, r.log.PerSecond), newRule("", verdict("drop")))
-	}
-	if r.log.AuditPerSecond <= 0 {
-		return
+// renderLogs renders the chains of packets that are denied, and of those that Audit lets pass, if they are logged.
+// Strays are not logged: they are about the past.
+func (r *renderer) renderLogs() {
+	if rate, logged := r.log.Denied(); logged {
+		r.chain(deniedChain, "", logRule(rate), newRule("", verdict("drop")))
 	}
 	for _, d := range policy.Directions {
-		r.chain(auditedChain(d), "", newRule("", strayTCP, verdict("return")), newRule("", straySCTP, verdict("return")),
-			handOver(r.log.Group, r.log.AuditPrefix[d], r.log.AuditPerSecond))
-		r.chain(auditChain(d), "", append(strayRules(), newRule("", r.log.audit(d)))...)
+		rate, logged := r.log.Audited(d)
+		if !logged {
+			continue
+		}
+		r.chain(auditedChain(d), "", newRule("", strayTCP, verdict("return")), newRule("", straySCTP, verdict("return")), logRule(rate))
+		r.chain(auditChain(d), "", append(strayRules(), newRule("", auditVerdict(r.log, d)))...)
 	}
 }
 
-// handOver hands packets to the group, so many a second.
-func handOver(group uint16, prefix string, perSecond int) Rule {
-	return plain(`limit rate %d/second burst %d packets log prefix "%s" group %d`,
-		perSecond, 2*perSecond, sanitize(prefix, "-_"), group)
+// logRule hands packets to a listener at a rate.
+func logRule(r ruletext.Rate) Rule {
+	return plain(`limit rate %d/second burst %d packets log prefix "%s" group %d`, r.PerSecond, r.Burst, r.Prefix, r.Group)
 }

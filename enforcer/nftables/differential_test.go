@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/tierwall/tierwall/enforcer/nftables/simulator"
+	"github.com/tierwall/tierwall/enforcer/ruletext"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/compile"
 	"github.com/tierwall/tierwall/policy/eval"
@@ -59,7 +60,7 @@ func TestRenderedRulesDecideAsTheProgram(t *testing.T) {
 		node := s.Nodes[seed%uint64(len(s.Nodes))].Name
 		p, _ := compile.Compile(s, node)
 		host := p.Hosts[slices.IndexFunc(p.Hosts, func(h policy.Host) bool { return h.Name == node })]
-		log := DenyLog{Group: 7, Prefix: "test", PerSecond: int(seed % 2), AuditPrefix: [2]string{"in", "out"}, AuditPerSecond: int(seed / 2 % 2)}
+		log := ruletext.DenyLog{Group: 7, Prefix: "test", PerSecond: int(seed % 2), AuditPrefix: [2]string{"in", "out"}, AuditPerSecond: int(seed / 2 % 2)}
 		rules, decide := renderLogging(t, p, log), eval.New(p)
 		for _, f := range generate.Flows(generate.NewRand(seed), s, 150) {
 			if outOfPlace(p, host, f) {
@@ -81,7 +82,7 @@ func TestRenderedRulesDecideAsTheProgram(t *testing.T) {
 }
 
 // logsOf is how a flow's first packet is to be handed to the listener.
-func logsOf(log DenyLog, d policy.Decision) (out []simulator.Log) {
+func logsOf(log ruletext.DenyLog, d policy.Decision) (out []simulator.Log) {
 	for _, direction := range []policy.Direction{policy.Egress, policy.Ingress} {
 		if d.Audited(direction) && log.AuditPerSecond > 0 {
 			out = append(out, simulator.Log{Group: log.Group, Prefix: log.AuditPrefix[direction]})

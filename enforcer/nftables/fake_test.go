@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/knftables"
 
 	"github.com/tierwall/tierwall/enforcer/nftables/simulator"
+	"github.com/tierwall/tierwall/enforcer/ruletext"
 	"github.com/tierwall/tierwall/enforcer/transition"
 	"github.com/tierwall/tierwall/policy"
 )
@@ -156,10 +157,10 @@ func script(r Ruleset) string {
 // render is a program's ruleset, read back from its text.
 func render(t testing.TB, p *policy.Program) *simulator.Table {
 	t.Helper()
-	return renderLogging(t, p, DenyLog{})
+	return renderLogging(t, p, ruletext.DenyLog{})
 }
 
-func renderLogging(t testing.TB, p *policy.Program, log DenyLog) *simulator.Table {
+func renderLogging(t testing.TB, p *policy.Program, log ruletext.DenyLog) *simulator.Table {
 	t.Helper()
 	r, err := Render(p, log)
 	if err != nil {

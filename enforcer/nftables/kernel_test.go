@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/tierwall/tierwall/enforcer/internal/sample"
+	"github.com/tierwall/tierwall/enforcer/ruletext"
 	"github.com/tierwall/tierwall/enforcer/transition"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/compile"
@@ -50,10 +51,10 @@ func (n node) dump() string { n.t.Helper(); return n.Run(n.t, "nft", "list", "ru
 // backend is a new Backend on the node, as after a restart.
 func (n node) backend() *Backend {
 	n.t.Helper()
-	return n.logging(DenyLog{})
+	return n.logging(ruletext.DenyLog{})
 }
 
-func (n node) logging(log DenyLog) (b *Backend) {
+func (n node) logging(log ruletext.DenyLog) (b *Backend) {
 	n.t.Helper()
 	n.do(func() (err error) {
 		b, err = New(n.t.Context(), Options{DenyLog: log, Log: slog.New(quiet{n.t})})

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/tierwall/tierwall/enforcer/ruletext"
 	"github.com/tierwall/tierwall/policy"
 )
 
@@ -60,7 +61,7 @@ func classChain(f family, d policy.Direction, id policy.ClassID, part int) strin
 
 // fit is the text itself where it is safe in a name and short enough, and else a full-width hash of it.
 func fit(text string) string {
-	if text != "" && len(text) <= maxName && sanitize(text, "-_") == text {
+	if text != "" && len(text) <= maxName && ruletext.Sanitize(text, "-_") == text {
 		return text
 	}
 	sum := sha256.Sum256([]byte(text))
@@ -69,25 +70,11 @@ func fit(text string) string {
 
 // comment is a text that is safe between quotes and short enough.
 func comment(text string) string {
-	text = strings.TrimSpace(sanitize(text, ".-_/ ,:=~"))
+	text = strings.TrimSpace(ruletext.Sanitize(text, ".-_/ ,:=~"))
 	if len(text) > maxComment {
 		text = text[:maxComment]
 	}
 	return text
-}
-
-// sanitize replaces every byte but letters, digits and the extra ones by an underscore.
-func sanitize(text, extra string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9':
-			return r
-		case strings.ContainsRune(extra, r):
-			return r
-		default:
-			return '_'
-		}
-	}, text)
 }
 
 // number is the generation of a name.

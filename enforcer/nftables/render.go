@@ -7,13 +7,14 @@ import (
 	"slices"
 
 	"github.com/tierwall/tierwall/enforcer/refusal"
+	"github.com/tierwall/tierwall/enforcer/ruletext"
 	"github.com/tierwall/tierwall/enforcer/transition"
 	"github.com/tierwall/tierwall/policy"
 )
 
 // Render is the ruleset that enforces a program. It is pure, and a function of the
 // program and of what to log alone. A program whose rules refer to sets that it does not have is an error.
-func Render(p *policy.Program, log DenyLog) (Ruleset, error) {
+func Render(p *policy.Program, log ruletext.DenyLog) (Ruleset, error) {
 	r := newRenderer(p, names{}, transition.Slots{}, log)
 	err := r.all()
 	return r.out, err
@@ -25,7 +26,7 @@ type renderer struct {
 	families []family
 	names    names
 	slots    transition.Slots
-	log      DenyLog
+	log      ruletext.DenyLog
 	out      Ruleset
 	// closed are classes that deny everything, whatever their rules.
 	closed refusal.Classes
@@ -37,7 +38,7 @@ type renderer struct {
 	numbered map[string]int
 }
 
-func newRenderer(p *policy.Program, n names, s transition.Slots, log DenyLog) *renderer {
+func newRenderer(p *policy.Program, n names, s transition.Slots, log ruletext.DenyLog) *renderer {
 	return &renderer{program: p, families: familiesOf(p), names: n, slots: s, log: log, out: newRuleset(), refs: references{}, numbered: map[string]int{}}
 }
 
@@ -131,7 +132,7 @@ func (r *renderer) frame() {
 	r.chain("forward", "forward", forward...)
 	r.chain("input", "input", input...)
 	r.strays()
-	r.logged()
+	r.renderLogs()
 	for _, f := range r.families {
 		for _, d := range policy.Directions {
 			r.chain(dispatchChain(f, d), "", r.lookup(f, d)...)
@@ -157,7 +158,7 @@ func (r *renderer) lookup(f family, d policy.Direction) []Rule {
 		}
 	}
 	for _, b := range union(local) {
-		rules = append(rules, newRule("no pod known at this address", inBlock{f.own(d), b}, r.log.verdict()))
+		rules = append(rules, newRule("no pod known at this address", inBlock{f.own(d), b}, denyVerdict(r.log)))
 	}
 	return rules
 }
@@ -197,7 +198,7 @@ func (r *renderer) entry(f family, d policy.Direction, e policy.Endpoint) verdic
 	case !ok:
 		return goTo(classChain(f, d, r.slots.Of(transition.Class{Direction: d, ID: e.Class[d]}), 0))
 	case audits && r.open(e):
-		return r.log.audit(d)
+		return auditVerdict(r.log, d)
 	case audits:
 		return goTo(auditChain(d))
 	case r.open(e):

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tierwall/tierwall/enforcer/internal/sample"
 	"github.com/tierwall/tierwall/enforcer/nftables/simulator"
+	"github.com/tierwall/tierwall/enforcer/ruletext"
 	"github.com/tierwall/tierwall/policy"
 )
 
@@ -86,9 +87,9 @@ func goldens() map[string]*policy.Program {
 }
 
 // goldenLog is what one of the golden files logs.
-func goldenLog(name string) (log DenyLog) {
+func goldenLog(name string) (log ruletext.DenyLog) {
 	if name == "logged" || name == "audited" {
-		log = DenyLog{Group: 4741, Prefix: "tierwall", PerSecond: 100}
+		log = ruletext.DenyLog{Group: 4741, Prefix: "tierwall", PerSecond: 100}
 	}
 	if name == "audited" {
 		log.AuditPrefix, log.AuditPerSecond = [2]string{"tierwall-audit-ingress", "tierwall-audit-egress"}, 10
@@ -126,7 +127,7 @@ func golden(t *testing.T, name, got string) {
 
 func TestNoNameGetsOutOfItsQuotes(t *testing.T) {
 	p := sample.Edges()
-	r, err := Render(p, DenyLog{})
+	r, err := Render(p, ruletext.DenyLog{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -243,7 +244,7 @@ func TestTheStepsOfAPacketDoNotGrow(t *testing.T) {
 func TestAProgramThatRefersToNothingIsRefused(t *testing.T) {
 	p := sample.Shop()
 	delete(p.Sets, "web")
-	if _, err := Render(p, DenyLog{}); err == nil || !strings.Contains(err.Error(), `no set "web"`) {
+	if _, err := Render(p, ruletext.DenyLog{}); err == nil || !strings.Contains(err.Error(), `no set "web"`) {
 		t.Errorf("want an error about the set, got %v", err)
 	}
 }
@@ -259,13 +260,13 @@ func TestAnEndpointWithoutAClassIsDenied(t *testing.T) {
 
 func TestRenderingDoesNotDependOnTheOrderOfEndpoints(t *testing.T) {
 	p := sample.Crowd(100)
-	want, err := Render(p, DenyLog{})
+	want, err := Render(p, ruletext.DenyLog{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	slices.Reverse(p.Endpoints)
 	slices.Reverse(p.Local)
-	got, err := Render(p, DenyLog{})
+	got, err := Render(p, ruletext.DenyLog{})
 	if err != nil || script(got) != script(want) {
 		t.Errorf("the order shows (%v)", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/tierwall/tierwall/enforcer/refusal"
+	"github.com/tierwall/tierwall/enforcer/ruletext"
 	"github.com/tierwall/tierwall/enforcer/transition"
 	"github.com/tierwall/tierwall/policy"
 )
@@ -13,7 +14,7 @@ import (
 type state struct {
 	names names
 	slots transition.Slots
-	log   DenyLog
+	log   ruletext.DenyLog
 	// closed are classes that were refused.
 	closed refusal.Classes
 	refs   references

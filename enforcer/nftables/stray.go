@@ -38,7 +38,7 @@ const foreign = "fib saddr type != local"
 func (r *renderer) strays() {
 	r.chain(strayChain, "", plain("meta l4proto tcp ct state new reject with tcp reset"), newRule("", verdict("drop")))
 	r.chain(allowChain, "", append(strayRules(), newRule("", verdict("return")))...)
-	r.chain(denyChain, "", append(strayRules(), newRule("", r.log.verdict()))...)
+	r.chain(denyChain, "", append(strayRules(), newRule("", denyVerdict(r.log)))...)
 	r.chain("output", "output", plain(established), newRule("", words(foreign), goTo("output-foreign")), newRule("", strayTCP, goTo("output-stray")), newRule("", straySCTP, goTo("output-stray")))
 	rules, foreigners := []Rule(nil), []Rule{plain("ip6 saddr fe80::/10 return")} // the node's own, by any interface
 	for _, f := range r.families {

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 	"sigs.k8s.io/knftables"
 
+	"github.com/tierwall/tierwall/enforcer/ruletext"
 	"github.com/tierwall/tierwall/enforcer/transition"
 	"github.com/tierwall/tierwall/policy"
 )
@@ -31,7 +32,7 @@ type tool struct {
 }
 
 // openTool finds nft and sees that it works and that the kernel has what rules need.
-func openTool(ctx context.Context, log DenyLog) (*tool, error) {
+func openTool(ctx context.Context, log ruletext.DenyLog) (*tool, error) {
 	k, err := knftables.New(knftables.InetFamily, tableName)
 	if err != nil {
 		return nil, fmt.Errorf("nftables cannot be used: %w", err)
@@ -47,12 +48,12 @@ func openTool(ctx context.Context, log DenyLog) (*tool, error) {
 
 // Available reports whether nftables can be used here, and if not, why. It changes nothing.
 func Available(ctx context.Context) error {
-	_, err := openTool(ctx, DenyLog{})
+	_, err := openTool(ctx, ruletext.DenyLog{})
 	return err
 }
 
 // probe has one of everything that a ruleset may have.
-func probe(tx *knftables.Transaction, log DenyLog) *knftables.Transaction {
+func probe(tx *knftables.Transaction, log ruletext.DenyLog) *knftables.Transaction {
 	p := &policy.Program{Classes: [2]map[policy.ClassID]*policy.Class{{}, {}}}
 	r := newRenderer(p, names{}, transition.Slots{}, log)
 	r.families = []family{ipv4, ipv6}

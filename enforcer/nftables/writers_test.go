@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tierwall/tierwall/enforcer/internal/sample"
+	"github.com/tierwall/tierwall/enforcer/ruletext"
 	"github.com/tierwall/tierwall/policy"
 )
 
@@ -50,7 +51,7 @@ type pair struct {
 	watched      *watched
 }
 
-func newPair(t testing.TB, log DenyLog) pair {
+func newPair(t testing.TB, log ruletext.DenyLog) pair {
 	p := pair{direct: newNode(t), tool: newNode(t)}
 	p.of = [2]*Backend{p.direct.logging(log), p.tool.logging(log)}
 	p.watched = &watched{kernel: p.of[0].kernel}
@@ -250,7 +251,7 @@ func TestBothWritersMakeTheSameOfRandomChanges(t *testing.T) {
 	for seed := range uint64(12) {
 		w := sample.NewWorld(seed)
 		d := w.Draft()
-		nodes := newPair(t, DenyLog{PerSecond: int(seed % 2)})
+		nodes := newPair(t, ruletext.DenyLog{PerSecond: int(seed % 2)})
 		nodes.apply(t, w.Program(d))
 		for range 12 {
 			d = w.Changes(d)

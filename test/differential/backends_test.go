@@ -13,6 +13,7 @@ import (
 	iptablessim "github.com/tierwall/tierwall/enforcer/iptables/simulator"
 	"github.com/tierwall/tierwall/enforcer/nftables"
 	nftablessim "github.com/tierwall/tierwall/enforcer/nftables/simulator"
+	"github.com/tierwall/tierwall/enforcer/ruletext"
 	"github.com/tierwall/tierwall/policy"
 )
 
@@ -45,7 +46,7 @@ type iptablesRules map[iptables.Family]*iptablessim.Table
 func iptablesOf(p *policy.Program) (rules, error) {
 	out := iptablesRules{}
 	for _, f := range []iptables.Family{iptables.IPv4, iptables.IPv6} {
-		r, err := iptables.Render(p, f, iptables.DenyLog{AuditPrefix: auditPrefix, AuditPerSecond: 1})
+		r, err := iptables.Render(p, f, ruletext.DenyLog{AuditPrefix: auditPrefix, AuditPerSecond: 1})
 		if err != nil {
 			return nil, err
 		}
@@ -77,7 +78,7 @@ func (r iptablesRules) judge(hook string, k packet) (answer, error) {
 type nftablesRules struct{ table *nftablessim.Table }
 
 func nftablesOf(p *policy.Program) (rules, error) {
-	r, err := nftables.Render(p, nftables.DenyLog{AuditPrefix: auditPrefix, AuditPerSecond: 1})
+	r, err := nftables.Render(p, ruletext.DenyLog{AuditPrefix: auditPrefix, AuditPerSecond: 1})
 	if err != nil {
 		return nil, err
 	}

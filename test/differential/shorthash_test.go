@@ -8,6 +8,7 @@ import (
 
 	"github.com/tierwall/tierwall/enforcer/iptables"
 	"github.com/tierwall/tierwall/enforcer/nftables"
+	"github.com/tierwall/tierwall/enforcer/ruletext"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/compile"
 	"github.com/tierwall/tierwall/test/generate"
@@ -45,7 +46,7 @@ func TestShortHashesClash(t *testing.T) {
 func count(t *testing.T, p *policy.Program, clashes map[string]int) {
 	t.Helper()
 	for _, f := range []iptables.Family{iptables.IPv4, iptables.IPv6} {
-		r, err := iptables.Render(p, f, iptables.DenyLog{})
+		r, err := iptables.Render(p, f, ruletext.DenyLog{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -55,7 +56,7 @@ func count(t *testing.T, p *policy.Program, clashes map[string]int) {
 			}
 		}
 	}
-	r, err := nftables.Render(p, nftables.DenyLog{})
+	r, err := nftables.Render(p, ruletext.DenyLog{})
 	if err != nil {
 		t.Fatal(err)
 	}

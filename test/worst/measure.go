@@ -13,6 +13,7 @@ import (
 
 	"github.com/tierwall/tierwall/enforcer/iptables"
 	"github.com/tierwall/tierwall/enforcer/nftables"
+	"github.com/tierwall/tierwall/enforcer/ruletext"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/compile"
 	"github.com/tierwall/tierwall/policy/effect"
@@ -110,11 +111,11 @@ func (c *Cost) kernels(s *compile.Snapshot) error {
 	c.Written, c.Classes = written(program)
 	var errs []error
 	for _, f := range []iptables.Family{iptables.IPv4, iptables.IPv6} {
-		r, err := iptables.Render(program, f, iptables.DenyLog{})
+		r, err := iptables.Render(program, f, ruletext.DenyLog{})
 		errs = append(errs, err)
 		c.IPTables.addChains(r)
 	}
-	r, err := nftables.Render(program, nftables.DenyLog{})
+	r, err := nftables.Render(program, ruletext.DenyLog{})
 	c.NFTables.addTable(r)
 	return errors.Join(append(errs, err)...)
 }

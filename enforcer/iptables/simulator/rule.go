@@ -23,7 +23,7 @@ type rule struct {
 	log Log
 }
 
-type match func(*Table, Packet) bool
+type match func(*Table, countedPacket) bool
 
 var protocols = map[string]policy.Protocol{
 	"tcp": policy.TCP, "udp": policy.UDP, "sctp": policy.SCTP,
@@ -77,7 +77,7 @@ func (p *parser) option(option string) error {
 	case "-p":
 		return p.protocolNamed(value)
 	case "-i":
-		p.match(func(_ *Table, k Packet) bool { return k.Interface == value })
+		p.match(func(_ *Table, k countedPacket) bool { return k.Interface == value })
 	case "-m":
 		p.loaded[value] = true
 	case "-j", "-g":
@@ -122,7 +122,7 @@ func (p *parser) address(option, value string) error {
 	if err != nil {
 		return err
 	}
-	p.match(func(_ *Table, k Packet) bool {
+	p.match(func(_ *Table, k countedPacket) bool {
 		if option == "-s" {
 			return prefix.Contains(k.Source)
 		}
@@ -141,29 +141,29 @@ func (p *parser) protocolNamed(value string) error {
 		protocol = policy.Protocol(n)
 	}
 	p.protocol = protocol
-	p.match(func(_ *Table, k Packet) bool { return k.Protocol == protocol })
+	p.match(func(_ *Table, k countedPacket) bool { return k.Protocol == protocol })
 	return nil
 }
 
 // states are conntrack's; RELATED is not told from ESTABLISHED.
-var states = map[string]func(Packet) bool{
-	"INVALID":     func(k Packet) bool { return k.Invalid },
-	"NEW":         func(k Packet) bool { return !k.Established && !k.Invalid && !k.Untracked },
-	"RELATED":     func(k Packet) bool { return k.Established },
-	"ESTABLISHED": func(k Packet) bool { return k.Established },
-	"UNTRACKED":   func(k Packet) bool { return k.Untracked },
+var states = map[string]func(countedPacket) bool{
+	"INVALID":     func(k countedPacket) bool { return k.Invalid },
+	"NEW":         func(k countedPacket) bool { return !k.Established && !k.Invalid && !k.Untracked },
+	"RELATED":     func(k countedPacket) bool { return k.Established },
+	"ESTABLISHED": func(k countedPacket) bool { return k.Established },
+	"UNTRACKED":   func(k countedPacket) bool { return k.Untracked },
 }
 
 func (p *parser) state(value string, want bool) error {
-	var any []func(Packet) bool
+	var any []func(countedPacket) bool
 	for _, name := range strings.Split(value, ",") {
 		if states[name] == nil {
 			return fmt.Errorf("no state %s", name)
 		}
 		any = append(any, states[name])
 	}
-	p.match(func(_ *Table, k Packet) bool {
-		return want == slices.ContainsFunc(any, func(is func(Packet) bool) bool { return is(k) })
+	p.match(func(_ *Table, k countedPacket) bool {
+		return want == slices.ContainsFunc(any, func(is func(countedPacket) bool) bool { return is(k) })
 	})
 	return p.needs("conntrack")
 }
@@ -181,7 +181,7 @@ func (p *parser) not(option string) error {
 		if value, err := p.next(); err != nil || value != "LOCAL" {
 			return fmt.Errorf("%s %s: not understood", option, value)
 		}
-		p.match(func(_ *Table, k Packet) bool { return k.Foreign })
+		p.match(func(_ *Table, k countedPacket) bool { return k.Foreign })
 		return p.needs("addrtype")
 	}
 	var words [2]string
@@ -200,7 +200,7 @@ func (p *parser) not(option string) error {
 	if p.protocol != protocol || words != opening {
 		return fmt.Errorf("%s %v: not understood", option, words)
 	}
-	p.match(func(_ *Table, k Packet) bool { return k.Midway })
+	p.match(func(_ *Table, k countedPacket) bool { return k.Midway })
 	return p.needs(strings.ToLower(protocol.String()))
 }
 
@@ -249,7 +249,9 @@ func (p *parser) icmpType(value string) error {
 	if p.protocol != policy.ICMPv6 {
 		return fmt.Errorf("needs -p ipv6-icmp")
 	}
-	p.match(func(_ *Table, k Packet) bool { return k.ICMPType == uint8(n) && (!both || k.ICMPCode == uint8(c)) })
+	p.match(func(_ *Table, k countedPacket) bool {
+		return k.ICMPType == uint8(n) && (!both || k.ICMPCode == uint8(c))
+	})
 	return p.needs("icmp6")
 }
 
@@ -258,7 +260,7 @@ func (p *parser) hopLimit(value string) error {
 	if err != nil {
 		return err
 	}
-	p.match(func(_ *Table, k Packet) bool { return k.Source.Is6() && k.HopLimit == uint8(n) })
+	p.match(func(_ *Table, k countedPacket) bool { return k.Source.Is6() && k.HopLimit == uint8(n) })
 	return p.needs("hl")
 }
 
@@ -284,7 +286,7 @@ func (p *parser) ports(option, value string) error {
 	if slots > 15 {
 		return fmt.Errorf("multiport has room for 15 ports, not %d", slots)
 	}
-	p.match(func(_ *Table, k Packet) bool {
+	p.match(func(_ *Table, k countedPacket) bool {
 		for _, r := range ranges {
 			if r[0] <= k.DestinationPort && k.DestinationPort <= r[1] {
 				return true
@@ -325,6 +327,6 @@ func (p *parser) set(name string) error {
 		}
 	}
 	p.rule.sets = append(p.rule.sets, name)
-	p.match(func(t *Table, k Packet) bool { return t.inSet(name, k, dimensions) })
+	p.match(func(t *Table, k countedPacket) bool { return t.inSet(name, k, dimensions) })
 	return p.needs("set")
 }

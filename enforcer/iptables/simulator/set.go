@@ -184,13 +184,13 @@ func prefix(text string) (netip.Prefix, error) {
 }
 
 // inSet reports whether the sides of a packet that are asked for are in the set of a name, or in a set of the list.
-func (t *Table) inSet(name string, k Packet, dimensions []string) bool {
+func (t *Table) inSet(name string, k countedPacket, dimensions []string) bool {
 	s := t.sets[name]
 	if s.kind == listType {
 		return slices.ContainsFunc(s.members, func(member string) bool { return t.inSet(member, k, dimensions) })
 	}
 	*k.lookups += s.cost()
-	return s.contains(k, dimensions)
+	return s.contains(k.Packet, dimensions)
 }
 
 // cost is the number of lookups that the kernel makes in the set for a packet.

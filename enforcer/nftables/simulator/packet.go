@@ -2,50 +2,17 @@ package simulator
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/enforcer/internal/packet"
 )
 
-// Log is a packet's way to listeners.
-type Log struct {
-	// Group is the NFLOG group.
-	Group  uint16
-	Prefix string
-}
-
-// Packet is what rules can see of a packet.
-type Packet struct {
-	Source, Destination netip.Addr
-	Protocol            policy.Protocol
-	DestinationPort     uint16
-	// Payload is what a protocol without ports has in their place.
-	Payload            uint16
-	ICMPType, ICMPCode uint8
-	HopLimit           uint8
-	// Interface is the one that it came by.
-	Interface string
-	// Foreign says that the source is no address of the node.
-	Foreign bool
-	// Established is conntrack's state established or related, Invalid is invalid,
-	// Untracked is untracked. None of them is new.
-	Established, Invalid, Untracked bool
-	// Midway says that the packet opens no connection: of TCP it has flags other than
-	// SYN alone, of SCTP no INIT chunk.
-	Midway bool
-}
-
-// Verdict is what became of a packet, and by which rules.
-type Verdict struct {
-	Accepted bool
-	// Logged says what listeners got a copy of it as.
-	Logged []Log
-	// Trace are the rules that matched, as "chain: rule".
-	Trace []string
-	// Rules is how many rules were looked at, Lookups how many sets and maps.
-	Rules, Lookups int
-}
+// Packet, Verdict and Log are those of both simulators.
+type (
+	Packet  = packet.Packet
+	Verdict = packet.Verdict
+	Log     = packet.Log
+)
 
 // maxDepth is the number of nested jumps that nf_tables allows (NFT_JUMP_STACK_SIZE).
 const maxDepth = 16
