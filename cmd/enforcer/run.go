@@ -21,6 +21,7 @@ import (
 	"github.com/tierwall/tierwall/enforcer/revoke"
 	"github.com/tierwall/tierwall/internal/delegated"
 	"github.com/tierwall/tierwall/internal/flags"
+	"github.com/tierwall/tierwall/internal/memlimit"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/compile"
 )
@@ -69,6 +70,10 @@ When it stops, the last program stays in force; "enforcer cleanup" removes it.`,
 	return cmd
 }
 
+// memoryShare is the share of the container's memory limit that the Go runtime tries to stay within at most. The rest is
+// for the tools that write rules, which run in the same container.
+const memoryShare = 0.6
+
 func (o *options) run(ctx context.Context) error {
 	if o.node == "" {
 		return errors.New("--node-name: say which node this is")
@@ -76,6 +81,9 @@ func (o *options) run(ctx context.Context) error {
 	log, err := flags.Logger(o.logLevel)
 	if err != nil {
 		return err
+	}
+	if limit, ok := memlimit.Apply(memoryShare); ok {
+		log.Info("the soft memory limit is set", "bytes", limit)
 	}
 	defaults, err := o.defaults.Parse()
 	if err != nil {

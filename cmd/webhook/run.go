@@ -11,6 +11,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/tierwall/tierwall/internal/flags"
+	"github.com/tierwall/tierwall/internal/memlimit"
 	"github.com/tierwall/tierwall/internal/version"
 	"github.com/tierwall/tierwall/webhook/registration"
 	"github.com/tierwall/tierwall/webhook/server"
@@ -88,6 +89,10 @@ func (o *options) read() error {
 	return err
 }
 
+// memoryShare is the share of the container's memory limit that the Go runtime tries to stay within. The rest is for
+// what it does not count, such as the kernel's socket buffers.
+const memoryShare = 0.8
+
 func (o *options) run(ctx context.Context) error {
 	config, err := rest.InClusterConfig()
 	if err != nil {
@@ -104,6 +109,9 @@ func (o *options) run(ctx context.Context) error {
 	srv, err := server.New(config, o.server)
 	if err != nil {
 		return err
+	}
+	if limit, ok := memlimit.Apply(memoryShare); ok {
+		o.server.Log.Info("the soft memory limit is set", "bytes", limit)
 	}
 	o.server.Log.Info("starting", "version", version.Version, "defaultAction", o.server.Defaults.Action.String())
 	return srv.Run(ctx)
