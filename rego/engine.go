@@ -5,11 +5,13 @@ package rego
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
 )
@@ -36,17 +38,23 @@ func (e GuardrailError) Unwrap() error { return e.Err }
 // NewEngine prepares guardrails. Those that cannot be are left out and returned as errors, with the place
 // (file:line:column) where the source is at fault.
 func NewEngine(ctx context.Context, guardrails []*v1alpha1.Guardrail) (*Engine, []GuardrailError) {
-	var prepared []*Prepared
-	var errs []GuardrailError
-	for _, object := range guardrails {
-		p, err := Prepare(ctx, object, nil)
-		if err != nil {
-			errs = append(errs, GuardrailError{Name: object.Name, Err: err})
-			continue
-		}
-		prepared = append(prepared, p)
+	prepared, failures := make([]*Prepared, len(guardrails)), make([]error, len(guardrails))
+	var group errgroup.Group
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for i, object := range guardrails {
+		group.Go(func() error {
+			prepared[i], failures[i] = Prepare(ctx, object, nil)
+			return nil
+		})
 	}
-	return EngineOf(prepared), errs
+	_ = group.Wait() // failures holds the errors
+	var errs []GuardrailError
+	for i, err := range failures {
+		if err != nil {
+			errs = append(errs, GuardrailError{Name: guardrails[i].Name, Err: err})
+		}
+	}
+	return EngineOf(slices.DeleteFunc(prepared, func(p *Prepared) bool { return p == nil })), errs
 }
 
 // EngineOf is the engine of guardrails that are prepared.

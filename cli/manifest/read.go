@@ -9,8 +9,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // MaxFile is how many bytes of one file are read.
@@ -56,12 +59,8 @@ func (r Reader) ReadAll(paths, kustomizations []string) Reading {
 	for _, path := range paths {
 		found := r.find(path)
 		out.Errors, out.Excluded = append(out.Errors, found.errs...), out.Excluded+found.excluded
-		for _, file := range found.files {
-			d, err := r.read(file)
-			if err != nil {
-				out.Errors = append(out.Errors, Error{File: file, Message: err.Error()})
-				continue
-			}
+		for i, d := range r.decodeFiles(found.files) {
+			file := found.files[i]
 			out.take(d, file != path)
 			if len(d.objects)+len(d.errs)+len(d.foreign) == 0 {
 				empty = append(empty, Error{File: file, Message: "there is no object in it"})
@@ -113,12 +112,27 @@ func knownFile(file string) string {
 	}
 }
 
-func (r Reader) read(file string) (*decoder, error) {
+// decodeFiles reads files, several at once, and returns what is in each of them.
+func (r Reader) decodeFiles(files []string) []*decoder {
+	decoded := make([]*decoder, len(files))
+	var group errgroup.Group
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for i, file := range files {
+		group.Go(func() error {
+			decoded[i] = r.decodeFile(file)
+			return nil
+		})
+	}
+	_ = group.Wait() // decoders hold the errors
+	return decoded
+}
+
+func (r Reader) decodeFile(file string) *decoder {
 	text, err := r.contents(file)
 	if err != nil {
-		return nil, err
+		return &decoder{Reader: r, file: file, errs: []Error{{File: file, Message: err.Error()}}}
 	}
-	return r.decode(file, text), nil
+	return r.decode(file, text)
 }
 
 // nameGenerated gives objects with a generated name names that differ from each other.
