@@ -20,8 +20,9 @@ const inflightLifetime = 65 * time.Second
 // early to make room: the change that exceeds the bound is refused.
 const maxInflight = 64
 
-// maxInflightOfPeer bounds the tracked changes from one sender that is not authenticated. Such a
-// sender may be a stranger, who can name any number of namespaces.
+// maxInflightOfPeer bounds the tracked changes of all namespaces from one sender that is not authenticated. Such a
+// sender may be a stranger, who can name any number of namespaces, or an API server with an administrator's change of a
+// cluster-scoped object, which does not count.
 const maxInflightOfPeer = 4096
 
 // Bounds on the bytes of the tracked changes' requests. Decoded, they take several times as much.
@@ -34,7 +35,7 @@ const (
 	// count: administrators alone change them.
 	maxInflightBytesOfSender = 16 << 20
 	inflightShareBytes       = 512 << 10
-	// maxInflightBytesOfPeer bounds all from one sender that is not authenticated, shares included.
+	// maxInflightBytesOfPeer bounds those from one sender that is not authenticated, shares included.
 	maxInflightBytesOfPeer = 32 << 20
 )
 
@@ -135,7 +136,7 @@ func (f *inflightChanges) checkRoom(sender peer.Identity, next change) error {
 	case inNamespace.count >= maxInflight, inNamespace.bytes+next.size > maxInflightBytes,
 		isCrowded && inNamespace.bytes+next.size > inflightShareBytes:
 		return errTooManyInflight
-	case !sender.Authenticated && (ofSender.count >= maxInflightOfPeer || ofSender.bytes+next.size > maxInflightBytesOfPeer):
+	case !sender.Authenticated && next.namespace != "" && (ofSender.count >= maxInflightOfPeer || ofSender.bytes+next.size > maxInflightBytesOfPeer):
 		return errTooManyOfPeer
 	default:
 		return nil
