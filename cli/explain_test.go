@@ -91,6 +91,20 @@ func TestAddressesOfPodsAreNotMadeUp(t *testing.T) {
 	})
 }
 
+// A namespace has labels that only its Namespace tells, but for its name.
+func TestLabelsOfNamespacesAreNotMadeUp(t *testing.T) {
+	expect(t, []asked{
+		{"namespaces", "told/client", "office/wiki", "8080", nil, cli.Fine, "allowed"},
+		{"namespaces", "untold/client", "office/wiki", "8080", nil, cli.Unknown, "the label team of namespace untold; its Namespace says so"},
+		{"namespaces", "untold/client", "office/wiki", "8081", nil, cli.Fine, "allowed"},
+		{"namespaces", "told/client", "office/wiki", "8081", nil, cli.Violated, "isolates"},
+		{"namespaces", "untold/client", "office/wiki", "8082", nil, cli.Unknown, "the label team of namespace untold"},
+		{"namespaces", "untold/client", "office/wiki", "9999", nil, cli.Violated, "isolates"},
+		{"namespaces", "office/wiki", "untold/client", "80", nil, cli.Unknown, "the label zone of namespace untold"},
+		{"namespaces", "office/wiki", "told/client", "80", nil, cli.Fine, "allowed"},
+	})
+}
+
 // Controllers, operators and sidecars add labels that no template has.
 func TestLabelsThatAreAddedWhenPodsRun(t *testing.T) {
 	expect(t, []asked{

@@ -64,7 +64,7 @@ func (x *explainer) decide(from, to Member, q query) decision {
 	d := decision{from: from, to: to, query: q, self: isSelf(from, to)}
 	ways := x.ways(from, to, q)
 	if ways == nil {
-		d.verdict, d.because = Unsure, []Unknown{manyUnknown()}
+		d.verdict, d.because = Unsure, x.tooMany(from, to)
 		for _, dir := range policy.Directions {
 			d.outcomes[dir] = bothVerdicts(func(Member) Unknown { return manyUnknown() }, from)
 		}

@@ -95,6 +95,11 @@ func (f *Facts) locate(s *compile.Snapshot, asked []netip.Addr) {
 	f.taken = f.knownAddresses()
 }
 
+// knowsNamespace reports whether the labels of a namespace are known.
+func (f *Facts) knowsNamespace(name string) bool {
+	return f.Complete || slices.ContainsFunc(f.snapshot.Namespaces, func(n *compile.Namespace) bool { return n.Name == name })
+}
+
 // knownAddresses are those that no pod can have whose address is not known.
 func (f *Facts) knownAddresses() map[netip.Addr]bool {
 	out := map[netip.Addr]bool{}

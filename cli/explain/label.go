@@ -63,13 +63,14 @@ var tierOrder = map[policy.TierName]int{policy.AdminTier: 0, policy.NetworkPolic
 // small is the two sides alone, with the policies that can concern them.
 type small struct {
 	snapshot *compile.Snapshot
+	unknown  map[string]bool // namespaces whose labels are not known
 	pods     [2]*compile.Pod // nil of a side that is no pod
 	labels   [2]labels.Set   // as selectors see them
 	roles    [2]string
 }
 
 func newSmall(x *explainer, from, to Member) *small {
-	out := &small{snapshot: x.pairSnapshot(from, to)}
+	out := &small{snapshot: x.pairSnapshot(from, to), unknown: map[string]bool{}}
 	tierRoles := roles.New(x.facts.snapshot.TierRoles)
 	out.snapshot.TierRoles, out.snapshot.Pods = nil, nil
 	for i, m := range []Member{from, to} {
@@ -82,6 +83,7 @@ func newSmall(x *explainer, from, to Member) *small {
 		out.pods[i], out.labels[i], out.roles[i] = &p, role.Apply(p.Labels), role.Role
 		if out.namespace(p.Namespace) == nil {
 			out.snapshot.Namespaces = append(out.snapshot.Namespaces, &compile.Namespace{Name: p.Namespace})
+			out.unknown[p.Namespace] = !x.facts.Complete
 		}
 	}
 	return out
@@ -144,7 +146,7 @@ func (r relabel) apply(before map[string]string) map[string]string {
 // relabels are the labels by which alone some selector does not match one of the sides.
 func (s *small) relabels() []relabel {
 	found := map[relabel]bool{}
-	for _, selector := range s.selectors() {
+	for _, selector := range selectorsIn(s.snapshot) {
 		for i, p := range s.pods {
 			if p == nil {
 				continue
@@ -200,8 +202,8 @@ type selectorOf struct {
 	namespaces bool
 }
 
-// selectors are those of all policies.
-func (s *small) selectors() []selectorOf {
+// selectorsIn are those of all policies.
+func selectorsIn(s *compile.Snapshot) []selectorOf {
 	var out []selectorOf
 	add := func(namespaces, pods *metav1.LabelSelector) {
 		if namespaces != nil {
@@ -216,7 +218,7 @@ func (s *small) selectors() []selectorOf {
 			add(p.NamespaceSelector, p.PodSelector)
 		}
 	}
-	for _, np := range s.snapshot.NetworkPolicies {
+	for _, np := range s.NetworkPolicies {
 		add(nil, &np.Spec.PodSelector)
 		for _, r := range np.Spec.Ingress {
 			addPeers(r.From)
@@ -231,7 +233,7 @@ func (s *small) selectors() []selectorOf {
 			add(&pods.NamespaceSelector, &pods.PodSelector)
 		}
 	}
-	for _, cnp := range s.snapshot.ClusterNetworkPolicies {
+	for _, cnp := range s.ClusterNetworkPolicies {
 		addPods(cnp.Spec.Subject.Namespaces, cnp.Spec.Subject.Pods)
 		for _, r := range cnp.Spec.Ingress {
 			for _, p := range r.From {
@@ -253,6 +255,12 @@ func (s *small) says(r relabel) string {
 	who, seen := p.Namespace+"/"+p.Name, map[string]string(s.labels[r.side])
 	if r.namespace {
 		who, seen = "namespace "+p.Namespace, s.namespace(p.Namespace).Labels
+		if s.unknown[p.Namespace] {
+			if r.absent {
+				return fmt.Sprintf("would allow it if %s did not have the label %s; no Namespace says whether it has", who, r.key)
+			}
+			return fmt.Sprintf("would allow it if %s had the label %s=%s; no Namespace says whether it has", who, r.key, r.value)
+		}
 	}
 	value, has := seen[r.key]
 	is := "does not have the label"

@@ -1,8 +1,10 @@
 package explain
 
 import (
+	"maps"
 	"slices"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/tierwall/tierwall/cli/state"
@@ -18,19 +20,18 @@ type labelWorld struct {
 	fact *Unknown
 }
 
-// choice is a label of a pod, and the values that it may have; "" with absent is that it is not there.
+// choice is a label of a pod or a namespace that is not known, and what it may be.
 type choice struct {
-	pod     *compile.Pod
-	label   state.OpenLabel
-	options []relabel
+	pod       *compile.Pod // nil where the label is the namespace's
+	namespace string
+	fact      Unknown
+	options   []relabel
 }
 
 // worlds are the programs for all values that the labels of the two may have; nil if there are too many.
 func (x *explainer) worlds(from, to Member, q query) []labelWorld {
-	choices := x.choices(from)
-	if !isSelf(from, to) {
-		choices = append(choices, x.choices(to)...)
-	}
+	pair := x.pairSnapshot(from, to)
+	choices := x.allChoices(pair, from, to)
 	n := 1
 	for _, c := range choices {
 		if n *= len(c.options); n > maxWorlds {
@@ -40,11 +41,10 @@ func (x *explainer) worlds(from, to Member, q query) []labelWorld {
 	if n == 1 && len(choices) == 0 {
 		return []labelWorld{{world: x.all}}
 	}
-	pair := x.pairSnapshot(from, to)
 	var out []labelWorld
 	for i := range n {
 		rest, next := i, *pair
-		next.Pods = nil
+		next.Pods, next.Namespaces = nil, slices.Clone(pair.Namespaces)
 		pods := map[string]*compile.Pod{}
 		for _, p := range pair.Pods {
 			copied := *p
@@ -54,6 +54,10 @@ func (x *explainer) worlds(from, to Member, q query) []labelWorld {
 		for _, c := range choices {
 			r := c.options[rest%len(c.options)]
 			rest /= len(c.options)
+			if c.pod == nil {
+				relabelNamespace(&next, c.namespace, r)
+				continue
+			}
 			p := pods[c.pod.Namespace+"/"+c.pod.Name]
 			p.Labels = r.apply(p.Labels)
 		}
@@ -77,7 +81,7 @@ func (x *explainer) blame(worlds []labelWorld, choices []choice, from, to Member
 	stride := 1
 	for _, c := range choices {
 		n := len(c.options)
-		u := labelUnknown(c.pod.Namespace+"/"+c.pod.Name, c.label)
+		u := c.fact
 		for i := range worlds {
 			base := i - (i/stride%n)*stride
 			for j := range n {
@@ -100,6 +104,26 @@ func sign(passes, sure bool) string {
 	return "-"
 }
 
+// allChoices are those of both, as far as policies that concern them ask for them.
+func (x *explainer) allChoices(pair *compile.Snapshot, from, to Member) []choice {
+	out := append(x.choices(from), x.namespaceChoices(pair, from)...)
+	if !isSelf(from, to) {
+		out = append(out, x.choices(to)...)
+	}
+	if from.pod == nil || to.pod == nil || from.pod.Namespace != to.pod.Namespace {
+		out = append(out, x.namespaceChoices(pair, to)...)
+	}
+	return out
+}
+
+// tooMany are the facts that would tell the labels of two, which may be in too many combinations to be tried.
+func (x *explainer) tooMany(from, to Member) (out []Unknown) {
+	for _, c := range x.allChoices(x.pairSnapshot(from, to), from, to) {
+		out = append(out, c.fact)
+	}
+	return append(out, manyUnknown())
+}
+
 // choices are the labels of the member that cannot be known and that some selector asks for.
 func (x *explainer) choices(m Member) []choice {
 	if m.pod == nil || m.kind == hostMember {
@@ -108,10 +132,53 @@ func (x *explainer) choices(m Member) []choice {
 	var out []choice
 	for _, l := range x.facts.open[m.pod.Namespace+"/"+m.pod.Name] {
 		if options := x.options(l); len(options) > 0 {
-			out = append(out, choice{m.pod, l, options})
+			pod := m.pod.Namespace + "/" + m.pod.Name
+			out = append(out, choice{pod: m.pod, fact: labelUnknown(pod, l), options: options})
 		}
 	}
 	return out
+}
+
+// namespaceChoices are the labels of the member's namespace that some selector asks for, where there is no Namespace
+// that tells them. All namespaces have their name as a label (KEP-2161).
+func (x *explainer) namespaceChoices(pair *compile.Snapshot, m Member) []choice {
+	if m.pod == nil || m.kind == hostMember || x.facts.knowsNamespace(m.pod.Namespace) {
+		return nil
+	}
+	values := map[string][]string{}
+	for _, s := range selectorsIn(pair) {
+		if !s.namespaces {
+			continue
+		}
+		for key, value := range s.selector.MatchLabels {
+			values[key] = append(values[key], value)
+		}
+		for _, e := range s.selector.MatchExpressions {
+			values[e.Key] = append(values[e.Key], e.Values...)
+		}
+	}
+	delete(values, corev1.LabelMetadataName)
+	var out []choice
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		c := choice{namespace: m.pod.Namespace, fact: namespaceUnknown(m.pod.Namespace, key)}
+		c.options = []relabel{{key: key, absent: true}, {key: key, value: "00000000"}} // a value that no selector asks for
+		for _, value := range slices.Compact(slices.Sorted(slices.Values(values[key]))) {
+			c.options = append(c.options, relabel{key: key, value: value})
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+// relabelNamespace gives a namespace of the snapshot another label.
+func relabelNamespace(s *compile.Snapshot, name string, r relabel) {
+	for i, n := range s.Namespaces {
+		if n.Name == name {
+			s.Namespaces[i] = &compile.Namespace{Name: name, Labels: r.apply(n.Labels)}
+			return
+		}
+	}
+	s.Namespaces = append(s.Namespaces, &compile.Namespace{Name: name, Labels: r.apply(nil)})
 }
 
 // options are the values that the label may have, of those that selectors can tell apart; nil if none asks for it.

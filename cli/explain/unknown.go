@@ -40,6 +40,10 @@ func labelUnknown(pod string, l state.OpenLabel) Unknown {
 	return Unknown{fmt.Sprintf("the label %s of %s, which is set when it runs by %s", l.Key, pod, l.Setter), "the live cluster says so"}
 }
 
+func namespaceUnknown(name, key string) Unknown {
+	return Unknown{fmt.Sprintf("the label %s of namespace %s", key, name), "its Namespace says so"}
+}
+
 func manyUnknown() Unknown {
-	return Unknown{"the labels that are set when the pods run, in too many combinations", "the live cluster says so"}
+	return Unknown{"labels in too many combinations to try all", "the live cluster says so"}
 }
