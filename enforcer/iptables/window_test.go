@@ -6,11 +6,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/tierwall/tierwall/enforcer/internal/sample"
+	"github.com/tierwall/tierwall/enforcer/internal/backendtest"
+	"github.com/tierwall/tierwall/enforcer/internal/packet"
 	"github.com/tierwall/tierwall/enforcer/iptables/simulator"
 	"github.com/tierwall/tierwall/enforcer/transition"
 	"github.com/tierwall/tierwall/policy"
-	"github.com/tierwall/tierwall/policy/eval"
 )
 
 // kernel is an interpreted kernel of one family, written to step by step.
@@ -20,13 +20,14 @@ type kernel struct {
 	program *policy.Program
 	users   transition.Users
 	slots   transition.Slots
-	// steps is called after every single change that a packet could see.
-	steps           func()
-	inPlace, beside int
+	// observe is called after every single change that a packet could see.
+	observe func(written string)
+	// ways counts the changes by whether they were made in place.
+	ways map[bool]int
 }
 
 func newKernel(t testing.TB, f Family) *kernel {
-	k := &kernel{table: &table{family: f}, held: simulator.New(), steps: func() {}}
+	k := &kernel{table: &table{family: f}, held: simulator.New(), observe: func(string) {}, ways: map[bool]int{}}
 	if err := k.held.Restore("*filter\n" + declare(forwardChain) + "\n-A FORWARD " + jumpTo(forwardChain) + "\nCOMMIT\n"); err != nil {
 		t.Fatal(err)
 	}
@@ -71,11 +72,7 @@ func (k *kernel) update(t testing.TB, p *policy.Program, c *policy.Change) {
 	}
 	m := newMove(k.program, p, c, k.users, k.slots)
 	plan := k.step(m)
-	if m.gradual {
-		k.inPlace++
-	} else {
-		k.beside++
-	}
+	k.ways[m.gradual]++
 	k.execute(t, plan)
 	for _, d := range policy.Directions {
 		for _, id := range c.ClassesGone[d] {
@@ -92,7 +89,7 @@ func (k *kernel) execute(t testing.TB, p plan) {
 		if err := k.held.Restore(strings.Join(p.chains, "\n")); err != nil {
 			t.Fatalf("%v in\n%s", err, strings.Join(p.chains, "\n"))
 		}
-		k.steps()
+		k.observe(strings.Join(p.chains, "\n"))
 	}
 	k.sets(t, p.shrink)
 	k.destroy(t)
@@ -127,7 +124,7 @@ func (k *kernel) sets(t testing.TB, steps []setStep) {
 			if err := k.held.RestoreSets(line); err != nil {
 				t.Fatal(err)
 			}
-			k.steps()
+			k.observe(line)
 		}
 	}
 }
@@ -177,17 +174,6 @@ func (s state) sets() map[string]bool {
 	return out
 }
 
-// forwards reports whether the first packet of a flow passes.
-func (k *kernel) forwards(t *testing.T, f policy.Flow) bool {
-	v, err := k.held.Judge("FORWARD", simulator.Packet{
-		Source: f.Source, Destination: f.Destination, Protocol: f.Protocol, DestinationPort: f.DestinationPort, ICMPType: f.ICMPType, ICMPCode: f.ICMPCode, HopLimit: f.HopLimit,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return v.Accepted
-}
-
 // bounds are ways to bound what is merged, so that small worlds meet each of them.
 var bounds = map[string]func(){
 	"as they are":                         func() {},
@@ -206,61 +192,105 @@ func setLimits(t *testing.T, set func()) {
 	t.Cleanup(func() { limits = standard })
 }
 
+// kernels are the kernels of some families, under one backend.
+type kernels []*kernel
+
+// newKernels returns empty kernels that count their ways in the map, if there is one.
+func newKernels(t testing.TB, ways map[bool]int, of ...Family) backendtest.Kernel {
+	var out kernels
+	for _, f := range of {
+		k := newKernel(t, f)
+		if ways != nil {
+			k.ways = ways
+		}
+		out = append(out, k)
+	}
+	return out
+}
+
+// Apply is Kernel's.
+func (ks kernels) Apply(t testing.TB, p *policy.Program) {
+	t.Helper()
+	for _, k := range ks {
+		k.apply(t, p)
+	}
+}
+
+// Update is Kernel's. A family that comes or goes is written anew, as the Backend does.
+func (ks kernels) Update(t testing.TB, next *policy.Program, c *policy.Change) {
+	t.Helper()
+	for _, k := range ks {
+		if k.family.in(k.program) != k.family.in(next) {
+			k.apply(t, next)
+		} else {
+			k.update(t, next, c)
+		}
+	}
+}
+
+// Observe is Kernel's.
+func (ks kernels) Observe(f func(backendtest.Step)) {
+	for _, k := range ks {
+		k.observe = func(string) {}
+		if f != nil {
+			k.observe = func(written string) { f(backendtest.Step{Written: written, Judge: k.judgeStep}) }
+		}
+	}
+}
+
+// judgeStep judges a flow of the kernel's family after a step, and no other.
+func (k *kernel) judgeStep(f policy.Flow) ([]packet.Verdict, error) {
+	if !k.family.has(f.Source) {
+		return nil, nil
+	}
+	v, err := k.judge(f)
+	return []packet.Verdict{v}, err
+}
+
+func (k *kernel) judge(f policy.Flow) (packet.Verdict, error) {
+	return k.held.Judge("FORWARD", packet.FirstOf(f))
+}
+
+// Judge is Kernel's.
+func (ks kernels) Judge(f policy.Flow) (packet.Verdict, error) {
+	i := slices.IndexFunc(ks, func(k *kernel) bool { return k.family.has(f.Source) })
+	return ks[i].judge(f)
+}
+
+// Verify is Kernel's.
+func (ks kernels) Verify(t testing.TB) {
+	t.Helper()
+	for _, k := range ks {
+		k.check(t)
+	}
+}
+
+// Slots is Kernel's.
+func (ks kernels) Slots() transition.Slots { return ks[0].slots }
+
 func TestNoFlowIsOpenedOrCutForAMoment(t *testing.T) {
 	for name, limit := range bounds {
 		t.Run(name, func(t *testing.T) {
 			setLimits(t, limit)
-			watchWorlds(t, 40)
+			const worlds = 40
+			ways := map[bool]int{}
+			backendtest.VerifyUpdates(t, func() backendtest.Kernel { return newKernels(t, ways, IPv4) }, worlds)
+			if ways[true] < worlds || ways[false] < worlds {
+				t.Errorf("one of the ways was hardly taken: in place and not %v", ways)
+			}
 		})
 	}
 }
 
-func watchWorlds(t *testing.T, worlds uint64) {
-	var inPlace, beside, watched int
-	for seed := range worlds {
-		w := sample.NewWorld(seed)
-		d := w.Draft()
-		k, old := newKernel(t, IPv4), w.Program(d)
-		k.apply(t, old)
-		for range 12 {
-			d = w.Changes(d)
-			next := w.Program(d)
-			watched += watch(t, k, old, next, w.Flows(), func() { k.apply(t, next) })
-			k.check(t)
-			old = next
-		}
-		inPlace, beside = inPlace+k.inPlace, beside+k.beside
-	}
-	t.Logf("%d changes in place, %d beside; %d verdicts watched", inPlace, beside, watched)
-	if inPlace < int(worlds) || beside < int(worlds) {
-		t.Errorf("one of the ways was hardly taken: %d in place, %d beside", inPlace, beside)
+func TestNoFlowIsOpenedOrCutWhileOneClassFollowsAnother(t *testing.T) {
+	for name, limit := range bounds {
+		t.Run(name, func(t *testing.T) {
+			setLimits(t, limit)
+			backendtest.VerifyClassChanges(t, func() backendtest.Kernel { return newKernels(t, nil, IPv4) }, 50, 1)
+		})
 	}
 }
 
-// watch makes a change and checks after every step the flows whose verdict
-// it leaves as it is, and at the end all of them.
-func watch(t *testing.T, k *kernel, old, next *policy.Program, flows []policy.Flow, change func()) (watched int) {
-	t.Helper()
-	before, after := eval.New(old), eval.New(next)
-	verdicts := map[policy.Flow]policy.Verdict{}
-	for _, f := range flows {
-		if v := after.Decide(f).Verdict; v == before.Decide(f).Verdict {
-			verdicts[f] = v
-		}
-	}
-	k.steps = func() {
-		for f, want := range verdicts {
-			watched++
-			if k.forwards(t, f) != (want == policy.Allow) {
-				t.Fatalf("during the change %+v did not stay %s\n--- from\n%s\n--- to\n%s", f, want, old, next)
-			}
-		}
-	}
-	change()
-	for _, f := range flows {
-		if want := after.Decide(f); k.forwards(t, f) != (want.Verdict == policy.Allow) {
-			t.Fatalf("after the change %+v is not %s: %+v", f, want.Verdict, want)
-		}
-	}
-	return watched
+func TestTheBackendFollowsTheIncrementalCompiler(t *testing.T) {
+	backendtest.VerifyIncremental(t, func() backendtest.Kernel { return newKernels(t, nil, IPv4, IPv6) })
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"github.com/tierwall/tierwall/enforcer/internal/backendtest"
 	"github.com/tierwall/tierwall/enforcer/internal/sample"
 	"github.com/tierwall/tierwall/enforcer/ruletext"
 	"github.com/tierwall/tierwall/policy"
@@ -47,7 +48,7 @@ func nested(t testing.TB, list []byte) {
 
 func TestABatchIsWellFormed(t *testing.T) {
 	for name, p := range goldens() {
-		r, err := Render(p, goldenLog(name))
+		r, err := Render(p, backendtest.GoldenLog(name))
 		if err != nil {
 			t.Fatal(err)
 		}

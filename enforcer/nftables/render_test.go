@@ -3,125 +3,30 @@ package nftables
 import (
 	"fmt"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/tierwall/tierwall/enforcer/internal/backendtest"
 	"github.com/tierwall/tierwall/enforcer/internal/sample"
 	"github.com/tierwall/tierwall/enforcer/nftables/simulator"
 	"github.com/tierwall/tierwall/enforcer/ruletext"
 	"github.com/tierwall/tierwall/policy"
 )
 
-func TestPacketsThroughTheShop(t *testing.T) {
-	rules := render(t, sample.Shop())
-	type flow struct {
-		hook, from, to string
-		protocol       policy.Protocol
-		port           uint16
-	}
-	for name, c := range map[string]struct {
-		flow
-		passes bool
-	}{
-		"the world reaches the frontend":                      {flow{"forward", "198.51.100.7", "10.1.0.2", policy.TCP, 80}, true},
-		"in the range of ports":                               {flow{"forward", "198.51.100.7", "10.1.0.2", policy.TCP, 8999}, true},
-		"and not beyond it":                                   {flow{"forward", "198.51.100.7", "10.1.0.2", policy.TCP, 9000}, false},
-		"a rule for TCP opens no UDP":                         {flow{"forward", "198.51.100.7", "10.1.0.2", policy.UDP, 80}, false},
-		"the upper half of all addresses, too":                {flow{"forward", "129.0.0.1", "10.1.0.2", policy.UDP, 443}, true},
-		"IPv6 has its own networks":                           {flow{"forward", "2001:db9::1", "fd00:1::2", policy.TCP, 80}, false},
-		"the frontend reaches the backend's named port":       {flow{"forward", "10.1.0.2", "10.1.0.3", policy.TCP, 8080}, true},
-		"but no other port":                                   {flow{"forward", "10.1.0.2", "10.1.0.3", policy.TCP, 8081}, false},
-		"nor the port of another pod":                         {flow{"forward", "10.1.0.2", "10.2.0.3", policy.TCP, 8080}, false},
-		"nor by a protocol without ports":                     {flow{"forward", "10.1.0.2", "10.1.0.3", policy.ICMP, 0}, false},
-		"the backend reaches the data tier":                   {flow{"forward", "10.1.0.3", "10.1.0.4", policy.TCP, 5432}, true},
-		"by SCTP as well":                                     {flow{"forward", "10.1.0.3", "10.1.0.4", policy.SCTP, 5432}, true},
-		"not at another port":                                 {flow{"forward", "10.1.0.3", "10.1.0.4", policy.TCP, 80}, false},
-		"a backend elsewhere, too":                            {flow{"forward", "10.2.0.3", "10.1.0.4", policy.TCP, 5432}, true},
-		"nobody else: the Admin tier denies":                  {flow{"forward", "198.51.100.7", "10.1.0.4", policy.TCP, 5432}, false},
-		"the set of backends has no IPv6 addresses":           {flow{"forward", "fd00:1::3", "fd00:1::4", policy.TCP, 5432}, false},
-		"a pod that is not known yet sends nothing":           {flow{"forward", "10.1.0.9", "198.51.100.7", policy.TCP, 80}, false},
-		"and gets nothing":                                    {flow{"forward", "2001:db8::7", "fd00:1::9", policy.TCP, 80}, false},
-		"nor can it reach the node":                           {flow{"input", "10.1.0.9", "192.168.0.1", policy.TCP, 10250}, false},
-		"a bridge's address is no unknown pod":                {flow{"forward", "10.1.0.1", "198.51.100.7", policy.TCP, 80}, true},
-		"egress policy holds towards the node":                {flow{"input", "10.1.0.4", "192.168.0.1", policy.TCP, 10250}, false},
-		"ingress policy is not asked there":                   {flow{"input", "198.51.100.7", "192.168.0.1", policy.TCP, 22}, true},
-		"what passes through and is no pod's is not judged":   {flow{"forward", "198.51.100.7", "203.0.113.1", policy.TCP, 22}, true},
-		"the node reaches its own pods":                       {flow{"output", "192.168.0.1", "10.1.0.4", policy.TCP, 5432}, true},
-		"a pod to itself by way of a Service: policy applies": {flow{"forward", "10.1.0.2", "10.1.0.2", policy.TCP, 80}, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			packet := simulator.Packet{Source: address(c.from), Destination: address(c.to), Protocol: c.protocol, DestinationPort: c.port}
-			got, err := rules.Judge(c.hook, packet)
-			if err != nil || got.Accepted != c.passes {
-				t.Errorf("accepted: %v (%v), by %s", got.Accepted, err, strings.Join(got.Trace, "\n"))
-			}
-			packet.Established = true
-			if got, _ := rules.Judge(c.hook, packet); !got.Accepted || got.Rules > 2 {
-				t.Errorf("an established flow was judged: %v", got.Trace)
-			}
-		})
-	}
-}
-
-func TestNeighbourDiscoveryPassesOnTheLinkAlone(t *testing.T) {
-	rules := render(t, sample.Shop())
-	for kind := range 256 {
-		for _, hook := range []string{"input", "forward"} {
-			for _, c := range []struct{ code, hopLimit uint8 }{{0, 255}, {0, 254}, {0, 64}, {0, 0}, {1, 255}, {255, 255}} {
-				v, err := rules.Judge(hook, simulator.Packet{Source: address("fd00:1::9"), Destination: address("fd00:1::4"),
-					Protocol: policy.ICMPv6, ICMPType: uint8(kind), ICMPCode: c.code, HopLimit: c.hopLimit})
-				if want := kind >= 133 && kind <= 137 && c.code == 0 && c.hopLimit == 255; err != nil || v.Accepted != want {
-					t.Errorf("%s type %d %+v: accepted %v %v", hook, kind, c, v.Accepted, err)
-				}
-			}
-		}
-	}
-}
-
 // goldens are the programs of the golden files.
 func goldens() map[string]*policy.Program {
 	return map[string]*policy.Program{"shop": sample.Shop(), "edges": sample.Edges(), "empty": {}, "many": many(12, 3), "logged": sample.Shop(), "audited": sample.Audited()}
 }
 
-// goldenLog is what one of the golden files logs.
-func goldenLog(name string) (log ruletext.DenyLog) {
-	if name == "logged" || name == "audited" {
-		log = ruletext.DenyLog{Group: 4741, Prefix: "tierwall", PerSecond: 100}
-	}
-	if name == "audited" {
-		log.AuditPrefix, log.AuditPerSecond = [2]string{"tierwall-audit-ingress", "tierwall-audit-egress"}, 10
-	}
-	return log
-}
-
 // TestGolden shows what a person sees. TIERWALL_UPDATE=1 writes the files anew.
 func TestGolden(t *testing.T) {
 	for name, p := range goldens() {
-		r, err := Render(p, goldenLog(name))
+		r, err := Render(p, backendtest.GoldenLog(name))
 		if err != nil {
 			t.Fatal(err)
 		}
-		golden(t, name+".nft", script(r))
-	}
-}
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if os.Getenv("TIERWALL_UPDATE") != "" {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s is not as before; it now is\n%s", name, got)
+		backendtest.VerifyGolden(t, name+".nft", script(r))
 	}
 }
 
@@ -145,29 +50,6 @@ func TestNoNameGetsOutOfItsQuotes(t *testing.T) {
 		t.Errorf("a name got through:\n%s", text)
 	}
 	render(t, p)
-}
-
-func FuzzNames(f *testing.F) {
-	f.Add("prod", "backend", "/spec/ingress/0")
-	f.Add(sample.Hostile, "\xff\"", "\r\n")
-	f.Fuzz(func(t *testing.T, namespace, name, field string) {
-		c := policy.ClassID(name + field)
-		p := &policy.Program{
-			Endpoints: []policy.Endpoint{{Namespace: namespace, Name: name, Class: [2]policy.ClassID{c, c}, Addrs: []netip.Addr{address("10.0.0.1")}}},
-			Hosts:     []policy.Host{{Name: name, Addrs: []netip.Addr{address("10.0.0.2")}}},
-			Local:     []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
-			Sets:      map[policy.SetID]*policy.Set{policy.SetID(field): {ID: policy.SetID(field)}},
-		}
-		tier := policy.Tier{Name: policy.TierName(name), ElseID: policy.RuleID{Namespace: namespace, Name: name}, Rules: []policy.Rule{
-			{ID: policy.RuleID{Kind: namespace, Name: name, Field: field}, Peers: []policy.SetID{policy.SetID(field)}, AnyPort: true}}}
-		for _, d := range policy.Directions {
-			p.Classes[d] = map[policy.ClassID]*policy.Class{c: {ID: c, Tiers: []policy.Tier{tier}}}
-		}
-		v, err := render(t, p).Judge("forward", simulator.Packet{Source: address("10.0.0.1"), Destination: address("10.0.0.2")})
-		if err != nil || v.Accepted {
-			t.Errorf("accepted %v, %v: %v", v.Accepted, err, v.Trace)
-		}
-	})
 }
 
 // many is a program with one local pod of each family that a number of policies select,
@@ -241,34 +123,12 @@ func TestTheStepsOfAPacketDoNotGrow(t *testing.T) {
 	}
 }
 
-func TestAProgramThatRefersToNothingIsRefused(t *testing.T) {
-	p := sample.Shop()
-	delete(p.Sets, "web")
-	if _, err := Render(p, ruletext.DenyLog{}); err == nil || !strings.Contains(err.Error(), `no set "web"`) {
-		t.Errorf("want an error about the set, got %v", err)
-	}
-}
-
 func TestAnEndpointWithoutAClassIsDenied(t *testing.T) {
 	p := sample.Shop()
 	delete(p.Classes[policy.Ingress], "data")
 	v, err := render(t, p).Judge("forward", simulator.Packet{Source: address("10.2.0.3"), Destination: address("10.1.0.4"), Protocol: policy.TCP, DestinationPort: 5432})
 	if err != nil || v.Accepted {
 		t.Errorf("accepted %v, %v", v.Accepted, err)
-	}
-}
-
-func TestRenderingDoesNotDependOnTheOrderOfEndpoints(t *testing.T) {
-	p := sample.Crowd(100)
-	want, err := Render(p, ruletext.DenyLog{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	slices.Reverse(p.Endpoints)
-	slices.Reverse(p.Local)
-	got, err := Render(p, ruletext.DenyLog{})
-	if err != nil || script(got) != script(want) {
-		t.Errorf("the order shows (%v)", err)
 	}
 }
 

@@ -4,88 +4,16 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/tierwall/tierwall/enforcer/internal/sample"
+	"github.com/tierwall/tierwall/enforcer/internal/backendtest"
+	"github.com/tierwall/tierwall/enforcer/internal/packet"
 	"github.com/tierwall/tierwall/enforcer/nftables/simulator"
 	"github.com/tierwall/tierwall/enforcer/transition"
 	"github.com/tierwall/tierwall/policy"
-	"github.com/tierwall/tierwall/policy/eval"
 )
-
-// Half of the changes are given as changes, half as programs.
-func TestNoFlowIsOpenedOrCutForAMoment(t *testing.T) {
-	ways := map[way]int{}
-	watched := 0
-	for seed := range uint64(300) {
-		w := sample.NewWorld(seed)
-		d := w.Draft()
-		k := newFakeKernel()
-		b := backendOn(t, k)
-		old := w.Program(d)
-		if err := b.Apply(t.Context(), old); err != nil {
-			t.Fatal(err)
-		}
-		for i := range 8 {
-			d = w.Changes(d)
-			next := w.Program(d)
-			c := transition.Between(old, next)
-			ways[wayOf(old, next, c, usersOf(old, c))]++
-			watched += watch(t, k, old, next, w.Flows(), func() error {
-				if i%2 == 0 {
-					return b.Update(t.Context(), c)
-				}
-				return b.Apply(t.Context(), next)
-			})
-			old = next
-		}
-	}
-	t.Logf("beside, in place, in turn: %v; %d verdicts watched", ways, watched)
-	for _, way := range []way{beside, inPlace, inTurn} {
-		if ways[way] < 20 {
-			t.Errorf("one of the ways was hardly taken: %v", ways)
-		}
-	}
-}
-
-// watch makes a change and judges, during and after every transaction, the flows whose
-// verdict it leaves as it is, and at the end all of them.
-func watch(t *testing.T, k *fakeKernel, old, next *policy.Program, flows []policy.Flow, change func() error) (watched int) {
-	t.Helper()
-	before, after := eval.New(old), eval.New(next)
-	k.watch = func(then, now *simulator.Table, script string) {
-		settled(t, now, script)
-		for _, f := range flows {
-			want := before.Decide(f).Verdict
-			if want != after.Decide(f).Verdict {
-				continue
-			}
-			for moment := range 12 {
-				v, err := then.JudgeDuring(now, moment, "forward", packetOf(f))
-				watched++
-				if err != nil || v.Accepted != (want == policy.Allow) {
-					t.Fatalf("%+v did not stay %s when a transaction took effect after %d lookups (%v): %v\n%s\n--- from\n%s\n--- to\n%s",
-						f, want, moment, err, v.Trace, script, old, next)
-				}
-				if moment >= v.Lookups {
-					break
-				}
-			}
-		}
-	}
-	if err := change(); err != nil {
-		t.Fatal(err)
-	}
-	k.watch = nil
-	for _, f := range flows {
-		if want, got := after.Decide(f), judge(t, k.held, policy.Host{}, f); got.Accepted != (want.Verdict == policy.Allow) {
-			t.Fatalf("after the change %+v is not %s: %+v, %v", f, want.Verdict, want, got.Trace)
-		}
-	}
-	return watched
-}
 
 // settled sees that no set of ranges comes into force in the transaction that makes it, or changes while
 // rules refer to it: some kinds switch to new elements a moment after everything else.
-func settled(t *testing.T, now *simulator.Table, script string) {
+func settled(t testing.TB, now *simulator.Table, script string) {
 	t.Helper()
 	inForce := now.InForce()
 	for line := range strings.Lines(script) {
@@ -97,34 +25,109 @@ func settled(t *testing.T, now *simulator.Table, script string) {
 	}
 }
 
-// The kernel depends on the last program alone, whichever way it came there.
-func TestUpdateEqualsApply(t *testing.T) {
-	for seed := range uint64(200) {
-		w := sample.NewWorld(seed)
-		d := w.Draft()
-		k := newFakeKernel()
-		b := backendOn(t, k)
-		old := w.Program(d)
-		if err := b.Apply(t.Context(), old); err != nil {
-			t.Fatal(err)
-		}
-		for range 6 {
-			d = w.Changes(d)
-			next := w.Program(d)
-			if err := b.Update(t.Context(), transition.Between(old, next)); err != nil {
-				t.Fatal(err)
+// fakeNode is a backend on a fake kernel.
+type fakeNode struct {
+	*fakeKernel
+	backend *Backend
+	program *policy.Program
+	t       testing.TB
+	// ways counts the changes by the way in which they were made.
+	ways map[way]int
+}
+
+func newFakeNode(t testing.TB, ways map[way]int) *fakeNode {
+	k := newFakeKernel()
+	return &fakeNode{fakeKernel: k, backend: backendOn(t, k), t: t, ways: ways}
+}
+
+// Apply is Kernel's.
+func (n *fakeNode) Apply(t testing.TB, p *policy.Program) {
+	t.Helper()
+	if n.program != nil {
+		n.count(p, transition.Between(n.program, p))
+	}
+	if err := n.backend.Apply(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	n.program = p
+}
+
+// Update is Kernel's.
+func (n *fakeNode) Update(t testing.TB, next *policy.Program, c *policy.Change) {
+	t.Helper()
+	n.count(next, c)
+	if err := n.backend.Update(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	n.program = next
+}
+
+func (n *fakeNode) count(next *policy.Program, c *policy.Change) {
+	n.ways[wayOf(n.program, next, c, usersOf(n.program, c))]++
+}
+
+// maxMoments is how many moments of a packet's way are tried at most at which a transaction takes effect.
+const maxMoments = 12
+
+// Observe is Kernel's.
+func (n *fakeNode) Observe(f func(backendtest.Step)) {
+	n.watch = nil
+	if f == nil {
+		return
+	}
+	n.watch = func(before, after *simulator.Table, script string) {
+		settled(n.t, after, script)
+		f(backendtest.Step{Written: script, Judge: func(flow policy.Flow) (out []packet.Verdict, err error) {
+			for moment := range maxMoments {
+				v, err := before.JudgeDuring(after, moment, packet.Forward, packet.FirstOf(flow))
+				out = append(out, v)
+				if err != nil || moment >= v.Lookups {
+					return out, err
+				}
 			}
-			old = next
-			if changed, err := b.Repair(t.Context()); changed || err != nil {
-				t.Fatalf("after a change the kernel is not as written (%v)", err)
-			}
-			fresh := newFakeKernel()
-			if err := backendOn(t, fresh).Apply(t.Context(), next); err != nil {
-				t.Fatal(err)
-			}
-			if got, want := k.contents(b.state.slots), fresh.contents(transition.Slots{}); got != want {
-				t.Fatalf("seed %d: got\n%s\nwant\n%s", seed, got, want)
-			}
+			return out, nil
+		}})
+	}
+}
+
+// Judge is Kernel's.
+func (n *fakeNode) Judge(f policy.Flow) (packet.Verdict, error) {
+	return n.held.Judge(packet.Forward, packet.FirstOf(f))
+}
+
+// Verify is Kernel's.
+func (n *fakeNode) Verify(t testing.TB) {
+	t.Helper()
+	if changed, err := n.backend.Repair(t.Context()); changed || err != nil {
+		t.Fatalf("after a change the kernel is not as written (%v)", err)
+	}
+	fresh := newFakeKernel()
+	if err := backendOn(t, fresh).Apply(t.Context(), n.program); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := n.contents(n.backend.state.slots), fresh.contents(transition.Slots{}); got != want {
+		t.Fatalf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+// Slots is Kernel's.
+func (n *fakeNode) Slots() transition.Slots { return n.backend.state.slots }
+
+func TestNoFlowIsOpenedOrCutForAMoment(t *testing.T) {
+	ways := map[way]int{}
+	backendtest.VerifyUpdates(t, func() backendtest.Kernel { return newFakeNode(t, ways) }, 200)
+	t.Logf("beside, in place, in turn: %v", ways)
+	for _, way := range []way{beside, inPlace, inTurn} {
+		if ways[way] < 20 {
+			t.Errorf("one of the ways was hardly taken: %v", ways)
 		}
 	}
+}
+
+func TestNoFlowIsOpenedOrCutWhileOneClassFollowsAnother(t *testing.T) {
+	backendtest.VerifyClassChanges(t, func() backendtest.Kernel { return newFakeNode(t, map[way]int{}) }, 400, 8)
+}
+
+func TestTheBackendFollowsTheIncrementalCompiler(t *testing.T) {
+	backendtest.VerifyIncremental(t, func() backendtest.Kernel { return newFakeNode(t, map[way]int{}) })
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"github.com/tierwall/tierwall/enforcer/internal/backendtest"
 	"github.com/tierwall/tierwall/enforcer/internal/sample"
 	"github.com/tierwall/tierwall/enforcer/ruletext"
 	"github.com/tierwall/tierwall/policy"
@@ -229,7 +230,7 @@ func TestBothWritersMakeTheSame(t *testing.T) {
 	}
 	for name, p := range all {
 		t.Run(name, func(t *testing.T) {
-			nodes := newPair(t, goldenLog(name))
+			nodes := newPair(t, backendtest.GoldenLog(name))
 			nodes.apply(t, bare(p))
 			nodes.compare(t)
 			for range 2 {
