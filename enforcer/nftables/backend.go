@@ -69,7 +69,7 @@ func newBackend(ctx context.Context, o Options, k kernel) (*Backend, error) {
 	if b.log == nil {
 		b.log = slog.Default()
 	}
-	l, err := k.List(ctx, false)
+	l, err := k.List(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +140,7 @@ func (b *Backend) Cleanup(ctx context.Context) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.program, b.known = nil, false
-	l, err := b.kernel.List(ctx, false)
+	l, err := b.kernel.List(ctx, nil)
 	if err != nil || !l.there {
 		return err
 	}

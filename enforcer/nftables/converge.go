@@ -48,14 +48,14 @@ func (b *Backend) render(n names, earlier *state) (*renderer, error) {
 func (b *Backend) convergeBy(ctx context.Context, earlier state, known, direct bool) (amiss bool, err error) {
 	b.known, b.direct = false, direct
 	generation, generationErr := b.kernel.Generation()
-	l, err := b.kernel.List(ctx, true)
-	if err != nil {
-		return false, err
-	}
 	if !known {
 		earlier = state{}
 	}
 	r, err := b.render(names{}, &earlier)
+	if err != nil {
+		return false, err
+	}
+	l, err := b.kernel.List(ctx, &r.out)
 	if err != nil {
 		return false, err
 	}
@@ -68,6 +68,7 @@ func (b *Backend) convergeBy(ctx context.Context, earlier state, known, direct b
 		if r, err = b.render(n, &earlier); err != nil {
 			return false, err
 		}
+		r.out.share(l.sets)
 	}
 	have, differs := earlier.found(l, r.out)
 	p := makePlan(have, r.out)

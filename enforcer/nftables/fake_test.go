@@ -91,7 +91,8 @@ func (k *fakeKernel) Settle(context.Context) error {
 
 func (k *fakeKernel) Generation() (uint32, error) { return k.generation, nil }
 
-func (k *fakeKernel) List(_ context.Context, elements bool) (listing, error) {
+func (k *fakeKernel) List(_ context.Context, want *Ruleset) (listing, error) {
+	elements := want != nil
 	out := listing{chains: map[string]listedChain{}, sets: map[string]Set{}}
 	if k.Table == nil {
 		return out, nil

@@ -3,6 +3,7 @@ package nftables
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -59,27 +60,60 @@ func (t *typeNames) UnmarshalJSON(b []byte) error {
 	return json.Unmarshal(b, &(*t)[0])
 }
 
-// parseListing reads what "nft --json --numeric list table" prints, but for rules. A set
-// that we could not have made has no type.
-func parseListing(text []byte) (listing, error) {
-	var all struct{ Nftables []listedObject }
-	if err := json.Unmarshal(text, &all); err != nil {
-		return listing{}, fmt.Errorf("reading what nft lists: %w", err)
-	}
+// readListing reads what "nft --json --numeric list table" prints, but for rules, one object after the other. A set
+// that we could not have made has no type. One that is as wanted, whatever its generation, shares its elements.
+func readListing(text io.Reader, want *Ruleset) (listing, error) {
 	out := listing{chains: map[string]listedChain{}, sets: map[string]Set{}}
-	for _, o := range all.Nftables {
-		switch {
-		case o.Table != nil:
-			out.there, out.dormant = true, len(o.Table.Flags) > 0
-		case o.Chain != nil:
-			out.chains[o.Chain.Name] = listedChain{hook: o.Chain.Hook, policy: o.Chain.Policy, priority: o.Chain.Prio}
-		case o.Set != nil:
-			out.sets[o.Set.Name] = o.Set.set(false)
-		case o.Map != nil:
-			out.sets[o.Map.Name] = o.Map.set(true)
+	objects := json.NewDecoder(text)
+	if err := expectTokens(objects, json.Delim('{'), "nftables", json.Delim('[')); err != nil {
+		return listing{}, err
+	}
+	for objects.More() {
+		var o listedObject
+		if err := objects.Decode(&o); err != nil {
+			return listing{}, fmt.Errorf("reading what nft lists: %w", err)
 		}
+		out.add(o, want)
+	}
+	if err := expectTokens(objects, json.Delim(']'), json.Delim('}')); err != nil {
+		return listing{}, err
 	}
 	return out, nil
+}
+
+// expectTokens reads tokens, and returns an error unless they are the expected ones.
+func expectTokens(from *json.Decoder, expected ...json.Token) error {
+	for _, e := range expected {
+		switch token, err := from.Token(); {
+		case err != nil:
+			return fmt.Errorf("reading what nft lists: %w", err)
+		case token != e:
+			return fmt.Errorf("reading what nft lists: %v instead of %v", token, e)
+		}
+	}
+	return nil
+}
+
+func (l *listing) add(o listedObject, want *Ruleset) {
+	switch {
+	case o.Table != nil:
+		l.there, l.dormant = true, len(o.Table.Flags) > 0
+	case o.Chain != nil:
+		l.chains[o.Chain.Name] = listedChain{hook: o.Chain.Hook, policy: o.Chain.Policy, priority: o.Chain.Prio}
+	case o.Set != nil:
+		l.addSet(o.Set.Name, o.Set.set(false), want)
+	case o.Map != nil:
+		l.addSet(o.Map.Name, o.Map.set(true), want)
+	}
+}
+
+func (l *listing) addSet(name string, s Set, want *Ruleset) {
+	if want != nil {
+		if w, wanted := want.Sets[baseName(name)]; wanted && w.sameAs(s) {
+			s = w
+		}
+	}
+	l.sets[name] = s
 }
 
 func (l *listedSet) set(isMap bool) Set {

@@ -1,8 +1,10 @@
 package nftables
 
 import (
+	"bytes"
 	"encoding/binary"
 	"maps"
+	"reflect"
 	"slices"
 	"syscall"
 	"testing"
@@ -119,6 +121,39 @@ func TestTheGenerationIsReadFromTheKernelsAnswer(t *testing.T) {
 	} {
 		if _, err := parseGeneration(message(wrong)); err == nil {
 			t.Errorf("%s: no error", name)
+		}
+	}
+}
+
+func parseListing(text []byte) (listing, error) { return readListing(bytes.NewReader(text), nil) }
+
+func TestAListingSharesTheElementsOfSetsThatAreAsWanted(t *testing.T) {
+	const printed = `{"nftables": [{"table": {"name": "tierwall"}},
+		{"set": {"name": "a.1", "type": "ipv4_addr", "elem": ["10.0.0.1"]}}, {"set": {"name": "b", "type": "ipv4_addr", "elem": ["10.0.0.2"]}}]}`
+	want := newRuleset()
+	for _, name := range []string{"a", "b"} {
+		want.Sets[name] = Set{Type: "ipv4_addr", Elements: map[string]Element{"10.0.0.1": {}}}
+	}
+	l, err := readListing(bytes.NewReader([]byte(printed)), &want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if base := baseName("a.1"); base != "a" {
+		t.Fatalf("the base of a generation is %s", base)
+	}
+	shares := func(listed, wanted string) bool {
+		return reflect.ValueOf(l.sets[listed].Elements).Pointer() == reflect.ValueOf(want.Sets[wanted].Elements).Pointer()
+	}
+	if !shares("a.1", "a") || shares("b", "b") || l.sets["b"].Elements["10.0.0.2"] != (Element{}) || len(l.sets["b"].Elements) != 1 {
+		t.Errorf("listed %+v", l.sets)
+	}
+}
+
+func TestAListingThatEndsEarlyIsAnError(t *testing.T) {
+	const printed = `{"nftables": [{"table": {"name": "tierwall"}}, {"chain": {"name": "a"}}]}`
+	for n := range len(printed) {
+		if _, err := parseListing([]byte(printed[:n])); err == nil {
+			t.Errorf("%q is read", printed[:n])
 		}
 	}
 }

@@ -66,3 +66,12 @@ func (s Set) sameKind(o Set) bool {
 
 // sameAs reports whether two sets are equal.
 func (s Set) sameAs(o Set) bool { return s.sameKind(o) && maps.Equal(s.Elements, o.Elements) }
+
+// share takes sets from others of the same name that are equal, so that their elements are in memory once.
+func (r Ruleset) share(others map[string]Set) {
+	for name, s := range r.Sets {
+		if o, there := others[name]; there && o.sameAs(s) {
+			r.Sets[name] = o
+		}
+	}
+}

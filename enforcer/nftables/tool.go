@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os/exec"
 	"strings"
 	"time"
@@ -114,8 +115,8 @@ func (t *tool) runTool(ctx context.Context, tx *transaction) error {
 }
 
 // List reads our table with one call of nft, and the rules from the kernel.
-func (t *tool) List(ctx context.Context, elements bool) (listing, error) {
-	l, err := t.list(ctx, elements)
+func (t *tool) List(ctx context.Context, want *Ruleset) (listing, error) {
+	l, err := t.list(ctx, want)
 	if err != nil || !l.there {
 		return l, err
 	}
@@ -127,17 +128,26 @@ func (t *tool) List(ctx context.Context, elements bool) (listing, error) {
 	return l, err
 }
 
-func (t *tool) list(ctx context.Context, elements bool) (listing, error) {
+func (t *tool) list(ctx context.Context, want *Ruleset) (listing, error) {
 	ctx, cancel := limit(ctx, listTime)
 	defer cancel()
 	args := []string{"--json", "--numeric", "list", "table", string(knftables.InetFamily), tableName}
-	if !elements {
+	if want == nil {
 		args = append([]string{"--terse"}, args...)
 	}
-	var stdout, stderr bytes.Buffer
+	var stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, "nft", args...)
-	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = &stdout, &stderr, time.Second
-	if err := cmd.Run(); err != nil {
+	cmd.Stderr, cmd.WaitDelay = &stderr, time.Second
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return listing{}, fmt.Errorf("listing our table: %w", err)
+	}
+	if err := cmd.Start(); err != nil {
+		return listing{}, fmt.Errorf("listing our table: %w", err)
+	}
+	l, readErr := readListing(stdout, want)
+	_, _ = io.Copy(io.Discard, stdout) // so that nft can end
+	if err := cmd.Wait(); err != nil {
 		if strings.Contains(stderr.String(), "No such file or directory") {
 			return listing{}, nil
 		}
@@ -146,5 +156,5 @@ func (t *tool) list(ctx context.Context, elements bool) (listing, error) {
 		}
 		return listing{}, fmt.Errorf("listing our table: %w: %s", err, strings.TrimSpace(stderr.String()))
 	}
-	return parseListing(stdout.Bytes())
+	return l, readErr
 }
