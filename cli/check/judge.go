@@ -62,7 +62,7 @@ func (r *run) judge(ctx context.Context, o *manifest.Object, after *compile.Snap
 // with what the policy opens by itself.
 func (r *run) judgePart(ctx context.Context, o *manifest.Object, p parts) (rego.Result, []manifest.Error, error) {
 	part := p.of(o)
-	lint, notes := r.withoutOperatorPods(o, part.Lint, p.after)
+	lint, notes := r.withoutUnknownPods(o, part.Lint, p.after)
 	part.Lint = lint
 	result, err := r.judge(ctx, o, p.after, part)
 	if err != nil || len(p.policies) == 1 || o.Kind != "NetworkPolicy" || len(result.Denials)+len(result.Warnings) == 0 {

@@ -7,7 +7,9 @@ import (
 	"strconv"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
 
@@ -44,17 +46,20 @@ func mayMakePods(o *manifest.Object) bool {
 		!slices.Contains(podlessKinds[gv.Group], o.Kind)
 }
 
-// withoutOperatorPods removes from a policy's lint the selectors that may match pods that an operator makes,
-// and returns a note for each of them.
-func (r *run) withoutOperatorPods(o *manifest.Object, l effect.Lint, s *compile.Snapshot) (effect.Lint, []manifest.Error) {
+// withoutUnknownPods removes from a policy's lint the selectors that may match pods that an operator makes, or pods of
+// a namespace whose labels are not known, and returns a note for each of them.
+func (r *run) withoutUnknownPods(o *manifest.Object, l effect.Lint, s *compile.Snapshot) (effect.Lint, []manifest.Error) {
 	var notes []manifest.Error
 	mayMatch := func(in subject, field, message string) bool {
-		i := slices.IndexFunc(r.operatorObjects, func(c *manifest.Object) bool { return in.mayReach(c.Namespace, s) })
-		if i < 0 {
+		which := ""
+		if i := slices.IndexFunc(r.operatorObjects, func(c *manifest.Object) bool { return in.mayReach(c.Namespace, s) }); i >= 0 {
+			which = "pods that an operator makes, such as of " + r.operatorObjects[i].ID()
+		} else if pod := podOfUnknownNamespace(in, s); pod != nil {
+			which = fmt.Sprintf("pods such as %s/%s: the labels of namespace %s are not known without its Namespace", pod.Namespace, pod.Name, pod.Namespace)
+		} else {
 			return false
 		}
-		notes = append(notes, manifest.Error{File: o.File, Line: o.Line(field), Object: o.ID(), Field: field,
-			Message: fmt.Sprintf(message, "pods that an operator makes, such as of "+r.operatorObjects[i].ID())})
+		notes = append(notes, manifest.Error{File: o.File, Line: o.Line(field), Object: o.ID(), Field: field, Message: fmt.Sprintf(message, which)})
 		return true
 	}
 	if l.SelectsNothing {
@@ -69,6 +74,25 @@ func (r *run) withoutOperatorPods(o *manifest.Object, l effect.Lint, s *compile.
 		return !ok || !mayMatch(peer, ref.Rule, "matches no pod of the manifests, but may match %s")
 	})
 	return l, notes
+}
+
+// podOfUnknownNamespace returns a pod that the subject matches if its namespace has some labels; no Namespace tells
+// which it has, but for its name.
+func podOfUnknownNamespace(in subject, s *compile.Snapshot) *compile.Pod {
+	if in.namespace != "" || in.namespaces == nil {
+		return nil
+	}
+	requirements, _ := in.namespaces.Requirements()
+	for _, p := range s.Pods {
+		known := slices.ContainsFunc(s.Namespaces, func(n *compile.Namespace) bool { return n.Name == p.Namespace })
+		contradicts := slices.ContainsFunc(requirements, func(q labels.Requirement) bool {
+			return q.Key() == corev1.LabelMetadataName && !q.Matches(namespaceSet(p.Namespace, nil))
+		})
+		if !known && !contradicts && in.pods.Matches(labels.Set(p.Labels)) {
+			return p
+		}
+	}
+	return nil
 }
 
 // mayReach reports whether the subject covers pods of a namespace; "" is an object's that names none.
@@ -121,8 +145,10 @@ func networkPolicyPeerAt(p *networkingv1.NetworkPolicy, direction string, rule, 
 		peer = p.Spec.Egress[rule].To[index]
 	}
 	switch {
+	case peer.NamespaceSelector != nil && peer.PodSelector != nil:
+		return subject{namespaces: selector(peer.NamespaceSelector), pods: selector(peer.PodSelector)}, true
 	case peer.NamespaceSelector != nil:
-		return subject{namespaces: selector(peer.NamespaceSelector)}, true
+		return subject{namespaces: selector(peer.NamespaceSelector), pods: labels.Everything()}, true
 	case peer.PodSelector != nil:
 		return subject{namespace: p.Namespace}, true
 	}

@@ -52,3 +52,58 @@ func TestSelectorsThatMayMatchOperatorPodsAreNotDead(t *testing.T) {
 		}
 	}
 }
+
+// A selector of namespaces by a label is not called dead where pods are in a namespace without a Namespace.
+func TestSelectorsThatMayMatchUnknownNamespacesAreNotDead(t *testing.T) {
+	const policy = `
+apiVersion: v1
+kind: Pod
+metadata: {name: web, namespace: untold, labels: {app: web}}
+spec: {containers: [{name: c, image: x}]}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: db, namespace: shop, labels: {app: db}}
+spec: {containers: [{name: c, image: x}]}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: db, namespace: shop}
+spec:
+  podSelector: {matchLabels: {app: db}}
+  ingress: [{from: [PEER], ports: [{port: 5432}]}]
+`
+	for peer, known := range map[string]bool{
+		"{namespaceSelector: {matchLabels: {team: a}}}":                                             false,
+		"{namespaceSelector: {matchLabels: {team: a}}, podSelector: {matchLabels: {app: web}}}":     false,
+		"{namespaceSelector: {matchLabels: {team: a, kubernetes.io/metadata.name: untold}}}":        false,
+		"{namespaceSelector: {matchLabels: {team: a}}, podSelector: {matchLabels: {app: mail}}}":    true,
+		"{namespaceSelector: {matchLabels: {team: a, kubernetes.io/metadata.name: shop}}}":          true,
+		"{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: elsewhere}}}":              true,
+		"{podSelector: {matchLabels: {app: web}}}":                                                  true,
+		"{namespaceSelector: {matchExpressions: [{key: team, operator: Exists}]}, podSelector: {}}": false,
+	} {
+		r, err := checker(t).Check(t.Context(), written(t, strings.Replace(policy, "PEER", peer, 1)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		claimed := 0
+		for _, f := range r.Findings {
+			if strings.Contains(f.Message, "no pod that exists") {
+				claimed++
+			}
+		}
+		if (claimed > 0) != known || len(r.Notes) > 0 == known {
+			t.Errorf("%s: %d findings, notes %q", peer, claimed, r.Notes)
+		}
+		for _, n := range r.Notes {
+			if !strings.Contains(n.Message, "untold/web: the labels of namespace untold are not known") {
+				t.Errorf("%s: %q", peer, n.Message)
+			}
+		}
+	}
+}
