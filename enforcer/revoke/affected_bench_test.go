@@ -48,12 +48,12 @@ func BenchmarkAffected(b *testing.B) {
 			})
 			b.Run(name+"/index", func(b *testing.B) {
 				uses := &setUses{}
-				uses.build(before)
+				uses.indexProgram(before)
 				back := &policy.Change{ClassesGone: [2][]policy.ClassID{{class.ID}}}
 				for b.Loop() {
-					affected(before, after, c.change, uses)
+					affectedBy(before, after, c.change, uses)
 					if c.change == reclassified {
-						uses.follow(after, before, back)
+						uses.followChange(after, before, back)
 					}
 					uses.program = before
 				}

@@ -5,16 +5,16 @@ import (
 	"slices"
 )
 
-// maxDenied is how many denied connections one round holds; the rest are found again by the next.
+// maxDenied is how many denied connections one round holds. The next round finds the rest again.
 const maxDenied = 1 << 16
 
 // backlog holds the connections to cut, by the namespace of the endpoint that they are denied for.
-// Where there is no room for all, the namespace with most has fewer.
+// If there is no room for all, the namespace with the most connections gives up some.
 type backlog struct {
 	room        int
 	byNamespace map[string][]Connection
 	size        int
-	// more says that there was no room for some.
+	// more is true if there was no room for some.
 	more bool
 }
 
@@ -22,9 +22,9 @@ func newBacklog(room int) *backlog {
 	return &backlog{room: room, byNamespace: map[string][]Connection{}}
 }
 
-func (b *backlog) add(namespace string, c Connection) {
+func (b *backlog) addConnection(namespace string, c Connection) {
 	if b.size < b.room {
-		b.byNamespace[namespace] = append(b.byNamespace[namespace], c.kept())
+		b.byNamespace[namespace] = append(b.byNamespace[namespace], c.copyForDeletion())
 		b.size++
 		return
 	}
@@ -43,11 +43,11 @@ func (b *backlog) add(namespace string, c Connection) {
 		return
 	}
 	b.byNamespace[most] = b.byNamespace[most][:len(b.byNamespace[most])-1]
-	b.byNamespace[namespace] = append(b.byNamespace[namespace], c.kept())
+	b.byNamespace[namespace] = append(b.byNamespace[namespace], c.copyForDeletion())
 }
 
-// inTurn are the connections, one of each namespace after the other.
-func (b *backlog) inTurn() []Connection {
+// roundRobin are the connections, one of each namespace after the other.
+func (b *backlog) roundRobin() []Connection {
 	out := make([]Connection, 0, b.size)
 	names := slices.Sorted(maps.Keys(b.byNamespace))
 	for n := 0; len(out) < b.size; n++ {

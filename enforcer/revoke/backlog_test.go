@@ -25,10 +25,10 @@ func TestANamespaceWithManyConnectionsDoesNotDelayOthers(t *testing.T) {
 		for n, namespace := range c.order {
 			f := policy.Flow{Source: addr4(1), DestinationPort: uint16(n)}
 			of[f] = namespace
-			b.add(namespace, Connection{Flow: f})
+			b.addConnection(namespace, Connection{Flow: f})
 		}
 		got, last := map[string]int{}, 0
-		for n, conn := range b.inTurn() {
+		for n, conn := range b.roundRobin() {
 			got[of[conn.Flow]]++
 			if of[conn.Flow] != "many" {
 				last = n
@@ -63,7 +63,7 @@ func TestRoundsGoOnUntilAllThatIsDeniedIsCut(t *testing.T) {
 		rounds := 0
 		for len(r.wake) > 0 {
 			<-r.wake
-			if report := r.round(t.Context()); report.Err != nil {
+			if report := r.runRound(t.Context()); report.Err != nil {
 				t.Fatal(report.Err)
 			}
 			rounds++
@@ -86,7 +86,7 @@ func TestACommitWaitsForAFewConnections(t *testing.T) {
 	r.evaluator = eval.New(before)
 	done := 0
 	for left := list; len(left) > 0; {
-		n, err := r.turn(left, before, Connection.denied, func(_ *eval.Evaluator, c Connection) error {
+		n, err := r.runBatch(left, before, Connection.isDenied, func(_ *eval.Evaluator, c Connection) error {
 			if c.Flow == from(7) {
 				t.Error("a connection that the newest program allows is cut")
 			}
@@ -95,7 +95,7 @@ func TestACommitWaitsForAFewConnections(t *testing.T) {
 			}
 			return nil
 		})
-		if err != nil || n < 1 || n > atOnce {
+		if err != nil || n < 1 || n > maxBatch {
 			t.Fatalf("%d at once: %v", n, err)
 		}
 		left = left[n:]
@@ -121,7 +121,7 @@ func TestARoundCostsLittleForEachConnection(t *testing.T) {
 	for n := range connections {
 		f := from(byte(n))
 		f.DestinationPort = uint16(10000 + n)
-		if denied := (Connection{Flow: f}).denied(e); !denied && f.Source != f.Destination {
+		if denied := (Connection{Flow: f}).isDenied(e); !denied && f.Source != f.Destination {
 			t.Fatalf("%+v is allowed", f)
 		}
 	}

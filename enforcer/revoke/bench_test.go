@@ -73,7 +73,7 @@ func BenchmarkLookingUp(b *testing.B) {
 				found := 0
 				for b.Loop() {
 					found = 0
-					if err := conntrack.Each(b.Context(), c.scope, func(k revoke.Connection) {
+					if err := conntrack.ForEach(b.Context(), c.scope, func(k revoke.Connection) {
 						if c.scope.Has(k.Flow) {
 							found++
 						}

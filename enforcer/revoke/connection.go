@@ -7,44 +7,43 @@ import (
 
 // Connection is a tracked connection.
 type Connection struct {
-	// Flow is the connection as policy judges it: from who opened it to where
-	// destination translation led it, before source translation.
+	// Flow is the connection as policies see it: from the opener to the destination after destination translation, before
+	// source translation.
 	Flow policy.Flow
-	// Parent is the flow of the connection that this one is related to, such as the data
-	// connection of an FTP session; it is allowed for its parent's sake. Nil if there is none.
+	// Parent is the flow of the connection that this one is related to, as the data connection of an FTP session is. The
+	// parent's verdict counts. Nil if there is none.
 	Parent *policy.Flow
-	// Back is what the server sends, as a flow of its own. Of a one-way entry it is what the
-	// client of the connection sent that was cut.
+	// Back is what the server sends, as a flow of its own. For a one-way entry it is what the client of the deleted
+	// connection sent.
 	Back policy.Flow
-	// OneWay says that this is no connection, but an entry in the place of one that was cut.
+	// OneWay is true for an entry that replaces a deleted connection.
 	OneWay bool
-	// entry are the netlink attributes of its entry. They are part of a larger buffer.
+	// entry holds the netlink attributes of its entry, as part of a larger buffer.
 	entry []byte
-	// place is of what a one-way entry in its place is made.
+	// place is what a one-way entry that replaces it is made of.
 	place oneWay
 }
 
-// kept is the connection with what it takes to delete it, and nothing more.
-func (c Connection) kept() Connection {
-	c.entry, c.place = naming(c.entry), placeOf(c.entry)
+// copyForDeletion returns a copy with no more than it takes to delete the connection.
+func (c Connection) copyForDeletion() Connection {
+	c.entry, c.place = identifyingAttributes(c.entry), oneWayOf(c.entry)
 	return c
 }
 
-// returns reports whether the program allows the server to send on after the connection was cut, so that
-// its client could answer.
-func (c Connection) returns(e *eval.Evaluator) bool {
-	return c.Flow.Protocol == policy.UDP && !c.OneWay && c.backAllowed(e)
+// serverMaySend reports whether the server may send on after the connection was deleted. Its client could answer then.
+func (c Connection) serverMaySend(e *eval.Evaluator) bool {
+	return c.Flow.Protocol == policy.UDP && !c.OneWay && c.isBackAllowed(e)
 }
 
-// backAllowed reports whether the program allows what the server sends, or of a one-way entry what the client sent that was cut.
-func (c Connection) backAllowed(e *eval.Evaluator) bool {
+// isBackAllowed reports whether the program allows Back.
+func (c Connection) isBackAllowed(e *eval.Evaluator) bool {
 	return e.Decide(c.Back).Verdict == policy.Allow
 }
 
-func (c Connection) backDenied(e *eval.Evaluator) bool { return !c.backAllowed(e) }
+func (c Connection) isBackDenied(e *eval.Evaluator) bool { return !c.isBackAllowed(e) }
 
-// denied reports whether the program denies the connection.
-func (c Connection) denied(e *eval.Evaluator) bool {
+// isDenied reports whether the program denies the connection.
+func (c Connection) isDenied(e *eval.Evaluator) bool {
 	denied, _ := c.deniedFor(e)
 	return denied
 }
@@ -58,7 +57,7 @@ func (c Connection) deniedFor(e *eval.Evaluator) (bool, string) {
 	}
 	d := e.Decide(f)
 	if own := d.Egress.Endpoint; f.Source == f.Destination && own != "" {
-		return deniedToItself(e, own, f), own
+		return isDeniedToItself(e, own, f), own
 	}
 	if !d.Egress.Verdict.Permits() {
 		return true, d.Egress.Endpoint
@@ -66,10 +65,9 @@ func (c Connection) deniedFor(e *eval.Evaluator) (bool, string) {
 	return d.Verdict != policy.Allow, d.Ingress.Endpoint
 }
 
-// deniedToItself judges a connection of an endpoint to itself. By its own address such
-// a one stays within the pod; what is tracked came by way of a Service, and is
-// subject to policy.
-func deniedToItself(e *eval.Evaluator, own string, f policy.Flow) bool {
+// isDeniedToItself evaluates a connection of an endpoint to itself. One to its own address stays within the pod; a tracked
+// one came through a Service, and policies apply.
+func isDeniedToItself(e *eval.Evaluator, own string, f policy.Flow) bool {
 	for _, d := range policy.Directions {
 		if !e.Direction(own, d, f.Source, f.Protocol, f.DestinationPort).Verdict.Permits() {
 			return true

@@ -34,19 +34,19 @@ type Conntrack struct {
 func Open() (*Conntrack, error) {
 	s, err := nl.GetNetlinkSocketAt(netns.None(), netns.None(), unix.NETLINK_NETFILTER)
 	if err != nil {
-		return nil, fmt.Errorf("opening connection tracking: %w", err)
+		return nil, fmt.Errorf("open connection tracking: %w", err)
 	}
 	timeout := unix.NsecToTimeval(answerTime.Nanoseconds())
 	if err := errors.Join(s.SetReceiveTimeout(&timeout), s.SetSendTimeout(&timeout)); err != nil {
 		s.Close()
-		return nil, fmt.Errorf("opening connection tracking: %w", err)
+		return nil, fmt.Errorf("open connection tracking: %w", err)
 	}
 	routes, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
 		s.Close()
-		return nil, fmt.Errorf("opening routes: %w", err)
+		return nil, fmt.Errorf("open routing netlink: %w", err)
 	}
-	return &Conntrack{&nl.SocketHandle{Socket: s}, routes, buckets()}, nil
+	return &Conntrack{&nl.SocketHandle{Socket: s}, routes, readTableSize()}, nil
 }
 
 // Close closes the sockets.
@@ -55,11 +55,11 @@ func (t *Conntrack) Close() {
 	t.routes.Close()
 }
 
-// Each calls f with the connections of the scope, and with others, but for those that the
-// namespace itself opened: no rule judges what a node sends, from whichever of its addresses.
-// To a pod of its own that is the one on the pod's link or bridge, which the API server does not know.
-func (t *Conntrack) Each(ctx context.Context, of Scope, f func(Connection)) error {
-	own, err := t.own()
+// ForEach calls f with the connections of the scope, and possibly with others, but not with those that the node opened: no
+// rule applies to what a node sends. It does so from any of its addresses, also from that of a pod's link or bridge,
+// which the API server does not know.
+func (t *Conntrack) ForEach(ctx context.Context, of Scope, f func(Connection)) error {
+	own, err := t.ownAddresses()
 	if err != nil {
 		return err
 	}
@@ -68,23 +68,23 @@ func (t *Conntrack) Each(ctx context.Context, of Scope, f func(Connection)) erro
 			f(c)
 		}
 	}
-	single, err := t.single(of)
+	single, err := t.isWholeDumpCheaper(of)
 	if err != nil {
 		return err
 	}
-	for _, q := range queries(of, single) {
-		if err := t.dump(ctx, q, forwarded); err != nil {
-			return fmt.Errorf("reading tracked connections: %w", err)
+	for _, q := range planQueries(of, single) {
+		if err := t.dumpQuery(ctx, q, forwarded); err != nil {
+			return fmt.Errorf("read tracked connections: %w", err)
 		}
 	}
 	return nil
 }
 
-// own are the addresses of the namespace.
-func (t *Conntrack) own() (map[netip.Addr]bool, error) {
+// ownAddresses returns the addresses of the network namespace.
+func (t *Conntrack) ownAddresses() (map[netip.Addr]bool, error) {
 	list, err := t.routes.AddrList(nil, netlink.FAMILY_ALL)
 	if err != nil {
-		return nil, fmt.Errorf("reading the node's addresses: %w", err)
+		return nil, fmt.Errorf("read the node's addresses: %w", err)
 	}
 	out := make(map[netip.Addr]bool, len(list))
 	for _, a := range list {
@@ -95,14 +95,14 @@ func (t *Conntrack) own() (map[netip.Addr]bool, error) {
 	return out, nil
 }
 
-func (t *Conntrack) dump(ctx context.Context, q query, f func(Connection)) error {
-	r := request(nl.IPCTNL_MSG_CT_GET, unix.NLM_F_DUMP, q.family)
+func (t *Conntrack) dumpQuery(ctx context.Context, q query, f func(Connection)) error {
+	r := newRequest(nl.IPCTNL_MSG_CT_GET, unix.NLM_F_DUMP, q.family)
 	if q.side != nil {
-		filter(r, *q.side)
+		addFilter(r, *q.side)
 	}
-	r.Sockets = t.sockets()
+	r.Sockets = t.requestSockets()
 	err := r.ExecuteIter(unix.NETLINK_NETFILTER, 0, func(m []byte) bool {
-		if c, ok := decode(m); ok {
+		if c, ok := decodeMessage(m); ok {
 			f(c)
 		}
 		return ctx.Err() == nil
@@ -114,46 +114,46 @@ func (t *Conntrack) dump(ctx context.Context, q query, f func(Connection)) error
 }
 
 const (
-	// maxQueries is how many sides are asked for one by one where there are many connections. The kernel walks its whole
-	// table for each; to hand over 100,000 connections costs as much as some 13 walks.
+	// maxQueries is how many sides are queried one by one if there are many connections. The kernel walks its whole table for
+	// each; to dump 100,000 connections costs as much as some 13 walks.
 	maxQueries = 8
-	// handOver is what it costs to hand over a connection, in buckets that are walked.
+	// handOver is what it costs to dump a connection, in buckets of a walk.
 	handOver = 64
 )
 
-// single reports whether it costs less to have all connections handed over than to walk the table a second time.
-func (t *Conntrack) single(of Scope) (bool, error) {
+// isWholeDumpCheaper reports whether it costs less to dump all connections than to walk the table a second time.
+func (t *Conntrack) isWholeDumpCheaper(of Scope) (bool, error) {
 	if of.All || len(of.Sides) < 2 {
-		return false, nil // there is one walk in any case
+		return false, nil // one walk in any case
 	}
-	n, err := t.count()
+	n, err := t.countEntries()
 	if err != nil {
-		return false, fmt.Errorf("counting tracked connections: %w", err)
+		return false, fmt.Errorf("count tracked connections: %w", err)
 	}
 	return n*handOver < t.buckets, nil
 }
 
-// count is how many connections are tracked.
-func (t *Conntrack) count() (int, error) {
-	r := request(ctGetStats, unix.NLM_F_ACK, unix.AF_UNSPEC)
-	r.Sockets = t.sockets()
+// countEntries returns how many connections are tracked.
+func (t *Conntrack) countEntries() (int, error) {
+	r := newRequest(ctGetStats, unix.NLM_F_ACK, unix.AF_UNSPEC)
+	r.Sockets = t.requestSockets()
 	answers, err := r.Execute(unix.NETLINK_NETFILTER, 0)
 	if err != nil {
 		return 0, err
 	}
 	for _, m := range answers {
-		for kind, a := range attributes(m[min(len(m), nfgenmsg):]) {
+		for kind, a := range eachAttribute(m[min(len(m), nfgenmsg):]) {
 			if kind == ctaStatsEntries && len(a) == 4 {
 				return int(binary.BigEndian.Uint32(a)), nil
 			}
 		}
 	}
-	return 0, errors.New("the kernel did not say")
+	return 0, errors.New("the answer has no number of entries")
 }
 
-// buckets is the size of the kernel's table, which all namespaces share; zero, which no walk is spared for, where it
-// cannot be read.
-func buckets() int {
+// readTableSize returns the size of the kernel's table, which all namespaces share. It is zero if it cannot be read;
+// isWholeDumpCheaper is false then.
+func readTableSize() int {
 	n := 0
 	if text, err := os.ReadFile("/proc/sys/net/netfilter/nf_conntrack_buckets"); err == nil {
 		_, _ = fmt.Sscan(string(text), &n)
@@ -161,17 +161,15 @@ func buckets() int {
 	return n
 }
 
-// query is one question to the kernel: for a side of one address, or for all of a family.
+// query is one dump request: for a side of one address, or for all of a family.
 type query struct {
 	family uint8
 	side   *Side
 }
 
-// queries are what to ask the kernel for. It can be asked for the connections of an
-// address since Linux 5.8 (an older one gives all), but not of an IPv6 address: of
-// these, the filter passes every connection but those that were asked for (seen on
-// Linux 6.18). A single one is asked for all of them where that is wanted.
-func queries(of Scope, single bool) []query {
+// planQueries returns the queries for a scope. Linux 5.8 and newer filter by an IPv4 address; older ones dump all. For an
+// IPv6 address the filter is inverted (seen on Linux 6.18), so it is not used. With single, one query dumps all.
+func planQueries(of Scope, single bool) []query {
 	if of.All {
 		return []query{{family: unix.AF_UNSPEC}}
 	}
@@ -196,27 +194,27 @@ func queries(of Scope, single bool) []query {
 	return out
 }
 
-// Delete deletes the entry that the connection was read from, and none that came
-// to have the same addresses and ports since.
+// Delete deletes the entry that the connection was read from, and no later one with the same addresses and ports. It
+// reports whether there was one.
 func (t *Conntrack) Delete(c Connection) (bool, error) {
-	r := request(nl.IPCTNL_MSG_CT_DELETE, unix.NLM_F_ACK, addrFamily(c.Flow.Source))
+	r := newRequest(nl.IPCTNL_MSG_CT_DELETE, unix.NLM_F_ACK, addrFamily(c.Flow.Source))
 	r.AddRawData(c.entry)
-	r.Sockets = t.sockets()
+	r.Sockets = t.requestSockets()
 	_, err := r.Execute(unix.NETLINK_NETFILTER, 0)
 	if errors.Is(err, unix.ENOENT) {
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("deleting the tracked connection %+v: %w", c.Flow, err)
+		return false, fmt.Errorf("delete the tracked connection %+v: %w", c.Flow, err)
 	}
 	return true, nil
 }
 
-func (t *Conntrack) sockets() map[int]*nl.SocketHandle {
+func (t *Conntrack) requestSockets() map[int]*nl.SocketHandle {
 	return map[int]*nl.SocketHandle{unix.NETLINK_NETFILTER: t.socket}
 }
 
-func request(operation, flags int, family uint8) *nl.NetlinkRequest {
+func newRequest(operation, flags int, family uint8) *nl.NetlinkRequest {
 	r := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_CTNETLINK<<8|operation, flags)
 	r.AddData(&nl.Nfgenmsg{NfgenFamily: family, Version: nl.NFNETLINK_V0})
 	return r
@@ -229,9 +227,9 @@ func addrFamily(a netip.Addr) uint8 {
 	return unix.AF_INET6
 }
 
-// filter asks for the connections whose opener has the IPv4 address or, by the source of
-// the replies, whose real destination has it.
-func filter(r *nl.NetlinkRequest, side Side) {
+// addFilter restricts a dump to the connections whose opener has the IPv4 address or, by the source of the replies, whose
+// translated destination has it.
+func addFilter(r *nl.NetlinkRequest, side Side) {
 	tuple, flags := ctaTupleOrig, ctaFilterOrigFlags
 	if side.Direction == policy.Ingress {
 		tuple, flags = ctaTupleReply, ctaFilterReplyFlags

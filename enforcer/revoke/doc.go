@@ -1,5 +1,4 @@
-// Package revoke cuts the connections that a program no longer allows, and only
-// these. Which ones a change can have denied is worked out from the change (Affected),
-// they are looked up in the kernel's connection tracking, judged anew, and what is
-// denied is deleted there, so that the next packet is one of no connection.
+// Package revoke cuts the connections that a program no longer allows, and only these. It derives from a change which
+// connections can be denied now (Affected), looks them up in the kernel's connection tracking, evaluates them again, and
+// deletes the entries of those that are denied, so that their next packet belongs to no connection.
 package revoke

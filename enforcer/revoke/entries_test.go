@@ -117,7 +117,7 @@ func tracked(t testing.TB, s *netns.Space, of revoke.Scope) map[policy.Flow]int 
 			return err
 		}
 		defer table.Close()
-		return table.Each(t.Context(), of, func(c revoke.Connection) {
+		return table.ForEach(t.Context(), of, func(c revoke.Connection) {
 			if !c.OneWay {
 				out[c.Flow]++
 			}

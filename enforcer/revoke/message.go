@@ -54,42 +54,42 @@ type tuple struct {
 	icmpType         uint8
 }
 
-// decode reads a message about a tracked connection. One without addresses is none.
-func decode(message []byte) (Connection, bool) {
+// decodeMessage reads a message about a tracked connection. One without addresses is none.
+func decodeMessage(message []byte) (Connection, bool) {
 	if len(message) < nfgenmsg {
 		return Connection{}, false
 	}
 	var c Connection
 	var original, reply tuple
-	for kind, a := range attributes(message[nfgenmsg:]) {
+	for kind, a := range eachAttribute(message[nfgenmsg:]) {
 		switch kind {
 		case ctaTupleOrig:
 			original = parseTuple(a)
 		case ctaTupleReply:
 			reply = parseTuple(a)
 		case ctaTupleMaster:
-			parent := parseTuple(a).flow()
+			parent := parseTuple(a).toFlow()
 			c.Parent = &parent
 		}
 	}
 	if !original.src.IsValid() || !reply.src.IsValid() {
 		return Connection{}, false
 	}
-	c.Flow = original.flow()
+	c.Flow = original.toFlow()
 	c.Flow.Destination = reply.src
 	if c.Flow.Protocol.HasPorts() {
 		c.Flow.DestinationPort = reply.srcPort
 	}
-	c.Back = reply.flow()
-	if c.OneWay = original.protocol == policy.UDP && isNowhere(reply.dst); c.OneWay {
+	c.Back = reply.toFlow()
+	if c.OneWay = original.protocol == policy.UDP && isUnusedAddress(reply.dst); c.OneWay {
 		c.Back = policy.Flow{Source: reply.src, Destination: original.src, Protocol: original.protocol, DestinationPort: original.srcPort}
 	}
 	c.entry = message[nfgenmsg:]
 	return c, true
 }
 
-// flow is the tuple as a flow, without translation of its destination.
-func (t tuple) flow() policy.Flow {
+// toFlow is the tuple as a flow, without translation of its destination.
+func (t tuple) toFlow() policy.Flow {
 	f := policy.Flow{Source: t.src, Destination: t.dst, Protocol: t.protocol, ICMPType: t.icmpType}
 	if t.protocol.HasPorts() {
 		f.DestinationPort = t.dstPort
@@ -97,10 +97,10 @@ func (t tuple) flow() policy.Flow {
 	return f
 }
 
-// naming are the attributes of an entry by which the kernel finds it again, and no other.
-func naming(entry []byte) []byte {
+// identifyingAttributes are the attributes of an entry by which the kernel finds it again, and no other.
+func identifyingAttributes(entry []byte) []byte {
 	var out []byte
-	for kind, a := range attributes(entry) {
+	for kind, a := range eachAttribute(entry) {
 		switch kind {
 		case ctaTupleOrig:
 			out = append(out, nl.NewRtAttr(ctaTupleOrig|unix.NLA_F_NESTED, a).Serialize()...)
@@ -113,7 +113,7 @@ func naming(entry []byte) []byte {
 
 func parseTuple(b []byte) tuple {
 	var t tuple
-	for kind, a := range attributes(b) {
+	for kind, a := range eachAttribute(b) {
 		switch kind {
 		case ctaTupleIP:
 			t.parseIP(a)
@@ -125,7 +125,7 @@ func parseTuple(b []byte) tuple {
 }
 
 func (t *tuple) parseIP(b []byte) {
-	for kind, a := range attributes(b) {
+	for kind, a := range eachAttribute(b) {
 		addr, ok := netip.AddrFromSlice(a)
 		if !ok {
 			continue
@@ -140,7 +140,7 @@ func (t *tuple) parseIP(b []byte) {
 }
 
 func (t *tuple) parseProto(b []byte) {
-	for kind, a := range attributes(b) {
+	for kind, a := range eachAttribute(b) {
 		switch {
 		case kind == ctaProtoNum && len(a) == 1:
 			t.protocol = policy.Protocol(a[0])
@@ -156,8 +156,8 @@ func (t *tuple) parseProto(b []byte) {
 
 const typeMask = ^uint16(unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER)
 
-// attributes are the netlink attributes in b, by type, up to one that is cut short.
-func attributes(b []byte) iter.Seq2[uint16, []byte] {
+// eachAttribute are the netlink attributes in b, by type, up to one that is cut short.
+func eachAttribute(b []byte) iter.Seq2[uint16, []byte] {
 	return func(yield func(uint16, []byte) bool) {
 		for len(b) >= unix.SizeofNlAttr {
 			size := int(binary.NativeEndian.Uint16(b))
@@ -167,10 +167,10 @@ func attributes(b []byte) iter.Seq2[uint16, []byte] {
 			if !yield(binary.NativeEndian.Uint16(b[2:])&typeMask, b[unix.SizeofNlAttr:size]) {
 				return
 			}
-			b = b[min(align(size), len(b)):]
+			b = b[min(alignAttribute(size), len(b)):]
 		}
 	}
 }
 
-// align rounds a size up to netlink's alignment.
-func align(size int) int { return (size + unix.NLA_ALIGNTO - 1) &^ (unix.NLA_ALIGNTO - 1) }
+// alignAttribute rounds a size up to netlink's alignment.
+func alignAttribute(size int) int { return (size + unix.NLA_ALIGNTO - 1) &^ (unix.NLA_ALIGNTO - 1) }

@@ -67,15 +67,15 @@ func TestMessages(t *testing.T) {
 			&tuple{a("10.0.0.1"), a("10.0.0.2"), policy.TCP, 40000, 21, 0},
 			policy.Flow{Source: a("10.0.0.2"), Destination: a("10.0.0.1"), Protocol: policy.TCP, DestinationPort: 40001}},
 	} {
-		got, ok := decode(message(c.dialled, c.answers, c.parent))
+		got, ok := decodeMessage(message(c.dialled, c.answers, c.parent))
 		if !ok || got.Flow != c.want || (got.Parent != nil) != (c.parent != nil) {
 			t.Errorf("%s: %+v %v", name, got, ok)
 		}
-		if got.Parent != nil && *got.Parent != c.parent.flow() {
+		if got.Parent != nil && *got.Parent != c.parent.toFlow() {
 			t.Errorf("%s: parent %+v", name, got.Parent)
 		}
 		want := append(c.dialled.attribute(ctaTupleOrig).Serialize(), nl.NewRtAttr(ctaID, []byte{1, 2, 3, 4}).Serialize()...)
-		if name := got.kept().entry; !bytes.Equal(name, want) && !bytes.Equal(name, append(want[len(want)-8:], want[:len(want)-8]...)) {
+		if name := got.copyForDeletion().entry; !bytes.Equal(name, want) && !bytes.Equal(name, append(want[len(want)-8:], want[:len(want)-8]...)) {
 			t.Errorf("named %x, want %x", name, want)
 		}
 	}
@@ -85,7 +85,7 @@ func TestMessages(t *testing.T) {
 		"one way":              message(&tuple{src: a("10.0.0.1"), dst: a("10.0.0.2")}, nil, nil),
 		"an attribute of none": {0, 0, 0, 0, 0, 0, 1, 0},
 	} {
-		if got, ok := decode(b); ok {
+		if got, ok := decodeMessage(b); ok {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
@@ -98,19 +98,19 @@ func TestAOneWayEntryIsTakenForNoConnection(t *testing.T) {
 		client, server := netip.MustParseAddr(addrs[0]), netip.MustParseAddr(addrs[1])
 		there := &tuple{client, server, policy.UDP, 40000, 53, 0}
 		back := &tuple{server, client, policy.UDP, 53, 40000, 0}
-		c, _ := decode(message(there, back, nil))
-		none := c.kept().place.replies(0)
-		if c.OneWay || c.Back != back.flow() || !isNowhere(none.dst) {
+		c, _ := decodeMessage(message(there, back, nil))
+		none := c.copyForDeletion().place.replyTuple(0)
+		if c.OneWay || c.Back != back.toFlow() || !isUnusedAddress(none.dst) {
 			t.Errorf("%s: %+v, replies %+v", name, c, none)
 		}
-		got, ok := decode(message(back, &none, nil))
-		if !ok || !got.OneWay || got.Flow != back.flow() || got.Back != there.flow() {
+		got, ok := decodeMessage(message(back, &none, nil))
+		if !ok || !got.OneWay || got.Flow != back.toFlow() || got.Back != there.toFlow() {
 			t.Errorf("%s: read as %+v", name, got)
 		}
-		if made := c.kept().place.connection(none); made.Flow != got.Flow || made.Back != got.Back {
+		if made := c.copyForDeletion().place.toConnection(none); made.Flow != got.Flow || made.Back != got.Back {
 			t.Errorf("%s: made as %+v, read as %+v", name, made, got)
 		}
-		if other := c.kept().place.replies(1); other == none {
+		if other := c.copyForDeletion().place.replyTuple(1); other == none {
 			t.Errorf("%s: a second one is the same", name)
 		}
 	}
@@ -120,12 +120,12 @@ func FuzzDecode(f *testing.F) {
 	four := &tuple{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2"), policy.TCP, 40000, 80, 0}
 	f.Add(message(four, four, four))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		c, ok := decode(b)
+		c, ok := decodeMessage(b)
 		if ok && (!c.Flow.Source.IsValid() || !c.Flow.Destination.IsValid()) {
 			t.Errorf("a connection without an address: %+v", c)
 		}
-		again, _ := decode(append(make([]byte, nfgenmsg), c.kept().entry...))
-		if !bytes.Equal(again.kept().entry, nil) && again.Flow.Source != c.Flow.Source {
+		again, _ := decodeMessage(append(make([]byte, nfgenmsg), c.copyForDeletion().entry...))
+		if !bytes.Equal(again.copyForDeletion().entry, nil) && again.Flow.Source != c.Flow.Source {
 			t.Error("the name is another's")
 		}
 	})

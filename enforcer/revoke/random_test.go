@@ -58,7 +58,7 @@ func (h history) fly(flows []policy.Flow) {
 func (h history) allowed(p *policy.Program) map[policy.Flow]bool {
 	out, e := map[policy.Flow]bool{}, eval.New(p)
 	for f := range h.flows {
-		if !(Connection{Flow: f}).denied(e) {
+		if !(Connection{Flow: f}).isDenied(e) {
 			out[f] = true
 		}
 	}
@@ -112,7 +112,7 @@ func TestTheIndexOfSetsGivesTheScopeOfAWholeWalk(t *testing.T) {
 			if uses.program == before {
 				indexed++
 			}
-			got, want := affected(before, after, change, uses), Affected(before, after, change)
+			got, want := affectedBy(before, after, change, uses), Affected(before, after, change)
 			if got.All != want.All || !maps.Equal(got.Sides, want.Sides) {
 				t.Fatalf("seed %d, step %d (%s): got %v, want %v", seed, i, h.what[i], got, want)
 			}
@@ -120,7 +120,7 @@ func TestTheIndexOfSetsGivesTheScopeOfAWholeWalk(t *testing.T) {
 				continue
 			}
 			var whole setUses
-			whole.build(after)
+			whole.indexProgram(after)
 			for _, d := range policy.Directions {
 				if !maps.EqualFunc(usesOf(uses, d), usesOf(&whole, d), maps.Equal) {
 					t.Fatalf("seed %d, step %d (%s): the index of %s is not that of the program", seed, i, h.what[i], d)
@@ -167,7 +167,7 @@ func (m *memory) fail() (err error) {
 	return err
 }
 
-func (m *memory) Each(_ context.Context, of Scope, f func(Connection)) error {
+func (m *memory) ForEach(_ context.Context, of Scope, f func(Connection)) error {
 	m.scopes = append(m.scopes, of)
 	for flow := range m.flows {
 		f(Connection{Flow: flow})
@@ -194,7 +194,7 @@ func (m *memory) Delete(c Connection) (bool, error) {
 	return there, nil
 }
 
-func (m *memory) Part(c Connection) (Connection, error) {
+func (m *memory) InstallOneWay(c Connection) (Connection, error) {
 	m.parted = append(m.parted, c)
 	return Connection{Flow: c.Back, Back: c.Flow, OneWay: true}, nil
 }
@@ -213,7 +213,7 @@ func TestTheDeniedConnectionsAreCutAndOnlyThese(t *testing.T) {
 			if i%3 == 1 {
 				continue // two changes are taken together
 			}
-			if report := r.round(t.Context()); report.Err != nil {
+			if report := r.runRound(t.Context()); report.Err != nil {
 				t.Fatal(report.Err)
 			}
 			allowed := h.allowed(p)

@@ -58,11 +58,11 @@ func commit(t *testing.T, r *Revoker, p *policy.Program, c *policy.Change) {
 func TestTheFirstProgramIsHeldAgainstAllThatPredatesIt(t *testing.T) {
 	m := remember(from(2), from(3))
 	r := New(m, Options{})
-	if r.Recheck(); !r.round(t.Context()).Scope.Empty() || len(m.scopes) > 0 {
+	if r.Recheck(); !r.runRound(t.Context()).Scope.Empty() || len(m.scopes) > 0 {
 		t.Error("connections are judged without a program")
 	}
 	commit(t, r, admitting(2), nil)
-	if report := r.round(t.Context()); !report.Scope.All || report.Cut[policy.TCP] != 1 || report.Judged != 4 || !m.flows[from(2)] {
+	if report := r.runRound(t.Context()); !report.Scope.All || report.Cut[policy.TCP] != 1 || report.Judged != 4 || !m.flows[from(2)] {
 		t.Errorf("%+v, left: %v", report, m.flows)
 	}
 }
@@ -71,13 +71,13 @@ func TestAChangeLooksAtItsOwnConnections(t *testing.T) {
 	m := remember(from(2), from(3), from(4))
 	r := New(m, Options{})
 	commit(t, r, admitting(2, 3, 4), nil)
-	r.round(t.Context())
+	r.runRound(t.Context())
 	commit(t, r, admitting(2, 4), lost(3))
-	report := r.round(t.Context())
+	report := r.runRound(t.Context())
 	if report.Scope.All || len(report.Scope.Sides) != 1 || report.Judged != 2 || report.Cut[policy.TCP] != 1 || len(m.flows) != 2 {
 		t.Errorf("%+v, left: %v", report, m.flows)
 	}
-	if report := r.round(t.Context()); !report.Scope.Empty() || len(m.scopes) != 2 {
+	if report := r.runRound(t.Context()); !report.Scope.Empty() || len(m.scopes) != 2 {
 		t.Errorf("once more, for nothing: %+v", report)
 	}
 }
@@ -94,7 +94,7 @@ func TestAProgramThatComesWhileConnectionsAreReadIsTheOneThatCounts(t *testing.T
 		once = true
 	}
 	commit(t, r, admitting(), nil)
-	if report := r.round(t.Context()); report.Cut[policy.TCP] != 1 || !m.flows[from(3)] {
+	if report := r.runRound(t.Context()); report.Cut[policy.TCP] != 1 || !m.flows[from(3)] {
 		t.Errorf("%+v, left: %v", report, m.flows)
 	}
 }
@@ -103,16 +103,16 @@ func TestAfterACommitThatFailedEverythingIsJudged(t *testing.T) {
 	m := remember(from(2), from(3))
 	r := New(m, Options{})
 	commit(t, r, admitting(2, 3), nil)
-	r.round(t.Context())
+	r.runRound(t.Context())
 	failed := errors.New("failed")
 	if err := r.Commit(admitting(2), lost(3), func() error { return failed }); !errors.Is(err, failed) {
 		t.Fatal(err)
 	}
-	if report := r.round(t.Context()); !report.Scope.Empty() {
+	if report := r.runRound(t.Context()); !report.Scope.Empty() {
 		t.Errorf("what is in doubt is judged: %+v", report)
 	}
 	commit(t, r, admitting(2), &policy.Change{})
-	if report := r.round(t.Context()); !report.Scope.All || m.flows[from(3)] || !m.flows[from(2)] {
+	if report := r.runRound(t.Context()); !report.Scope.All || m.flows[from(3)] || !m.flows[from(2)] {
 		t.Errorf("%+v, left: %v", report, m.flows)
 	}
 }
@@ -128,14 +128,14 @@ func TestWhatFailsIsTriedAgain(t *testing.T) {
 				var reports []Report
 				r := New(m, Options{Report: func(r Report) { reports = append(reports, r) }})
 				commit(t, r, admitting(2, 3), nil)
-				r.round(t.Context())
+				r.runRound(t.Context())
 				m.fails = fails
 				commit(t, r, admitting(2), lost(3))
 				ctx, cancel := context.WithCancel(t.Context())
 				done := make(chan error)
 				go func() { done <- r.Start(ctx) }()
 				synctest.Wait()
-				sleep(ctx, retryMax)
+				sleepFor(ctx, retryMax)
 				failures := slices.IndexFunc(reports, func(r Report) bool { return r.Err == nil })
 				if failures < 1 || m.flows[from(3)] || !m.flows[from(2)] {
 					t.Errorf("%d failures, left: %v", failures, m.flows)
@@ -158,10 +158,10 @@ func TestOneThatCannotBeCutKeepsNoneOfTheOthers(t *testing.T) {
 	r := New(m, Options{})
 	commit(t, r, admitting(), nil)
 	m.fails = append(make([]error, 121), busy, busy) // after the reading, and the deletion of 60 that come twice
-	if report := r.round(t.Context()); !errors.Is(report.Err, busy) || report.Cut[policy.TCP] != 249 || len(m.flows) != 1 {
+	if report := r.runRound(t.Context()); !errors.Is(report.Err, busy) || report.Cut[policy.TCP] != 249 || len(m.flows) != 1 {
 		t.Errorf("%+v, left: %v", report, m.flows)
 	}
-	if report := r.round(t.Context()); report.Err != nil || report.Cut[policy.TCP] != 1 || len(m.flows) > 0 {
+	if report := r.runRound(t.Context()); report.Err != nil || report.Cut[policy.TCP] != 1 || len(m.flows) > 0 {
 		t.Errorf("%+v, left: %v", report, m.flows)
 	}
 }
@@ -175,18 +175,18 @@ func TestAOneWayEntryLastsUntilTheConnectionIsAllowedAgain(t *testing.T) {
 		m.connections = []Connection{{Flow: f, Back: back}}
 		r := New(m, Options{})
 		commit(t, r, admitting(2), nil)
-		r.round(t.Context())
+		r.runRound(t.Context())
 		if len(r.oneWay) != want || len(m.parted) != want {
 			t.Errorf("%s: %d one-way entries, %d made", protocol, len(r.oneWay), len(m.parted))
 		}
 		m.connections, m.deleted = nil, nil
 		commit(t, r, admitting(), lost(2))
-		r.round(t.Context())
+		r.runRound(t.Context())
 		if len(r.oneWay) != want {
 			t.Errorf("%s: it is gone though the connection is still denied", protocol)
 		}
 		commit(t, r, admitting(2, 3), &policy.Change{})
-		r.round(t.Context())
+		r.runRound(t.Context())
 		if len(r.oneWay) != 0 || len(m.deleted) != want {
 			t.Errorf("%s: %d one-way entries of a connection that is allowed, %d deleted", protocol, len(r.oneWay), len(m.deleted))
 		}

@@ -8,21 +8,21 @@ import (
 	"github.com/tierwall/tierwall/policy"
 )
 
-// Side is one side of connections: those that an address sent (egress) or got (ingress).
+// Side is the connections that an address opened (egress) or accepted (ingress).
 type Side struct {
 	Addr      netip.Addr
 	Direction policy.Direction
 }
 
-// Scope is the connections that changes can have denied. The zero value has none.
+// Scope is the set of connections that changes can deny. The zero value is empty.
 type Scope struct {
-	// All says that it can be any.
+	// All is true if it can be any connection.
 	All bool
-	// Sides are those that it can be otherwise.
+	// Sides are the connections otherwise.
 	Sides map[Side]bool
 }
 
-func (s *Scope) add(a netip.Addr, directions ...policy.Direction) {
+func (s *Scope) addSides(a netip.Addr, directions ...policy.Direction) {
 	if s.Sides == nil {
 		s.Sides = map[Side]bool{}
 	}
@@ -31,11 +31,11 @@ func (s *Scope) add(a netip.Addr, directions ...policy.Direction) {
 	}
 }
 
-// Add adds the connections of another scope.
-func (s *Scope) Add(o Scope) {
+// Merge adds the connections of another scope.
+func (s *Scope) Merge(o Scope) {
 	s.All = s.All || o.All
 	for side := range o.Sides {
-		s.add(side.Addr, side.Direction)
+		s.addSides(side.Addr, side.Direction)
 	}
 }
 
@@ -51,15 +51,15 @@ func (s Scope) Has(f policy.Flow) bool {
 // that before allowed and after denies is in it. It may hold others. Where there was
 // no program before, or the change is not known (nil), it is all connections.
 func Affected(before, after *policy.Program, c *policy.Change) Scope {
-	return affected(before, after, c, &setUses{})
+	return affectedBy(before, after, c, &setUses{})
 }
 
-// affected is Affected with an index that may be of the program before, and is of the next one afterwards if it was.
-func affected(before, after *policy.Program, c *policy.Change, uses *setUses) Scope {
+// affectedBy is Affected with an index that may be of the program before, and is of the next one afterwards if it was.
+func affectedBy(before, after *policy.Program, c *policy.Change, uses *setUses) Scope {
 	if before == nil || c == nil {
 		return Scope{All: true}
 	}
-	uses.follow(before, after, c)
+	uses.followChange(before, after, c)
 	var s Scope
 	if c.Frame != nil {
 		if before.Unknown != after.Unknown || !slices.Equal(before.Local, after.Local) {
@@ -72,9 +72,9 @@ func affected(before, after *policy.Program, c *policy.Change, uses *setUses) Sc
 	return s
 }
 
-func (s *Scope) addrs(addrs []netip.Addr) {
+func (s *Scope) addAddresses(addrs []netip.Addr) {
 	for _, a := range addrs {
-		s.add(a, policy.Directions[:]...)
+		s.addSides(a, policy.Directions[:]...)
 	}
 }
 
@@ -87,7 +87,7 @@ func (s *Scope) addHosts(before, after []policy.Host) {
 		}
 		for _, h := range pair[0] {
 			if o, found := others[h.Name]; !found || !sameHost(h, o) {
-				s.addrs(h.Addrs)
+				s.addAddresses(h.Addrs)
 			}
 		}
 	}
@@ -109,7 +109,7 @@ func (s *Scope) addEndpoints(before, after *policy.Program, c *policy.Change) {
 	isWider := func(pair classPair) bool {
 		wider, found := known[pair]
 		if !found {
-			wider = widens(before, before.Classes[pair.direction][pair.before], after.Classes[pair.direction][pair.after])
+			wider = isWider(before, before.Classes[pair.direction][pair.before], after.Classes[pair.direction][pair.after])
 			known[pair] = wider
 		}
 		return wider
@@ -118,53 +118,53 @@ func (s *Scope) addEndpoints(before, after *policy.Program, c *policy.Change) {
 		s.addEndpoint(before, e, isWider)
 	}
 	for _, key := range c.EndpointsGone {
-		if old := find(before, key); old != nil {
-			s.addrs(old.Addrs)
+		if old := findEndpoint(before, key); old != nil {
+			s.addAddresses(old.Addrs)
 		}
 	}
 }
 
-// addEndpoint adds an endpoint that is new or different: the addresses that it lost; those
-// that it gained, unless everything was denied to them before; and, of those that it
-// kept, the directions in which it is judged by a class that does not allow all that the one before did.
+// addEndpoint adds an endpoint that is new or different: the addresses that it lost; those that it gained, unless
+// everything was denied to them before; and, for those that it kept, the directions whose class does not allow all that
+// the class before allowed.
 func (s *Scope) addEndpoint(before *policy.Program, e policy.Endpoint, isWider func(classPair) bool) {
-	old := find(before, e.Key())
+	old := findEndpoint(before, e.Key())
 	if old == nil {
 		old = &policy.Endpoint{}
 	}
 	for _, a := range old.Addrs {
 		if !slices.Contains(e.Addrs, a) {
-			s.addrs([]netip.Addr{a})
+			s.addAddresses([]netip.Addr{a})
 		}
 	}
 	for _, a := range e.Addrs {
 		switch {
 		case !slices.Contains(old.Addrs, a):
-			if !closed(before, a) {
-				s.addrs([]netip.Addr{a})
+			if !isClosedAddress(before, a) {
+				s.addAddresses([]netip.Addr{a})
 			}
 		case old.Node != e.Node:
-			s.addrs([]netip.Addr{a})
+			s.addAddresses([]netip.Addr{a})
 		default:
 			for _, d := range policy.Directions {
 				if old.Class[d] != e.Class[d] && !isWider(classPair{d, old.Class[d], e.Class[d]}) {
-					s.add(a, d)
+					s.addSides(a, d)
 				}
 			}
 		}
 	}
 }
 
-// closed reports whether the program denies everything to and from an address, because
-// it is one of a pod that is not known yet.
-func closed(p *policy.Program, a netip.Addr) bool {
+// isClosedAddress reports whether the program denies everything to and from an address, since it may be that of a pod
+// that is not known yet.
+func isClosedAddress(p *policy.Program, a netip.Addr) bool {
 	return p.Unknown == policy.Deny &&
 		slices.ContainsFunc(p.Local, func(l netip.Prefix) bool { return l.Contains(a) }) &&
 		!slices.ContainsFunc(p.Hosts, func(h policy.Host) bool { return slices.Contains(h.Addrs, a) }) &&
 		!slices.ContainsFunc(p.Endpoints, func(e policy.Endpoint) bool { return slices.Contains(e.Addrs, a) })
 }
 
-func find(p *policy.Program, key string) *policy.Endpoint {
+func findEndpoint(p *policy.Program, key string) *policy.Endpoint {
 	namespace, name, _ := strings.Cut(key, "/")
 	i, found := slices.BinarySearchFunc(p.Endpoints, [2]string{namespace, name}, func(e policy.Endpoint, k [2]string) int {
 		if c := strings.Compare(e.Namespace, k[0]); c != 0 {

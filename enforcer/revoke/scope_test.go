@@ -90,10 +90,10 @@ func TestWhatToAskTheKernelFor(t *testing.T) {
 	of := func(n int, also ...Side) Scope {
 		var s Scope
 		for i := range n {
-			s.add(addr4(byte(i)), policy.Egress)
+			s.addSides(addr4(byte(i)), policy.Egress)
 		}
 		for _, side := range also {
-			s.add(side.Addr, side.Direction)
+			s.addSides(side.Addr, side.Direction)
 		}
 		return s
 	}
@@ -117,7 +117,7 @@ func TestWhatToAskTheKernelFor(t *testing.T) {
 		"and an IPv6 address, no second": {of(1, six), true, 0, 1},
 	} {
 		one, whole := 0, 0
-		for _, q := range queries(c.scope, c.single) {
+		for _, q := range planQueries(c.scope, c.single) {
 			if q.side != nil {
 				one++
 			} else {

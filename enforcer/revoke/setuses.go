@@ -40,40 +40,40 @@ type setUses struct {
 	byClass [2]map[policy.SetID][]setUse
 }
 
-// follow makes the index that of the next program. Where the index is not of the program before, it is made anew, but
+// followChange makes the index that of the next program. Where the index is not of the program before, it is made anew, but
 // only if the change needs it.
-func (u *setUses) follow(before, after *policy.Program, c *policy.Change) {
+func (u *setUses) followChange(before, after *policy.Program, c *policy.Change) {
 	if u.program == nil || u.program != before {
 		*u = setUses{}
 		if len(c.Members) > 0 {
-			u.build(after)
+			u.indexProgram(after)
 		}
 		return
 	}
 	for _, d := range policy.Directions {
 		for _, id := range c.ClassesGone[d] {
-			u.remove(d, before.Classes[d][id])
+			u.removeClass(d, before.Classes[d][id])
 		}
 		for _, class := range c.Classes[d] {
-			u.remove(d, before.Classes[d][class.ID])
-			u.add(d, class)
+			u.removeClass(d, before.Classes[d][class.ID])
+			u.addClass(d, class)
 		}
 	}
 	u.program = after
 }
 
-func (u *setUses) build(p *policy.Program) {
+func (u *setUses) indexProgram(p *policy.Program) {
 	for _, d := range policy.Directions {
 		u.byClass[d] = map[policy.SetID][]setUse{}
 		for _, class := range p.Classes[d] {
-			u.add(d, class)
+			u.addClass(d, class)
 		}
 	}
 	u.program = p
 }
 
-func (u *setUses) add(d policy.Direction, c *policy.Class) {
-	for set, verdict := range references(c) {
+func (u *setUses) addClass(d policy.Direction, c *policy.Class) {
+	for set, verdict := range referencedSets(c) {
 		uses := u.byClass[d][set]
 		if last := len(uses) - 1; last >= 0 && uses[last].class == c.ID {
 			uses[last].effects |= effectsOf(verdict)
@@ -83,11 +83,11 @@ func (u *setUses) add(d policy.Direction, c *policy.Class) {
 	}
 }
 
-func (u *setUses) remove(d policy.Direction, c *policy.Class) {
+func (u *setUses) removeClass(d policy.Direction, c *policy.Class) {
 	if c == nil {
 		return
 	}
-	for set := range references(c) {
+	for set := range referencedSets(c) {
 		uses := u.byClass[d][set]
 		i := slices.IndexFunc(uses, func(use setUse) bool { return use.class == c.ID })
 		if i < 0 {
@@ -101,8 +101,8 @@ func (u *setUses) remove(d policy.Direction, c *policy.Class) {
 	}
 }
 
-// references yields the sets that rules of a class refer to, with the rules' verdicts. A set may come several times.
-func references(c *policy.Class) iter.Seq2[policy.SetID, policy.Verdict] {
+// referencedSets yields the sets that rules of a class refer to, with the rules' verdicts. A set may come several times.
+func referencedSets(c *policy.Class) iter.Seq2[policy.SetID, policy.Verdict] {
 	return func(yield func(policy.SetID, policy.Verdict) bool) {
 		for _, t := range c.Tiers {
 			for _, r := range t.Rules {
@@ -184,14 +184,14 @@ func (s *Scope) addPeers(d policy.Direction, denied []policy.Element, users []se
 	isNetwork := func(e policy.Element) bool { return !e.Prefix.IsSingleIP() }
 	if count >= len(denied) && !slices.ContainsFunc(denied, isNetwork) {
 		for _, e := range denied {
-			s.add(e.Prefix.Addr(), otherSide(d))
+			s.addSides(e.Prefix.Addr(), otherSide(d))
 		}
 		return
 	}
 	for _, u := range users {
 		for _, e := range subjects[u.class] {
 			for _, a := range e.Addrs {
-				s.add(a, d)
+				s.addSides(a, d)
 			}
 		}
 	}

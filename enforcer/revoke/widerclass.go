@@ -6,17 +6,17 @@ import (
 	"github.com/tierwall/tierwall/policy"
 )
 
-// widens reports whether a class of the next program allows all that another of the program before it
-// allowed, as far as that follows from the rules; sets that rules of both refer to are thought to be as before. It may say no where that is so.
-func widens(program *policy.Program, before, after *policy.Class) bool {
+// isWider reports whether a class of the next program allows all that another of the program before it allowed, as far as
+// that follows from the rules. Sets that rules of both refer to count as unchanged. It may be false for a wider class.
+func isWider(program *policy.Program, before, after *policy.Class) bool {
 	if before == nil || after == nil {
-		return before == nil // which denies everything
+		return before == nil // no class denies everything
 	}
-	if allowsNothing(program, before) || everything(after) {
+	if allowsNothing(program, before) || allowsEverything(after) {
 		return true
 	}
 	return slices.EqualFunc(before.Tiers, after.Tiers, func(a, b policy.Tier) bool {
-		return a.Name == b.Name && a.Else == b.Else && (slices.EqualFunc(a.Rules, b.Rules, alike) || onlyAdds(program, a, b))
+		return a.Name == b.Name && a.Else == b.Else && (slices.EqualFunc(a.Rules, b.Rules, matchAlike) || onlyAddsRules(program, a, b))
 	})
 }
 
@@ -27,8 +27,8 @@ func allowsNothing(p *policy.Program, c *policy.Class) bool {
 	})
 }
 
-// everything reports whether a class allows everything.
-func everything(c *policy.Class) bool {
+// allowsEverything reports whether a class allows everything.
+func allowsEverything(c *policy.Class) bool {
 	for _, t := range c.Tiers {
 		for _, r := range t.Rules {
 			if !r.Verdict.Permits() {
@@ -45,19 +45,19 @@ func everything(c *policy.Class) bool {
 	return false
 }
 
-// onlyAdds reports whether both tiers only allow, so that the order of their rules means nothing, and the second has
-// the rules of the first, but for idle ones.
-func onlyAdds(p *policy.Program, before, after policy.Tier) bool {
+// onlyAddsRules reports whether both tiers only allow, so that the order of their rules does not matter, and the second
+// has the rules of the first, except those that match nothing.
+func onlyAddsRules(p *policy.Program, before, after policy.Tier) bool {
 	denies := func(r policy.Rule) bool { return !r.Verdict.Permits() }
 	if slices.ContainsFunc(before.Rules, denies) || slices.ContainsFunc(after.Rules, denies) {
 		return false
 	}
-	left := after.Rules // rules are in the order of their objects, so that what was added is in between
+	left := after.Rules // rules are in the order of their objects, so added ones are in between
 	for _, r := range before.Rules {
 		if matchesNothing(p, r) {
 			continue
 		}
-		i := slices.IndexFunc(left, func(o policy.Rule) bool { return alike(r, o) })
+		i := slices.IndexFunc(left, func(o policy.Rule) bool { return matchAlike(r, o) })
 		if i < 0 {
 			return false
 		}
@@ -73,8 +73,8 @@ func matchesNothing(p *policy.Program, r policy.Rule) bool {
 	})
 }
 
-// alike reports whether two rules match the same and say the same of it.
-func alike(a, b policy.Rule) bool {
+// matchAlike reports whether two rules match the same flows with the same verdict.
+func matchAlike(a, b policy.Rule) bool {
 	return a.Verdict == b.Verdict && a.AnyPeer == b.AnyPeer && a.AnyPort == b.AnyPort &&
 		slices.Equal(a.Peers, b.Peers) && slices.Equal(a.Ports, b.Ports)
 }

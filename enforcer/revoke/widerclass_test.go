@@ -55,7 +55,7 @@ func TestAClassThatAllowsAllThatAnotherAllowed(t *testing.T) {
 		"no class":                                          {nil, class(tier(0, web)), true},
 		"no class any more":                                 {class(tier(0, web)), nil, false},
 	} {
-		if got := widens(p, c.before, c.after); got != c.want {
+		if got := isWider(p, c.before, c.after); got != c.want {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
 		}
 	}
