@@ -4,21 +4,14 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/tierwall/tierwall/enforcer/nftables/nfnetlink"
 	"github.com/tierwall/tierwall/policy"
 )
 
 // block is a range of addresses of one family.
 type block struct{ first, last netip.Addr }
 
-func blockOf(p netip.Prefix) block {
-	p = p.Masked()
-	bytes := p.Addr().AsSlice()
-	for bit := p.Bits(); bit < len(bytes)*8; bit++ {
-		bytes[bit/8] |= 0x80 >> (bit % 8)
-	}
-	last, _ := netip.AddrFromSlice(bytes)
-	return block{p.Addr(), last}
-}
+func blockOf(p netip.Prefix) block { return block{p.Masked().Addr(), nfnetlink.LastAddress(p)} }
 
 // text is the block as nft prints it: an address, a prefix, or a range.
 func (b block) text() string {

@@ -11,6 +11,7 @@ import (
 
 	"sigs.k8s.io/knftables"
 
+	"github.com/tierwall/tierwall/enforcer/nftables/nfnetlink"
 	"github.com/tierwall/tierwall/enforcer/refusal"
 	"github.com/tierwall/tierwall/enforcer/ruletext"
 	"github.com/tierwall/tierwall/enforcer/transition"
@@ -191,7 +192,7 @@ func (b *Backend) step(ctx context.Context, old *policy.Program, c *policy.Chang
 // unforeseen reports whether an error is about the kernel's not being as it is thought to be, or about
 // a transaction that nft may say another way.
 func unforeseen(err error) bool {
-	var r *refused
+	var r *nfnetlink.Refusal
 	return errors.As(err, &r) || knftables.IsNotFound(err) || knftables.IsAlreadyExists(err)
 }
 

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 	"testing"
 
@@ -13,14 +12,15 @@ import (
 
 	"github.com/tierwall/tierwall/enforcer/internal/backendtest"
 	"github.com/tierwall/tierwall/enforcer/internal/sample"
+	"github.com/tierwall/tierwall/enforcer/nftables/nfnetlink"
 	"github.com/tierwall/tierwall/enforcer/ruletext"
 	"github.com/tierwall/tierwall/policy"
 )
 
 // parse takes a batch apart, and sees that its messages and all of their attributes fill it exactly.
-func parse(t testing.TB, b *batch) (kinds []uint16) {
+func parse(t testing.TB, b *nfnetlink.Batch) (kinds []uint16) {
 	t.Helper()
-	for rest := b.bytes(7); len(rest) > 0; {
+	for rest := b.Bytes(7); len(rest) > 0; {
 		length := binary.NativeEndian.Uint32(rest)
 		if length < unix.NLMSG_HDRLEN+nl.SizeofNfgenmsg || length%4 != 0 || int(length) > len(rest) {
 			t.Fatalf("a message of %d bytes, of %d that are left", length, len(rest))
@@ -68,8 +68,8 @@ func TestABatchIsWellFormed(t *testing.T) {
 			t.Fatalf("%s takes nft", name)
 		}
 		kinds := parse(t, b)
-		if kinds[0] != unix.NFNL_MSG_BATCH_BEGIN || kinds[len(kinds)-1] != unix.NFNL_MSG_BATCH_END || len(kinds) != len(b.about)+2 {
-			t.Errorf("%s: messages %v about %v", name, kinds, b.about)
+		if kinds[0] != unix.NFNL_MSG_BATCH_BEGIN || kinds[len(kinds)-1] != unix.NFNL_MSG_BATCH_END || len(kinds) != len(b.Objects())+2 {
+			t.Errorf("%s: messages %v about %v", name, kinds, b.Objects())
 		}
 	}
 }
@@ -115,34 +115,6 @@ func FuzzBatch(f *testing.F) {
 			parse(t, b)
 		}
 	})
-}
-
-// Whatever a key looks like, it is understood as nft would, or left to nft.
-func TestKeysThatAreLeftToNft(t *testing.T) {
-	types := map[string][]string{
-		"ipv4_addr":                 {"", "10.0.0", "10.0.0.256", "fd00::1", "10.0.0.9-10.0.0.1", "10.0.0.1-fd00::1", "10.0.0.0/33", "10.0.0.1 . 6"},
-		"inet_proto . inet_service": {"6", "256 . 1", "6 . 65536", "6 . 90-80", "-1 . 1", "6 . 80-", "6 . http", "6 . 80 . 1"},
-		"ipv4_addr . ether_addr":    {"10.0.0.1 . 00:00:00:00:00:00"},
-		"ipv6_addr . inet_service ": {"fd00::1 . 80"},
-		"ipv6_addr . inet_service":  {"10.0.0.1 . 80", "fd00::1%eth0 . 80", "::ffff:10.0.0.1-fd00::1 . "},
-		"":                          {""},
-	}
-	for text, keys := range types {
-		for _, k := range keys {
-			kind, ok := parseType(text)
-			if ok {
-				_, _, ok = kind.key(k)
-			}
-			if ok {
-				t.Errorf("%q is taken for a key of %q", k, text)
-			}
-		}
-	}
-	kind, _ := parseType("ipv4_addr . inet_proto . inet_service")
-	first, last, ok := kind.key("10.0.0.0/9 . 17 . 80-65535")
-	if !ok || !slices.Equal(first, []byte{10, 0, 0, 0, 17, 0, 0, 0, 0, 80, 0, 0}) || !slices.Equal(last, []byte{10, 127, 255, 255, 17, 0, 0, 0, 255, 255, 0, 0}) {
-		t.Errorf("%v %v", first, last)
-	}
 }
 
 func TestWhatIsLeftToNft(t *testing.T) {

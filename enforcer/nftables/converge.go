@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/tierwall/tierwall/enforcer/nftables/nfnetlink"
 )
 
 // converge reads the kernel and brings it to the program, whatever is there. It reports whether anything was
@@ -137,7 +139,7 @@ func (s state) found(l listing, want Ruleset) (Ruleset, bool) {
 
 // commentsAs reports whether the chain's rules have the comments of another's.
 func (c listedChain) commentsAs(written Chain) bool {
-	return slices.EqualFunc(c.rules, written.Rules, func(is listedRule, was Rule) bool { return is.comment == was.Comment })
+	return slices.EqualFunc(c.rules, written.Rules, func(is nfnetlink.Rule, was Rule) bool { return is.Comment == was.Comment })
 }
 
 // expects reports whether all of the garbage is known to be there.

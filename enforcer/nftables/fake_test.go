@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 	"sigs.k8s.io/knftables"
 
+	"github.com/tierwall/tierwall/enforcer/nftables/nfnetlink"
 	"github.com/tierwall/tierwall/enforcer/nftables/simulator"
 	"github.com/tierwall/tierwall/enforcer/ruletext"
 	"github.com/tierwall/tierwall/enforcer/transition"
@@ -63,7 +64,7 @@ func (k *fakeKernel) run(ctx context.Context, t *transaction) error {
 			if !t.direct {
 				return errors.New("/dev/stdin:1:1-9: Error: Could not process rule: Too many links\nadd rule inet tierwall " + r.chain + " drop\n^^^")
 			}
-			return &refused{about: "chain " + r.chain, err: unix.EMLINK}
+			return &nfnetlink.Refusal{About: "chain " + r.chain, Err: unix.EMLINK}
 		}
 	}
 	if _, ok := t.batch(); t.direct && !ok {
@@ -116,17 +117,17 @@ func (k *fakeKernel) List(_ context.Context, want *Ruleset) (listing, error) {
 	return out, nil
 }
 
-func (k *fakeKernel) Rules() (map[string][]listedRule, error) {
-	out := map[string][]listedRule{}
+func (k *fakeKernel) Rules() (map[string][]nfnetlink.Rule, error) {
+	out := map[string][]nfnetlink.Rule{}
 	for name, c := range k.Table.Chains {
 		out[name] = rulesOf(c)
 	}
 	return out, nil
 }
 
-func rulesOf(c *knftables.FakeChain) (out []listedRule) {
+func rulesOf(c *knftables.FakeChain) (out []nfnetlink.Rule) {
 	for _, r := range c.Rules {
-		out = append(out, listedRule{fmt.Sprint(*r.Handle, r.Rule), deref(r.Comment)})
+		out = append(out, nfnetlink.Rule{Content: fmt.Sprint(*r.Handle, r.Rule), Comment: deref(r.Comment)})
 	}
 	return out
 }

@@ -3,7 +3,7 @@ package nftables
 import (
 	"context"
 
-	"golang.org/x/sys/unix"
+	"github.com/tierwall/tierwall/enforcer/nftables/nfnetlink"
 )
 
 // kernel is what the Backend needs of nf_tables.
@@ -17,14 +17,7 @@ type kernel interface {
 	// its elements with the wanted one. Where there is no table, nothing is listed.
 	List(ctx context.Context, want *Ruleset) (listing, error)
 	// Rules reads the rules of our table, by chain.
-	Rules() (map[string][]listedRule, error)
+	Rules() (map[string][]nfnetlink.Rule, error)
 	// Generation is the number of changes that anybody made to any table.
 	Generation() (uint32, error)
 }
-
-// generationRequest is NFT_MSG_GETGEN of linux/netfilter/nf_tables.h.
-const (
-	generationRequest = unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_GETGEN
-	generationIs      = unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_NEWGEN
-	attributeType     = 1<<14 - 1 // of an attribute, without its flags
-)

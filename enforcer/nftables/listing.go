@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+
+	"github.com/tierwall/tierwall/enforcer/nftables/nfnetlink"
 )
 
 // listing is what the kernel holds in our table.
@@ -21,14 +23,7 @@ type listing struct {
 type listedChain struct {
 	hook, policy string
 	priority     int
-	rules        []listedRule
-}
-
-// listedRule is a rule in the kernel.
-type listedRule struct {
-	// told is the rule with its handle as the kernel tells it. A chain whose rules are told as they
-	// were when it was known to be as written, is.
-	told, comment string
+	rules        []nfnetlink.Rule
 }
 
 // The objects of "nft --json", as libnftables-json(5) describes them.
@@ -245,14 +240,6 @@ func canonical(text string) string {
 
 // parseBlock reads an address, a prefix or a range.
 func parseBlock(text string) (block, error) {
-	first, last, isRange := strings.Cut(text, "-")
-	if p, err := netip.ParsePrefix(first); err == nil {
-		return blockOf(p), nil
-	}
-	a, err := netip.ParseAddr(first)
-	if err != nil || !isRange {
-		return block{a, a}, err
-	}
-	b, err := netip.ParseAddr(last)
-	return block{a, b}, err
+	first, last, err := nfnetlink.ParseRange(text)
+	return block{first, last}, err
 }

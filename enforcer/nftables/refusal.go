@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/tierwall/tierwall/enforcer/nftables/nfnetlink"
 	"github.com/tierwall/tierwall/enforcer/refusal"
 	"github.com/tierwall/tierwall/enforcer/transition"
 	"github.com/tierwall/tierwall/policy"
@@ -24,8 +25,8 @@ var refusedCommand = regexp.MustCompile(`(?m)Error: (.*)\n\w+ (?:rule|chain|set|
 // a table that others change.
 func refusedNames(err error) (out []string) {
 	for e := range refusalsIn(err) {
-		if !errors.Is(e.err, unix.ENOENT) && !errors.Is(e.err, unix.EEXIST) {
-			_, name, _ := strings.Cut(e.about, " ")
+		if !errors.Is(e.Err, unix.ENOENT) && !errors.Is(e.Err, unix.EEXIST) {
+			_, name, _ := strings.Cut(e.About, " ")
 			out = append(out, name)
 		}
 	}
@@ -41,13 +42,13 @@ func refusedNames(err error) (out []string) {
 }
 
 // refusalsIn are the refusals of one transaction that an error has.
-func refusalsIn(err error) func(yield func(*refused) bool) {
-	return func(yield func(*refused) bool) {
-		var first *refused
+func refusalsIn(err error) func(yield func(*nfnetlink.Refusal) bool) {
+	return func(yield func(*nfnetlink.Refusal) bool) {
+		var first *nfnetlink.Refusal
 		if !errors.As(err, &first) || !yield(first) {
 			return
 		}
-		for _, r := range first.others {
+		for _, r := range first.Others {
 			if !yield(r) {
 				return
 			}

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tierwall/tierwall/enforcer/internal/sample"
+	"github.com/tierwall/tierwall/enforcer/nftables/nfnetlink"
 	"github.com/tierwall/tierwall/policy"
 )
 
@@ -70,8 +71,8 @@ func TestATransactionIsCarriedOutAsAWholeOrNotAtAll(t *testing.T) {
 			tx.do(last)
 			n.do(func() error {
 				_, _, err := b.kernel.Run(t.Context(), tx, b.generation)
-				var r *refused
-				if !errors.As(err, &r) || !strings.Contains(err.Error(), r.about) {
+				var r *nfnetlink.Refusal
+				if !errors.As(err, &r) || !strings.Contains(err.Error(), r.About) {
 					t.Errorf("not refused: %v", err)
 				}
 				return nil
@@ -158,7 +159,7 @@ func TestATransactionIsNotCarriedOutOnTablesOfAnotherGeneration(t *testing.T) {
 		tx := &transaction{}
 		tx.do(ofChain{add, "in4-more", ""})
 		batch, _ := tx.batch()
-		now, err := socketOf(b).commit(batch, b.generation+1)
+		now, err := socketOf(b).CommitAt(batch, b.generation+1)
 		if !errors.Is(err, unix.ERESTART) || now != b.generation {
 			t.Errorf("generation %d, %v", now, err)
 		}
@@ -170,19 +171,19 @@ func TestATransactionIsNotCarriedOutOnTablesOfAnotherGeneration(t *testing.T) {
 }
 
 // socketOf is a backend's connection to the kernel.
-func socketOf(b *Backend) *socket { return &b.kernel.(*tool).socket }
+func socketOf(b *Backend) *nfnetlink.Socket { return &b.kernel.(*tool).Socket }
 
 // However the connection fails, the change is made.
 func TestAChangeIsMadeWhateverBecomesOfTheConnection(t *testing.T) {
-	shrink := func(s *socket, buffer int) {
-		if err := unix.SetsockoptInt(s.netlink.GetFd(), unix.SOL_SOCKET, buffer, 1); err != nil { // the least there is
+	shrink := func(s *nfnetlink.Socket, buffer int) {
+		if err := unix.SetsockoptInt(s.Netlink.GetFd(), unix.SOL_SOCKET, buffer, 1); err != nil { // the least there is
 			t.Fatal(err)
 		}
 	}
-	for name, damage := range map[string]func(n node, s *socket){
-		"it is closed":               func(_ node, s *socket) { s.netlink.Close() },
-		"it takes few bytes":         func(_ node, s *socket) { shrink(s, unix.SO_SNDBUF) },
-		"it has no room for answers": func(n node, s *socket) { n.nft("delete table inet tierwall"); shrink(s, unix.SO_RCVBUF) },
+	for name, damage := range map[string]func(n node, s *nfnetlink.Socket){
+		"it is closed":               func(_ node, s *nfnetlink.Socket) { s.Netlink.Close() },
+		"it takes few bytes":         func(_ node, s *nfnetlink.Socket) { shrink(s, unix.SO_SNDBUF) },
+		"it has no room for answers": func(n node, s *nfnetlink.Socket) { n.nft("delete table inet tierwall"); shrink(s, unix.SO_RCVBUF) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := newNode(t)

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/tierwall/tierwall/enforcer/nftables/nfnetlink"
 	"github.com/tierwall/tierwall/enforcer/refusal"
 	"github.com/tierwall/tierwall/enforcer/ruletext"
 	"github.com/tierwall/tierwall/enforcer/transition"
@@ -26,13 +27,13 @@ type state struct {
 	users transition.Users
 	// chains are as they were written, told their rules as the kernel tells them, where that is known.
 	chains  map[string]Chain
-	told    map[string][]listedRule
+	told    map[string][]nfnetlink.Rule
 	garbage garbage
 }
 
 // newState is that of a program which was rendered as a whole.
 func newState(p *policy.Program, r *renderer) state {
-	return state{names: r.names, slots: r.slots, log: r.log, closed: maps.Clone(r.closed), refs: r.refs, numbered: r.numbered, uses: indexUses(p), users: transition.UsersOf(p), chains: r.out.Chains, told: map[string][]listedRule{}}
+	return state{names: r.names, slots: r.slots, log: r.log, closed: maps.Clone(r.closed), refs: r.refs, numbered: r.numbered, uses: indexUses(p), users: transition.UsersOf(p), chains: r.out.Chains, told: map[string][]nfnetlink.Rule{}}
 }
 
 // indexUses are the classes of a program that merge members of sets, by set.
@@ -92,7 +93,7 @@ func (s *state) wrote(p plan) {
 }
 
 // learn records how the kernel tells the rules of chains that are known to be as they were written.
-func (s *state) learn(rules map[string][]listedRule) {
+func (s *state) learn(rules map[string][]nfnetlink.Rule) {
 	for name, c := range s.chains {
 		if len(rules[name]) == len(c.Rules) {
 			s.told[name] = rules[name]

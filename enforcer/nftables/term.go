@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/tierwall/tierwall/enforcer/nftables/nfnetlink"
 	"github.com/tierwall/tierwall/enforcer/rulegroup"
 	"github.com/tierwall/tierwall/policy"
 )
@@ -18,29 +19,24 @@ type term interface {
 	// text is the term as nft reads it.
 	text() string
 	// express adds what the kernel does for it; false says that only nft can say it.
-	express(e *expressions) bool
+	express(e *nfnetlink.Expressions) bool
 }
 
 // words are a term that only nft can say: of the chains that are written once.
 type words string
 
-func (w words) text() string              { return string(w) }
-func (w words) express(*expressions) bool { return false }
+func (w words) text() string                        { return string(w) }
+func (w words) express(*nfnetlink.Expressions) bool { return false }
 
-// field is a field of a packet.
+// field is a field of a packet, with the names that nft has for it and its type.
 type field struct {
 	name, datatype string
-	// base is the header that it is in, offset and size, in bytes, where it is there; one that is
-	// in none is the protocol above IP.
-	base         uint32
-	offset, size uint32
-	// family is the one whose header has the field.
-	family family
+	nfnetlink.Field
 }
 
 var (
-	protocolField = field{name: "meta l4proto", datatype: "inet_proto", size: 1}
-	portField     = field{name: "th dport", datatype: "inet_service", base: unix.NFT_PAYLOAD_TRANSPORT_HEADER, offset: 2, size: 2}
+	protocolField = field{"meta l4proto", "inet_proto", nfnetlink.Field{Size: 1}}
+	portField     = field{"th dport", "inet_service", nfnetlink.Field{Base: unix.NFT_PAYLOAD_TRANSPORT_HEADER, Offset: 2, Size: 2}}
 )
 
 // portFields are a port of a protocol.
@@ -48,12 +44,12 @@ var portFields = fields{protocolField, portField}
 
 // addressField is the source or the destination of a packet (RFC 791, section 3.1; RFC 8200, section 3).
 func addressField(f family, source bool) field {
-	out := field{name: f.header() + " daddr", datatype: f.addressType(), base: unix.NFT_PAYLOAD_NETWORK_HEADER, offset: 16, size: 4, family: f}
+	out := field{f.header() + " daddr", f.addressType(), nfnetlink.Field{Base: unix.NFT_PAYLOAD_NETWORK_HEADER, Offset: 16, Size: 4, Family: unix.NFPROTO_IPV4}}
 	if f == ipv6 {
-		out.offset, out.size = 24, 16
+		out.Offset, out.Size, out.Family = 24, 16, unix.NFPROTO_IPV6
 	}
 	if source {
-		out.name, out.offset = f.header()+" saddr", out.offset-out.size
+		out.name, out.Offset = f.header()+" saddr", out.Offset-out.Size
 	}
 	return out
 }
@@ -78,6 +74,15 @@ func (f fields) setType() string {
 	return strings.Join(types, " . ")
 }
 
+// encode returns the fields as the kernel has them.
+func (f fields) encode() []nfnetlink.Field {
+	out := make([]nfnetlink.Field, len(f))
+	for i := range f {
+		out[i] = f[i].Field
+	}
+	return out
+}
+
 // in says that fields are in a set.
 type in struct {
 	fields
@@ -88,9 +93,9 @@ type in struct {
 
 func (t in) text() string { return t.fields.text() + " @" + t.set }
 
-func (t in) express(e *expressions) bool {
-	e.load(t.fields, t.ranges)
-	e.lookup(t.set, 0, false)
+func (t in) express(e *nfnetlink.Expressions) bool {
+	e.Load(t.fields.encode(), t.ranges)
+	e.Lookup(t.set, false)
 	return true
 }
 
@@ -104,11 +109,8 @@ func (t among) text() string {
 	return t.fields.text() + " { " + strings.Join(t.values, ", ") + " }"
 }
 
-func (t among) express(e *expressions) bool {
-	id, ok := e.batch.anonymous(t.setType(), t.values)
-	e.load(t.fields, false)
-	e.lookup(anonymousSet, id, false)
-	return ok
+func (t among) express(e *nfnetlink.Expressions) bool {
+	return e.LookupValues(t.fields.encode(), t.setType(), t.values)
 }
 
 // by goes where a map says that fields lead.
@@ -121,9 +123,9 @@ type by struct {
 
 func (t by) text() string { return t.fields.text() + " vmap @" + t.verdicts }
 
-func (t by) express(e *expressions) bool {
-	e.load(t.fields, t.ranges)
-	e.lookup(t.verdicts, 0, true)
+func (t by) express(e *nfnetlink.Expressions) bool {
+	e.Load(t.fields.encode(), t.ranges)
+	e.Lookup(t.verdicts, true)
 	return true
 }
 
@@ -132,9 +134,9 @@ type of policy.Protocol
 
 func (t of) text() string { return protocolField.name + " " + strconv.Itoa(int(t)) }
 
-func (t of) express(e *expressions) bool {
-	e.load(fields{protocolField}, false)
-	e.compare(unix.NFT_CMP_EQ, byte(t))
+func (t of) express(e *nfnetlink.Expressions) bool {
+	e.Load(fields{protocolField}.encode(), false)
+	e.Compare(unix.NFT_CMP_EQ, byte(t))
 	return true
 }
 
@@ -143,10 +145,10 @@ type portWithin rulegroup.Span
 
 func (t portWithin) text() string { return portField.name + " " + portText(rulegroup.Span(t)) }
 
-func (t portWithin) express(e *expressions) bool {
-	e.load(fields{portField}, false)
-	e.compare(unix.NFT_CMP_GTE, byte(t.First>>8), byte(t.First))
-	e.compare(unix.NFT_CMP_LTE, byte(t.Last>>8), byte(t.Last))
+func (t portWithin) express(e *nfnetlink.Expressions) bool {
+	e.Load(fields{portField}.encode(), false)
+	e.Compare(unix.NFT_CMP_GTE, byte(t.First>>8), byte(t.First))
+	e.Compare(unix.NFT_CMP_LTE, byte(t.Last>>8), byte(t.Last))
 	return true
 }
 
@@ -159,26 +161,26 @@ type inBlock struct {
 func (t inBlock) text() string { return t.name + " " + t.block.text() }
 
 // express compares as nft does: of a network as many bytes as its prefix has, if it is of whole ones.
-func (t inBlock) express(e *expressions) bool {
+func (t inBlock) express(e *nfnetlink.Expressions) bool {
 	first, last := t.first.AsSlice(), t.last.AsSlice()
 	network, err := netip.ParsePrefix(t.block.text())
 	whole := err == nil && network.Bits()%8 == 0
 	if whole {
-		t.size = uint32(network.Bits() / 8)
+		t.Size = uint32(network.Bits() / 8)
 	}
-	e.load(fields{t.field}, false)
+	e.Load(fields{t.field}.encode(), false)
 	switch {
 	case whole:
-		e.compare(unix.NFT_CMP_EQ, first[:t.size]...)
-		return t.size > 0
+		e.Compare(unix.NFT_CMP_EQ, first[:t.Size]...)
+		return t.Size > 0
 	case err == nil:
-		e.mask(maskOf(network)...)
-		e.compare(unix.NFT_CMP_EQ, first...)
+		e.Mask(maskOf(network)...)
+		e.Compare(unix.NFT_CMP_EQ, first...)
 	case t.first == t.last:
-		e.compare(unix.NFT_CMP_EQ, first...)
+		e.Compare(unix.NFT_CMP_EQ, first...)
 	default:
-		e.compare(unix.NFT_CMP_GTE, first...)
-		e.compare(unix.NFT_CMP_LTE, last...)
+		e.Compare(unix.NFT_CMP_GTE, first...)
+		e.Compare(unix.NFT_CMP_LTE, last...)
 	}
 	return true
 }
@@ -201,7 +203,7 @@ func (t stray) text() string {
 	return "tcp flags & (fin | syn | rst | ack) != syn ct state invalid,new"
 }
 
-func (t stray) express(e *expressions) bool {
+func (t stray) express(e *nfnetlink.Expressions) bool {
 	const (
 		flagsOffset              = 13 // of TCP, RFC 9293, section 3.1
 		fin, syn, rst, ack  byte = 1, 2, 4, 16
@@ -210,16 +212,16 @@ func (t stray) express(e *expressions) bool {
 	)
 	of(t).express(e)
 	if policy.Protocol(t) == policy.SCTP {
-		e.chunkPresent(initChunk)
-		e.compare(unix.NFT_CMP_EQ, 0)
+		e.ChunkPresent(initChunk)
+		e.Compare(unix.NFT_CMP_EQ, 0)
 	} else {
-		e.payload(unix.NFT_PAYLOAD_TRANSPORT_HEADER, flagsOffset, 1, firstRegister)
-		e.mask(fin | syn | rst | ack)
-		e.compare(unix.NFT_CMP_NEQ, syn)
+		e.LoadTransport(flagsOffset, 1)
+		e.Mask(fin | syn | rst | ack)
+		e.Compare(unix.NFT_CMP_NEQ, syn)
 	}
-	e.connectionState()
-	e.mask(nativeNumber(uint32(invalid | newlyBegun))...)
-	e.compare(unix.NFT_CMP_NEQ, nativeNumber(0)...)
+	e.ConnectionState()
+	e.Mask(nfnetlink.NativeNumber(uint32(invalid | newlyBegun))...)
+	e.Compare(unix.NFT_CMP_NEQ, nfnetlink.NativeNumber(0)...)
 	return true
 }
 

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 	"sigs.k8s.io/knftables"
 
+	"github.com/tierwall/tierwall/enforcer/nftables/nfnetlink"
 	"github.com/tierwall/tierwall/enforcer/ruletext"
 	"github.com/tierwall/tierwall/enforcer/transition"
 	"github.com/tierwall/tierwall/policy"
@@ -29,7 +30,7 @@ const (
 // tool is the kernel, by way of the program nft or without it.
 type tool struct {
 	knftables.Interface
-	socket
+	nfnetlink.Socket
 }
 
 // openTool finds nft and sees that it works and that the kernel has what rules need.
@@ -38,7 +39,7 @@ func openTool(ctx context.Context, log ruletext.DenyLog) (*tool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("nftables cannot be used: %w", err)
 	}
-	t := &tool{Interface: k}
+	t := &tool{Interface: k, Socket: nfnetlink.Socket{Table: tableName}}
 	ctx, cancel := limit(ctx, toolTime)
 	defer cancel()
 	if err := k.Check(ctx, probe(k.NewTransaction(), log)); err != nil {
@@ -88,7 +89,7 @@ func limit(ctx context.Context, d time.Duration) (context.Context, context.Cance
 func (t *tool) Run(ctx context.Context, tx *transaction, known uint32) (generation uint32, alone bool, err error) {
 	if tx.direct && ctx.Err() == nil {
 		if b, ok := tx.batch(); ok {
-			generation, alone, err := t.run(b, known)
+			generation, alone, err := t.Commit(b, known)
 			if !errors.Is(err, unix.EMSGSIZE) {
 				return generation, alone, err
 			}

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"sigs.k8s.io/knftables"
+
+	"github.com/tierwall/tierwall/enforcer/nftables/nfnetlink"
 )
 
 // transaction is what the kernel is to do to our table at one moment. It can be given to nft, which makes
@@ -25,7 +27,7 @@ type command interface {
 	// write adds the command to a transaction of nft.
 	write(tx *knftables.Transaction)
 	// encode adds it to a batch; false says that this takes nft.
-	encode(b *batch) bool
+	encode(b *nfnetlink.Batch) bool
 }
 
 // verb is what is done to an object.

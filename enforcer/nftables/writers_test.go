@@ -177,17 +177,18 @@ func attributesText(a map[uint16][]byte) string {
 	return strings.Join(out, " ")
 }
 
+// attributeType is the type of an attribute without its flags.
+const attributeType = 1<<14 - 1
+
 // ask dumps the objects of our table of a kind, or the elements of a set.
 func (n node) ask(kind int, set string) []map[uint16][]byte {
 	n.t.Helper()
 	r := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_NFTABLES<<8|kind, unix.NLM_F_DUMP)
 	r.AddData(&nl.Nfgenmsg{NfgenFamily: unix.NFPROTO_INET, Version: nl.NFNETLINK_V0})
-	of := attributes{}
-	of.text(unix.NFTA_SET_ELEM_LIST_TABLE, tableName) // and of the other kinds
+	r.AddData(nl.NewRtAttr(unix.NFTA_SET_ELEM_LIST_TABLE, nl.ZeroTerminated(tableName))) // and of the other kinds
 	if set != "" {
-		of.text(unix.NFTA_SET_ELEM_LIST_SET, set)
+		r.AddData(nl.NewRtAttr(unix.NFTA_SET_ELEM_LIST_SET, nl.ZeroTerminated(set)))
 	}
-	r.AddRawData(of.buf)
 	answers, err := r.Execute(unix.NETLINK_NETFILTER, 0)
 	if err != nil {
 		n.t.Fatal(err)

@@ -1,4 +1,4 @@
-package nftables
+package nfnetlink
 
 import (
 	"net/netip"
@@ -17,7 +17,7 @@ type datatype struct {
 
 const (
 	noOrder, hostOrder, networkOrder = 0, 1, 2
-	// typeBits is how far the numbers of types are apart in that of a concatenation.
+	// typeBits is how many bits each field's number has in that of a concatenation.
 	typeBits = 6
 )
 
@@ -28,10 +28,11 @@ var datatypes = map[string]datatype{
 	"inet_service": {13, 2, networkOrder},
 }
 
-// concatenation are the types of a set's keys, field by field.
-type concatenation []datatype
+// KeyType is the type of a set's keys, field by field.
+type KeyType []datatype
 
-func parseType(text string) (out concatenation, ok bool) {
+// ParseKeyType reads a type as nft prints it, such as "ipv4_addr . inet_proto . inet_service".
+func ParseKeyType(text string) (out KeyType, ok bool) {
 	for name := range strings.SplitSeq(text, " . ") {
 		d, known := datatypes[name]
 		if !known {
@@ -44,7 +45,7 @@ func parseType(text string) (out concatenation, ok bool) {
 
 // whole is the type of the whole key, each of whose fields takes as many words as it needs; one
 // field alone takes its size.
-func (c concatenation) whole() datatype {
+func (c KeyType) whole() datatype {
 	if len(c) == 1 {
 		return c[0]
 	}
@@ -57,7 +58,7 @@ func (c concatenation) whole() datatype {
 }
 
 // key gives the first and the last of the keys that a text as ours stands for.
-func (c concatenation) key(text string) (first, last []byte, ok bool) {
+func (c KeyType) key(text string) (first, last []byte, ok bool) {
 	texts := strings.Split(text, " . ")
 	if len(texts) != len(c) {
 		return nil, nil, false
@@ -78,13 +79,13 @@ func (c concatenation) key(text string) (first, last []byte, ok bool) {
 // values are the ends of a field's range, which may be one value.
 func (d datatype) values(text string) (first, last []byte, ok bool) {
 	if d.size >= 4 {
-		b, err := parseBlock(text)
-		for _, end := range []netip.Addr{b.first, b.last} {
+		from, to, err := ParseRange(text)
+		for _, end := range []netip.Addr{from, to} {
 			if err != nil || end.BitLen() != 8*d.size || end.Zone() != "" {
 				return nil, nil, false
 			}
 		}
-		return b.first.AsSlice(), b.last.AsSlice(), !b.last.Less(b.first)
+		return from.AsSlice(), to.AsSlice(), !to.Less(from)
 	}
 	from, to, isRange := strings.Cut(text, "-")
 	if !isRange {
@@ -112,4 +113,27 @@ func after(key []byte) ([]byte, bool) {
 		}
 	}
 	return nil, false
+}
+
+// ParseRange reads an address, a prefix or a range of addresses.
+func ParseRange(text string) (first, last netip.Addr, err error) {
+	from, to, isRange := strings.Cut(text, "-")
+	if p, err := netip.ParsePrefix(from); err == nil {
+		return p.Masked().Addr(), LastAddress(p), nil
+	}
+	if first, err = netip.ParseAddr(from); err != nil || !isRange {
+		return first, first, err
+	}
+	last, err = netip.ParseAddr(to)
+	return first, last, err
+}
+
+// LastAddress returns the last address of a prefix.
+func LastAddress(p netip.Prefix) netip.Addr {
+	bytes := p.Masked().Addr().AsSlice()
+	for bit := p.Bits(); bit < len(bytes)*8; bit++ {
+		bytes[bit/8] |= 0x80 >> (bit % 8)
+	}
+	last, _ := netip.AddrFromSlice(bytes)
+	return last
 }

@@ -1,13 +1,13 @@
-package nftables
+package nfnetlink
 
 import (
 	"encoding/binary"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// attributes are netlink attributes in the making (linux/netlink.h). Numbers are in
-// network byte order, as nf_tables has them.
+// attributes encodes netlink attributes (linux/netlink.h). Numbers are in network byte order, as in nf_tables.
 type attributes struct{ buf []byte }
 
 func (a *attributes) bytes(kind uint16, value ...byte) {
@@ -39,8 +39,8 @@ func (a *attributes) value(kind uint16, data ...byte) {
 }
 
 // verdict adds a verdict as nf_tables nests it.
-func (a *attributes) verdict(kind uint16, v verdict) bool {
-	code, chain, ok := v.code()
+func (a *attributes) verdict(kind uint16, v string) bool {
+	code, chain, ok := verdictCode(v)
 	a.nest(kind, func() {
 		a.nest(unix.NFTA_DATA_VERDICT, func() {
 			a.number(unix.NFTA_VERDICT_CODE, uint32(code))
@@ -50,6 +50,16 @@ func (a *attributes) verdict(kind uint16, v verdict) bool {
 		})
 	})
 	return ok
+}
+
+// verdictCodes are those of linux/netfilter.h and linux/netfilter/nf_tables.h.
+var verdictCodes = map[string]int32{"drop": 0, "accept": 1, "jump": -3, "goto": -4, "return": -5}
+
+// verdictCode returns the kernel's code of a verdict as nft prints it, and the chain that it leads to.
+func verdictCode(v string) (code int32, chain string, ok bool) {
+	name, chain, leads := strings.Cut(v, " ")
+	code, ok = verdictCodes[name]
+	return code, chain, ok && leads == (name == "goto" || name == "jump")
 }
 
 // commentData is a comment among the user's data of a rule or an element: a type, a length, a text

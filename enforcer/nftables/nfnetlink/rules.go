@@ -1,4 +1,4 @@
-package nftables
+package nfnetlink
 
 import (
 	"encoding/binary"
@@ -11,18 +11,28 @@ import (
 )
 
 const (
+	generationRequest = unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_GETGEN
+	generationIs      = unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_NEWGEN
+	attributeType     = 1<<14 - 1 // of an attribute, without its flags
+
 	rulesRequest = unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_GETRULE
 	ruleIs       = unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_NEWRULE
 )
 
 // errInterrupted says that tables were changed while they were read.
-var errInterrupted = errors.New("the tables change all the time")
+var errInterrupted = errors.New("dump interrupted: the ruleset keeps changing")
 
-// Rules asks the kernel for the rules of our table.
-func (s *socket) Rules() (map[string][]listedRule, error) {
+// Rule is a rule in the kernel.
+type Rule struct {
+	// Content is the rule with its handle, encoded. It is equal as long as nobody replaces the rule.
+	Content, Comment string
+}
+
+// Rules reads the rules of the table, by chain.
+func (s *Socket) Rules() (map[string][]Rule, error) {
 	err := errInterrupted
 	for range attempts {
-		var out map[string][]listedRule
+		var out map[string][]Rule
 		if out, err = s.rules(); err == nil {
 			return out, nil
 		}
@@ -33,21 +43,21 @@ func (s *socket) Rules() (map[string][]listedRule, error) {
 	return nil, fmt.Errorf("reading the rules of our table: %w", err)
 }
 
-func (s *socket) rules() (map[string][]listedRule, error) {
+func (s *Socket) rules() (map[string][]Rule, error) {
 	if err := s.open(); err != nil {
 		return nil, err
 	}
 	const sequence = 1
 	request := attributes{appendHeader(nil, rulesRequest, unix.NLM_F_DUMP, sequence)}
 	request.buf = append(request.buf, unix.NFPROTO_INET, unix.NFNETLINK_V0, 0, 0)
-	request.text(unix.NFTA_RULE_TABLE, tableName)
+	request.text(unix.NFTA_RULE_TABLE, s.Table)
 	binary.NativeEndian.PutUint32(request.buf, uint32(len(request.buf)))
 	if err := s.send(request.buf); err != nil {
 		return nil, err
 	}
-	out, interrupted := map[string][]listedRule{}, false
+	out, interrupted := map[string][]Rule{}, false
 	for {
-		messages, from, err := s.netlink.Receive()
+		messages, from, err := s.Netlink.Receive()
 		if err != nil {
 			s.forget()
 			return nil, err
@@ -80,7 +90,7 @@ func (s *socket) rules() (map[string][]listedRule, error) {
 }
 
 // parseRule reads the kernel's message about a rule: what it does, for which it needs no understanding, and why.
-func parseRule(data []byte) (chain string, rule listedRule, err error) {
+func parseRule(data []byte) (chain string, rule Rule, err error) {
 	if len(data) < nl.SizeofNfgenmsg {
 		return "", rule, errors.New("not a rule")
 	}
@@ -93,10 +103,10 @@ func parseRule(data []byte) (chain string, rule listedRule, err error) {
 		case unix.NFTA_RULE_CHAIN:
 			chain = strings.TrimRight(string(a.Value), "\x00")
 		case unix.NFTA_RULE_HANDLE, unix.NFTA_RULE_EXPRESSIONS, unix.NFTA_RULE_USERDATA:
-			rule.told += string(binary.NativeEndian.AppendUint16(nil, uint16(len(a.Value)))) + string(a.Value)
+			rule.Content += string(binary.NativeEndian.AppendUint16(nil, uint16(len(a.Value)))) + string(a.Value)
 		}
 		if a.Attr.Type&attributeType == unix.NFTA_RULE_USERDATA {
-			rule.comment = commentOf(a.Value)
+			rule.Comment = commentOf(a.Value)
 		}
 	}
 	return chain, rule, nil

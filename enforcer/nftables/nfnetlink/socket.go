@@ -1,4 +1,4 @@
-package nftables
+package nfnetlink
 
 import (
 	"context"
@@ -26,26 +26,35 @@ const (
 	attempts = 20
 )
 
-// refused is a transaction that the kernel did not carry out, or of which it is not known.
-type refused struct {
-	about string
-	err   error
-	// others are what else the kernel refused of it.
-	others []*refused
+// Refusal is the error of a transaction that the kernel did not carry out, or of which it is not known.
+type Refusal struct {
+	// About is the object that the kernel refused, such as "chain x".
+	About string
+	Err   error
+	// Others are what else the kernel refused of it.
+	Others []*Refusal
 }
 
-func (r *refused) Error() string {
-	return "the kernel refuses a transaction: " + r.about + ": " + r.err.Error()
+// Error is that of package errors.
+func (r *Refusal) Error() string {
+	return "the kernel refuses a transaction: " + r.About + ": " + r.Err.Error()
 }
-func (r *refused) Unwrap() error { return r.err }
 
-// socket is a connection to nf_tables. It stays open: when one is closed, the kernel waits until
+// Unwrap is that of package errors.
+func (r *Refusal) Unwrap() error { return r.Err }
+
+// Socket is a connection to nf_tables, opened at its first use. It stays open: when one is closed, the kernel waits until
 // all that was deleted is freed.
-type socket struct{ netlink *nl.NetlinkSocket }
+type Socket struct {
+	// Table is the one whose rules are read.
+	Table string
+	// Netlink is the open connection, or nil.
+	Netlink *nl.NetlinkSocket
+}
 
 // open connects to the tables of the network namespace that the calling thread is in.
-func (s *socket) open() error {
-	if s.netlink != nil {
+func (s *Socket) open() error {
+	if s.Netlink != nil {
 		return nil
 	}
 	n, err := nl.GetNetlinkSocketAt(netns.None(), netns.None(), unix.NETLINK_NETFILTER)
@@ -58,16 +67,16 @@ func (s *socket) open() error {
 		return fmt.Errorf("limiting the time for netlink: %w", err)
 	}
 	// Where it may not be larger, the kernel says of a batch that it is too long.
-	_ = unix.SetsockoptInt(n.GetFd(), unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 2*maxBatch)
+	_ = unix.SetsockoptInt(n.GetFd(), unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 2*MaxBatch)
 	_ = unix.SetsockoptInt(n.GetFd(), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, maxAnswersSize)
 	_ = unix.SetsockoptInt(n.GetFd(), unix.SOL_NETLINK, unix.NETLINK_CAP_ACK, 1)
-	s.netlink = n
+	s.Netlink = n
 	return nil
 }
 
 // Settle waits for a grace period of the kernel (membarrier(2)), within which every packet that is being
 // judged is done with. Where the kernel does not offer that, it waits for longer than one.
-func (*socket) Settle(ctx context.Context) error {
+func (*Socket) Settle(ctx context.Context) error {
 	if _, _, failed := unix.Syscall(unix.SYS_MEMBARRIER, membarrierGlobal, 0, 0); failed == 0 {
 		return ctx.Err()
 	}
@@ -80,16 +89,16 @@ func (*socket) Settle(ctx context.Context) error {
 }
 
 // forget closes the connection, of which answers may be outstanding.
-func (s *socket) forget() {
-	if s.netlink != nil {
-		s.netlink.Close()
-		s.netlink = nil
+func (s *Socket) forget() {
+	if s.Netlink != nil {
+		s.Netlink.Close()
+		s.Netlink = nil
 	}
 }
 
 // send sends to the kernel, which has dealt with it when send returns. EMSGSIZE says that it is too long.
-func (s *socket) send(message []byte) error {
-	err := unix.Sendto(s.netlink.GetFd(), message, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+func (s *Socket) send(message []byte) error {
+	err := unix.Sendto(s.Netlink.GetFd(), message, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
 	if err != nil && !errors.Is(err, unix.EMSGSIZE) {
 		s.forget()
 	}
@@ -97,7 +106,7 @@ func (s *socket) send(message []byte) error {
 }
 
 // Generation asks the kernel for its generation of tables (nf_tables calls it so).
-func (s *socket) Generation() (uint32, error) {
+func (s *Socket) Generation() (uint32, error) {
 	if err := s.open(); err != nil {
 		return 0, err
 	}
@@ -109,15 +118,15 @@ func (s *socket) Generation() (uint32, error) {
 	return out, err
 }
 
-// run carries out a batch, and gives the generation after it. The kernel does so only if its tables
+// Commit carries out a batch, and returns the generation after it. The kernel does so only if its tables
 // are of the generation that is known; alone says that they were, and that nobody wrote since.
-func (s *socket) run(b *batch, known uint32) (generation uint32, alone bool, err error) {
+func (s *Socket) Commit(b *Batch, known uint32) (generation uint32, alone bool, err error) {
 	if err := s.open(); err != nil {
-		return 0, false, &refused{about: "not asked", err: err}
+		return 0, false, &Refusal{About: "not asked", Err: err}
 	}
 	alone = true
 	for range attempts {
-		generation, err = s.commit(b, known)
+		generation, err = s.CommitAt(b, known)
 		if !errors.Is(err, unix.ERESTART) {
 			return generation, alone && generation-known <= 1, err
 		}
@@ -126,40 +135,40 @@ func (s *socket) run(b *batch, known uint32) (generation uint32, alone bool, err
 	return 0, false, err
 }
 
-// commit carries out a batch if the kernel's tables are of a generation, and gives the one that they have
+// CommitAt carries out a batch if the kernel's tables are of a generation, and returns the one that they have
 // then. ERESTART says that they were of another.
-func (s *socket) commit(b *batch, generation uint32) (uint32, error) {
-	last := uint32(len(b.about))
-	if err := s.send(b.bytes(generation)); err != nil {
-		return 0, &refused{about: "sending it", err: err}
+func (s *Socket) CommitAt(b *Batch, generation uint32) (uint32, error) {
+	last := uint32(len(b.objects))
+	if err := s.send(b.Bytes(generation)); err != nil {
+		return 0, &Refusal{About: "sending it", Err: err}
 	}
 	if err := s.ask(last + 1); err != nil {
-		return 0, &refused{about: "asking whether it is carried out", err: err}
+		return 0, &Refusal{About: "asking whether it is carried out", Err: err}
 	}
 	now, done, err := s.answers(last+1, last)
 	var answers answerErrors
 	switch {
 	case errors.As(err, &answers):
-		return now, b.refused(answers)
+		return now, b.refusal(answers)
 	case err != nil:
-		return 0, &refused{about: "its answer", err: err}
+		return 0, &Refusal{About: "its answer", Err: err}
 	case !done:
-		return 0, &refused{about: "its answer", err: errors.New("there is none")}
+		return 0, &Refusal{About: "its answer", Err: errors.New("there is none")}
 	}
 	return now, nil
 }
 
-// refused is what the kernel refused of a batch.
-func (b *batch) refused(answers answerErrors) *refused {
-	var out []*refused
+// refusal is what the kernel refused of a batch.
+func (b *Batch) refusal(answers answerErrors) *Refusal {
+	var out []*Refusal
 	for _, a := range answers {
-		r := &refused{about: "all of it", err: a.code}
-		if n := int(a.sequence); n > 0 && n <= len(b.about) {
-			r.about = b.about[n-1]
+		r := &Refusal{About: "all of it", Err: a.code}
+		if n := int(a.sequence); n > 0 && n <= len(b.objects) {
+			r.About = b.objects[n-1]
 		}
 		out = append(out, r)
 	}
-	out[0].others = out[1:]
+	out[0].Others = out[1:]
 	return out[0]
 }
 
@@ -201,7 +210,7 @@ func errorIn(m syscall.NetlinkMessage) *answerError {
 }
 
 // ask asks for the generation of tables, which the kernel answers after everything that was sent before.
-func (s *socket) ask(sequence uint32) error {
+func (s *Socket) ask(sequence uint32) error {
 	request := appendHeader(nil, generationRequest, 0, sequence)
 	request = append(request, unix.AF_UNSPEC, unix.NFNETLINK_V0, 0, 0)
 	binary.NativeEndian.PutUint32(request, uint32(len(request)))
@@ -210,10 +219,10 @@ func (s *socket) ask(sequence uint32) error {
 
 // answers reads what the kernel answers, up to the generation. It reports whether the message of a sequence
 // number was carried out, and gives the errors.
-func (s *socket) answers(asked, last uint32) (generation uint32, done bool, err error) {
+func (s *Socket) answers(asked, last uint32) (generation uint32, done bool, err error) {
 	var failed answerErrors
 	for {
-		messages, from, receiveErr := s.netlink.Receive()
+		messages, from, receiveErr := s.Netlink.Receive()
 		if receiveErr != nil {
 			s.forget()
 			return 0, false, fmt.Errorf("reading the generation of tables: %w", receiveErr)
