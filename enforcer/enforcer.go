@@ -1,6 +1,5 @@
-// Package enforcer keeps a node's kernel equal to the policies of the cluster:
-// it waits for a change, compiles what the change means for the node, and hands that to a
-// backend. What it cannot do now it tries again; what is in force stays.
+// Package enforcer keeps a node's kernel equal to the policies of the cluster: it waits for a change, compiles what the
+// change means for the node, and hands that to a backend. It retries what fails; what is in force stays.
 package enforcer
 
 import (
@@ -16,76 +15,72 @@ import (
 	"github.com/tierwall/tierwall/policy/compile"
 )
 
-// Source tells what happens in the cluster. cluster.Watcher is one.
+// Source provides the changes of the cluster. clustercache.Watcher implements it.
 type Source interface {
 	WaitForSync(ctx context.Context) error
-	// Changed receives after something changed. Several changes may be told as one.
+	// Changed receives after a change. Several changes may come as one.
 	Changed() <-chan struct{}
-	// Take is what changed since it was called last, and the first time everything.
+	// Take returns what changed since the last call, and everything at the first.
 	Take() *compile.Update
 }
 
-// Dated is a Source that says when what it tells came.
+// Dated is a Source that knows when changes came.
 type Dated interface {
-	// Since is when the oldest came of the changes that Take gave last; zero where it gave none.
+	// Since returns when the oldest of the changes that Take returned last came; zero if it returned none.
 	Since() time.Time
 }
 
 // Backend puts programs in force in the kernel.
 type Backend interface {
-	// Programmed reports whether a program of ours was in force when the backend started.
+	// Programmed reports whether one of our programs was in force when the backend started.
 	Programmed() bool
-	// Apply puts the program in force, without a moment in which a flow that
-	// is denied before and after passes. After an error what was in force stays.
+	// Apply puts the program in force. A flow that is denied before and after is denied throughout. After an error, what
+	// was in force stays.
 	Apply(ctx context.Context, p *policy.Program) error
-	// Repair compares the kernel with the last program and mends it. It says
-	// whether anything was amiss.
+	// Repair compares the kernel with the last program and repairs it. It reports whether anything differed.
 	Repair(ctx context.Context) (bool, error)
 }
 
-// Predecessor is what enforced on the node before, another kind of backend.
+// Predecessor is another kind of backend that enforced on the node before.
 type Predecessor interface {
-	// Programmed reports whether a program of ours is in force there.
+	// Programmed reports whether one of our programs is in force there.
 	Programmed() bool
-	// Cleanup removes all that is ours there.
+	// Cleanup removes everything of ours there.
 	Cleanup(ctx context.Context) error
 }
 
-// Revoker cuts connections that a program denies. revoke.Revoker is one.
+// Revoker cuts connections that a program denies. revoke.Revoker implements it.
 type Revoker interface {
-	// Commit puts a program in force by apply, and has the connections cut that it denies.
-	// The change is from the program of the Commit before; nil where that is not known.
+	// Commit puts a program in force by calling apply, and schedules the cutting of the connections that it denies. The
+	// change is from the program of the last Commit; nil if it is unknown.
 	Commit(p *policy.Program, c *policy.Change, apply func() error) error
-	// Recheck has every connection judged again.
+	// Recheck schedules the evaluation of every connection.
 	Recheck()
 }
 
-// Listener goes by the program that is in force. droplog.Log, which explains denied
-// packets by it, and spoof.Guard, which guards its pods' interfaces, are some.
+// Listener follows the program that is in force. droplog.Log, which explains denied packets, and spoof.Guard, which guards
+// the pods' interfaces, implement it.
 type Listener interface {
-	// Use goes by the program from now on, and does not wait.
+	// Use switches to the program without blocking.
 	Use(p *policy.Program)
 }
 
-// Updater is a Backend that can put in force what changed of a program, without
-// looking at the whole.
+// Updater is a Backend that can apply a change of a program without processing the whole.
 type Updater interface {
 	Backend
-	// Update brings the program of the last successful Apply or Update to what the change
-	// makes of it, as Apply would. After an error what is in force is not known; the whole
-	// program is applied then.
+	// Update applies a change of the program of the last successful Apply or Update. After an error it is unknown what is
+	// in force; the whole program is applied then.
 	Update(ctx context.Context, c *policy.Change) error
 }
 
 const (
-	// burst is how long changes are gathered after one was put in force at once.
-	burst = 5 * time.Millisecond
-	// repairEvery is how often the kernel is read again and compared.
+	// burstTime is how long changes are collected after one was put in force at once.
+	burstTime = 5 * time.Millisecond
+	// repairEvery is the interval between comparisons of the kernel with the program.
 	repairEvery = 5 * time.Second
 	// retryMin and retryMax bound the wait after a failed apply.
 	retryMin, retryMax = 100 * time.Millisecond, 10 * time.Second
-	// stuckAfter is longer than the loop needs for one turn, with every program
-	// that it starts taking as long as it may.
+	// stuckAfter is longer than one turn of the loop takes if every tool that it runs takes as long as it may.
 	stuckAfter = 5 * time.Minute
 )
 
@@ -98,38 +93,37 @@ type Enforcer struct {
 	Source   Source
 	Backend  Backend
 	Log      *slog.Logger
-	// Predecessor is cleaned up once a program is in force; until then what it left
-	// stays, so that the node is open at no moment. It may be nil.
+	// Predecessor is cleaned up once a program is in force. Until then its rules stay, so that the node is never open. It
+	// may be nil.
 	Predecessor Predecessor
-	// Revoker is told of every program but that which closes a node at its boot. With nil
-	// connections that are established stay, whatever changes.
+	// Revoker gets every program except the one that closes a node at its boot. If it is nil, established connections stay,
+	// whatever changes.
 	Revoker Revoker
-	// Listeners are told of every program that came into force.
+	// Listeners get every program that came into force.
 	Listeners []Listener
-	// Mended is told when rules were mended that somebody else had changed; it may be nil.
+	// Mended is called after rules that others changed were repaired. It may be nil.
 	Mended func()
-	// Boot reads the state to close the node with before the first sync. It is
-	// asked only where no program is in force yet. Nil closes nothing.
+	// Boot reads the state to close the node with before the first sync. It is called only if no program is in force yet.
+	// If it is nil, nothing is closed.
 	Boot func(context.Context) (*compile.Snapshot, error)
 
-	inForce  atomic.Bool
-	lastTurn atomic.Pointer[time.Time] // of the loop, by a clock that no step changes; nil before the first
-	problems problemReporter
-	engine   *compile.Engine
-	pacer    pacer
-	standing standing
-	// since is when the oldest change came that is not in force yet; zero where there is none.
+	inForce   atomic.Bool
+	lastTurn  atomic.Pointer[time.Time] // of the loop, by the monotonic clock; nil before the first
+	problems  problemReporter
+	engine    *compile.Engine
+	pacer     pacer
+	syncState syncState
+	// since is when the oldest change that is not in force yet came; zero if there is none.
 	since time.Time
-	// current says that what is in force is program, the engine's of the commit before the next.
+	// current is true if program, that of the engine's last commit, is in force.
 	current bool
 	program *policy.Program
 }
 
-// InForce reports whether the last program that was asked for is in force.
+// InForce reports whether the last requested program is in force.
 func (e *Enforcer) InForce() bool { return e.inForce.Load() }
 
-// Stuck says for how long the loop has stood still, if that is longer than any
-// work of it takes; else it is zero.
+// Stuck returns how long the loop has made no progress, if that is longer than any of its work takes; else zero.
 func (e *Enforcer) Stuck() time.Duration {
 	last := e.lastTurn.Load()
 	if last == nil {
@@ -145,28 +139,27 @@ func (e *Enforcer) Stuck() time.Duration {
 func (e *Enforcer) Start(ctx context.Context) error {
 	e.closeBeforeSync(ctx)
 	if err := e.Source.WaitForSync(ctx); err != nil {
-		return nil //nolint:nilerr // told to stop before the cluster answered: what is in force stays
+		return nil //nolint:nilerr // stopped before the first sync: what is in force stays
 	}
 	e.Log.Info("in sync with the cluster")
-	e.learn()
-	e.loop(ctx)
+	e.loadAll()
+	e.runLoop(ctx)
 	return nil
 }
 
-// closeBeforeSync denies new connections of the node's pods on a node where
-// nothing is in force yet, so that no pod is open until the policies are known.
-// It ends when that is done, or when the cluster is in sync.
+// closeBeforeSync denies new connections of the node's pods if nothing is in force yet, so that no pod is open until the
+// policies are known. It returns when that is done, or when the cluster is in sync.
 func (e *Enforcer) closeBeforeSync(ctx context.Context) {
 	if e.Backend.Programmed() || e.Predecessor != nil && e.Predecessor.Programmed() {
 		e.Log.Info("adopted the program that is in force; waiting for the cluster")
 		return
 	}
 	for e.Boot != nil {
-		err := e.close(ctx)
+		err := e.closeNode(ctx)
 		if err == nil {
 			return
 		}
-		e.Log.Error("could not close the node before the first sync; trying again", "err", err)
+		e.Log.Error("closing the node before the first sync failed; retrying", "err", err)
 		wait, cancel := context.WithTimeout(ctx, retryMin)
 		synced := e.Source.WaitForSync(wait) == nil
 		cancel()
@@ -176,7 +169,7 @@ func (e *Enforcer) closeBeforeSync(ctx context.Context) {
 	}
 }
 
-func (e *Enforcer) close(ctx context.Context) error {
+func (e *Enforcer) closeNode(ctx context.Context) error {
 	boot, err := e.Boot(ctx)
 	if err != nil {
 		return err
@@ -193,7 +186,7 @@ func (e *Enforcer) close(ctx context.Context) error {
 	return nil
 }
 
-func (e *Enforcer) loop(ctx context.Context) {
+func (e *Enforcer) runLoop(ctx context.Context) {
 	backoff := workqueue.NewTypedItemExponentialFailureRateLimiter[string](retryMin, retryMax)
 	repair := time.NewTicker(repairEvery)
 	defer repair.Stop()
@@ -208,22 +201,22 @@ func (e *Enforcer) loop(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-e.Source.Changed():
-			idle, err = e.follow(ctx)
-		case <-e.standing.woken():
-			idle, err = e.follow(ctx)
-		case <-e.paused():
-			idle, err = e.follow(ctx)
+			idle, err = e.applyChange(ctx)
+		case <-e.syncState.wakeups():
+			idle, err = e.applyChange(ctx)
+		case <-e.pauseEnd():
+			idle, err = e.applyChange(ctx)
 		case <-again.C:
-			err = e.retry(ctx)
+			err = e.retryProgram(ctx)
 		case <-repair.C:
 			if !e.InForce() {
-				continue // a retry is on its way
+				continue // a retry is due
 			}
-			err = e.repair(ctx)
+			err = e.repairKernel(ctx)
 		}
 		e.reportDueProblems()
 		if idle {
-			continue // whether the kernel takes anything is not known by it
+			continue // it does not show whether the kernel accepts anything
 		}
 		if err == nil {
 			backoff.Forget(e.Node)
@@ -235,57 +228,56 @@ func (e *Enforcer) loop(ctx context.Context) {
 	}
 }
 
-// retry puts in force the whole program, with what changed in the cluster.
-func (e *Enforcer) retry(ctx context.Context) error {
+// retryProgram puts the whole program in force, with what changed in the cluster.
+func (e *Enforcer) retryProgram(ctx context.Context) error {
 	start := time.Now()
-	err := e.enforce(ctx, e.compile())
-	e.pacer.charge(time.Since(start), time.Now())
+	err := e.enforceChange(ctx, e.compileChange())
+	e.pacer.chargeTenants(time.Since(start), time.Now())
 	return err
 }
 
-// follow puts in force what changed in the cluster; it is idle where that is nothing on this node.
-func (e *Enforcer) follow(ctx context.Context) (idle bool, err error) {
+// applyChange puts in force what changed in the cluster; it is idle if nothing changes on this node.
+func (e *Enforcer) applyChange(ctx context.Context) (idle bool, err error) {
 	start := time.Now()
-	change := e.compile()
+	change := e.compileChange()
 	if change.Empty() {
-		e.pacer.charge(time.Since(start), time.Now())
+		e.pacer.chargeTenants(time.Since(start), time.Now())
 		if e.current {
 			e.since = time.Time{}
-			e.standing.enforce(e.program)
+			e.syncState.markEnforced(e.program)
 		}
 		return true, nil
 	}
-	err = e.enforce(ctx, change)
-	e.pacer.charge(time.Since(start), time.Now())
+	err = e.enforceChange(ctx, change)
+	e.pacer.chargeTenants(time.Since(start), time.Now())
 	e.reportDueProblems()
-	gather(ctx)
+	gatherChanges(ctx)
 	return false, err
 }
 
-// paused receives when policies that were held back may go on. Nothing held gives no channel.
-func (e *Enforcer) paused() <-chan time.Time {
-	wait, held := e.pacer.next(time.Now())
+// pauseEnd returns a channel that receives when policies that were held back may go on, or nil if none are held.
+func (e *Enforcer) pauseEnd() <-chan time.Time {
+	wait, held := e.pacer.nextRelease(time.Now())
 	if !held {
 		return nil
 	}
 	return time.After(wait)
 }
 
-// gather lets more changes come together.
-func gather(ctx context.Context) {
+// gatherChanges waits while more changes come.
+func gatherChanges(ctx context.Context) {
 	select {
 	case <-ctx.Done():
-	case <-time.After(burst):
+	case <-time.After(burstTime):
 	}
 }
 
-// podsAtOnce is how many pods are taken in at once in the beginning: what a commit needs for a while is in
-// proportion to it.
+// podsAtOnce is how many pods one commit loads at the start. The temporary memory of a commit is proportional to it.
 const podsAtOnce = 4096
 
-// learn takes in all that there is; the whole program will be applied. The pods come last: they are most of it, and the
-// rest need not be held as it came by then.
-func (e *Enforcer) learn() {
+// loadAll commits everything that exists; the whole program will be applied. Pods come last, since they are most of it,
+// and the update of the rest can be freed by then.
+func (e *Enforcer) loadAll() {
 	e.engine = compile.NewEngine(e.Node, e.Defaults)
 	all := e.Source.Take()
 	e.pacer.admitAll(all)
@@ -305,11 +297,11 @@ func (e *Enforcer) learn() {
 	e.reportAddresses()
 }
 
-// compile takes in what changed in the cluster, and gives what that changes on the node.
-func (e *Enforcer) compile() *policy.Change {
-	e.standing.take()
+// compileChange commits what changed in the cluster, and returns what that changes on the node.
+func (e *Enforcer) compileChange() *policy.Change {
+	e.syncState.markTaken()
 	update := e.Source.Take()
-	e.pacer.admit(update, time.Now())
+	e.pacer.admitChanges(update, time.Now())
 	if dated, ok := e.Source.(Dated); ok && e.since.IsZero() {
 		e.since = dated.Since()
 	}
@@ -325,22 +317,22 @@ func (e *Enforcer) compile() *policy.Change {
 	return change
 }
 
-// enforce puts the change in force. What an earlier attempt failed with is put in force with it.
-func (e *Enforcer) enforce(ctx context.Context, c *policy.Change) error {
+// enforceChange puts the change in force, with what an earlier attempt failed to.
+func (e *Enforcer) enforceChange(ctx context.Context, c *policy.Change) error {
 	if e.current && c.Empty() {
-		e.standing.enforce(e.program)
+		e.syncState.markEnforced(e.program)
 		return nil
 	}
 	start := time.Now()
-	err := e.apply(ctx, c)
+	err := e.applyProgram(ctx, c)
 	observeApply(time.Since(start), err)
 	if err == nil && !e.current {
-		debug.FreeOSMemory() // what the first list of everything took is not needed again
+		debug.FreeOSMemory() // the memory of the first list is not needed again
 	}
 	e.current = err == nil
 	e.inForce.Store(err == nil)
 	if err != nil {
-		e.Log.Error("could not put the program in force; the last one stays", "err", err)
+		e.Log.Error("putting the program in force failed; the last one stays", "err", err)
 		return err
 	}
 	for _, l := range e.Listeners {
@@ -349,30 +341,30 @@ func (e *Enforcer) enforce(ctx context.Context, c *policy.Change) error {
 	if e.refusalsChanged() {
 		e.problems.due = true
 	}
-	e.standing.enforce(e.program)
+	e.syncState.markEnforced(e.program)
 	observeChange(c, e.since)
 	e.since = time.Time{}
-	e.succeed(ctx)
+	e.cleanUpPredecessor(ctx)
 	e.Log.Debug("in force", "endpoints", len(c.Endpoints), "sets", len(c.Sets), "changedSets", len(c.Members), "took", time.Since(start))
 	return nil
 }
 
-// succeed cleans up what another backend left. Where that fails it is tried again
-// with the next change or comparison: stale rules go on denying.
-func (e *Enforcer) succeed(ctx context.Context) {
+// cleanUpPredecessor removes what another backend left. If that fails, it is tried again with the next change or
+// comparison: stale rules only deny.
+func (e *Enforcer) cleanUpPredecessor(ctx context.Context) {
 	if e.Predecessor == nil {
 		return
 	}
 	if err := e.Predecessor.Cleanup(ctx); err != nil {
-		e.Log.Warn("could not remove what another backend left; trying again", "err", err)
+		e.Log.Warn("removing what another backend left failed; retrying", "err", err)
 		return
 	}
 	e.Predecessor = nil
 }
 
-// apply hands the change to the backend, or the whole program where the change is not enough,
-// and has the connections cut that it denies.
-func (e *Enforcer) apply(ctx context.Context, c *policy.Change) error {
+// applyProgram passes the change to the backend, or the whole program if the change does not suffice, and schedules the
+// cutting of the connections that it denies.
+func (e *Enforcer) applyProgram(ctx context.Context, c *policy.Change) error {
 	if e.current {
 		e.program = e.program.With(c)
 	} else {
@@ -390,13 +382,13 @@ func (e *Enforcer) apply(ctx context.Context, c *policy.Change) error {
 	return e.Revoker.Commit(e.program, c, put)
 }
 
-func (e *Enforcer) repair(ctx context.Context) error {
-	e.succeed(ctx)
+func (e *Enforcer) repairKernel(ctx context.Context) error {
+	e.cleanUpPredecessor(ctx)
 	mended, err := e.Backend.Repair(ctx)
 	if err != nil {
 		e.current = false
 		e.inForce.Store(false)
-		e.Log.Error("could not compare the kernel with the program", "err", err)
+		e.Log.Error("comparing the kernel with the program failed", "err", err)
 		return err
 	}
 	if mended {
@@ -407,7 +399,7 @@ func (e *Enforcer) repair(ctx context.Context) error {
 		if e.Revoker != nil {
 			e.Revoker.Recheck()
 		}
-		e.Log.Warn("somebody changed our rules in the kernel; mended")
+		e.Log.Warn("others changed our rules in the kernel; repaired")
 	}
 	return nil
 }

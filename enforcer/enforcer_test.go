@@ -15,8 +15,8 @@ import (
 	"github.com/tierwall/tierwall/policy/compile"
 )
 
-// world is a cluster and a kernel in memory. It fails where it is told to.
-type world struct {
+// fakeCluster is a cluster and a kernel in memory. It fails where it is told to.
+type fakeCluster struct {
 	mu       sync.Mutex
 	changed  chan struct{}
 	synced   chan struct{}
@@ -32,27 +32,27 @@ type world struct {
 	hang       chan struct{} // a repair waits until it is closed
 }
 
-func newWorld() *world {
-	w := &world{changed: make(chan struct{}, 1), synced: make(chan struct{}), hang: make(chan struct{}), snapshot: state()}
+func newFakeCluster() *fakeCluster {
+	w := &fakeCluster{changed: make(chan struct{}, 1), synced: make(chan struct{}), hang: make(chan struct{}), snapshot: oneNodeCluster()}
 	close(w.hang)
 	return w
 }
 
-// state is one node with one pod, default deny.
-func state() *compile.Snapshot {
+// oneNodeCluster is one node with one pod, default deny.
+func oneNodeCluster() *compile.Snapshot {
 	return &compile.Snapshot{
-		Nodes:      []*compile.Node{node()},
+		Nodes:      []*compile.Node{testNode()},
 		Namespaces: []*compile.Namespace{{Name: "prod"}},
 		Pods:       []*compile.Pod{{Namespace: "prod", Name: "web", Node: "n1", Addrs: []netip.Addr{netip.MustParseAddr("10.1.0.5")}}},
 	}
 }
 
-func node() *compile.Node {
+func testNode() *compile.Node {
 	return &compile.Node{Name: "n1", Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.1")},
 		PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/24")}}
 }
 
-func (w *world) WaitForSync(ctx context.Context) error {
+func (w *fakeCluster) WaitForSync(ctx context.Context) error {
 	select {
 	case <-w.synced:
 		return nil
@@ -61,23 +61,23 @@ func (w *world) WaitForSync(ctx context.Context) error {
 	}
 }
 
-func (w *world) Changed() <-chan struct{} { return w.changed }
+func (w *fakeCluster) Changed() <-chan struct{} { return w.changed }
 
 // Take is all that there is, and that what there was is gone.
-func (w *world) Take() *compile.Update {
+func (w *fakeCluster) Take() *compile.Update {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	u := w.snapshot.Update()
 	if w.taken != nil {
-		forget(&u.Pods, w.taken.Pods)
-		forget(&u.Namespaces, w.taken.Namespaces)
-		forget(&u.NetworkPolicies, w.taken.NetworkPolicies)
+		addDeletions(&u.Pods, w.taken.Pods)
+		addDeletions(&u.Namespaces, w.taken.Namespaces)
+		addDeletions(&u.NetworkPolicies, w.taken.NetworkPolicies)
 	}
 	w.taken = w.snapshot.Update()
 	return u
 }
 
-func forget[O any](now *compile.Objects[O], before compile.Objects[O]) {
+func addDeletions[O any](now *compile.Objects[O], before compile.Objects[O]) {
 	for key := range before {
 		if (*now)[key] == nil {
 			now.Set(key, nil)
@@ -85,8 +85,8 @@ func forget[O any](now *compile.Objects[O], before compile.Objects[O]) {
 	}
 }
 
-// set makes the cluster be as the snapshot, and says so.
-func (w *world) set(s *compile.Snapshot) {
+// setSnapshot makes the cluster be as the snapshot, and says so.
+func (w *fakeCluster) setSnapshot(s *compile.Snapshot) {
 	w.mu.Lock()
 	w.snapshot = s
 	w.mu.Unlock()
@@ -98,7 +98,7 @@ func (w *world) set(s *compile.Snapshot) {
 
 // updating is a world whose kernel can take changes.
 type updating struct {
-	*world
+	*fakeCluster
 	updates int
 }
 
@@ -114,9 +114,9 @@ func (w *updating) Update(_ context.Context, c *policy.Change) error {
 	return nil
 }
 
-func (w *world) Programmed() bool { return w.programmed }
+func (w *fakeCluster) Programmed() bool { return w.programmed }
 
-func (w *world) Apply(_ context.Context, p *policy.Program) error {
+func (w *fakeCluster) Apply(_ context.Context, p *policy.Program) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.failures > 0 {
@@ -127,7 +127,7 @@ func (w *world) Apply(_ context.Context, p *policy.Program) error {
 	return nil
 }
 
-func (w *world) Repair(context.Context) (bool, error) {
+func (w *fakeCluster) Repair(context.Context) (bool, error) {
 	w.mu.Lock()
 	hang := w.hang
 	w.mu.Unlock()
@@ -140,14 +140,14 @@ func (w *world) Repair(context.Context) (bool, error) {
 	return mended, w.repairErr
 }
 
-func (w *world) programs() []*policy.Program {
+func (w *fakeCluster) appliedPrograms() []*policy.Program {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return append([]*policy.Program(nil), w.applied...)
 }
 
-// run runs an enforcer in the world for the length of the test.
-func run(t *testing.T, w *world, boot bool) *Enforcer { return runOn(t, w, w, boot) }
+// runEnforcer runs an enforcer in the world for the length of the test.
+func runEnforcer(t *testing.T, w *fakeCluster, boot bool) *Enforcer { return runOn(t, w, w, boot) }
 
 func runOn(t *testing.T, w Source, b Backend, boot bool, with ...func(*Enforcer)) *Enforcer {
 	e := &Enforcer{Node: "n1", Source: w, Backend: b, Log: slog.New(slog.DiscardHandler)}
@@ -156,7 +156,7 @@ func runOn(t *testing.T, w Source, b Backend, boot bool, with ...func(*Enforcer)
 	}
 	if boot {
 		e.Boot = func(context.Context) (*compile.Snapshot, error) {
-			return &compile.Snapshot{Nodes: []*compile.Node{node()}}, nil
+			return &compile.Snapshot{Nodes: []*compile.Node{testNode()}}, nil
 		}
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -174,9 +174,9 @@ func runOn(t *testing.T, w Source, b Backend, boot bool, with ...func(*Enforcer)
 
 func TestFreshNodeIsClosedBeforeTheFirstSync(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld()
-		e := run(t, w, true)
-		applied := w.programs()
+		w := newFakeCluster()
+		e := runEnforcer(t, w, true)
+		applied := w.appliedPrograms()
 		if len(applied) != 1 || len(applied[0].Endpoints) != 0 || len(applied[0].Local) != 1 || applied[0].Unknown != policy.Deny {
 			t.Fatalf("before the sync: %v, want one program that denies the node's pod addresses", applied)
 		}
@@ -185,7 +185,7 @@ func TestFreshNodeIsClosedBeforeTheFirstSync(t *testing.T) {
 		}
 		close(w.synced)
 		synctest.Wait()
-		if applied = w.programs(); len(applied) != 2 || len(applied[1].Endpoints) != 1 || !e.InForce() {
+		if applied = w.appliedPrograms(); len(applied) != 2 || len(applied[1].Endpoints) != 1 || !e.InForce() {
 			t.Errorf("after the sync: %v, in force %v", applied, e.InForce())
 		}
 	})
@@ -193,10 +193,10 @@ func TestFreshNodeIsClosedBeforeTheFirstSync(t *testing.T) {
 
 func TestRestartAdoptsWhatIsInForce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld()
+		w := newFakeCluster()
 		w.programmed = true
-		run(t, w, true)
-		if got := w.programs(); len(got) != 0 {
+		runEnforcer(t, w, true)
+		if got := w.appliedPrograms(); len(got) != 0 {
 			t.Errorf("a restart before the sync wrote %v, want nothing", got)
 		}
 	})
@@ -205,15 +205,15 @@ func TestRestartAdoptsWhatIsInForce(t *testing.T) {
 // The API server may be away when a node boots.
 func TestNodeIsClosedOnceItCanBe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld()
+		w := newFakeCluster()
 		w.failures = 4
-		run(t, w, true)
-		if got := w.programs(); len(got) != 0 {
+		runEnforcer(t, w, true)
+		if got := w.appliedPrograms(); len(got) != 0 {
 			t.Fatalf("wrote %v though every write failed", got)
 		}
 		time.Sleep(retryMin * 5)
 		synctest.Wait()
-		if got := w.programs(); len(got) != 1 || len(got[0].Endpoints) != 0 {
+		if got := w.appliedPrograms(); len(got) != 1 || len(got[0].Endpoints) != 0 {
 			t.Errorf("after four failures: %v, want the node closed", got)
 		}
 	})
@@ -243,16 +243,16 @@ func (p *predecessor) cleanedUp() int {
 
 func TestAnotherBackendIsCleanedUpOnceAProgramIsInForce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w, other := newWorld(), &predecessor{err: errors.New("busy")}
+		w, other := newFakeCluster(), &predecessor{err: errors.New("busy")}
 		runOn(t, w, w, true, func(e *Enforcer) { e.Predecessor = other })
-		if len(w.programs()) != 0 || other.cleanedUp() != 0 {
-			t.Fatalf("before the first sync: wrote %v, cleaned up %d times; want what is in force left alone", w.programs(), other.cleanedUp())
+		if len(w.appliedPrograms()) != 0 || other.cleanedUp() != 0 {
+			t.Fatalf("before the first sync: wrote %v, cleaned up %d times; want what is in force left alone", w.appliedPrograms(), other.cleanedUp())
 		}
 		close(w.synced)
 		time.Sleep(10 * time.Millisecond)
 		synctest.Wait()
-		if len(w.programs()) != 1 || other.cleanedUp() != 1 {
-			t.Fatalf("in sync: %d programs, cleaned up %d times; want one of each", len(w.programs()), other.cleanedUp())
+		if len(w.appliedPrograms()) != 1 || other.cleanedUp() != 1 {
+			t.Fatalf("in sync: %d programs, cleaned up %d times; want one of each", len(w.appliedPrograms()), other.cleanedUp())
 		}
 		other.mu.Lock()
 		other.err = nil
@@ -292,10 +292,10 @@ func (r *revoker) Recheck() {
 
 func TestRevokerIsToldOfEveryProgramButTheClosing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w, r := newWorld(), &revoker{}
+		w, r := newFakeCluster(), &revoker{}
 		runOn(t, w, w, true, func(e *Enforcer) { e.Revoker = r })
-		if len(w.programs()) != 1 || r.whole+r.changes != 0 {
-			t.Fatalf("the closing of the node: %d programs, %d commits; want one and none", len(w.programs()), r.whole+r.changes)
+		if len(w.appliedPrograms()) != 1 || r.whole+r.changes != 0 {
+			t.Fatalf("the closing of the node: %d programs, %d commits; want one and none", len(w.appliedPrograms()), r.whole+r.changes)
 		}
 		close(w.synced)
 		time.Sleep(10 * time.Millisecond)
@@ -316,13 +316,13 @@ func TestRevokerIsToldOfEveryProgramButTheClosing(t *testing.T) {
 
 func TestNodeWithoutPodCIDRsIsNotSaidToBeClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld()
+		w := newFakeCluster()
 		e := &Enforcer{Node: "n1", Source: w, Backend: w, Log: slog.New(slog.DiscardHandler)}
 		e.Boot = func(context.Context) (*compile.Snapshot, error) {
 			return &compile.Snapshot{Nodes: []*compile.Node{{Name: "n1"}}}, nil
 		}
 		e.closeBeforeSync(t.Context())
-		if got := w.programs(); len(got) != 0 {
+		if got := w.appliedPrograms(); len(got) != 0 {
 			t.Errorf("wrote %v, want nothing: there is nothing to close", got)
 		}
 	})
@@ -330,9 +330,9 @@ func TestNodeWithoutPodCIDRsIsNotSaidToBeClosed(t *testing.T) {
 
 func TestLoopThatStandsStillIsStuck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld()
+		w := newFakeCluster()
 		close(w.synced)
-		e := run(t, w, false)
+		e := runEnforcer(t, w, false)
 		time.Sleep(2 * stuckAfter)
 		synctest.Wait()
 		if still := e.Stuck(); still != 0 {
@@ -352,9 +352,9 @@ func TestLoopThatStandsStillIsStuck(t *testing.T) {
 
 func TestStockClusterIsNotClosedBeforeTheFirstSync(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld()
-		run(t, w, false)
-		if got := w.programs(); len(got) != 0 {
+		w := newFakeCluster()
+		runEnforcer(t, w, false)
+		if got := w.appliedPrograms(); len(got) != 0 {
 			t.Errorf("wrote %v before the sync, want nothing", got)
 		}
 	})
@@ -362,12 +362,12 @@ func TestStockClusterIsNotClosedBeforeTheFirstSync(t *testing.T) {
 
 func TestChangesAreApplied(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld()
+		w := newFakeCluster()
 		close(w.synced)
-		run(t, w, false)
-		w.set(&compile.Snapshot{Nodes: []*compile.Node{node()}})
+		runEnforcer(t, w, false)
+		w.setSnapshot(&compile.Snapshot{Nodes: []*compile.Node{testNode()}})
 		synctest.Wait()
-		if got := w.programs(); len(got) != 2 || len(got[1].Endpoints) != 0 {
+		if got := w.appliedPrograms(); len(got) != 2 || len(got[1].Endpoints) != 0 {
 			t.Errorf("programs: %v, want the pod gone from the second", got)
 		}
 	})
@@ -375,16 +375,16 @@ func TestChangesAreApplied(t *testing.T) {
 
 func TestFailedApplyIsTriedAgainAndReadinessSaysSo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld()
+		w := newFakeCluster()
 		w.failures = 3
 		close(w.synced)
-		e := run(t, w, false)
+		e := runEnforcer(t, w, false)
 		if e.InForce() {
 			t.Error("says in force after a failed apply")
 		}
 		time.Sleep(retryMin * 8)
 		synctest.Wait()
-		if got := w.programs(); len(got) != 1 || !e.InForce() {
+		if got := w.appliedPrograms(); len(got) != 1 || !e.InForce() {
 			t.Errorf("after three failures: %d programs, in force %v", len(got), e.InForce())
 		}
 	})
@@ -392,9 +392,9 @@ func TestFailedApplyIsTriedAgainAndReadinessSaysSo(t *testing.T) {
 
 func TestKernelIsComparedAndMended(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld()
+		w := newFakeCluster()
 		close(w.synced)
-		e := run(t, w, false)
+		e := runEnforcer(t, w, false)
 		time.Sleep(repairEvery)
 		synctest.Wait()
 		w.mu.Lock()
@@ -411,7 +411,7 @@ func TestKernelIsComparedAndMended(t *testing.T) {
 		}
 		time.Sleep(retryMin)
 		synctest.Wait()
-		if got := w.programs(); len(got) != 2 || !e.InForce() {
+		if got := w.appliedPrograms(); len(got) != 2 || !e.InForce() {
 			t.Errorf("after a failed comparison: %d programs, in force %v; want all applied again", len(got), e.InForce())
 		}
 	})
@@ -419,7 +419,7 @@ func TestKernelIsComparedAndMended(t *testing.T) {
 
 // withPods is the state with more pods on the node.
 func withPods(n int) *compile.Snapshot {
-	s := state()
+	s := oneNodeCluster()
 	for i := range n {
 		s.Pods = append(s.Pods, &compile.Pod{Namespace: "prod", Name: fmt.Sprint("more-", i), Node: "n1",
 			Addrs: []netip.Addr{netip.AddrFrom4([4]byte{10, 1, 0, byte(20 + i)})}})
@@ -429,12 +429,12 @@ func withPods(n int) *compile.Snapshot {
 
 func TestBackendThatCanIsGivenTheChangeAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := &updating{world: newWorld()}
+		w := &updating{fakeCluster: newFakeCluster()}
 		close(w.synced)
 		e := runOn(t, w, w, false)
-		w.set(withPods(2))
+		w.setSnapshot(withPods(2))
 		synctest.Wait()
-		got := w.programs()
+		got := w.appliedPrograms()
 		if len(got) != 2 || w.updates != 1 || len(got[1].Endpoints) != 3 || !e.InForce() {
 			t.Errorf("%d programs, %d of them by update, in force %v; want the first whole and the second by update", len(got), w.updates, e.InForce())
 		}
@@ -443,34 +443,34 @@ func TestBackendThatCanIsGivenTheChangeAlone(t *testing.T) {
 
 func TestAfterAnUpdateThatFailedTheWholeIsApplied(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := &updating{world: newWorld()}
+		w := &updating{fakeCluster: newFakeCluster()}
 		close(w.synced)
 		e := runOn(t, w, w, false)
 		w.mu.Lock()
 		w.failures = 2
 		w.mu.Unlock()
-		w.set(withPods(1))
+		w.setSnapshot(withPods(1))
 		synctest.Wait()
 		if e.InForce() {
 			t.Error("says in force after a failed update")
 		}
-		w.set(withPods(2)) // fails as well, at once
+		w.setSnapshot(withPods(2)) // fails as well, at once
 		time.Sleep(4 * retryMin)
 		synctest.Wait()
-		got := w.programs()
+		got := w.appliedPrograms()
 		if len(got) != 2 || w.updates != 0 || len(got[1].Endpoints) != 3 || !e.InForce() {
 			t.Fatalf("%d programs, %d of them by update, in force %v; want the whole of both changes", len(got), w.updates, e.InForce())
 		}
-		w.set(withPods(3))
+		w.setSnapshot(withPods(3))
 		synctest.Wait()
-		if got = w.programs(); len(got) != 3 || w.updates != 1 || len(got[2].Endpoints) != 4 {
+		if got = w.appliedPrograms(); len(got) != 3 || w.updates != 1 || len(got[2].Endpoints) != 4 {
 			t.Errorf("%d programs, %d of them by update; want the third by update", len(got), w.updates)
 		}
 	})
 }
 
-// elsewhere is the state with pods of other nodes, which no policy is about.
-func elsewhere(n int) *compile.Snapshot {
+// withRemotePods is the state with pods of other nodes, which no policy is about.
+func withRemotePods(n int) *compile.Snapshot {
 	s := withPods(n)
 	for _, p := range s.Pods[1:] {
 		p.Node = "n2"
@@ -480,12 +480,12 @@ func elsewhere(n int) *compile.Snapshot {
 
 func TestWhatHappensElsewhereIsNotForTheKernel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld()
+		w := newFakeCluster()
 		close(w.synced)
-		e := run(t, w, false)
-		w.set(elsewhere(1))
+		e := runEnforcer(t, w, false)
+		w.setSnapshot(withRemotePods(1))
 		synctest.Wait()
-		if got := w.programs(); len(got) != 1 || !e.InForce() {
+		if got := w.appliedPrograms(); len(got) != 1 || !e.InForce() {
 			t.Errorf("%d programs, want the first alone", len(got))
 		}
 	})
@@ -494,12 +494,12 @@ func TestWhatHappensElsewhereIsNotForTheKernel(t *testing.T) {
 // A kernel that says no is asked again after a while, not as often as something happens in the cluster.
 func TestWhatHappensElsewhereDoesNotHurryARetry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld()
+		w := newFakeCluster()
 		w.failures = 1000
 		close(w.synced)
-		run(t, w, false)
+		runEnforcer(t, w, false)
 		for i := range 100 {
-			w.set(elsewhere(i))
+			w.setSnapshot(withRemotePods(i))
 			time.Sleep(time.Millisecond)
 		}
 		synctest.Wait()
@@ -513,23 +513,23 @@ func TestWhatHappensElsewhereDoesNotHurryARetry(t *testing.T) {
 
 func TestTheFirstChangeIsAppliedAtOnceAndABurstTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld()
+		w := newFakeCluster()
 		close(w.synced)
-		run(t, w, false)
-		w.set(withPods(1))
+		runEnforcer(t, w, false)
+		w.setSnapshot(withPods(1))
 		synctest.Wait()
-		if got := w.programs(); len(got) != 2 {
+		if got := w.appliedPrograms(); len(got) != 2 {
 			t.Fatalf("%d programs at once, want the first and the changed one", len(got))
 		}
 		for i := range 40 {
-			w.set(withPods(2 + i))
-			time.Sleep(burst / 20)
+			w.setSnapshot(withPods(2 + i))
+			time.Sleep(burstTime / 20)
 		}
-		time.Sleep(burst)
+		time.Sleep(burstTime)
 		synctest.Wait()
-		got := w.programs()
+		got := w.appliedPrograms()
 		if n := len(got) - 2; n < 2 || n > 3 || len(got[len(got)-1].Endpoints) != 42 {
-			t.Errorf("40 changes within %v led to %d programs, the last of %d endpoints", 2*burst, n, len(got[len(got)-1].Endpoints))
+			t.Errorf("40 changes within %v led to %d programs, the last of %d endpoints", 2*burstTime, n, len(got[len(got)-1].Endpoints))
 		}
 	})
 }

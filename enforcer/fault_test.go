@@ -19,9 +19,9 @@ import (
 // An API server that is away tells of nothing. What is in force stays in force, and is still mended.
 func TestAnHourWithoutTheAPIServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld()
+		w := newFakeCluster()
 		close(w.synced)
-		e := run(t, w, false)
+		e := runEnforcer(t, w, false)
 		for range 60 {
 			time.Sleep(time.Minute)
 			w.mu.Lock()
@@ -33,13 +33,13 @@ func TestAnHourWithoutTheAPIServer(t *testing.T) {
 		w.mu.Lock()
 		damaged := w.damaged
 		w.mu.Unlock()
-		if got := w.programs(); len(got) != 1 || damaged || !e.InForce() || e.Stuck() != 0 {
+		if got := w.appliedPrograms(); len(got) != 1 || damaged || !e.InForce() || e.Stuck() != 0 {
 			t.Errorf("%d programs, damaged %v, in force %v, stuck %v", len(got), damaged, e.InForce(), e.Stuck())
 		}
-		w.set(withPods(1))
-		time.Sleep(burst)
+		w.setSnapshot(withPods(1))
+		time.Sleep(burstTime)
 		synctest.Wait()
-		if got := w.programs(); len(got) != 2 || !e.InForce() {
+		if got := w.appliedPrograms(); len(got) != 2 || !e.InForce() {
 			t.Errorf("once it is back: %d programs, in force %v", len(got), e.InForce())
 		}
 	})
@@ -49,17 +49,17 @@ func TestAnHourWithoutTheAPIServer(t *testing.T) {
 // for last is what comes in force in the end.
 func TestAnHourOfAKernelThatSaysNo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld()
+		w := newFakeCluster()
 		close(w.synced)
-		e := run(t, w, false)
+		e := runEnforcer(t, w, false)
 		const many = 1 << 20
 		w.mu.Lock()
 		w.failures = many
 		w.mu.Unlock()
-		w.set(withPods(1))
+		w.setSnapshot(withPods(1))
 		time.Sleep(time.Hour)
-		w.set(withPods(2))
-		time.Sleep(burst)
+		w.setSnapshot(withPods(2))
+		time.Sleep(burstTime)
 		synctest.Wait()
 		w.mu.Lock()
 		asked := many - w.failures
@@ -70,7 +70,7 @@ func TestAnHourOfAKernelThatSaysNo(t *testing.T) {
 		}
 		time.Sleep(retryMax)
 		synctest.Wait()
-		if got := w.programs(); len(got) != 2 || len(got[1].Endpoints) != 3 || !e.InForce() {
+		if got := w.appliedPrograms(); len(got) != 2 || len(got[1].Endpoints) != 3 || !e.InForce() {
 			t.Errorf("once it says yes: %d programs, in force %v", len(got), e.InForce())
 		}
 	})
@@ -78,7 +78,7 @@ func TestAnHourOfAKernelThatSaysNo(t *testing.T) {
 
 // The loop's turns are timed by a clock that does not step (package time, "Monotonic Clocks").
 func TestAClockThatStepsMakesNoLoopStuck(t *testing.T) {
-	w := newWorld()
+	w := newFakeCluster()
 	close(w.synced)
 	e := &Enforcer{Node: "n1", Source: w, Backend: w, Log: slog.New(slog.DiscardHandler)}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -98,9 +98,9 @@ func TestAClockThatStepsMakesNoLoopStuck(t *testing.T) {
 
 func TestABadPolicyStallsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld()
+		w := newFakeCluster()
 		close(w.synced)
-		e := run(t, w, false)
+		e := runEnforcer(t, w, false)
 		s := withPods(1)
 		port := intstr.FromInt32(-1)
 		s.NetworkPolicies = []*networkingv1.NetworkPolicy{{
@@ -111,9 +111,9 @@ func TestABadPolicyStallsNothing(t *testing.T) {
 				Ingress:     []networkingv1.NetworkPolicyIngressRule{{Ports: []networkingv1.NetworkPolicyPort{{Port: &port}}}},
 			}}}
 		s.Pods = append(s.Pods, &compile.Pod{Namespace: "other", Name: "other", Node: "n1"})
-		w.set(s)
+		w.setSnapshot(s)
 		synctest.Wait()
-		if got := w.programs(); len(got) != 2 || len(got[1].Endpoints) != 2 || !e.InForce() || len(e.problems.reported) == 0 {
+		if got := w.appliedPrograms(); len(got) != 2 || len(got[1].Endpoints) != 2 || !e.InForce() || len(e.problems.reported) == 0 {
 			t.Errorf("%d programs, in force %v, %d problems reported", len(got), e.InForce(), len(e.problems.reported))
 		}
 	})

@@ -60,7 +60,7 @@ func RegisterMetrics(r prometheus.Registerer, e *Enforcer) {
 		{"tierwall_enforcer_set_elements", "Elements of these sets.", countElements},
 	} {
 		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: g.name, Help: g.help}, func() float64 {
-			if p := e.standing.inForce(); p != nil {
+			if p := e.syncState.programInForce(); p != nil {
 				return float64(g.of(p))
 			}
 			return 0

@@ -11,14 +11,14 @@ import (
 
 // dated is a world that says when its changes came.
 type dated struct {
-	*world
+	*fakeCluster
 	since time.Time
 }
 
 func (w *dated) Since() time.Time { return w.since }
 
-// sum is the number of observations of a histogram, or the value of a gauge or of all of a counter, and their sum.
-func sum(t *testing.T, r *prometheus.Registry, name string) (n uint64, total float64) {
+// metricSum is the number of observations of a histogram, or the value of a gauge or of all of a counter, and their sum.
+func metricSum(t *testing.T, r *prometheus.Registry, name string) (n uint64, total float64) {
 	t.Helper()
 	families, err := r.Gather()
 	if err != nil {
@@ -40,7 +40,7 @@ func sum(t *testing.T, r *prometheus.Registry, name string) (n uint64, total flo
 
 func TestMetricsSayHowLongAChangeTookAndWhatIsInForce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := &dated{world: newWorld()}
+		w := &dated{fakeCluster: newFakeCluster()}
 		close(w.synced)
 		mended := 0
 		e := runOn(t, w, w, false, func(e *Enforcer) { e.Mended = func() { mended++ } })
@@ -48,35 +48,35 @@ func TestMetricsSayHowLongAChangeTookAndWhatIsInForce(t *testing.T) {
 		RegisterMetrics(r, e)
 		gauge := func(name string, want float64) {
 			t.Helper()
-			if _, got := sum(t, r, "tierwall_enforcer_"+name); got != want {
+			if _, got := metricSum(t, r, "tierwall_enforcer_"+name); got != want {
 				t.Errorf("%s is %v, want %v", name, got, want)
 			}
 		}
 		gauge("endpoints", 1)
 		gauge("in_force", 1)
-		before, took := sum(t, r, "tierwall_enforcer_event_to_enforced_seconds")
+		before, took := metricSum(t, r, "tierwall_enforcer_event_to_enforced_seconds")
 
 		// Refused for half a second, with another change in between: the oldest counts.
 		w.since = time.Now()
 		w.mu.Lock()
 		w.failures = 3
 		w.mu.Unlock()
-		w.set(withPods(1))
+		w.setSnapshot(withPods(1))
 		time.Sleep(2 * retryMin)
 		gauge("in_force", 0)
 		gauge("endpoints", 1)
 		w.since = time.Now()
-		w.set(withPods(2))
+		w.setSnapshot(withPods(2))
 		time.Sleep(20 * retryMin)
 		gauge("endpoints", 3)
 		gauge("in_force", 1)
-		after, tookNow := sum(t, r, "tierwall_enforcer_event_to_enforced_seconds")
+		after, tookNow := metricSum(t, r, "tierwall_enforcer_event_to_enforced_seconds")
 		if lasted := tookNow - took; after != before+1 || lasted < (3*retryMin).Seconds() || lasted > (20*retryMin).Seconds() {
 			t.Errorf("%d observations of %v s, want one of all retries", after-before, lasted)
 		}
 
 		// What happens elsewhere, and what is mended, came from no change.
-		w.set(elsewhere(0))
+		w.setSnapshot(withRemotePods(0))
 		w.mu.Lock()
 		w.damaged = true
 		w.mu.Unlock()

@@ -61,12 +61,12 @@ type tenant struct {
 	repaid time.Time
 }
 
-// admit removes from the update what has to wait, and adds what may go on.
-func (p *pacer) admit(u *compile.Update, now time.Time) {
+// admitChanges removes from the update what has to wait, and adds what may go on.
+func (p *pacer) admitChanges(u *compile.Update, now time.Time) {
 	p.now = now
-	for _, key := range inOrder(u.NetworkPolicies) {
+	for _, key := range writesFirst(u.NetworkPolicies) {
 		np := u.NetworkPolicies[key]
-		t := p.tenant(key.Namespace)
+		t := p.activeTenant(key.Namespace)
 		size, refused := policySize(np)
 		if refused || len(t.held) == 0 && t.sizeWith(key, size) <= smallNamespace {
 			delete(t.held, key) // an older state
@@ -74,11 +74,11 @@ func (p *pacer) admit(u *compile.Update, now time.Time) {
 			continue
 		}
 		delete(u.NetworkPolicies, key)
-		t.hold(key, np)
+		t.holdBack(key, np)
 	}
 	for name, t := range p.active {
 		t.deferred = false
-		t.release(u, now)
+		t.releaseHeld(u, now)
 		if len(t.held) > 0 || t.charged > 0 || t.repaid.After(now) {
 			continue
 		}
@@ -91,16 +91,16 @@ func (p *pacer) admit(u *compile.Update, now time.Time) {
 // admitAll lets everything through, at no cost: at the start there is nobody to be delayed.
 func (p *pacer) admitAll(u *compile.Update) {
 	for key, np := range u.NetworkPolicies {
-		t := p.tenant(key.Namespace)
+		t := p.activeTenant(key.Namespace)
 		size, _ := policySize(np)
 		t.letThrough(key, size)
 		t.charged, t.large = 0, false
 	}
 }
 
-// inOrder are the keys of changes that came at once: what is written before what is deleted, so that a policy that
+// writesFirst are the keys of changes that came at once: what is written before what is deleted, so that a policy that
 // takes the place of another is in force before the other goes.
-func inOrder(changed compile.Objects[networkingv1.NetworkPolicy]) []types.NamespacedName {
+func writesFirst(changed compile.Objects[networkingv1.NetworkPolicy]) []types.NamespacedName {
 	deleted := func(key types.NamespacedName) int {
 		if changed[key] == nil {
 			return 1
@@ -112,8 +112,8 @@ func inOrder(changed compile.Objects[networkingv1.NetworkPolicy]) []types.Namesp
 	})
 }
 
-// tenant is the namespace's, which is active from now on.
-func (p *pacer) tenant(namespace string) *tenant {
+// activeTenant is the namespace's, which is active from now on.
+func (p *pacer) activeTenant(namespace string) *tenant {
 	if p.tenants == nil {
 		p.tenants, p.active = map[string]*tenant{}, map[string]*tenant{}
 	}
@@ -142,18 +142,18 @@ func (t *tenant) sizeWith(key types.NamespacedName, size int) int {
 	return t.total + max(0, size-t.sizes[key])
 }
 
-// hold queues a change. A later change of a policy takes the place of an earlier one.
-func (t *tenant) hold(key types.NamespacedName, np *networkingv1.NetworkPolicy) {
+// holdBack queues a change. A later change of a policy takes the place of an earlier one.
+func (t *tenant) holdBack(key types.NamespacedName, np *networkingv1.NetworkPolicy) {
 	if _, queued := t.held[key]; !queued {
 		t.queue = append(t.queue, key)
 	}
 	if t.held == nil {
 		t.held = map[types.NamespacedName][]byte{}
 	}
-	t.held[key] = pack(np)
+	t.held[key] = packPolicy(np)
 }
 
-func pack(np *networkingv1.NetworkPolicy) []byte {
+func packPolicy(np *networkingv1.NetworkPolicy) []byte {
 	if np == nil {
 		return nil
 	}
@@ -164,7 +164,7 @@ func pack(np *networkingv1.NetworkPolicy) []byte {
 	return packed
 }
 
-func unpack(packed []byte) *networkingv1.NetworkPolicy {
+func unpackPolicy(packed []byte) *networkingv1.NetworkPolicy {
 	if packed == nil {
 		return nil
 	}
@@ -175,9 +175,9 @@ func unpack(packed []byte) *networkingv1.NetworkPolicy {
 	return np
 }
 
-// release adds held changes to the update, up to the size of a turn, when the namespace need not wait.
-func (t *tenant) release(u *compile.Update, now time.Time) {
-	if t.wait(now) > 0 {
+// releaseHeld adds held changes to the update, up to the size of a turn, when the namespace need not wait.
+func (t *tenant) releaseHeld(u *compile.Update, now time.Time) {
+	if t.waitTime(now) > 0 {
 		return
 	}
 	for len(t.queue) > 0 && (t.charged < maxTurnSize) {
@@ -188,7 +188,7 @@ func (t *tenant) release(u *compile.Update, now time.Time) {
 			continue
 		}
 		delete(t.held, key)
-		np := unpack(packed)
+		np := unpackPolicy(packed)
 		u.NetworkPolicies.Set(key, np)
 		size, _ := policySize(np)
 		t.letThrough(key, size)
@@ -216,7 +216,7 @@ func (p *pacer) AllowClass(namespace string, size int) bool {
 		return true
 	}
 	p.active[namespace] = t
-	if t.wait(p.now) > 0 || t.charged > 0 && t.charged+size > maxTurnSize {
+	if t.waitTime(p.now) > 0 || t.charged > 0 && t.charged+size > maxTurnSize {
 		t.deferred = true
 		return false
 	}
@@ -225,30 +225,30 @@ func (p *pacer) AllowClass(namespace string, size int) bool {
 	return true
 }
 
-// wait is how long the namespace has to wait.
-func (t *tenant) wait(now time.Time) time.Duration {
+// waitTime is how long the namespace has to wait.
+func (t *tenant) waitTime(now time.Time) time.Duration {
 	if !t.repaid.After(now) {
 		return 0
 	}
 	return max(0, t.repaid.Sub(now)-repaymentFactor*freeDebt)
 }
 
-// charge divides what it cost to put the admitted changes in force among their namespaces, in proportion to the
+// chargeTenants divides what it cost to put the admitted changes in force among their namespaces, in proportion to the
 // sizes of their policies. Only large namespaces owe it.
-func (p *pacer) charge(cost time.Duration, now time.Time) {
+func (p *pacer) chargeTenants(cost time.Duration, now time.Time) {
 	all := 0
 	for _, t := range p.active {
 		all += t.charged
 	}
 	for _, t := range p.active {
 		if t.large {
-			t.owe(time.Duration(float64(cost)*float64(t.charged)/float64(all))-freeTurn, now)
+			t.addDebt(time.Duration(float64(cost)*float64(t.charged)/float64(all))-freeTurn, now)
 		}
 		t.charged, t.large = 0, false
 	}
 }
 
-func (t *tenant) owe(cost time.Duration, now time.Time) {
+func (t *tenant) addDebt(cost time.Duration, now time.Time) {
 	if cost <= 0 {
 		return
 	}
@@ -261,15 +261,15 @@ func (t *tenant) owe(cost time.Duration, now time.Time) {
 	}
 }
 
-// next is how long to wait until something that is held may go on; false where nothing is held.
-func (p *pacer) next(now time.Time) (time.Duration, bool) {
+// nextRelease is how long to wait until something that is held may go on; false where nothing is held.
+func (p *pacer) nextRelease(now time.Time) (time.Duration, bool) {
 	var first time.Duration
 	found := false
 	for _, t := range p.active {
 		if len(t.held) == 0 && !t.deferred {
 			continue
 		}
-		if wait := t.wait(now); !found || wait < first {
+		if wait := t.waitTime(now); !found || wait < first {
 			first, found = wait, true
 		}
 	}

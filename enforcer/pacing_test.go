@@ -11,8 +11,8 @@ import (
 	"github.com/tierwall/tierwall/policy/compile"
 )
 
-// policies is an update of one policy in each namespace, of the name; those of hostile are large.
-func policies(name string, namespaces ...string) *compile.Update {
+// policyUpdate is an update of one policy in each namespace, of the name; those of hostile are large.
+func policyUpdate(name string, namespaces ...string) *compile.Update {
 	u := &compile.Update{}
 	for _, ns := range namespaces {
 		np := &networkingv1.NetworkPolicy{}
@@ -25,8 +25,8 @@ func policies(name string, namespaces ...string) *compile.Update {
 	return u
 }
 
-func admitted(p *pacer, u *compile.Update, now time.Time) string {
-	p.admit(u, now)
+func admittedNames(p *pacer, u *compile.Update, now time.Time) string {
+	p.admitChanges(u, now)
 	out := map[string]bool{}
 	for key := range u.NetworkPolicies {
 		out[key.String()] = true
@@ -34,17 +34,17 @@ func admitted(p *pacer, u *compile.Update, now time.Time) string {
 	return fmt.Sprint(out)
 }
 
-func key(namespace, name string) types.NamespacedName {
+func policyKey(namespace, name string) types.NamespacedName {
 	return types.NamespacedName{Namespace: namespace, Name: name}
 }
 
-func deletion(namespace, name string) *compile.Update {
+func policyDeletion(namespace, name string) *compile.Update {
 	u := &compile.Update{}
-	u.NetworkPolicies.Set(key(namespace, name), nil)
+	u.NetworkPolicies.Set(policyKey(namespace, name), nil)
 	return u
 }
 
-func merge(updates ...*compile.Update) *compile.Update {
+func mergeUpdates(updates ...*compile.Update) *compile.Update {
 	all := &compile.Update{}
 	for _, u := range updates {
 		for k, np := range u.NetworkPolicies {
@@ -57,24 +57,24 @@ func merge(updates ...*compile.Update) *compile.Update {
 func TestAnExpensiveNamespaceWaitsAloneForItsNextChange(t *testing.T) {
 	var p pacer
 	now := time.Unix(1, 0)
-	if got := admitted(&p, policies("a", "hostile"), now); got != "map[hostile/a:true]" {
+	if got := admittedNames(&p, policyUpdate("a", "hostile"), now); got != "map[hostile/a:true]" {
 		t.Fatalf("the first change: %s", got)
 	}
-	p.charge(freeTurn+freeDebt+10*time.Millisecond, now)
+	p.chargeTenants(freeTurn+freeDebt+10*time.Millisecond, now)
 	now = now.Add(time.Second)
-	if got := admitted(&p, policies("b", "hostile", "shop"), now); got != "map[shop/b:true]" {
+	if got := admittedNames(&p, policyUpdate("b", "hostile", "shop"), now); got != "map[shop/b:true]" {
 		t.Errorf("during the pause: %s", got)
 	}
-	p.charge(time.Millisecond, now)
+	p.chargeTenants(time.Millisecond, now)
 	want := repaymentFactor*10*time.Millisecond - time.Second
-	if wait, held := p.next(now); !held || wait != want {
+	if wait, held := p.nextRelease(now); !held || wait != want {
 		t.Errorf("held %v, for %v, want %v", held, wait, want)
 	}
 	now = now.Add(want)
-	if got := admitted(&p, &compile.Update{}, now); got != "map[hostile/b:true]" {
+	if got := admittedNames(&p, &compile.Update{}, now); got != "map[hostile/b:true]" {
 		t.Errorf("after the pause: %s", got)
 	}
-	if wait, held := p.next(now); held {
+	if wait, held := p.nextRelease(now); held {
 		t.Errorf("still held, for %v", wait)
 	}
 }
@@ -82,32 +82,32 @@ func TestAnExpensiveNamespaceWaitsAloneForItsNextChange(t *testing.T) {
 func TestChangesThatCameDuringAPauseAreSpreadOverTurns(t *testing.T) {
 	var p pacer
 	now := time.Unix(1, 0)
-	admitted(&p, policies("a", "hostile"), now)
-	p.charge(time.Hour, now)
+	admittedNames(&p, policyUpdate("a", "hostile"), now)
+	p.chargeTenants(time.Hour, now)
 	for _, name := range []string{"d", "c", "b"} {
-		admitted(&p, policies(name, "hostile"), now)
+		admittedNames(&p, policyUpdate(name, "hostile"), now)
 	}
 	now = now.Add(maxPause)
 	for _, want := range []string{"d", "c", "b"} { // in the order in which they came
-		if got := admitted(&p, &compile.Update{}, now); got != "map[hostile/"+want+":true]" {
+		if got := admittedNames(&p, &compile.Update{}, now); got != "map[hostile/"+want+":true]" {
 			t.Errorf("a turn has %s, want %s", got, want)
 		}
-		p.charge(0, now)
+		p.chargeTenants(0, now)
 	}
 }
 
 func TestPoliciesThatComeAtOnceAreSpreadOverTurns(t *testing.T) {
 	var p pacer
 	now := time.Unix(1, 0)
-	all := merge(policies("a", "hostile"), policies("b", "hostile"), policies("c", "shop"))
-	if got := admitted(&p, all, now); got != "map[hostile/a:true shop/c:true]" {
+	all := mergeUpdates(policyUpdate("a", "hostile"), policyUpdate("b", "hostile"), policyUpdate("c", "shop"))
+	if got := admittedNames(&p, all, now); got != "map[hostile/a:true shop/c:true]" {
 		t.Errorf("the first turn: %s", got)
 	}
-	p.charge(0, now)
-	if wait, held := p.next(now); !held || wait != 0 {
+	p.chargeTenants(0, now)
+	if wait, held := p.nextRelease(now); !held || wait != 0 {
 		t.Errorf("held %v, for %v, want the next turn at once", held, wait)
 	}
-	if got := admitted(&p, &compile.Update{}, now); got != "map[hostile/b:true]" {
+	if got := admittedNames(&p, &compile.Update{}, now); got != "map[hostile/b:true]" {
 		t.Errorf("the second turn: %s", got)
 	}
 }
@@ -115,13 +115,13 @@ func TestPoliciesThatComeAtOnceAreSpreadOverTurns(t *testing.T) {
 func TestAPolicyIsReplacedBeforeItsPredecessorGoes(t *testing.T) {
 	var p pacer
 	now := time.Unix(1, 0)
-	admitted(&p, policies("a", "hostile"), now)
-	p.charge(0, now)
-	if got := admitted(&p, merge(deletion("hostile", "a"), policies("b", "hostile")), now); got != "map[hostile/b:true]" {
+	admittedNames(&p, policyUpdate("a", "hostile"), now)
+	p.chargeTenants(0, now)
+	if got := admittedNames(&p, mergeUpdates(policyDeletion("hostile", "a"), policyUpdate("b", "hostile")), now); got != "map[hostile/b:true]" {
 		t.Errorf("the first turn: %s", got)
 	}
-	p.charge(0, now)
-	if got := admitted(&p, &compile.Update{}, now); got != "map[hostile/a:true]" {
+	p.chargeTenants(0, now)
+	if got := admittedNames(&p, &compile.Update{}, now); got != "map[hostile/a:true]" {
 		t.Errorf("the second turn: %s", got)
 	}
 }
@@ -130,12 +130,12 @@ func TestWritingAndDeletingOneLargePolicyIsPaidFor(t *testing.T) {
 	var p pacer
 	now := time.Unix(1, 0)
 	for range 2 {
-		admitted(&p, policies("a", "hostile"), now)
-		p.charge(freeTurn, now)
-		admitted(&p, deletion("hostile", "a"), now)
-		p.charge(freeTurn+freeDebt, now)
+		admittedNames(&p, policyUpdate("a", "hostile"), now)
+		p.chargeTenants(freeTurn, now)
+		admittedNames(&p, policyDeletion("hostile", "a"), now)
+		p.chargeTenants(freeTurn+freeDebt, now)
 	}
-	if got := admitted(&p, policies("a", "hostile"), now); got != "map[]" {
+	if got := admittedNames(&p, policyUpdate("a", "hostile"), now); got != "map[]" {
 		t.Errorf("after expensive deletions: %s", got)
 	}
 }
@@ -146,14 +146,14 @@ func TestTheLoopSpendsLittleTimeOnExpensivePolicies(t *testing.T) {
 	start := time.Unix(1, 0)
 	now, spent := start, time.Duration(0)
 	for i := 0; now.Before(start.Add(10 * time.Minute)); i++ {
-		if got := admitted(&p, policies(fmt.Sprint("p", i%200), "hostile"), now); got == "map[]" {
-			p.charge(0, now)
+		if got := admittedNames(&p, policyUpdate(fmt.Sprint("p", i%200), "hostile"), now); got == "map[]" {
+			p.chargeTenants(0, now)
 			now = now.Add(50 * time.Millisecond)
 			continue
 		}
 		spent += cost
 		now = now.Add(cost)
-		p.charge(cost, now)
+		p.chargeTenants(cost, now)
 	}
 	if share := spent.Seconds() / now.Sub(start).Seconds(); share > 0.006 {
 		t.Errorf("%.1f %% of the time was spent on the policies of one namespace, want at most half of a hundredth", 100*share)
@@ -163,14 +163,14 @@ func TestTheLoopSpendsLittleTimeOnExpensivePolicies(t *testing.T) {
 func TestClassesOfNewLabelsArePaidForByTheirNamespace(t *testing.T) {
 	var p pacer
 	now := time.Unix(1, 0)
-	admitted(&p, merge(policies("a", "hostile"), policies("b", "shop")), now)
-	p.charge(0, now)
+	admittedNames(&p, mergeUpdates(policyUpdate("a", "hostile"), policyUpdate("b", "shop")), now)
+	p.chargeTenants(0, now)
 	turn := func(cost time.Duration) (allowed string) {
-		p.admit(&compile.Update{}, now)
+		p.admitChanges(&compile.Update{}, now)
 		for range 3 {
 			allowed += fmt.Sprint(p.AllowClass("hostile", smallNamespace), p.AllowClass("shop", 1), " ")
 		}
-		p.charge(cost, now)
+		p.chargeTenants(cost, now)
 		return allowed
 	}
 	if got, want := turn(time.Second), "true true false true false true "; got != want {
@@ -179,7 +179,7 @@ func TestClassesOfNewLabelsArePaidForByTheirNamespace(t *testing.T) {
 	if got, want := turn(0), "false true false true false true "; got != want {
 		t.Errorf("in debt: %s, want %s", got, want)
 	}
-	if wait, waits := p.next(now); !waits || wait != maxPause {
+	if wait, waits := p.nextRelease(now); !waits || wait != maxPause {
 		t.Errorf("next in %v, %v; want %v", wait, waits, maxPause)
 	}
 	now = now.Add(maxPause)
@@ -191,13 +191,13 @@ func TestClassesOfNewLabelsArePaidForByTheirNamespace(t *testing.T) {
 func TestOfWhatWaitsTheLatestStateIsEnforced(t *testing.T) {
 	var p pacer
 	now := time.Unix(1, 0)
-	admitted(&p, policies("a", "hostile"), now)
-	p.charge(time.Hour, now)
-	admitted(&p, policies("b", "hostile"), now)
-	admitted(&p, deletion("hostile", "b"), now)
+	admittedNames(&p, policyUpdate("a", "hostile"), now)
+	p.chargeTenants(time.Hour, now)
+	admittedNames(&p, policyUpdate("b", "hostile"), now)
+	admittedNames(&p, policyDeletion("hostile", "b"), now)
 	u := &compile.Update{}
-	p.admit(u, now.Add(maxPause))
-	np, there := u.NetworkPolicies[key("hostile", "b")]
+	p.admitChanges(u, now.Add(maxPause))
+	np, there := u.NetworkPolicies[policyKey("hostile", "b")]
 	if !there || np != nil || len(u.NetworkPolicies) != 1 {
 		t.Errorf("want the deletion, got %v", u.NetworkPolicies)
 	}
@@ -206,13 +206,13 @@ func TestOfWhatWaitsTheLatestStateIsEnforced(t *testing.T) {
 func TestANewerStateReplacesOneThatWaited(t *testing.T) {
 	var p pacer
 	now := time.Unix(1, 0)
-	admitted(&p, policies("a", "hostile"), now)
-	p.charge(time.Hour, now)
-	admitted(&p, policies("b", "hostile"), now)
-	newer := policies("b", "hostile")
-	newer.NetworkPolicies[key("hostile", "b")].Spec.PolicyTypes = []networkingv1.PolicyType{networkingv1.PolicyTypeEgress}
-	p.admit(newer, now.Add(maxPause))
-	if got := newer.NetworkPolicies[key("hostile", "b")]; got == nil || len(got.Spec.PolicyTypes) != 1 || len(got.Spec.Ingress) != smallNamespace {
+	admittedNames(&p, policyUpdate("a", "hostile"), now)
+	p.chargeTenants(time.Hour, now)
+	admittedNames(&p, policyUpdate("b", "hostile"), now)
+	newer := policyUpdate("b", "hostile")
+	newer.NetworkPolicies[policyKey("hostile", "b")].Spec.PolicyTypes = []networkingv1.PolicyType{networkingv1.PolicyTypeEgress}
+	p.admitChanges(newer, now.Add(maxPause))
+	if got := newer.NetworkPolicies[policyKey("hostile", "b")]; got == nil || len(got.Spec.PolicyTypes) != 1 || len(got.Spec.Ingress) != smallNamespace {
 		t.Errorf("an older state is enforced in place of the newer one: %v", got)
 	}
 }
@@ -220,15 +220,15 @@ func TestANewerStateReplacesOneThatWaited(t *testing.T) {
 func TestAPolicyOverItsBudgetIsNotKept(t *testing.T) {
 	var p pacer
 	now := time.Unix(1, 0)
-	admitted(&p, policies("a", "hostile"), now)
-	p.charge(time.Hour, now)
-	admitted(&p, policies("b", "hostile"), now)
-	refused := policies("b", "hostile")
-	refused.NetworkPolicies[key("hostile", "b")].Spec.Ingress = make([]networkingv1.NetworkPolicyIngressRule, compile.MaxPolicySize+1)
-	if got := admitted(&p, refused, now); got != "map[hostile/b:true]" {
+	admittedNames(&p, policyUpdate("a", "hostile"), now)
+	p.chargeTenants(time.Hour, now)
+	admittedNames(&p, policyUpdate("b", "hostile"), now)
+	refused := policyUpdate("b", "hostile")
+	refused.NetworkPolicies[policyKey("hostile", "b")].Spec.Ingress = make([]networkingv1.NetworkPolicyIngressRule, compile.MaxPolicySize+1)
+	if got := admittedNames(&p, refused, now); got != "map[hostile/b:true]" {
 		t.Errorf("let through: %s", got)
 	}
-	if got := admitted(&p, &compile.Update{}, now.Add(maxPause)); got != "map[]" {
+	if got := admittedNames(&p, &compile.Update{}, now.Add(maxPause)); got != "map[]" {
 		t.Errorf("an older state follows: %s", got)
 	}
 }
@@ -238,24 +238,24 @@ func TestOrdinaryNamespacesAreNeverHeldBack(t *testing.T) {
 	now := time.Unix(1, 0)
 	for i := range 1000 {
 		name := fmt.Sprint("p", i)
-		if got, want := admitted(&p, policies(name, "shop"), now), fmt.Sprintf("map[shop/%s:true]", name); got != want {
+		if got, want := admittedNames(&p, policyUpdate(name, "shop"), now), fmt.Sprintf("map[shop/%s:true]", name); got != want {
 			t.Fatalf("change %d: %s", i, got)
 		}
-		p.charge(time.Hour, now) // the machine is busy
+		p.chargeTenants(time.Hour, now) // the machine is busy
 	}
 }
 
 func TestNothingIsKeptOfANamespaceWithoutPolicies(t *testing.T) {
 	var p pacer
 	now := time.Unix(1, 0)
-	admitted(&p, policies("a", "hostile"), now)
-	p.charge(time.Millisecond, now)
-	admitted(&p, deletion("hostile", "a"), now)
-	p.charge(time.Hour, now)
+	admittedNames(&p, policyUpdate("a", "hostile"), now)
+	p.chargeTenants(time.Millisecond, now)
+	admittedNames(&p, policyDeletion("hostile", "a"), now)
+	p.chargeTenants(time.Hour, now)
 	now = now.Add(repaymentFactor*freeDebt + maxPause)
-	admitted(&p, policies("b", "shop"), now)
-	p.charge(0, now)
-	admitted(&p, &compile.Update{}, now)
+	admittedNames(&p, policyUpdate("b", "shop"), now)
+	p.chargeTenants(0, now)
+	admittedNames(&p, &compile.Update{}, now)
 	if len(p.tenants) != 1 || len(p.active) != 0 {
 		t.Errorf("%d tenants are kept and %d active, want 1 and 0", len(p.tenants), len(p.active))
 	}
@@ -264,9 +264,9 @@ func TestNothingIsKeptOfANamespaceWithoutPolicies(t *testing.T) {
 func TestTheCostIsDividedBySize(t *testing.T) {
 	var p pacer
 	now := time.Unix(1, 0)
-	admitted(&p, merge(policies("large", "hostile"), policies("small", "shop")), now)
-	p.charge(time.Second, now)
-	if got := admitted(&p, policies("b", "hostile", "shop"), now); got != "map[shop/b:true]" {
+	admittedNames(&p, mergeUpdates(policyUpdate("large", "hostile"), policyUpdate("small", "shop")), now)
+	p.chargeTenants(time.Second, now)
+	if got := admittedNames(&p, policyUpdate("b", "hostile", "shop"), now); got != "map[shop/b:true]" {
 		t.Errorf("after a change of both: %s", got)
 	}
 }
@@ -274,9 +274,9 @@ func TestTheCostIsDividedBySize(t *testing.T) {
 func TestTheStartDelaysNobody(t *testing.T) {
 	var p pacer
 	now := time.Unix(1, 0)
-	p.admitAll(merge(policies("a", "hostile"), policies("b", "hostile")))
-	p.charge(time.Hour, now)
-	if got := admitted(&p, policies("c", "hostile"), now); got != "map[hostile/c:true]" {
+	p.admitAll(mergeUpdates(policyUpdate("a", "hostile"), policyUpdate("b", "hostile")))
+	p.chargeTenants(time.Hour, now)
+	if got := admittedNames(&p, policyUpdate("c", "hostile"), now); got != "map[hostile/c:true]" {
 		t.Errorf("the first change after the start: %s", got)
 	}
 }

@@ -32,8 +32,8 @@ type problemReporter struct {
 	notBefore time.Time
 }
 
-// refuser is a Backend that closes what the kernel refuses, and puts the rest in force.
-type refuser interface {
+// refusingBackend is a Backend that closes what the kernel refuses, and puts the rest in force.
+type refusingBackend interface {
 	// Problems are the objects whose rules are not in force for that.
 	Problems() []policy.Problem
 }
@@ -49,7 +49,7 @@ func (e *Enforcer) reportDueProblems() {
 func (e *Enforcer) reportProblems() {
 	start := time.Now()
 	all := e.engine.Problems()
-	if b, ok := e.Backend.(refuser); ok {
+	if b, ok := e.Backend.(refusingBackend); ok {
 		refused := b.Problems()
 		e.problems.refused = len(refused)
 		all = append(slices.Clip(all), refused...)
@@ -64,7 +64,7 @@ func (e *Enforcer) reportProblems() {
 
 // refusalsChanged reports whether the backend has, or had, problems to report.
 func (e *Enforcer) refusalsChanged() bool {
-	b, ok := e.Backend.(refuser)
+	b, ok := e.Backend.(refusingBackend)
 	return ok && e.problems.refused+len(b.Problems()) > 0
 }
 

@@ -64,15 +64,15 @@ func badPolicies(n int) (out []*networkingv1.NetworkPolicy) {
 }
 
 func TestManyBadPoliciesCostFewSeriesAndLogLines(t *testing.T) {
-	w := newWorld()
+	w := newFakeCluster()
 	var log bytes.Buffer
 	e := &Enforcer{Node: "n1", Source: w, Backend: w, Log: slog.New(slog.NewTextHandler(&log, nil))}
 	r := prometheus.NewRegistry()
 	RegisterMetrics(r, e)
 	t.Cleanup(func() { countProblems(nil) })
-	e.learn()
+	e.loadAll()
 	w.snapshot.NetworkPolicies = badPolicies(900)
-	e.compile()
+	e.compileChange()
 	e.problems.notBefore = time.Time{}
 	e.reportDueProblems()
 	families, err := r.Gather()
@@ -101,12 +101,12 @@ func TestManyBadPoliciesCostFewSeriesAndLogLines(t *testing.T) {
 }
 
 func TestAReportThatTookLongDelaysTheNext(t *testing.T) {
-	w := newWorld()
+	w := newFakeCluster()
 	e := &Enforcer{Node: "n1", Source: w, Backend: w, Log: slog.New(slog.DiscardHandler)}
 	t.Cleanup(func() { countProblems(nil) })
-	e.learn()
+	e.loadAll()
 	w.snapshot.NetworkPolicies = badPolicies(1)
-	e.compile()
+	e.compileChange()
 	due := e.problems.notBefore
 	e.problems.notBefore = due.Add(time.Hour)
 	if e.reportDueProblems(); len(e.problems.reported) > 0 || !e.problems.due {

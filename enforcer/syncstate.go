@@ -10,22 +10,22 @@ import (
 	"github.com/tierwall/tierwall/policy"
 )
 
-// standing is what those who wait for the loop see of it.
-type standing struct {
+// syncState tracks which changes were requested, compiled and applied.
+type syncState struct {
 	mu sync.Mutex
-	// asked are those who have asked so far; up to taken the loop has looked at the cluster for, and what
-	// it saw then for those up to enforced is in force.
+	// asked counts requests. The loop read the cluster for the first taken of them, and what it read for the first enforced
+	// is in force.
 	asked, taken, enforced uint64
 	// program is in force.
 	program *policy.Program
-	// news is closed, and another made, when something came in force.
+	// news is closed, and replaced, when something comes in force.
 	news chan struct{}
-	// wake has the loop look at the cluster although nothing is said to have changed.
+	// wake makes the loop read the cluster without a notification of a change.
 	wake chan struct{}
 }
 
-// woken receives when the loop is to look.
-func (s *standing) woken() chan struct{} {
+// wakeups returns a channel that receives when the loop shall read the cluster.
+func (s *syncState) wakeups() chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.wake == nil {
@@ -34,28 +34,28 @@ func (s *standing) woken() chan struct{} {
 	return s.wake
 }
 
-// ask counts somebody who waits for what the cluster shows now.
-func (s *standing) ask() uint64 {
+// addRequest counts a caller that waits for the current state of the cluster, and wakes the loop.
+func (s *syncState) addRequest() uint64 {
 	s.mu.Lock()
 	s.asked++
 	number := s.asked
 	s.mu.Unlock()
 	select {
-	case s.woken() <- struct{}{}:
-	default: // it will look in any case
+	case s.wakeups() <- struct{}{}:
+	default: // a wake-up is pending already
 	}
 	return number
 }
 
-// take says that the loop is about to look at the cluster.
-func (s *standing) take() {
+// markTaken records that the loop is about to read the cluster.
+func (s *syncState) markTaken() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.taken = s.asked
 }
 
-// enforce says that all that was taken is in force, as the program.
-func (s *standing) enforce(p *policy.Program) {
+// markEnforced records that everything that was read is in force, as the program.
+func (s *syncState) markEnforced(p *policy.Program) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.program, s.enforced = p, s.taken
@@ -65,15 +65,15 @@ func (s *standing) enforce(p *policy.Program) {
 	}
 }
 
-// inForce is the program that came in force last; nil before the first.
-func (s *standing) inForce() *policy.Program {
+// programInForce returns the program that came in force last; nil before the first.
+func (s *syncState) programInForce() *policy.Program {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.program
 }
 
-// look is what the one with this number waits for: the program, or nil and when to look again.
-func (s *standing) look(number uint64) (*policy.Program, <-chan struct{}) {
+// awaitedProgram returns the program if it serves the request, and a channel that is closed when another comes in force.
+func (s *syncState) awaitedProgram(number uint64) (*policy.Program, <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.news == nil {
@@ -85,13 +85,13 @@ func (s *standing) look(number uint64) (*policy.Program, <-chan struct{}) {
 	return s.program, s.news
 }
 
-// Await blocks until all that the source shows now is in force, and with it the rules of the pod
-// with these addresses on this node. When ctx ends first, the error says what was missing.
+// Await blocks until the current state of the source is in force, and with it the rules of the pod with these addresses on
+// this node. If ctx ends first, the error says what is missing.
 func (e *Enforcer) Await(ctx context.Context, namespace, name string, addrs []netip.Addr) error {
-	number := e.standing.ask()
+	number := e.syncState.addRequest()
 	for {
-		program, news := e.standing.look(number)
-		missing := absence(program, e.InForce(), namespace, name, addrs)
+		program, news := e.syncState.awaitedProgram(number)
+		missing := missingRules(program, e.InForce(), namespace, name, addrs)
 		if missing == nil {
 			return nil
 		}
@@ -103,18 +103,18 @@ func (e *Enforcer) Await(ctx context.Context, namespace, name string, addrs []ne
 	}
 }
 
-// absence says why the rules of the pod are not in force; nil where they are.
-func absence(p *policy.Program, inForce bool, namespace, name string, addrs []netip.Addr) error {
+// missingRules returns why the rules of the pod are not in force; nil if they are.
+func missingRules(p *policy.Program, inForce bool, namespace, name string, addrs []netip.Addr) error {
 	if p == nil || !inForce {
-		return fmt.Errorf("the program that has pod %s/%s in it could not be put in force yet", namespace, name)
+		return fmt.Errorf("the program with pod %s/%s is not in force yet", namespace, name)
 	}
 	for _, addr := range addrs {
 		i := slices.IndexFunc(p.Endpoints, func(e policy.Endpoint) bool { return slices.Contains(e.Addrs, addr) })
 		if i < 0 {
-			return fmt.Errorf("address %v of pod %s/%s is nobody's", addr, namespace, name)
+			return fmt.Errorf("no endpoint in the program has address %v of pod %s/%s", addr, namespace, name)
 		}
 		if e := p.Endpoints[i]; e.Namespace != namespace || e.Name != name {
-			return fmt.Errorf("address %v of pod %s/%s is that of pod %s, which the API server shows with it", addr, namespace, name, e.Key())
+			return fmt.Errorf("address %v of pod %s/%s belongs to pod %s in the API server", addr, namespace, name, e.Key())
 		}
 	}
 	return nil

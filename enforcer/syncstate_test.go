@@ -14,17 +14,17 @@ import (
 
 var webAddr = netip.MustParseAddr("10.1.0.5")
 
-// awaiting waits for the pod of the world's state, beside the test.
-func awaiting(t *testing.T, e *Enforcer, addrs ...netip.Addr) <-chan error {
+// startAwaiting waits for the pod of the world's state, beside the test.
+func startAwaiting(t *testing.T, e *Enforcer, addrs ...netip.Addr) <-chan error {
 	t.Helper()
 	done := make(chan error, 1)
 	go func() { done <- e.Await(t.Context(), "prod", "web", addrs) }()
 	return done
 }
 
-func stillWaits(t *testing.T, what string, done <-chan error) {
+func assertStillWaiting(t *testing.T, what string, done <-chan error) {
 	t.Helper()
-	time.Sleep(burst)
+	time.Sleep(burstTime)
 	synctest.Wait()
 	select {
 	case err := <-done:
@@ -33,9 +33,9 @@ func stillWaits(t *testing.T, what string, done <-chan error) {
 	}
 }
 
-func returned(t *testing.T, what string, done <-chan error) {
+func assertReturned(t *testing.T, what string, done <-chan error) {
 	t.Helper()
-	time.Sleep(burst) // the loop gathers
+	time.Sleep(burstTime) // the loop gathers
 	synctest.Wait()
 	select {
 	case err := <-done:
@@ -49,36 +49,36 @@ func returned(t *testing.T, what string, done <-chan error) {
 
 func TestAwaitWaitsForTheSyncAndForTheKernel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld()
+		w := newFakeCluster()
 		w.failures = 3
-		e := run(t, w, false)
-		done := awaiting(t, e, webAddr)
-		stillWaits(t, "before the sync", done)
+		e := runEnforcer(t, w, false)
+		done := startAwaiting(t, e, webAddr)
+		assertStillWaiting(t, "before the sync", done)
 		close(w.synced)
-		stillWaits(t, "the kernel said no", done)
+		assertStillWaiting(t, "the kernel said no", done)
 		time.Sleep(8 * retryMin)
-		returned(t, "in force", done)
-		returned(t, "in force before", awaiting(t, e, webAddr))
+		assertReturned(t, "in force", done)
+		assertReturned(t, "in force before", startAwaiting(t, e, webAddr))
 	})
 }
 
 func TestAwaitWaitsForThePodToHaveTheAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld()
+		w := newFakeCluster()
 		close(w.synced)
-		e := run(t, w, false)
+		e := runEnforcer(t, w, false)
 		other := netip.MustParseAddr("fd00:1::9")
-		done := awaiting(t, e, webAddr, other)
+		done := startAwaiting(t, e, webAddr, other)
 		time.Sleep(time.Minute)
-		stillWaits(t, "an address that is nobody's", done)
-		s := state()
+		assertStillWaiting(t, "an address that no pod has", done)
+		s := oneNodeCluster()
 		s.Pods = append(s.Pods, &compile.Pod{Namespace: "prod", Name: "owner", Node: "n1", Addrs: []netip.Addr{other}})
-		w.set(s)
-		stillWaits(t, "an address that is another's", done)
-		s = state()
+		w.setSnapshot(s)
+		assertStillWaiting(t, "an address that is another's", done)
+		s = oneNodeCluster()
 		s.Pods[0].Addrs = append(s.Pods[0].Addrs, other)
-		w.set(s)
-		returned(t, "the pod has it", done)
+		w.setSnapshot(s)
+		assertReturned(t, "the pod has it", done)
 	})
 }
 
@@ -86,25 +86,25 @@ func TestAwaitWaitsForThePodToHaveTheAddress(t *testing.T) {
 // the call does not count.
 func TestAwaitLooksAtTheClusterAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld()
+		w := newFakeCluster()
 		close(w.synced)
-		e := run(t, w, false)
+		e := runEnforcer(t, w, false)
 		w.mu.Lock()
-		w.snapshot = &compile.Snapshot{Nodes: []*compile.Node{node()}} // and nobody is told
+		w.snapshot = &compile.Snapshot{Nodes: []*compile.Node{testNode()}} // and nobody is told
 		w.mu.Unlock()
-		stillWaits(t, "the pod is gone", awaiting(t, e, webAddr))
+		assertStillWaiting(t, "the pod is gone", startAwaiting(t, e, webAddr))
 	})
 }
 
 func TestAwaitSaysWhatWasMissing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld()
+		w := newFakeCluster()
 		close(w.synced)
-		e := run(t, w, false)
+		e := runEnforcer(t, w, false)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		err := e.Await(ctx, "prod", "stranger", []netip.Addr{webAddr})
-		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "that of pod prod/web") {
+		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "belongs to pod prod/web") {
 			t.Errorf("error %v", err)
 		}
 	})
@@ -112,17 +112,17 @@ func TestAwaitSaysWhatWasMissing(t *testing.T) {
 
 func TestAwaitDoesNotTrustAKernelThatCannotBeCompared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld()
+		w := newFakeCluster()
 		close(w.synced)
-		e := run(t, w, false)
+		e := runEnforcer(t, w, false)
 		w.mu.Lock()
 		w.repairErr, w.failures = errors.New("cannot read the kernel"), 1
 		w.mu.Unlock()
 		time.Sleep(repairEvery)
 		synctest.Wait()
-		done := awaiting(t, e, webAddr)
-		stillWaits(t, "not compared", done)
+		done := startAwaiting(t, e, webAddr)
+		assertStillWaiting(t, "not compared", done)
 		time.Sleep(8 * retryMin)
-		returned(t, "applied again", done)
+		assertReturned(t, "applied again", done)
 	})
 }

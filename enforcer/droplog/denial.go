@@ -8,42 +8,42 @@ import (
 	"github.com/tierwall/tierwall/policy/eval"
 )
 
-// denial is a packet with the reason why it was denied, or would have been but for Audit.
+// denial is a packet with the reason why it was denied, or would be denied without Audit.
 type denial struct {
-	report
+	loggedPacket
 	direction policy.Direction
-	// peer is the endpoint on the other side, as "namespace/name", if it is known.
+	// peer is the endpoint on the other side, as "namespace/name"; empty if unknown.
 	peer string
 	why  policy.Why
 }
 
-// explain says why the program denies a packet, or audits it. One that it allows was
-// denied, or audited, by a program that was in force before.
-func explain(e *eval.Evaluator, p report) denial {
+// explainDenial returns why the program denies or audits a packet. If it allows the packet, an earlier program denied or
+// audited it.
+func explainDenial(e *eval.Evaluator, p loggedPacket) denial {
 	d := e.Decide(p.flow)
-	if own := d.Egress.Endpoint; p.flow.Source == p.flow.Destination && own != "" { // by way of a Service
+	if own := d.Egress.Endpoint; p.flow.Source == p.flow.Destination && own != "" { // through a Service
 		d.Egress = e.Direction(own, policy.Egress, p.flow.Source, p.flow.Protocol, p.flow.DestinationPort)
 		d.Ingress = e.Direction(own, policy.Ingress, p.flow.Source, p.flow.Protocol, p.flow.DestinationPort)
 	}
 	egress, ingress := denial{p, policy.Egress, d.Ingress.Endpoint, d.Egress}, denial{p, policy.Ingress, d.Egress.Endpoint, d.Ingress}
 	switch {
-	case p.way == spoofed: // who sent it is not who has the address
+	case p.kind == spoofed: // the sender does not own the address
 		return denial{p, policy.Egress, d.Ingress.Endpoint, policy.Why{Note: "the pod that sent it does not have its source address"}}
-	case p.way == auditedEgress && d.Egress.Verdict == policy.Audit, p.way == denied && !d.Egress.Verdict.Permits():
+	case p.kind == auditedEgress && d.Egress.Verdict == policy.Audit, p.kind == denied && !d.Egress.Verdict.Permits():
 		return egress
-	case p.way == auditedIngress && d.Ingress.Verdict == policy.Audit, p.way == denied && !d.Ingress.Verdict.Permits():
+	case p.kind == auditedIngress && d.Ingress.Verdict == policy.Audit, p.kind == denied && !d.Ingress.Verdict.Permits():
 		return ingress
-	case p.way == denied:
-		return denial{report: p, why: policy.Why{Verdict: policy.Allow, Note: "the program that is in force now allows it"}}
+	case p.kind == denied:
+		return denial{loggedPacket: p, why: policy.Why{Verdict: policy.Allow, Note: "the program that is in force now allows it"}}
 	default:
-		return denial{report: p, why: policy.Why{Verdict: policy.Allow, Note: "the program that is in force now does not audit it"}}
+		return denial{loggedPacket: p, why: policy.Why{Verdict: policy.Allow, Note: "the program that is in force now does not audit it"}}
 	}
 }
 
-// explained reports whether the reason is known.
-func (d denial) explained() bool { return d.why.Verdict != policy.Allow }
+// isExplained reports whether the reason is known.
+func (d denial) isExplained() bool { return d.why.Verdict != policy.Allow }
 
-// peerAddr is the address on the other side.
+// peerAddr returns the address on the other side.
 func (d denial) peerAddr() netip.Addr {
 	if d.direction == policy.Egress {
 		return d.flow.Destination
@@ -51,8 +51,8 @@ func (d denial) peerAddr() netip.Addr {
 	return d.flow.Source
 }
 
-// attrs is the denial as a line of the log. What is empty is left out.
-func (d denial) attrs() []slog.Attr {
+// logAttributes returns the denial as attributes of a log line, without empty ones.
+func (d denial) logAttributes() []slog.Attr {
 	out := []slog.Attr{
 		slog.String("source", d.flow.Source.String()), slog.String("destination", d.flow.Destination.String()),
 		slog.String("protocol", d.flow.Protocol.String()),
@@ -60,7 +60,7 @@ func (d denial) attrs() []slog.Attr {
 	if d.flow.Protocol.HasPorts() {
 		out = append(out, slog.Int("sourcePort", int(d.sourcePort)), slog.Int("port", int(d.flow.DestinationPort)))
 	}
-	if d.explained() {
+	if d.isExplained() {
 		out = append(out, slog.String("direction", d.direction.String()))
 	}
 	var policyName string

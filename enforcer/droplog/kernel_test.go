@@ -85,8 +85,8 @@ func audited() *policy.Program {
 	return p
 }
 
-// listen logs what is denied and audited on the node, by the program.
-func listen(t *testing.T, h *netns.Host, p *policy.Program) <-chan line {
+// listenNFLOG logs what is denied and audited on the node, by the program.
+func listenNFLOG(t *testing.T, h *netns.Host, p *policy.Program) <-chan line {
 	t.Helper()
 	r, w := io.Pipe()
 	l := droplog.New(droplog.Options{Group: group, Log: slog.New(slog.NewJSONHandler(w, nil))})
@@ -161,7 +161,7 @@ func TestWhatIsDeniedIsLoggedWithItsReason(t *testing.T) {
 		t.Run(backend, func(t *testing.T) {
 			t.Parallel()
 			l := lab(t, backend, program(), 1000)
-			lines := listen(t, l.Nodes["node"], program())
+			lines := listenNFLOG(t, l.Nodes["node"], program())
 			untilHeard(t, l, lines)
 			for family := range 2 {
 				c, s, world, n := client.Addrs[family], server.Addrs[family], []netip.Addr{netns.World4, netns.World6}[family], node.Addrs[family]
@@ -206,7 +206,7 @@ func TestWhatAuditLetsPassIsLoggedAndPasses(t *testing.T) {
 		t.Run(backend, func(t *testing.T) {
 			t.Parallel()
 			l := lab(t, backend, audited(), 1000)
-			lines := listen(t, l.Nodes["node"], audited())
+			lines := listenNFLOG(t, l.Nodes["node"], audited())
 			for len(lines) == 0 {
 				try(t, l, policy.Flow{Source: client.Addrs[0], Destination: server.Addrs[0], Protocol: policy.TCP, DestinationPort: 8080}, true)
 			}
@@ -262,7 +262,7 @@ func TestForgedSourcesAreLogged(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := lab(t, name, program(), 1000)
-			lines := listen(t, l.Nodes["node"], program())
+			lines := listenNFLOG(t, l.Nodes["node"], program())
 			untilHeard(t, l, lines)
 			_, rest, _ := strings.Cut(l.Nodes["node"].Run(t, "ip", "route", "get", client.Addrs[0].String()), " dev ")
 			link, _, _ := strings.Cut(rest, " ")
@@ -337,7 +337,7 @@ func TestAFloodIsLoggedInPart(t *testing.T) {
 }
 
 func flood(t *testing.T, l *netns.Lab, perSecond, sent int) {
-	lines := listen(t, l.Nodes["node"], program())
+	lines := listenNFLOG(t, l.Nodes["node"], program())
 	untilHeard(t, l, lines)
 	start, n := time.Now(), 0
 	if err := l.Pods["test/client"].Do(func() error {

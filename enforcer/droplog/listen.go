@@ -10,16 +10,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// copied is how much of a packet is handed over: enough for any IPv4 header and for
-// the usual extension headers of IPv6, and the ports.
+// copied is how many bytes of a packet the kernel copies: enough for any IPv4 header, the usual extension headers of IPv6,
+// and the ports.
 const copied = 256
 
-// listen calls take with each packet of ours in an NFLOG group, and overflow
-// whenever the kernel had to drop some, until ctx ends or it fails.
-func listen(ctx context.Context, group uint16, take func(way, []byte), overflow func()) error {
+// listenNFLOG calls take with each of our packets in an NFLOG group, and overflow whenever the kernel dropped some, until ctx
+// ends or reading fails.
+func listenNFLOG(ctx context.Context, group uint16, take func(packetKind, []byte), overflow func()) error {
 	l, err := nflog.Open(&nflog.Config{Group: group, Copymode: nflog.CopyPacket, Bufsize: copied})
 	if err != nil {
-		return fmt.Errorf("opening NFLOG: %w", err)
+		return fmt.Errorf("open NFLOG: %w", err)
 	}
 	defer l.Close()
 	ctx, cancel := context.WithCancel(ctx)
@@ -29,7 +29,7 @@ func listen(ctx context.Context, group uint16, take func(way, []byte), overflow 
 		if a.Payload == nil || a.Prefix == nil {
 			return 0
 		}
-		if w, ours := ways[strings.TrimRight(*a.Prefix, "\x00")]; ours {
+		if w, ours := kindsByPrefix[strings.TrimRight(*a.Prefix, "\x00")]; ours {
 			take(w, *a.Payload)
 		}
 		return 0
@@ -45,12 +45,12 @@ func listen(ctx context.Context, group uint16, take func(way, []byte), overflow 
 		return 1
 	}
 	if err := l.RegisterWithErrorFunc(ctx, hook, onError); err != nil {
-		return fmt.Errorf("listening to NFLOG group %d: %w", group, err)
+		return fmt.Errorf("listen to NFLOG group %d: %w", group, err)
 	}
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
 	case err := <-failed:
-		return fmt.Errorf("reading from NFLOG group %d: %w", group, err)
+		return fmt.Errorf("read from NFLOG group %d: %w", group, err)
 	}
 }

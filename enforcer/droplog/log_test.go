@@ -29,12 +29,12 @@ func TestEveryDenialIsExplained(t *testing.T) {
 		p, _ := compile.Compile(s, s.Nodes[0].Name)
 		e := eval.New(p)
 		for _, f := range generate.Flows(generate.NewRand(seed), s, 100) {
-			want, got := e.Decide(f), explain(e, report{packet: packet{flow: f}})
+			want, got := e.Decide(f), explainDenial(e, loggedPacket{packet: packet{flow: f}})
 			if f.Source == f.Destination {
 				continue
 			}
 			switch {
-			case got.explained() != (want.Verdict != policy.Allow):
+			case got.isExplained() != (want.Verdict != policy.Allow):
 				t.Fatalf("%+v: explained: %v, decided: %+v", f, got, want)
 			case !want.Egress.Verdict.Permits():
 				if seen["egress"]++; got.direction != policy.Egress || got.why != want.Egress || got.peerAddr() != f.Destination {
@@ -56,24 +56,24 @@ func TestEveryDenialIsExplained(t *testing.T) {
 
 // Whatever Audit lets pass is explained by the side that its prefix names.
 func TestEveryAuditIsExplained(t *testing.T) {
-	seen := map[way]int{}
+	seen := map[packetKind]int{}
 	for seed := range uint64(100) {
 		s := generate.Cluster(generate.NewRand(seed), generate.Small)
 		p, _ := compile.Compile(s, s.Nodes[0].Name)
 		e := eval.New(p)
 		for _, f := range generate.Flows(generate.NewRand(seed), s, 100) {
 			want := e.Decide(f)
-			for w, why := range map[way]policy.Why{auditedEgress: want.Egress, auditedIngress: want.Ingress} {
+			for w, why := range map[packetKind]policy.Why{auditedEgress: want.Egress, auditedIngress: want.Ingress} {
 				if f.Source == f.Destination {
 					continue
 				}
-				got := explain(e, report{packet{flow: f}, w})
+				got := explainDenial(e, loggedPacket{packet{flow: f}, w})
 				switch {
-				case got.explained() != (why.Verdict == policy.Audit):
+				case got.isExplained() != (why.Verdict == policy.Audit):
 					t.Fatalf("%+v: explained: %v, decided: %+v", f, got, want)
-				case got.explained() && (got.why != why || (got.direction == policy.Egress) != (w == auditedEgress)):
+				case got.isExplained() && (got.why != why || (got.direction == policy.Egress) != (w == auditedEgress)):
 					t.Fatalf("%+v: %+v, want %+v", f, got, why)
-				case got.explained():
+				case got.isExplained():
 					seen[w]++
 				}
 			}
@@ -103,14 +103,14 @@ func shop() *policy.Program {
 }
 
 // run runs a log of a program on packets that came one way, and gives the lines that it wrote.
-func run(t *testing.T, o Options, p *policy.Program, w way, packets ...[]byte) []map[string]any {
+func run(t *testing.T, o Options, p *policy.Program, w packetKind, packets ...[]byte) []map[string]any {
 	t.Helper()
 	var text bytes.Buffer
 	synctest.Test(t, func(t *testing.T) {
 		o.Log = slog.New(slog.NewJSONHandler(&text, nil))
 		l := New(o)
 		l.Use(p)
-		l.listen = func(ctx context.Context, _ uint16, take func(way, []byte), _ func()) error {
+		l.listen = func(ctx context.Context, _ uint16, take func(packetKind, []byte), _ func()) error {
 			for _, b := range packets {
 				take(w, b)
 			}
@@ -176,7 +176,7 @@ func TestALineSaysWhatWasAuditedAndItIsCountedByNamespace(t *testing.T) {
 	p.Classes[policy.Ingress]["data"].Tiers = []policy.Tier{{Name: policy.DefaultTier, Else: policy.Audit, ElseID: policy.RuleID{Kind: "Default"}}}
 	packet := ipv4(policy.UDP, 0, 0, 0x9c, 0x40, 0x15, 0x38)
 	flow := map[string]any{"level": "INFO", "msg": "audited", "source": "10.0.0.1", "sourcePort": 40000., "destination": "10.0.0.2", "protocol": "UDP", "port": 5432.}
-	for w, more := range map[way]map[string]any{
+	for w, more := range map[packetKind]map[string]any{
 		auditedIngress: {"direction": "ingress", "endpoint": "prod/data", "peer": "prod/back", "tier": "Default"},
 		auditedEgress:  {"note": "the program that is in force now does not audit it"},
 	} {
@@ -205,7 +205,7 @@ func TestWhatDoesNotFitIsCountedAndKeepsNothingWaiting(t *testing.T) {
 	l := New(Options{})
 	before := testutil.ToFloat64(lost.WithLabelValues("agent"))
 	for range queueSize + 100 {
-		l.take(denied, ipv4(policy.UDP, 0, 0, 0, 1, 0, 2)) // nobody explains them
+		l.queuePacket(denied, ipv4(policy.UDP, 0, 0, 0, 1, 0, 2)) // nobody explains them
 	}
 	if n := testutil.ToFloat64(lost.WithLabelValues("agent")) - before; n != 100 {
 		t.Errorf("%v lost", n)
@@ -218,7 +218,7 @@ func TestListeningIsTriedAgain(t *testing.T) {
 		l := New(Options{Group: 7, Log: slog.New(slog.NewTextHandler(&text, nil))})
 		tries := 0
 		ctx, cancel := context.WithCancel(t.Context())
-		l.listen = func(_ context.Context, group uint16, _ func(way, []byte), overflow func()) error {
+		l.listen = func(_ context.Context, group uint16, _ func(packetKind, []byte), overflow func()) error {
 			if overflow(); group != 7 {
 				t.Errorf("group %d", group)
 			}
@@ -240,9 +240,9 @@ func TestListeningIsTriedAgain(t *testing.T) {
 // Tenants choose the names of policies and namespaces, and must not fill the memory of whoever keeps the metrics.
 func TestCountersAreBounded(t *testing.T) {
 	denials.Reset()
-	n := newNames()
+	n := newBoundedNames()
 	deny := func(namespace, name string) {
-		n.count(denial{direction: policy.Ingress, why: policy.Why{Tier: policy.NetworkPolicyTier,
+		n.countDenial(denial{direction: policy.Ingress, why: policy.Why{Tier: policy.NetworkPolicyTier,
 			Rule: policy.RuleID{Kind: "NetworkPolicy", Namespace: namespace, Name: name}}})
 	}
 	for i := range 3 * maxNames {
@@ -273,11 +273,11 @@ func TestPacketsOfManyTuplesLeaveNothingBehind(t *testing.T) {
 	denials.Reset()
 	done := make(chan struct{})
 	ctx, cancel := context.WithCancel(t.Context())
-	go func() { l.explain(ctx); close(done) }()
+	go func() { l.explainQueued(ctx); close(done) }()
 	for i := range 20_000 {
 		packet := ipv4(policy.UDP, i&255, i>>8&255, 0, 1, 0, 2)
 		packet[12], packet[13] = byte(i>>8), byte(i)
-		l.take(denied, packet[:i%(len(packet)+1)])
+		l.queuePacket(denied, packet[:i%(len(packet)+1)])
 	}
 	cancel()
 	<-done

@@ -36,16 +36,18 @@ const (
 	maxNamesOfNamespace = 50
 )
 
-// names are the policies and namespaces that are counted by name.
-type names struct {
+// boundedNames are the policies and namespaces that are counted by name.
+type boundedNames struct {
 	known       map[string]bool
 	ofNamespace map[string]int
 }
 
-func newNames() *names { return &names{known: map[string]bool{}, ofNamespace: map[string]int{}} }
+func newBoundedNames() *boundedNames {
+	return &boundedNames{known: map[string]bool{}, ofNamespace: map[string]int{}}
+}
 
 // label returns the label value for a name of a namespace, which is empty for what administrators name.
-func (n *names) label(namespace, name string) string {
+func (n *boundedNames) label(namespace, name string) string {
 	if n.known[name] {
 		return name
 	}
@@ -57,10 +59,9 @@ func (n *names) label(namespace, name string) string {
 	return name
 }
 
-// count counts a packet. What no policy denied is counted by its tier, or by none
-// if no tier was asked.
-func (n *names) count(d denial) {
-	switch d.way {
+// countDenial counts a packet. One that no policy denied is counted by its tier, or by none if no tier decided.
+func (n *boundedNames) countDenial(d denial) {
+	switch d.kind {
 	case auditedIngress, auditedEgress:
 		n.countAudit(d)
 		return
@@ -68,7 +69,7 @@ func (n *names) count(d denial) {
 		spoofs.Inc()
 		return
 	}
-	if !d.explained() {
+	if !d.isExplained() {
 		denials.WithLabelValues("unknown", "", "").Inc()
 		return
 	}
@@ -79,8 +80,8 @@ func (n *names) count(d denial) {
 	denials.WithLabelValues(d.direction.String(), string(d.why.Tier), policyName).Inc()
 }
 
-func (n *names) countAudit(d denial) {
-	if !d.explained() {
+func (n *boundedNames) countAudit(d denial) {
+	if !d.isExplained() {
 		audits.WithLabelValues("unknown", "").Inc()
 		return
 	}

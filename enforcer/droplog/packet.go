@@ -7,30 +7,30 @@ import (
 	"github.com/tierwall/tierwall/policy"
 )
 
-// packet is what is of interest of a packet.
+// packet is the flow and the source port of a packet.
 type packet struct {
 	flow       policy.Flow
 	sourcePort uint16
 }
 
-// decode reads an IP packet, or the beginning of one. One whose addresses cannot be
-// read is none; ports that cannot be read, as of a later fragment, are 0.
-func decode(b []byte) (packet, bool) {
+// decodePacket reads an IP packet, or the beginning of one. It fails if the addresses cannot be read; ports that cannot be
+// read, as of a later fragment, are 0.
+func decodePacket(b []byte) (packet, bool) {
 	if len(b) == 0 {
 		return packet{}, false
 	}
 	switch b[0] >> 4 {
 	case 4:
-		return decode4(b)
+		return decodeIPv4(b)
 	case 6:
-		return decode6(b)
+		return decodeIPv6(b)
 	default:
 		return packet{}, false
 	}
 }
 
-// decode4 reads RFC 791, section 3.1.
-func decode4(b []byte) (packet, bool) {
+// decodeIPv4 reads RFC 791, section 3.1.
+func decodeIPv4(b []byte) (packet, bool) {
 	if len(b) < 20 {
 		return packet{}, false
 	}
@@ -38,7 +38,7 @@ func decode4(b []byte) (packet, bool) {
 		Source: netip.AddrFrom4([4]byte(b[12:16])), Destination: netip.AddrFrom4([4]byte(b[16:20])), Protocol: policy.Protocol(b[9])}}
 	header, fragment := int(b[0]&15)*4, binary.BigEndian.Uint16(b[6:])&0x1fff
 	if header >= 20 && header <= len(b) && fragment == 0 {
-		p.transport(b[header:])
+		p.readTransport(b[header:])
 	}
 	return p, true
 }
@@ -48,8 +48,8 @@ const (
 	hopByHop, routing, fragment, authentication, destinationOptions = 0, 43, 44, 51, 60
 )
 
-// decode6 reads RFC 8200, section 3, and the extension headers.
-func decode6(b []byte) (packet, bool) {
+// decodeIPv6 reads RFC 8200, section 3, and the extension headers.
+func decodeIPv6(b []byte) (packet, bool) {
 	if len(b) < 40 {
 		return packet{}, false
 	}
@@ -70,7 +70,7 @@ func decode6(b []byte) (packet, bool) {
 		case fragment:
 			whole = len(rest) >= 4 && binary.BigEndian.Uint16(rest[2:])&^7 == 0
 		default:
-			p.transport(rest)
+			p.readTransport(rest)
 			if p.flow.Protocol == policy.ICMPv6 {
 				p.flow.HopLimit = b[7]
 			}
@@ -87,8 +87,8 @@ func decode6(b []byte) (packet, bool) {
 	}
 }
 
-// transport reads the ports, or the type of an ICMP message.
-func (p *packet) transport(b []byte) {
+// readTransport reads the ports, or the type of an ICMP message.
+func (p *packet) readTransport(b []byte) {
 	switch proto := p.flow.Protocol; {
 	case proto.HasPorts() && len(b) >= 4:
 		p.sourcePort, p.flow.DestinationPort = binary.BigEndian.Uint16(b), binary.BigEndian.Uint16(b[2:])

@@ -62,14 +62,14 @@ func TestPackets(t *testing.T) {
 		"an extension header cut short":     {ipv6(60, 6, 4, 0), packet{flow(six, destinationOptions, 0, 0), 0}},
 		"a routing header and nothing more": {ipv6(43), packet{flow(six, routing, 0, 0), 0}},
 	} {
-		if got, ok := decode(c.packet); !ok || got != c.want {
+		if got, ok := decodePacket(c.packet); !ok || got != c.want {
 			t.Errorf("%s: %+v %v, want %+v", name, got, ok, c.want)
 		}
 	}
 	for name, b := range map[string][]byte{
 		"nothing": nil, "half a header": ipv4(6, 0, 0)[:19], "half an IPv6 header": ipv6(6)[:39], "another version": {0x50, 0, 0}, "an ARP request": {0, 1, 8, 0},
 	} {
-		if got, ok := decode(b); ok {
+		if got, ok := decodePacket(b); ok {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
@@ -79,7 +79,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(ipv4(policy.TCP, 8, 0, 1, 2, 3, 4))
 	f.Add(ipv6(0, 44, 0, 0, 0, 0, 0, 0, 0, 17, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		p, ok := decode(b)
+		p, ok := decodePacket(b)
 		if !ok {
 			return
 		}

@@ -13,41 +13,39 @@ import (
 	"github.com/tierwall/tierwall/policy"
 )
 
-// Kernel drops what comes by interfaces from addresses to which no route leads back by them, and what has link-local
-// addresses but neighbour discovery.
+// Kernel drops packets whose source address is not routed to their interface, and packets with link-local addresses, except
+// neighbour discovery.
 type Kernel interface {
 	// Name is equal for those that write the same rules, and for no others.
 	Name() string
 	// WithAnySource returns a kernel that does not compare sources with the routes; link-local addresses are judged still.
 	WithAnySource() Kernel
-	// Write has these interfaces guarded and no others, at one moment.
+	// Write guards exactly these interfaces, in one atomic step.
 	Write(ctx context.Context, i Interfaces) error
-	// Read is what the kernel holds of ours, as text that is equal as long as nobody changes it.
+	// Read returns our rules in the kernel, as a text that stays equal while nobody changes them.
 	Read(ctx context.Context) (string, error)
-	// Whole reports whether a text can be what Write left: whether nothing is missing. How the
-	// tools print what was written differs from one version to the other.
+	// Whole reports whether a text has everything that Write wrote. How the tools print it differs between versions.
 	Whole(text string, i Interfaces) bool
-	// Cleanup removes all that is ours.
+	// Cleanup removes everything of ours.
 	Cleanup(ctx context.Context) error
 }
 
 const (
-	// gatherFor is how long changes are gathered. Whoever is root in a pod can make
-	// them, by its own interface, as fast as it likes.
+	// gatherFor is how long changes are collected. A pod with root can change its interface as fast as it likes.
 	gatherFor = 50 * time.Millisecond
 	// restFactor is how many times as long as it took to guard the interfaces the next changes are gathered, for
 	// maxGather at most, so that changes that come all the time cost a tenth of a core.
 	restFactor = 9
 	maxGather  = 2 * time.Second
-	// compareEvery is how often the kernel is compared with what was written.
+	// compareEvery is the interval between comparisons of the kernel with what was written.
 	compareEvery = 10 * time.Second
 	// retryMin and retryMax bound the wait after a failure.
 	retryMin, retryMax = time.Second, 5 * time.Minute
 )
 
-// Guard keeps the interfaces guarded that are one pod's own.
+// Guard guards the interfaces of the node's pods.
 type Guard struct {
-	// Predecessors may guard from an earlier process. What they hold is removed after the first write.
+	// Predecessors are kernels that an earlier process may have used. Their rules are removed after the first write.
 	Predecessors []Kernel
 
 	kernel       Kernel
@@ -56,20 +54,19 @@ type Guard struct {
 	told         chan struct{}
 	compareEvery time.Duration
 
-	// guarded are the interfaces that were written last, and left is what the kernel held
-	// then; written says that there is such a time.
+	// guarded are the interfaces that were written last, and left is what Read returned afterwards; both are valid if
+	// written is true.
 	guarded Interfaces
 	left    string
 	written bool
 }
 
-// New makes a guard, which does nothing before the first program.
+// New returns a Guard, which does nothing before the first program.
 func New(k Kernel, log *slog.Logger) *Guard {
 	return &Guard{kernel: k, log: log, told: make(chan struct{}, 1), compareEvery: compareEvery}
 }
 
-// Use takes the pods from this program from now on. It never waits. The program must not
-// be changed afterwards.
+// Use switches to the pods of the program without blocking. The program must not be changed afterwards.
 func (g *Guard) Use(p *policy.Program) {
 	if before := g.program.Swap(p); before != nil && samePods(before, p) {
 		return
@@ -80,11 +77,11 @@ func (g *Guard) Use(p *policy.Program) {
 	}
 }
 
-// Start guards until ctx ends. What is guarded then stays so.
+// Start guards until ctx ends. The rules stay afterwards.
 func (g *Guard) Start(ctx context.Context) error {
 	for wait := retryMin; ; wait = min(2*wait, retryMax) {
 		began := time.Now()
-		err := g.follow(ctx)
+		err := g.followChanges(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -106,8 +103,8 @@ func (g *Guard) Start(ctx context.Context) error {
 	}
 }
 
-// follow keeps up with routes, interfaces and programs until it fails.
-func (g *Guard) follow(ctx context.Context) error {
+// followChanges guards the interfaces after each change of routes, interfaces and programs, until it fails.
+func (g *Guard) followChanges(ctx context.Context) error {
 	l, err := openLayout()
 	if err != nil {
 		return err
@@ -117,7 +114,7 @@ func (g *Guard) follow(ctx context.Context) error {
 	defer compare.Stop()
 	for {
 		start := time.Now()
-		if err := g.settle(ctx, l); err != nil {
+		if err := g.guardInterfaces(ctx, l); err != nil {
 			return err
 		}
 		gatherTime := gatherTimeAfter(time.Since(start))
@@ -125,16 +122,16 @@ func (g *Guard) follow(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case err := <-l.failed:
-			return fmt.Errorf("following routes and interfaces: %w", asMissedChanges(err))
+			return fmt.Errorf("watch routes and interfaces: %w", asMissedChanges(err))
 		case <-compare.C:
-			if err := g.compare(ctx); err != nil {
+			if err := g.compareKernel(ctx); err != nil {
 				return err
 			}
 		case <-g.told:
 		case <-l.links:
-			l.gather(gatherTime)
+			l.gatherChanges(gatherTime)
 		case <-l.routes:
-			l.gather(gatherTime)
+			l.gatherChanges(gatherTime)
 		}
 	}
 }
@@ -144,8 +141,8 @@ func gatherTimeAfter(took time.Duration) time.Duration {
 	return min(max(gatherFor, restFactor*took), maxGather)
 }
 
-// gather takes the notifications of all that changes for a while.
-func (l *layout) gather(d time.Duration) {
+// gatherChanges takes the notifications of all that changes for a while.
+func (l *layout) gatherChanges(d time.Duration) {
 	end := time.After(d)
 	for {
 		select {
@@ -157,47 +154,47 @@ func (l *layout) gather(d time.Duration) {
 	}
 }
 
-// settle has those interfaces guarded that are a pod's own now.
-func (g *Guard) settle(ctx context.Context, l *layout) error {
+// guardInterfaces guards the interfaces that lead to pods now.
+func (g *Guard) guardInterfaces(ctx context.Context, l *layout) error {
 	p := g.program.Load()
 	if p == nil {
-		return nil // what an earlier process guarded stays so
+		return nil // the rules of an earlier process stay
 	}
-	links, routes, err := l.read()
+	links, routes, err := l.readLayout()
 	if err != nil {
 		return err
 	}
 	want := PodInterfaces(links, routes, PodNetworks(p))
-	if g.written && want.equal(g.guarded) {
+	if g.written && want.isEqual(g.guarded) {
 		return nil
 	}
 	if err := g.kernel.Write(ctx, want); err != nil {
-		return fmt.Errorf("guarding %d interfaces: %w", len(want.All()), err)
+		return fmt.Errorf("guard %d interfaces: %w", len(want.All()), err)
 	}
 	if g.left, err = g.kernel.Read(ctx); err != nil {
 		return err
 	}
 	if !g.kernel.Whole(g.left, want) {
-		return errors.New("somebody changes our rules about sources while they are written")
+		return errors.New("others change our anti-spoofing rules while they are written")
 	}
 	g.log.Debug("guarded", "own", want.Own, "shared", want.Shared, "new", len(want.New))
-	guarded.Set(float64(len(want.Guarded())))
+	guardedInterfaces.Set(float64(len(want.Guarded())))
 	g.guarded, g.written = want, true
-	g.succeed(ctx)
+	g.cleanUpPredecessors(ctx)
 	return nil
 }
 
-// succeed removes what the predecessors hold, now that it is not needed any more.
-func (g *Guard) succeed(ctx context.Context) {
+// cleanUpPredecessors removes the rules of the predecessors.
+func (g *Guard) cleanUpPredecessors(ctx context.Context) {
 	if err := Cleanup(ctx, g.Predecessors); err != nil {
-		g.log.Warn("could not remove all rules about sources that an earlier agent left", "err", err)
+		g.log.Warn("removing the anti-spoofing rules of an earlier agent failed", "err", err)
 		return
 	}
 	g.Predecessors = nil
 }
 
-// compare has everything written anew if somebody changed it.
-func (g *Guard) compare(ctx context.Context) error {
+// compareKernel schedules a rewrite if others changed our rules.
+func (g *Guard) compareKernel(ctx context.Context) error {
 	if !g.written {
 		return nil
 	}
@@ -205,20 +202,19 @@ func (g *Guard) compare(ctx context.Context) error {
 	if err != nil || text == g.left {
 		return err
 	}
-	g.log.Warn("somebody changed our rules about sources; mended")
+	g.log.Warn("others changed our anti-spoofing rules; repaired")
 	g.written = false
 	return nil
 }
 
-// samePods reports whether a program has the pods of the one that it was made of. Most changes
-// are about none of the node's pods, and leave the list as it is.
+// samePods reports whether a program shares the endpoints of another. Most changes do not change the node's pods.
 func samePods(a, b *policy.Program) bool {
 	same := len(a.Endpoints) == len(b.Endpoints) && (len(a.Endpoints) == 0 || &a.Endpoints[0] == &b.Endpoints[0])
 	return same && slices.Equal(a.Local, b.Local)
 }
 
-// PodNetworks returns a function that reports whether a network is pods' of the program: an address that is known, or one of the node's networks
-// for pods or a part of it, or a network with an endpoint in it.
+// PodNetworks returns a function that reports whether a network belongs to pods of the program: a known address, one of the
+// node's pod networks or a part of it, or a network with an endpoint in it.
 func PodNetworks(p *policy.Program) func(netip.Prefix) bool {
 	known, nodes := map[netip.Addr]bool{}, map[netip.Addr]bool{}
 	for _, e := range p.Endpoints {

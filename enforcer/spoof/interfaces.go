@@ -76,7 +76,7 @@ func (i Interfaces) All() []string {
 	return slices.Sorted(slices.Values(slices.Concat(i.Own, i.Shared, i.New)))
 }
 
-func (i Interfaces) equal(o Interfaces) bool {
+func (i Interfaces) isEqual(o Interfaces) bool {
 	return slices.Equal(i.Own, o.Own) && slices.Equal(i.Shared, o.Shared) && slices.Equal(i.New, o.New) && slices.Equal(i.Tunnels, o.Tunnels)
 }
 

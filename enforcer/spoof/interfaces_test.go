@@ -59,7 +59,7 @@ func TestInterfacesOfPods(t *testing.T) {
 		"no route to part of a bridge":           {[]Link{bridged}, nil, Interfaces{}},
 		"a name that tools would read otherwise": {[]Link{veth(2, `x" }`), veth(3, "veth*")}, []Route{route(2, "10.0.1.2/32"), route(3, "10.0.1.3/32")}, Interfaces{}},
 	} {
-		if got := PodInterfaces(c.links, c.routes, pod); !got.equal(c.want) {
+		if got := PodInterfaces(c.links, c.routes, pod); !got.isEqual(c.want) {
 			t.Errorf("%s: %+v, want %+v", name, got, c.want)
 		}
 	}

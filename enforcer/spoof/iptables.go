@@ -21,10 +21,10 @@ type IPTables struct {
 	AnySource bool
 }
 
-// Name is Kernel's.
+// Name implements Kernel.
 func (t IPTables) Name() string { return "iptables-" + t.Mode }
 
-// WithAnySource is Kernel's.
+// WithAnySource implements Kernel.
 func (t IPTables) WithAnySource() Kernel {
 	t.AnySource = true
 	return t
@@ -62,13 +62,13 @@ type ipFamily struct {
 var ipFamilies = []ipFamily{
 	{command: "iptables", inet: "inet", sets: "tws4", any: "0.0.0.0/0", passes: []string{"-p udp -m udp --dport 67"},
 		onLink: []string{"224.0.0.0/4", "255.255.255.255/32"}},
-	{command: "ip6tables", inet: "inet6", sets: "tws6", any: "::/0", passes: slices.Concat(discovery("255", 133, 135, 136), discovery("1", 131, 132, 143)),
+	{command: "ip6tables", inet: "inet6", sets: "tws6", any: "::/0", passes: slices.Concat(discoveryMatches("255", 133, 135, 136), discoveryMatches("1", 131, 132, 143)),
 		linkLocal: "fe80::/10", onLink: []string{"fe80::/10", "ff00::/8"}},
 }
 
-// discovery are messages of ICMPv6 with code 0 and a hop limit: 133, 135 and 136 are those of RFC 4861 that a host sends, 131,
+// discoveryMatches are messages of ICMPv6 with code 0 and a hop limit: 133, 135 and 136 are those of RFC 4861 that a host sends, 131,
 // 132 and 143 those of multicast listeners (RFC 2710, RFC 3810).
-func discovery(hopLimit string, types ...int) (out []string) {
+func discoveryMatches(hopLimit string, types ...int) (out []string) {
 	for _, kind := range types {
 		match := fmt.Sprintf("-p ipv6-icmp -m icmp6 --icmpv6-type %d/0 -m hl --hl-eq %s", kind, hopLimit)
 		if hopLimit == "1" {
@@ -84,25 +84,25 @@ type group byte
 
 const guardedGroup, podsGroup, sharedGroup group = 'g', 'p', 's'
 
-// groups are the interfaces of each group.
-func (i Interfaces) groups() map[group][]string {
+// byGroup returns the interfaces of each group.
+func (i Interfaces) byGroup() map[group][]string {
 	return map[group][]string{guardedGroup: i.Guarded(), podsGroup: i.All(), sharedGroup: i.Shared}
 }
 
-// names are the names of the sets of a group in a generation, which is a or b.
-func (f ipFamily) names(generation string, g group, interfaces []string) (out []string) {
+// setNames returns the names of the sets of a group in a generation, which is a or b.
+func (f ipFamily) setNames(generation string, g group, interfaces []string) (out []string) {
 	for n := range (len(interfaces) + maxInterfaces - 1) / maxInterfaces {
 		out = append(out, fmt.Sprintf("%s%s%c%d", f.sets, generation, g, n))
 	}
 	return out
 }
 
-// setLines are what ipset reads to make a generation of sets.
+// setLines returns the input of ipset that makes a generation of sets.
 func (f ipFamily) setLines(generation string, i Interfaces) []string {
 	var out []string
-	groups := i.groups()
+	groups := i.byGroup()
 	for _, g := range []group{guardedGroup, podsGroup, sharedGroup} {
-		names := f.names(generation, g, groups[g])
+		names := f.setNames(generation, g, groups[g])
 		for n, chunk := range slices.Collect(slices.Chunk(groups[g], maxInterfaces)) {
 			out = append(out, "create "+names[n]+" hash:net,iface family "+f.inet, "flush "+names[n])
 			for _, link := range chunk {
@@ -120,16 +120,16 @@ func (t IPTables) chainLines(f ipFamily, generation string, i Interfaces, missin
 	for _, chain := range chains {
 		out = append(out, ":"+chain+" - [0:0]")
 	}
-	groups := i.groups()
+	groups := i.byGroup()
 	rule := func(chain, text string) { out = append(out, "-A "+chain+" "+text) }
 	drop := func(chain, match string, g group) {
-		for _, set := range f.names(generation, g, groups[g]) {
+		for _, set := range f.setNames(generation, g, groups[g]) {
 			rule(chain, match+"-m set --match-set "+set+" src,src -g "+foreignChain)
 		}
 	}
 	if !t.AnySource {
 		for _, tunnel := range i.Tunnels {
-			drop(linkChain, tunnel.iptables(), podsGroup)
+			drop(linkChain, tunnel.iptablesMatch(), podsGroup)
 		}
 	}
 	if f.linkLocal != "" {
@@ -156,7 +156,7 @@ func (t IPTables) chainLines(f ipFamily, generation string, i Interfaces, missin
 		drop(sourcesChain, "-s "+linkLocal4+" ", guardedGroup)
 	}
 	if t.Log.PerSecond > 0 {
-		rule(foreignChain, t.Log.iptables())
+		rule(foreignChain, t.Log.iptablesRule())
 	}
 	rule(foreignChain, "-j DROP")
 	for _, hook := range missing {
@@ -165,15 +165,15 @@ func (t IPTables) chainLines(f ipFamily, generation string, i Interfaces, missin
 	return append(out, "COMMIT")
 }
 
-// iptables is the tunnel as a match, with a space at its end.
-func (t Tunnel) iptables() string {
+// iptablesMatch returns the tunnel as a match, followed by a space.
+func (t Tunnel) iptablesMatch() string {
 	if t.Port == 0 {
 		return fmt.Sprintf("-p %d ", t.Protocol)
 	}
 	return fmt.Sprintf("-p udp -m udp --dport %d ", t.Port)
 }
 
-// Write is Kernel's. Each IP family switches at one moment from a generation of sets to the other.
+// Write implements Kernel. Each IP family switches atomically from one generation of sets to the other.
 func (t IPTables) Write(ctx context.Context, i Interfaces) error {
 	for _, f := range ipFamilies {
 		kept, err := f.destroySets(ctx)
@@ -189,7 +189,7 @@ func (t IPTables) Write(ctx context.Context, i Interfaces) error {
 				return err
 			}
 		}
-		missing := slices.DeleteFunc(slices.Clone(hookRules), func(rule string) bool { return t.hooked(ctx, f, rule) })
+		missing := slices.DeleteFunc(slices.Clone(hookRules), func(rule string) bool { return t.hasHook(ctx, f, rule) })
 		if _, err := command.Run(ctx, t.chainLines(f, generation, i, missing), f.command+"-"+t.Mode+"-restore", "--noflush", "-w", command.LockWait); err != nil {
 			return err
 		}
@@ -197,15 +197,15 @@ func (t IPTables) Write(ctx context.Context, i Interfaces) error {
 	return nil
 }
 
-// hooked reports whether a rule is there that leads to our chains.
-func (t IPTables) hooked(ctx context.Context, f ipFamily, rule string) bool {
+// hasHook reports whether a rule that leads to our chains exists.
+func (t IPTables) hasHook(ctx context.Context, f ipFamily, rule string) bool {
 	args := append([]string{"-w", command.LockWait, "-t", "raw", "-C"}, strings.Fields(rule)...)
 	_, err := command.Run(ctx, nil, f.command+"-"+t.Mode, args...)
 	return err == nil
 }
 
-// ours are the names of our sets that there are.
-func (f ipFamily) ours(ctx context.Context) ([]string, error) {
+// listSets returns the names of our sets.
+func (f ipFamily) listSets(ctx context.Context) ([]string, error) {
 	text, err := command.Run(ctx, nil, "ipset", "list", "-n")
 	if err != nil {
 		return nil, err
@@ -213,25 +213,25 @@ func (f ipFamily) ours(ctx context.Context) ([]string, error) {
 	return slices.DeleteFunc(strings.Fields(text), func(name string) bool { return !strings.HasPrefix(name, f.sets) }), nil
 }
 
-// destroySets destroys our sets and gives those that rules still refer to.
+// destroySets destroys our sets, and returns those that rules still refer to.
 func (f ipFamily) destroySets(ctx context.Context) (kept []string, err error) {
-	names, err := f.ours(ctx)
+	names, err := f.listSets(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for _, name := range names {
-		if _, err := command.Run(ctx, nil, "ipset", "destroy", name); err != nil && !missing(err) {
+		if _, err := command.Run(ctx, nil, "ipset", "destroy", name); err != nil && !isNotFound(err) {
 			kept = append(kept, name)
 		}
 	}
 	return kept, nil
 }
 
-// Read is Kernel's.
+// Read implements Kernel.
 func (t IPTables) Read(ctx context.Context) (string, error) {
 	var out []string
 	for _, f := range ipFamilies {
-		text, err := t.save(ctx, f)
+		text, err := t.saveTable(ctx, f)
 		if err != nil {
 			return "", err
 		}
@@ -240,7 +240,7 @@ func (t IPTables) Read(ctx context.Context) (string, error) {
 				out = append(out, strings.TrimSpace(line))
 			}
 		}
-		names, err := f.ours(ctx)
+		names, err := f.listSets(ctx)
 		if err != nil {
 			return "", err
 		}
@@ -249,35 +249,35 @@ func (t IPTables) Read(ctx context.Context) (string, error) {
 				continue // of the generation before
 			}
 			members, err := command.Run(ctx, nil, "ipset", "save", name)
-			if err != nil && !missing(err) {
+			if err != nil && !isNotFound(err) {
 				return "", err
 			}
-			out = append(out, words(members))
+			out = append(out, sortedWords(members))
 		}
 	}
 	return strings.Join(out, "\n"), nil
 }
 
-// Whole is Kernel's.
+// Whole implements Kernel.
 func (IPTables) Whole(text string, i Interfaces) bool {
-	return mentions(text, len(ipFamilies), "-j "+sourcesChain, "-j "+linkChain, "--invert", foreignChain+" -j DROP") &&
-		mentions(text, 1, "-g "+localChain) && (len(i.All()) == 0 || mentions(text, len(ipFamilies), "-g "+foreignChain)) && names(text, i.All())
+	return mentionsAll(text, len(ipFamilies), "-j "+sourcesChain, "-j "+linkChain, "--invert", foreignChain+" -j DROP") &&
+		mentionsAll(text, 1, "-g "+localChain) && (len(i.All()) == 0 || mentionsAll(text, len(ipFamilies), "-g "+foreignChain)) && containsAllNames(text, i.All())
 }
 
-func (t IPTables) save(ctx context.Context, f ipFamily) (string, error) {
+func (t IPTables) saveTable(ctx context.Context, f ipFamily) (string, error) {
 	return command.Run(ctx, nil, f.command+"-"+t.Mode+"-save", "-t", "raw")
 }
 
-// Cleanup is Kernel's.
+// Cleanup implements Kernel.
 func (t IPTables) Cleanup(ctx context.Context) error {
 	var errs []error
 	for _, f := range ipFamilies {
-		errs = append(errs, t.clean(ctx, f))
+		errs = append(errs, t.cleanFamily(ctx, f))
 	}
 	return errors.Join(errs...)
 }
 
-func (t IPTables) clean(ctx context.Context, f ipFamily) error {
+func (t IPTables) cleanFamily(ctx context.Context, f ipFamily) error {
 	// All tables are read, because reading one that nobody uses makes it.
 	text, err := command.Run(ctx, nil, f.command+"-"+t.Mode+"-save")
 	if errors.Is(err, exec.ErrNotFound) {
@@ -312,8 +312,8 @@ func (t IPTables) clean(ctx context.Context, f ipFamily) error {
 	return err
 }
 
-// missing reports whether a tool failed because what it was asked about is not there, or itself is not.
-func missing(err error) bool {
+// isNotFound reports whether a tool failed because it, or the object of the command, does not exist.
+func isNotFound(err error) bool {
 	if errors.Is(err, exec.ErrNotFound) {
 		return true
 	}

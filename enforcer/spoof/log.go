@@ -12,10 +12,10 @@ type Log struct {
 	PerSecond int
 }
 
-func (l Log) nft() string {
+func (l Log) nftStatement() string {
 	return fmt.Sprintf(`limit rate %d/second burst %d packets log prefix "%s" group %d`, l.PerSecond, 2*l.PerSecond, l.Prefix, l.Group)
 }
 
-func (l Log) iptables() string {
+func (l Log) iptablesRule() string {
 	return fmt.Sprintf("-m limit --limit %d/sec --limit-burst %d -j NFLOG --nflog-prefix %s --nflog-group %d", l.PerSecond, 2*l.PerSecond, l.Prefix, l.Group)
 }

@@ -2,10 +2,10 @@ package spoof
 
 import "github.com/prometheus/client_golang/prometheus"
 
-var guarded = prometheus.NewGauge(prometheus.GaugeOpts{
+var guardedInterfaces = prometheus.NewGauge(prometheus.GaugeOpts{
 	Name: "tierwall_enforcer_guarded_interfaces",
 	Help: "Interfaces of pods at which packets from other addresses than their own are dropped.",
 })
 
 // RegisterMetrics makes the package's metrics known to a registry.
-func RegisterMetrics(r prometheus.Registerer) { r.MustRegister(guarded) }
+func RegisterMetrics(r prometheus.Registerer) { r.MustRegister(guardedInterfaces) }

@@ -13,18 +13,18 @@ import (
 	"github.com/tierwall/tierwall/policy"
 )
 
-// layout is the kernel's links and routes, and word of their changes. It is of
-// the network namespace of the thread that opened it.
+// layout reads the kernel's links and routes, and receives notifications of their changes, in the network namespace of the
+// thread that opened it.
 type layout struct {
 	handle *netlink.Handle
 	done   chan struct{}
 	links  chan netlink.LinkUpdate
 	routes chan netlink.RouteUpdate
-	// failed gets why there will be no more word.
+	// failed receives why the notifications ended.
 	failed chan error
 }
 
-// bufferSize is room for the word of some thousand changes, in bytes.
+// bufferSize is room for the notifications of some thousand changes, in bytes.
 const bufferSize = 1 << 21
 
 func openLayout() (*layout, error) {
@@ -37,19 +37,19 @@ func openLayout() (*layout, error) {
 	}
 	var err error
 	if l.handle, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
-		return nil, fmt.Errorf("opening netlink: %w", err)
+		return nil, fmt.Errorf("open netlink: %w", err)
 	}
 	links, routes := make(chan netlink.LinkUpdate, 64), make(chan netlink.RouteUpdate, 64)
 	if err := netlink.LinkSubscribeWithOptions(links, l.done, netlink.LinkSubscribeOptions{
 		ErrorCallback: fail, ReceiveBufferSize: bufferSize, ReceiveBufferForceSize: true}); err != nil {
 		l.close()
-		return nil, fmt.Errorf("asking for changes of interfaces: %w", err)
+		return nil, fmt.Errorf("subscribe to interfaces: %w", err)
 	}
 	l.links = links
 	if err := netlink.RouteSubscribeWithOptions(routes, l.done, netlink.RouteSubscribeOptions{
 		ErrorCallback: fail, ReceiveBufferSize: bufferSize, ReceiveBufferForceSize: true}); err != nil {
 		l.close()
-		return nil, fmt.Errorf("asking for changes of routes: %w", err)
+		return nil, fmt.Errorf("subscribe to routes: %w", err)
 	}
 	l.routes = routes
 	return l, nil
@@ -67,7 +67,7 @@ func asMissedChanges(err error) error {
 	return err
 }
 
-// close ends the word, and waits for those who bring it.
+// close ends the subscriptions, and waits for their goroutines.
 func (l *layout) close() {
 	close(l.done)
 	l.handle.Close()
@@ -83,11 +83,11 @@ func (l *layout) close() {
 	}
 }
 
-// read gives all links and unicast routes.
-func (l *layout) read() ([]Link, []Route, error) {
-	found, err := again(l.handle.LinkList)
+// readLayout returns all links and unicast routes.
+func (l *layout) readLayout() ([]Link, []Route, error) {
+	found, err := retryInterrupted(l.handle.LinkList)
 	if err != nil {
-		return nil, nil, fmt.Errorf("listing the interfaces: %w", err)
+		return nil, nil, fmt.Errorf("list the interfaces: %w", err)
 	}
 	var links []Link
 	for _, f := range found {
@@ -98,11 +98,11 @@ func (l *layout) read() ([]Link, []Route, error) {
 	return links, routes, err
 }
 
-// tunnelOf is what an interface takes packets out of. WireGuard, which knows who sent a packet, is none.
+// tunnelOf returns the tunnel that an interface decapsulates. WireGuard authenticates the sender and is none.
 func tunnelOf(l netlink.Link) Tunnel {
 	const ipInIP, ipv6InIP, gre = 4, 41, 47
 	if l.Attrs().Flags&net.FlagUp == 0 {
-		return Tunnel{} // some are there as soon as their module is
+		return Tunnel{} // some exist once their module is loaded
 	}
 	switch l := l.(type) {
 	case *netlink.Vxlan:
@@ -123,7 +123,7 @@ func tunnelOf(l netlink.Link) Tunnel {
 func ReadRoutes() ([]Route, error) {
 	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
-		return nil, fmt.Errorf("opening netlink: %w", err)
+		return nil, fmt.Errorf("open netlink: %w", err)
 	}
 	defer h.Close()
 	return readRoutes(h)
@@ -132,11 +132,11 @@ func ReadRoutes() ([]Route, error) {
 func readRoutes(h *netlink.Handle) ([]Route, error) {
 	var routes []Route
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		found, err := again(func() ([]netlink.Route, error) {
+		found, err := retryInterrupted(func() ([]netlink.Route, error) {
 			return h.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
 		})
 		if err != nil {
-			return nil, fmt.Errorf("listing the routes: %w", err)
+			return nil, fmt.Errorf("list the routes: %w", err)
 		}
 		for _, f := range found {
 			routes = append(routes, routesOf(f)...)
@@ -145,8 +145,8 @@ func readRoutes(h *netlink.Handle) ([]Route, error) {
 	return routes, nil
 }
 
-// again repeats a listing that a change came in between of.
-func again[T any](list func() ([]T, error)) ([]T, error) {
+// retryInterrupted repeats a dump that a change interrupted.
+func retryInterrupted[T any](list func() ([]T, error)) ([]T, error) {
 	const tries = 5
 	for try := 1; ; try++ {
 		out, err := list()
@@ -156,7 +156,7 @@ func again[T any](list func() ([]T, error)) ([]T, error) {
 	}
 }
 
-// routesOf is a route as far as it concerns us, for each interface that it leads to.
+// routesOf returns a unicast route, once for each interface that it leads to.
 func routesOf(r netlink.Route) []Route {
 	if r.Type != unix.RTN_UNICAST {
 		return nil

@@ -25,10 +25,10 @@ type NFTables struct {
 	AnySource bool
 }
 
-// Name is Kernel's.
+// Name implements Kernel.
 func (NFTables) Name() string { return "nftables" }
 
-// WithAnySource is Kernel's.
+// WithAnySource implements Kernel.
 func (n NFTables) WithAnySource() Kernel {
 	n.AnySource = true
 	return n
@@ -61,7 +61,7 @@ func (n NFTables) Script(i Interfaces) []string {
 			out = append(out, "add rule "+nftTable+" "+chain+" "+r)
 		}
 	}
-	for _, kind := range i.kinds() {
+	for _, kind := range i.kindsToCheck() {
 		rule("sources", "meta iifkind "+strconv.Quote(kind)+" ip6 saddr fe80::/10 goto link-local")
 		sources := ""
 		if n.AnySource {
@@ -71,7 +71,7 @@ func (n NFTables) Script(i Interfaces) []string {
 	}
 	if !n.AnySource {
 		for _, t := range i.Tunnels {
-			rule("sources", "iifname @pods "+t.nft()+" goto dropped")
+			rule("sources", "iifname @pods "+t.nftMatch()+" goto dropped")
 		}
 	}
 	if len(i.Shared) > 0 {
@@ -83,34 +83,34 @@ func (n NFTables) Script(i Interfaces) []string {
 	rule("link-local", "iifname != @pods accept", hostDiscovery+" accept", "iifname @shared "+listeners+" accept", "goto dropped")
 	rule("on-link", "iifname != @shared return", hostDiscovery+" return", listeners+" return", "udp dport 67 return", "goto dropped")
 	if n.Log.PerSecond > 0 {
-		rule("dropped", n.Log.nft())
+		rule("dropped", n.Log.nftStatement())
 	}
 	rule("dropped", "drop")
 	for set, names := range map[string][]string{"guarded": i.Guarded(), "pods": i.All(), "shared": i.Shared} {
 		if len(names) > 0 {
-			out = append(out, "add element "+nftTable+" "+set+" { "+quoted(names)+" }")
+			out = append(out, "add element "+nftTable+" "+set+" { "+quoteNames(names)+" }")
 		}
 	}
 	slices.Sort(out[slices.Index(out, "add rule "+nftTable+" dropped drop")+1:])
 	return out
 }
 
-func (t Tunnel) nft() string {
+func (t Tunnel) nftMatch() string {
 	if t.Port == 0 {
 		return fmt.Sprintf("meta l4proto %d", t.Protocol)
 	}
 	return fmt.Sprintf("meta l4proto %d th dport %d", t.Protocol, t.Port)
 }
 
-// kinds are the kinds of interfaces that have to be looked at.
-func (i Interfaces) kinds() []string {
+// kindsToCheck returns the kinds of interfaces whose packets are checked.
+func (i Interfaces) kindsToCheck() []string {
 	if len(i.Shared) > 0 {
 		return append(slices.Clone(kinds), bridge)
 	}
 	return kinds
 }
 
-func quoted(names []string) string {
+func quoteNames(names []string) string {
 	out := make([]string, len(names))
 	for i, name := range names {
 		out[i] = strconv.Quote(name)
@@ -121,35 +121,35 @@ func quoted(names []string) string {
 // Available reports whether nftables can guard here, and if not, why. It changes nothing.
 func (n NFTables) Available(ctx context.Context) error {
 	if _, err := command.Run(ctx, n.Script(Interfaces{Own: []string{"lo"}, Shared: []string{"lo"}}), "nft", "--check", "-f", "-"); err != nil {
-		return fmt.Errorf("this nft or this kernel has not what guarding needs: %w", err)
+		return fmt.Errorf("nft or the kernel lacks a feature that anti-spoofing needs: %w", err)
 	}
 	return nil
 }
 
-// Write is Kernel's.
+// Write implements Kernel.
 func (n NFTables) Write(ctx context.Context, i Interfaces) error {
 	_, err := command.Run(ctx, n.Script(i), "nft", "-f", "-")
 	return err
 }
 
-// Read is Kernel's.
+// Read implements Kernel.
 func (NFTables) Read(ctx context.Context) (string, error) {
 	text, err := command.Run(ctx, nil, "nft", append([]string{"--stateless", "list", "table"}, strings.Fields(nftTable)...)...)
-	if missing(err) {
+	if isNotFound(err) {
 		return "", nil
 	}
-	return words(text), err
+	return sortedWords(text), err
 }
 
-// Whole is Kernel's.
+// Whole implements Kernel.
 func (n NFTables) Whole(text string, i Interfaces) bool {
-	return mentions(text, 1, "@guarded", "@pods", "link-local", "fib", "goto", "prerouting", "drop") && names(text, i.All())
+	return mentionsAll(text, 1, "@guarded", "@pods", "link-local", "fib", "goto", "prerouting", "drop") && containsAllNames(text, i.All())
 }
 
-// Cleanup is Kernel's.
+// Cleanup implements Kernel.
 func (NFTables) Cleanup(ctx context.Context) error {
 	_, err := command.Run(ctx, nil, "nft", append([]string{"delete", "table"}, strings.Fields(nftTable)...)...)
-	if missing(err) {
+	if isNotFound(err) {
 		return nil
 	}
 	return err
