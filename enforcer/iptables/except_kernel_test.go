@@ -16,8 +16,8 @@ import (
 // TestSetsWithExceptionsHoldWhatTheProgramSays asks the kernel about the addresses at and beside each element.
 func TestSetsWithExceptionsHoldWhatTheProgramSays(t *testing.T) {
 	forBothModes(t, func(t *testing.T, n node) {
-		b, p := n.backend(), sample.Excepted()
-		n.apply(b, p)
+		b, p := n.Open(), sample.Excepted()
+		n.Apply(b, p)
 		dump := n.dump()
 		asked := 0
 		for _, set := range p.Sets {
@@ -56,14 +56,14 @@ func TestAnExceptionThatSomebodyChangedIsRepaired(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			forBothModes(t, func(t *testing.T, n node) {
-				b, p := n.backend(), sample.Excepted()
-				n.apply(b, p)
+				b, p := n.Open(), sample.Excepted()
+				n.Apply(b, p)
 				before := sortSets(n.dump())
 				for _, command := range damage {
 					words := strings.Fields(command)
 					n.Run(t, words[0], words[1:]...)
 				}
-				if !n.repair(b) {
+				if !n.Repair(b) {
 					t.Error("the damage is not seen")
 				}
 				if after := sortSets(n.dump()); after != before {
@@ -77,17 +77,17 @@ func TestAnExceptionThatSomebodyChangedIsRepaired(t *testing.T) {
 // TestASetGetsExceptionsAndLosesThem has a set's elements change, which keep their prefixes.
 func TestASetGetsExceptionsAndLosesThem(t *testing.T) {
 	forBothModes(t, func(t *testing.T, n node) {
-		b := n.backend()
+		b := n.Open()
 		with, without := sample.Excepted(), sample.Excepted()
 		without.Sets["office"] = &policy.Set{ID: "office", Kind: policy.Networks}
 		for _, text := range []string{"10.0.0.0/16", "10.1.0.3/32", "2001:db8::1/128"} { // exceptions of before
 			office := without.Sets["office"]
 			office.Elements = append(office.Elements, policy.Element{Prefix: netip.MustParsePrefix(text)})
 		}
-		n.apply(b, with)
+		n.Apply(b, with)
 		for _, step := range [][2]*policy.Program{{with, without}, {without, with}} {
-			n.update(b, transition.Between(step[0], step[1]))
-			if n.repair(b) {
+			n.Update(b, transition.Between(step[0], step[1]))
+			if n.Repair(b) {
 				t.Error("the kernel is not as the program says")
 			}
 		}

@@ -77,19 +77,19 @@ func TestFewProgramsAreStarted(t *testing.T) {
 			scripts[n.command(f, "")], scripts[n.command(f, "-save")], scripts[n.command(f, "-restore")] = log, log, log
 		}
 		w := wrap(t, scripts)
-		b := n.backend()
-		n.apply(b, sample.Shop())
-		n.repair(b)
+		b := n.Open()
+		n.Apply(b, sample.Shop())
+		n.Repair(b)
 		w.calls()
 
-		n.repair(b)
+		n.Repair(b)
 		v4, v6 := n.command(iptables.IPv4, ""), n.command(iptables.IPv6, "")
 		if got, want := w.calls(), []string{v4 + "-save -t filter", v6 + "-save -t filter"}; !slices.Equal(got, want) {
 			t.Errorf("to see that all is well: %q, want %q", got, want)
 		}
 		next := sample.Shop()
 		next.Sets["front"].Elements = append(next.Sets["front"].Elements, policy.AddressElement(address("10.3.0.1")))
-		n.apply(b, next)
+		n.Apply(b, next)
 		if got, want := w.calls(), []string{""}; !slices.Equal(got, want) {
 			t.Errorf("for a member: %q, want %q", got, want)
 		}
@@ -97,11 +97,11 @@ func TestFewProgramsAreStarted(t *testing.T) {
 		last := *next
 		last.Endpoints = append(slices.Clone(next.Endpoints), policy.Endpoint{Namespace: "prod", Name: "more",
 			Addrs: []netip.Addr{address("10.1.0.9")}, Class: next.Endpoints[0].Class})
-		n.apply(b, &last)
+		n.Apply(b, &last)
 		if got, want := w.calls(), []string{v4 + "-restore --noflush -w 10"}; !slices.Equal(got, want) {
 			t.Errorf("for an IPv4 pod: %q, want %q", got, want)
 		}
-		n.apply(b, &last)
+		n.Apply(b, &last)
 		if got := w.calls(); !slices.Equal(got, []string{""}) {
 			t.Errorf("for nothing: %q", got)
 		}
@@ -115,7 +115,7 @@ func TestAChangeOfOneFamilyOrOfAnElementStartsNoOtherProgram(t *testing.T) {
 			scripts[n.command(f, "")], scripts[n.command(f, "-save")], scripts[n.command(f, "-restore")] = log, log, log
 		}
 		w := wrap(t, scripts)
-		b := n.backend()
+		b := n.Open()
 		four := func(policies, members int) *policy.Program {
 			p := popular(policies, members)
 			p.Endpoints[0].Addrs = p.Endpoints[0].Addrs[:1]
@@ -127,25 +127,25 @@ func TestAChangeOfOneFamilyOrOfAnElementStartsNoOtherProgram(t *testing.T) {
 			}
 			return p
 		}
-		n.apply(b, four(12, 3))
+		n.Apply(b, four(12, 3))
 		w.calls()
-		n.apply(b, four(12, 4))
+		n.Apply(b, four(12, 4))
 		if got := w.calls(); !slices.Equal(got, []string{""}) {
 			t.Errorf("for a member of each set of a class that merges them: %q", got)
 		}
 		next := four(13, 4)
 		next.Classes[policy.Egress], next.Endpoints[0].Class[policy.Egress] = four(12, 4).Classes[policy.Egress], "many-12"
-		n.apply(b, next)
+		n.Apply(b, next)
 		if got := w.calls(); !slices.Equal(got, []string{""}) {
 			t.Errorf("for one more policy of a pod that many select: %q", got)
 		}
 		more := *next
 		more.Endpoints = append(slices.Clone(next.Endpoints), policy.Endpoint{Namespace: "prod", Name: "second", Addrs: []netip.Addr{address("10.1.0.9")}, Class: next.Endpoints[0].Class})
-		n.apply(b, &more)
+		n.Apply(b, &more)
 		if got, want := w.calls(), []string{n.command(iptables.IPv4, "-restore") + " --noflush -w 10"}; !slices.Equal(got, want) {
 			t.Errorf("for a pod where there are no IPv6 pods: %q, want %q", got, want)
 		}
-		if n.repair(b) {
+		if n.Repair(b) {
 			t.Error("the kernel is not as written")
 		}
 	})
@@ -154,10 +154,10 @@ func TestAChangeOfOneFamilyOrOfAnElementStartsNoOtherProgram(t *testing.T) {
 func TestASetThatGoesWhileTheSetsAreRead(t *testing.T) {
 	n := newNode(t, iptables.NFT)
 	w := wrap(t, map[string]string{"ipset": `if test "$1" = list -a -e $dir/broken; then rm $dir/broken; echo tw4-gone; fi`})
-	b := n.backend()
-	n.apply(b, sample.Shop())
+	b := n.Open()
+	n.Apply(b, sample.Shop())
 	w.breakIt()
-	if n.repair(b) {
+	if n.Repair(b) {
 		t.Error("there was nothing to mend")
 	}
 	if _, err := os.Stat(filepath.Join(w.dir, "broken")); !os.IsNotExist(err) {
@@ -168,10 +168,10 @@ func TestASetThatGoesWhileTheSetsAreRead(t *testing.T) {
 func TestIPv6IsFilteredOnceItCanBe(t *testing.T) {
 	forBothModes(t, func(t *testing.T, n node) {
 		w := wrap(t, map[string]string{n.command(iptables.IPv6, "-save"): whileBroken})
-		n.apply(n.backend(), sample.Shop())
+		n.Apply(n.Open(), sample.Shop())
 		n.iptables(iptables.IPv6, "-D", "FORWARD", "1")
 		w.breakIt()
-		b := n.backend()
+		b := n.Open()
 		if b.Programmed() {
 			t.Error("what nobody could read is taken for programmed")
 		}
@@ -184,11 +184,11 @@ func TestIPv6IsFilteredOnceItCanBe(t *testing.T) {
 			t.Error("IPv4 is not closed")
 		}
 		w.mend()
-		n.apply(b, closed)
+		n.Apply(b, closed)
 		if got := n.iptables(iptables.IPv6, "-S"); !strings.Contains(got, "-A TIERWALL-INGRESS -d fd00:1::/64") || !strings.Contains(got, "-A FORWARD -m conntrack ! --ctstate RELATED,ESTABLISHED -j TIERWALL-FORWARD") {
 			t.Errorf("IPv6 is not closed:\n%s", got)
 		}
-		if n.repair(b) {
+		if n.Repair(b) {
 			t.Error("the kernel is not as written")
 		}
 	})
@@ -198,18 +198,17 @@ func TestWhatCouldNotBeSweptIsSweptLater(t *testing.T) {
 	for _, suffix := range []string{"-save", "-restore"} {
 		t.Run(suffix, func(t *testing.T) {
 			forBothModes(t, func(t *testing.T, n node) {
-				n.apply(n.backend(), sample.Shop())
+				n.Apply(n.Open(), sample.Shop())
 				w := wrap(t, map[string]string{n.command(iptables.IPv4, suffix): whileBroken})
-				other := n
-				other.mode = iptables.NFT + iptables.Legacy - n.mode
-				b := other.backend()
+				other := nodeOn(t, n.Space, iptables.NFT+iptables.Legacy-n.mode)
+				b := other.Open()
 				w.breakIt()
-				n.apply(b, sample.Shop())
+				n.Apply(b, sample.Shop())
 				w.mend()
 				if !strings.Contains(n.iptables(iptables.IPv4, "-S"), "TIERWALL-FORWARD") {
 					t.Fatal("nothing was left")
 				}
-				n.repair(b)
+				n.Repair(b)
 				if strings.Contains(n.iptables(iptables.IPv4, "-S"), "TIERWALL") {
 					t.Error("the old chains are still there")
 				}

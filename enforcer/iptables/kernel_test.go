@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tierwall/tierwall/enforcer/internal/backendtest"
 	"github.com/tierwall/tierwall/enforcer/internal/sample"
 	"github.com/tierwall/tierwall/enforcer/iptables"
 	"github.com/tierwall/tierwall/enforcer/transition"
@@ -25,9 +26,15 @@ import (
 
 // node is the kernel of a node, in one mode.
 type node struct {
-	*netns.Space
-	t    testing.TB
+	backendtest.Node[*iptables.Backend]
 	mode iptables.Mode
+}
+
+// nodeOn is a node of a mode in a namespace.
+func nodeOn(t testing.TB, s *netns.Space, m iptables.Mode) node {
+	return node{backendtest.Node[*iptables.Backend]{Space: s, T: t, New: func() (*iptables.Backend, error) {
+		return iptables.New(t.Context(), iptables.Options{Mode: m})
+	}}, m}
 }
 
 var families = []iptables.Family{iptables.IPv4, iptables.IPv6}
@@ -44,7 +51,7 @@ func forBothModes(t *testing.T, test func(t *testing.T, n node)) {
 // newNode is a node with rules and a set of others.
 func newNode(t testing.TB, m iptables.Mode) node {
 	t.Helper()
-	n := node{netns.NewSpace(t), t, m}
+	n := nodeOn(t, netns.NewSpace(t), m)
 	for _, f := range families {
 		n.iptables(f, "-N", "OTHERS")
 		n.iptables(f, "-A", "OTHERS", "-j", "ACCEPT")
@@ -65,63 +72,21 @@ func (n node) command(f iptables.Family, suffix string) string {
 }
 
 func (n node) iptables(f iptables.Family, args ...string) string {
-	n.t.Helper()
-	return n.Run(n.t, n.command(f, ""), args...)
+	n.T.Helper()
+	return n.Run(n.T, n.command(f, ""), args...)
 }
 
 var changing = regexp.MustCompile(`(?m)^#.*\n| \[\d+:\d+\]| initval 0x[0-9a-f]+`)
 
 // dump is everything in the kernel, without what differs from one time to the next.
 func (n node) dump() string {
-	n.t.Helper()
+	n.T.Helper()
 	var b strings.Builder
 	for _, f := range families {
-		b.WriteString(n.Run(n.t, n.command(f, "-save")))
+		b.WriteString(n.Run(n.T, n.command(f, "-save")))
 	}
-	b.WriteString(n.Run(n.t, "ipset", "-sorted", "save"))
+	b.WriteString(n.Run(n.T, "ipset", "-sorted", "save"))
 	return changing.ReplaceAllString(b.String(), "")
-}
-
-// backend is a new Backend on the node, as after a restart.
-func (n node) backend() *iptables.Backend {
-	n.t.Helper()
-	var b *iptables.Backend
-	n.do(func() (err error) {
-		b, err = iptables.New(n.t.Context(), iptables.Options{Mode: n.mode})
-		return err
-	})
-	return b
-}
-
-func (n node) do(f func() error) {
-	n.t.Helper()
-	if err := n.Do(f); err != nil {
-		n.t.Fatal(err)
-	}
-}
-
-func (n node) apply(b *iptables.Backend, p *policy.Program) {
-	n.t.Helper()
-	n.do(func() error { return b.Apply(n.t.Context(), p) })
-}
-
-func (n node) update(b *iptables.Backend, c *policy.Change) {
-	n.t.Helper()
-	n.do(func() error { return b.Update(n.t.Context(), c) })
-}
-
-func (n node) repair(b *iptables.Backend) (changed bool) {
-	n.t.Helper()
-	n.do(func() (err error) {
-		changed, err = b.Repair(n.t.Context())
-		return err
-	})
-	return changed
-}
-
-func (n node) cleanup(b *iptables.Backend) {
-	n.t.Helper()
-	n.do(func() error { return b.Cleanup(n.t.Context()) })
 }
 
 func TestTheToolsAcceptTheGoldenFiles(t *testing.T) {
@@ -167,15 +132,15 @@ func programs(n uint64) []*policy.Program {
 
 func TestTheKernelDependsOnTheLastProgramAlone(t *testing.T) {
 	forBothModes(t, func(t *testing.T, n node) {
-		b := n.backend()
+		b := n.Open()
 		for i, p := range programs(12) {
-			n.apply(b, p)
-			if n.repair(b) {
+			n.Apply(b, p)
+			if n.Repair(b) {
 				t.Fatalf("program %d: the kernel is not as written", i)
 			}
 			got := canonical(n.dump())
 			fresh := newNode(t, n.mode)
-			fresh.apply(fresh.backend(), p)
+			fresh.Apply(fresh.Open(), p)
 			if want := canonical(fresh.dump()); got != want {
 				t.Fatalf("program %d: got\n%s\nwant\n%s", i, got, want)
 			}
@@ -186,21 +151,21 @@ func TestTheKernelDependsOnTheLastProgramAlone(t *testing.T) {
 // The incremental compiler says what changes; after each change the kernel is as a whole program makes it.
 func TestAChangeLeavesTheKernelAsAWholeProgramWould(t *testing.T) {
 	forBothModes(t, func(t *testing.T, n node) {
-		b, changes := n.backend(), 0
+		b, changes := n.Open(), 0
 		for seed := range uint64(8) {
 			size := generate.Crowded
 			start := generate.Cluster(generate.NewRand(seed), size)
 			engine := compile.NewEngine("node-0", start.Defaults)
 			engine.Commit(start.Update())
-			n.apply(b, engine.Program())
+			n.Apply(b, engine.Program())
 			for _, step := range generate.Steps(generate.NewRand(seed), start, size, 20) {
 				c := engine.Commit(step.Update)
 				if c.Empty() {
 					continue
 				}
 				changes++
-				n.update(b, c)
-				if n.repair(b) {
+				n.Update(b, c)
+				if n.Repair(b) {
 					t.Fatalf("seed %d: after %q the kernel is not as the program says", seed, step.What)
 				}
 			}
@@ -224,14 +189,14 @@ func TestAChangeMeetsAKernelThatOthersHaveChanged(t *testing.T) {
 		},
 		"a set destroyed": func(n node) {
 			n.iptables(iptables.IPv4, "-F")
-			n.Run(n.t, "ipset", "destroy", "tw4-front")
+			n.Run(n.T, "ipset", "destroy", "tw4-front")
 		},
-		"a set of ours with the name of the next one": func(n node) { n.Run(n.t, "ipset", "create", "tw4-fresh", "hash:net") },
+		"a set of ours with the name of the next one": func(n node) { n.Run(n.T, "ipset", "create", "tw4-fresh", "hash:net") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			forBothModes(t, func(t *testing.T, n node) {
-				b := n.backend()
-				n.apply(b, one)
+				b := n.Open()
+				n.Apply(b, one)
 				damage(n)
 				next := sample.Shop()
 				next.Sets["front"].Elements = append(next.Sets["front"].Elements, policy.AddressElement(address("10.3.0.1")))
@@ -239,10 +204,10 @@ func TestAChangeMeetsAKernelThatOthersHaveChanged(t *testing.T) {
 				next.Classes[policy.Ingress]["new"] = &policy.Class{ID: "new", Tiers: []policy.Tier{{Rules: []policy.Rule{{Verdict: policy.Allow, AnyPort: true, Peers: []policy.SetID{"fresh"}}}}}}
 				next.Endpoints[1].Class[policy.Ingress] = "new"
 				delete(next.Classes[policy.Ingress], "data")
-				n.update(b, transition.Between(one, next))
-				n.repair(b)
+				n.Update(b, transition.Between(one, next))
+				n.Repair(b)
 				fresh := newNode(t, n.mode)
-				fresh.apply(fresh.backend(), next)
+				fresh.Apply(fresh.Open(), next)
 				if got, want := ours(canonical(n.dump())), ours(canonical(fresh.dump())); got != want {
 					t.Errorf("got\n%s\nwant\n%s", got, want)
 				}
@@ -271,17 +236,17 @@ func sortSets(dump string) string {
 
 func TestARestartAdoptsWhatIsThere(t *testing.T) {
 	forBothModes(t, func(t *testing.T, n node) {
-		b := n.backend()
+		b := n.Open()
 		if b.Programmed() {
 			t.Error("programmed before the first program")
 		}
-		n.apply(b, sample.Shop())
+		n.Apply(b, sample.Shop())
 		before := n.dump()
-		again := n.backend()
+		again := n.Open()
 		if !again.Programmed() {
 			t.Error("what is in force is not recognized")
 		}
-		n.apply(again, sample.Shop())
+		n.Apply(again, sample.Shop())
 		if after := n.dump(); after != before {
 			t.Errorf("the restart changed\n%s\nto\n%s", before, after)
 		}
@@ -297,7 +262,7 @@ func TestAJumpOfEverythingIsReplaced(t *testing.T) {
 			n.iptables(f, "-A", "FORWARD", "-j", "TIERWALL-FORWARD")
 			n.iptables(f, "-A", "FORWARD", "-j", "TIERWALL-FORWARD")
 		}
-		n.apply(n.backend(), sample.Shop())
+		n.Apply(n.Open(), sample.Shop())
 		for _, f := range families {
 			jumps := 0
 			for line := range strings.Lines(n.iptables(f, "-S", "FORWARD")) {
@@ -314,26 +279,11 @@ func TestAJumpOfEverythingIsReplaced(t *testing.T) {
 
 func TestCleanupLeavesNothingOfOurs(t *testing.T) {
 	forBothModes(t, func(t *testing.T, n node) {
-		before := n.dump()
-		b := n.backend()
-		n.apply(b, sample.Shop())
-		if strings.Count(n.dump(), "TIERWALL") < 20 {
-			t.Fatal("nothing was written")
-		}
-		n.cleanup(b)
-		if after := n.dump(); after != before {
-			t.Errorf("before\n%s\nafter\n%s", before, after)
-		}
-		n.apply(b, sample.Shop())
-		n.cleanup(n.backend())
-		if after := n.dump(); after != before {
-			t.Errorf("before\n%s\nafter the second time\n%s", before, after)
-		}
+		backendtest.VerifyCleanup(t, n.Node, n.dump, func(dump string) bool { return strings.Count(dump, "TIERWALL") >= 20 })
 	})
 }
 
 func TestRepairMendsWhatOthersDo(t *testing.T) {
-	one := sample.Shop()
 	for name, damage := range map[string]func(n node, f iptables.Family){
 		"all rules flushed":        func(n node, f iptables.Family) { n.iptables(f, "-F") },
 		"a jump deleted":           func(n node, f iptables.Family) { n.iptables(f, "-D", "INPUT", "1") },
@@ -344,36 +294,20 @@ func TestRepairMendsWhatOthersDo(t *testing.T) {
 		"a rule changed in place":  func(n node, f iptables.Family) { n.iptables(f, "-R", "TIERWALL-E-none", "1", "-j", "ACCEPT") },
 		"a chain of ours too many": func(n node, f iptables.Family) { n.iptables(f, "-N", "TIERWALL-LOST") },
 		"a member too many": func(n node, f iptables.Family) {
-			n.Run(n.t, "ipset", "add", map[iptables.Family]string{iptables.IPv4: "tw4-front", iptables.IPv6: "tw6-front"}[f],
+			n.Run(n.T, "ipset", "add", map[iptables.Family]string{iptables.IPv4: "tw4-front", iptables.IPv6: "tw6-front"}[f],
 				map[iptables.Family]string{iptables.IPv4: "203.0.113.1", iptables.IPv6: "2001:db8::1"}[f])
 		},
 		"a set emptied": func(n node, f iptables.Family) {
-			n.Run(n.t, "ipset", "flush", map[iptables.Family]string{iptables.IPv4: "tw4-front", iptables.IPv6: "tw6-front"}[f])
+			n.Run(n.T, "ipset", "flush", map[iptables.Family]string{iptables.IPv4: "tw4-front", iptables.IPv6: "tw6-front"}[f])
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			forBothModes(t, func(t *testing.T, n node) {
-				b := n.backend()
-				n.apply(b, one)
-				if n.repair(b) {
-					t.Error("there was nothing to mend")
-				}
-				before := ours(n.dump())
-				for _, f := range families {
-					damage(n, f)
-				}
-				if ours(n.dump()) == before {
-					t.Fatal("no damage was done")
-				}
-				if !n.repair(b) {
-					t.Error("the damage was not reported")
-				}
-				if after := ours(n.dump()); after != before {
-					t.Errorf("before\n%s\nmended\n%s", before, after)
-				}
-				if n.repair(b) {
-					t.Error("mended twice")
-				}
+				backendtest.VerifyRepair(t, n.Node, func() string { return ours(n.dump()) }, func() {
+					for _, f := range families {
+						damage(n, f)
+					}
+				})
 			})
 		})
 	}
@@ -382,15 +316,15 @@ func TestRepairMendsWhatOthersDo(t *testing.T) {
 // A set that has as many members as it should is not looked into each time, but now and then.
 func TestAReplacedMemberIsFoundInTheEnd(t *testing.T) {
 	n := newNode(t, iptables.NFT)
-	b := n.backend()
-	n.apply(b, sample.Shop())
-	n.repair(b)
+	b := n.Open()
+	n.Apply(b, sample.Shop())
+	n.Repair(b)
 	before := ours(n.dump())
 	n.Run(t, "ipset", "del", "tw4-front", "10.1.0.2")
 	n.Run(t, "ipset", "add", "tw4-front", "203.0.113.1")
 	found := 0
 	for range 12 {
-		if n.repair(b) {
+		if n.Repair(b) {
 			found++
 		}
 	}
@@ -421,8 +355,8 @@ func ours(dump string) string {
 
 func TestAFailureIsExplainedAndTheNextApplyGoesOn(t *testing.T) {
 	forBothModes(t, func(t *testing.T, n node) {
-		b := n.backend()
-		n.apply(b, sample.Shop())
+		b := n.Open()
+		n.Apply(b, sample.Shop())
 		before := n.dump()
 		next := sample.Shop()
 		next.Sets["back"].Elements = nil
@@ -438,8 +372,8 @@ func TestAFailureIsExplainedAndTheNextApplyGoesOn(t *testing.T) {
 		n.iptables(iptables.IPv4, "-F", "BORROWS")
 		n.iptables(iptables.IPv4, "-X", "BORROWS")
 		n.Run(t, "ipset", "create", "others", "hash:ip")
-		n.apply(b, next)
-		n.apply(b, sample.Shop())
+		n.Apply(b, next)
+		n.Apply(b, sample.Shop())
 		if got, want := canonical(n.dump()), canonical(before); got != want {
 			t.Errorf("got\n%s\nwant\n%s", got, want)
 		}
@@ -459,11 +393,11 @@ func TestTheModeIsThatOfTheNode(t *testing.T) {
 		"as many in both":             {[][]string{{"iptables-legacy", "-A", "INPUT", "-j", "ACCEPT"}, {"iptables-nft", "-A", "INPUT", "-j", "ACCEPT"}}, iptables.NFT},
 	} {
 		t.Run(name, func(t *testing.T) {
-			n := node{netns.NewSpace(t), t, iptables.Auto}
+			n := nodeOn(t, netns.NewSpace(t), iptables.Auto)
 			for _, args := range c.prepare {
 				n.Run(t, args[0], args[1:]...)
 			}
-			if got := n.backend().Mode(); got != c.want {
+			if got := n.Open().Mode(); got != c.want {
 				t.Errorf("mode %s, want %s", got, c.want)
 			}
 		})
@@ -472,14 +406,13 @@ func TestTheModeIsThatOfTheNode(t *testing.T) {
 
 func TestWhatWeLeftInTheOtherModeGoesOnceWeAreInForce(t *testing.T) {
 	forBothModes(t, func(t *testing.T, n node) {
-		n.apply(n.backend(), sample.Shop())
-		other := n
-		other.mode = iptables.NFT + iptables.Legacy - n.mode
-		b := other.backend()
+		n.Apply(n.Open(), sample.Shop())
+		other := nodeOn(t, n.Space, iptables.NFT+iptables.Legacy-n.mode)
+		b := other.Open()
 		if !strings.Contains(n.dump(), "TIERWALL-FORWARD") {
 			t.Fatal("gone before anything else is in force")
 		}
-		n.apply(b, sample.Shop())
+		n.Apply(b, sample.Shop())
 		if strings.Contains(n.Run(t, n.command(iptables.IPv4, "-save")), "TIERWALL") {
 			t.Error("the old chains are still there")
 		}
@@ -492,7 +425,7 @@ func TestWhatWeLeftInTheOtherModeGoesOnceWeAreInForce(t *testing.T) {
 func TestOthersWriteAtTheSameTime(t *testing.T) {
 	forBothModes(t, func(t *testing.T, n node) {
 		before := n.dump()
-		b, done := n.backend(), make(chan error)
+		b, done := n.Open(), make(chan error)
 		go func() {
 			for range 60 {
 				for _, command := range []string{"-A", "-D"} {
@@ -508,13 +441,13 @@ func TestOthersWriteAtTheSameTime(t *testing.T) {
 		}()
 		all := programs(20)
 		for i := 0; ; i++ {
-			n.apply(b, all[i%len(all)])
+			n.Apply(b, all[i%len(all)])
 			select {
 			case err := <-done:
 				if err != nil {
 					t.Errorf("we disturbed others: %v", err)
 				}
-				n.cleanup(b)
+				n.Cleanup(b)
 				if after := n.dump(); after != before {
 					t.Errorf("before\n%s\nafter\n%s", before, after)
 				}
@@ -528,17 +461,17 @@ func TestOthersWriteAtTheSameTime(t *testing.T) {
 
 func TestAThousandPodsOnANode(t *testing.T) {
 	forBothModes(t, func(t *testing.T, n node) {
-		b := n.backend()
-		n.apply(b, sample.Crowd(1000))
-		if n.repair(b) {
+		b := n.Open()
+		n.Apply(b, sample.Crowd(1000))
+		if n.Repair(b) {
 			t.Error("the kernel is not as written")
 		}
-		n.cleanup(b)
+		n.Cleanup(b)
 	})
 }
 
 func TestWithoutIPv6ToolsTheRestIsFiltered(t *testing.T) {
-	n := node{netns.NewSpace(t), t, iptables.NFT}
+	n := nodeOn(t, netns.NewSpace(t), iptables.NFT)
 	tools := t.TempDir()
 	for _, name := range []string{"ipset", "iptables-nft", "iptables-nft-save", "iptables-nft-restore"} {
 		path, err := exec.LookPath(name)
@@ -551,7 +484,7 @@ func TestWithoutIPv6ToolsTheRestIsFiltered(t *testing.T) {
 	}
 	path := os.Getenv("PATH")
 	t.Setenv("PATH", tools)
-	b := n.backend()
+	b := n.Open()
 	err := n.Do(func() error { return b.Apply(t.Context(), sample.Shop()) })
 	t.Setenv("PATH", path)
 	if err == nil || !strings.Contains(err.Error(), "endpoint prod/backend has the IPv6 address fd00:1::3") {
@@ -623,13 +556,13 @@ func touch(t *testing.T, path string) {
 func BenchmarkApply(b *testing.B) {
 	for _, m := range []iptables.Mode{iptables.NFT, iptables.Legacy} {
 		for _, pods := range []int{10, 250} {
-			n := node{netns.NewSpace(b), b, m}
-			backend := n.backend()
+			n := nodeOn(b, netns.NewSpace(b), m)
+			backend := n.Open()
 			for name, change := range changes(pods) {
 				b.Run(fmt.Sprintf("%s/%d pods/%s", m, pods, name), func(b *testing.B) {
-					n.apply(backend, change[0])
+					n.Apply(backend, change[0])
 					for i := 0; b.Loop(); i++ {
-						n.apply(backend, change[(i+1)%2])
+						n.Apply(backend, change[(i+1)%2])
 					}
 				})
 			}

@@ -27,17 +27,17 @@ func listed(peers, members int, v policy.Verdict) *policy.Program {
 
 func TestListsOfSetsFollowTheProgram(t *testing.T) {
 	forBothModes(t, func(t *testing.T, n node) {
-		b := n.backend()
+		b := n.Open()
 		for i, p := range []*policy.Program{
 			listed(8, 2, policy.Allow), listed(8, 3, policy.Allow), listed(7, 2, policy.Allow),
 			listed(9, 2, policy.Deny), listed(9, 5, policy.Deny), listed(9, 0, policy.Deny), listed(6, 7, policy.Deny), listed(9, 2, policy.Allow),
 		} {
-			n.apply(b, p)
-			if n.repair(b) {
+			n.Apply(b, p)
+			if n.Repair(b) {
 				t.Fatalf("program %d: the kernel is not as written", i)
 			}
 			fresh := newNode(t, n.mode)
-			fresh.apply(fresh.backend(), p)
+			fresh.Apply(fresh.Open(), p)
 			if got, want := canonical(n.dump()), canonical(fresh.dump()); got != want {
 				t.Fatalf("program %d: got\n%s\nwant\n%s", i, got, want)
 			}
@@ -45,7 +45,7 @@ func TestListsOfSetsFollowTheProgram(t *testing.T) {
 				t.Fatalf("program %d: %d lists, want %d", i, got, want)
 			}
 		}
-		n.cleanup(b)
+		n.Cleanup(b)
 		if left := ours(n.dump()); strings.Contains(left, "tw4-") || strings.Contains(left, "TIERWALL") {
 			t.Errorf("left behind:\n%s", left)
 		}
@@ -54,12 +54,12 @@ func TestListsOfSetsFollowTheProgram(t *testing.T) {
 
 func TestARestartAdoptsLists(t *testing.T) {
 	forBothModes(t, func(t *testing.T, n node) {
-		n.apply(n.backend(), listed(9, 2, policy.Allow))
+		n.Apply(n.Open(), listed(9, 2, policy.Allow))
 		before := ours(n.dump())
 		if !strings.Contains(before, "list:set") {
 			t.Fatal("there is no list")
 		}
-		n.apply(n.backend(), listed(9, 2, policy.Allow))
+		n.Apply(n.Open(), listed(9, 2, policy.Allow))
 		if after := ours(n.dump()); after != before {
 			t.Errorf("a restart changed\n%s\nto\n%s", before, after)
 		}
@@ -68,15 +68,15 @@ func TestARestartAdoptsLists(t *testing.T) {
 
 func TestRepairMendsListsOfSets(t *testing.T) {
 	forBothModes(t, func(t *testing.T, n node) {
-		b := n.backend()
-		n.apply(b, listed(8, 2, policy.Allow))
-		n.repair(b)
+		b := n.Open()
+		n.Apply(b, listed(8, 2, policy.Allow))
+		n.Repair(b)
 		list := regexp.MustCompile(`create (tw4-l\S+) list:set`).FindStringSubmatch(n.dump())[1]
 		n.Run(t, "ipset", "del", list, "tw4-s3")
-		if !n.repair(b) {
+		if !n.Repair(b) {
 			t.Error("a set that was taken from a list is not noticed")
 		}
-		if n.repair(b) {
+		if n.Repair(b) {
 			t.Error("mended twice")
 		}
 		rule := regexp.MustCompile(`--match-set (tw4-l\S+) `).FindStringSubmatch(n.dump())[1]

@@ -22,10 +22,10 @@ func TestTheKernelRefusesOneClassAlone(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			forBothModes(t, func(t *testing.T, n node) {
-				b := n.backend()
+				b := n.Open()
 				p := sample.Shop()
 				spoil(p)
-				n.apply(b, p)
+				n.Apply(b, p)
 				problems := b.Problems()
 				if len(problems) != 1 || problems[0].ID.Object() != "NetworkPolicy prod/backend" {
 					t.Fatalf("the problems are %v", problems)
@@ -37,9 +37,9 @@ func TestTheKernelRefusesOneClassAlone(t *testing.T) {
 					t.Errorf("another class has the rules\n%s", rules)
 				}
 				p = sample.Shop()
-				n.apply(b, p)
+				n.Apply(b, p)
 				for range 13 {
-					n.repair(b)
+					n.Repair(b)
 				}
 				if problems := b.Problems(); len(problems) > 0 {
 					t.Errorf("still refused: %v", problems)

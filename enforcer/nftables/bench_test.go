@@ -4,82 +4,16 @@ package nftables
 
 import (
 	"testing"
-	"time"
 
-	"golang.org/x/sys/unix"
-
-	"github.com/tierwall/tierwall/enforcer/internal/sample"
-	"github.com/tierwall/tierwall/enforcer/transition"
-	"github.com/tierwall/tierwall/policy/compile"
+	"github.com/tierwall/tierwall/enforcer/internal/backendtest"
 )
 
-func BenchmarkUpdate(b *testing.B) {
-	for _, l := range sample.Loads {
-		before, _ := compile.Compile(l.Snapshot(), "node")
-		for name, s := range l.Changes() {
-			after, _ := compile.Compile(s, "node")
-			there, back := transition.Between(before, after), transition.Between(after, before)
-			b.Run(l.String()+"/"+name, func(b *testing.B) {
-				n := newNode(b)
-				backend := n.backend()
-				n.apply(backend, before)
-				start := cpuTime(b)
-				n.do(func() error {
-					for i := 0; b.Loop(); i++ {
-						c := there
-						if i%2 == 1 {
-							c = back
-						}
-						if err := backend.Update(b.Context(), c); err != nil {
-							return err
-						}
-						b.StopTimer()
-						time.Sleep(apart) // as the agent does
-						b.StartTimer()
-					}
-					return nil
-				})
-				b.ReportMetric(float64((cpuTime(b)-start).Microseconds())/1000/float64(b.N), "cpu-ms/op")
-			})
-		}
-	}
-}
+func benchmarkNode(t testing.TB) backendtest.Node[*Backend] { return newNode(t).Node }
 
-// cpuTime is what this process and the programs that it started have used.
-func cpuTime(b *testing.B) time.Duration {
-	b.Helper()
-	var sum time.Duration
-	for _, who := range []int{unix.RUSAGE_SELF, unix.RUSAGE_CHILDREN} {
-		var u unix.Rusage
-		if err := unix.Getrusage(who, &u); err != nil {
-			b.Fatal(err)
-		}
-		sum += time.Duration(u.Utime.Nano() + u.Stime.Nano())
-	}
-	return sum
-}
+func BenchmarkUpdate(b *testing.B) { backendtest.BenchmarkUpdate(b, benchmarkNode, apart) }
 
-func BenchmarkColdStart(b *testing.B) {
-	for _, l := range sample.Loads {
-		p, _ := compile.Compile(l.Snapshot(), "node")
-		b.Run(l.String(), func(b *testing.B) {
-			for b.Loop() {
-				n := newNode(b)
-				n.apply(n.backend(), p)
-			}
-		})
-	}
-}
+func BenchmarkColdStart(b *testing.B) { backendtest.BenchmarkColdStart(b, benchmarkNode) }
 
-func BenchmarkRestart(b *testing.B) {
-	for _, l := range sample.Loads {
-		p, _ := compile.Compile(l.Snapshot(), "node")
-		b.Run(l.String(), func(b *testing.B) {
-			n := newNode(b)
-			n.apply(n.backend(), p)
-			for b.Loop() {
-				n.apply(n.backend(), p)
-			}
-		})
-	}
-}
+func BenchmarkRestart(b *testing.B) { backendtest.BenchmarkRestart(b, benchmarkNode) }
+
+func BenchmarkRepair(b *testing.B) { backendtest.BenchmarkRepair(b, benchmarkNode) }

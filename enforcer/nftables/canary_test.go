@@ -22,6 +22,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/tierwall/tierwall/enforcer/ruletext"
 	"github.com/tierwall/tierwall/enforcer/transition"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/eval"
@@ -299,14 +300,14 @@ func times(t *testing.T, standard int) int {
 
 func TestNoCanaryPassesOrBreaksWhileProgramsChange(t *testing.T) {
 	l := canaryLab(t)
-	n := node{l.Nodes["node"].Space, t}
-	b := n.backend()
+	n := nodeOn(t, l.Nodes["node"].Space, ruletext.DenyLog{})
+	b := n.Open()
 	c := fly(t, l)
 	for c.leaked.Load() == 0 && t.Context().Err() == nil {
 		time.Sleep(time.Millisecond) // the trap works
 	}
 	last := situations[0].program()
-	n.apply(b, last)
+	n.Apply(b, last)
 	time.Sleep(50 * time.Millisecond)
 	c.leaked.Store(0)
 	count, start, r, all := times(t, 1000), time.Now(), rand.New(rand.NewPCG(1, 1)), allSituations()
@@ -317,15 +318,15 @@ func TestNoCanaryPassesOrBreaksWhileProgramsChange(t *testing.T) {
 		ways[wayOf(last, next, change, usersOf(last, change))]++
 		switch {
 		case i%50 == 49: // the agent starts anew
-			b = n.backend()
-			n.apply(b, next)
+			b = n.Open()
+			n.Apply(b, next)
 		case i%2 == 0:
-			n.update(b, change)
+			n.Update(b, change)
 		default:
-			n.apply(b, next)
+			n.Apply(b, next)
 		}
 		if i%20 == 7 {
-			n.repair(b)
+			n.Repair(b)
 		}
 		last = next
 	}
@@ -371,20 +372,20 @@ func applyForever() error {
 
 func TestNoCanaryPassesOrBreaksWhenTheAgentIsKilled(t *testing.T) {
 	l := canaryLab(t)
-	n := node{l.Nodes["node"].Space, t}
-	n.apply(n.backend(), situations[0].program())
+	n := nodeOn(t, l.Nodes["node"].Space, ruletext.DenyLog{})
+	n.Apply(n.Open(), situations[0].program())
 	c := fly(t, l)
 	for range 40 {
 		n.runAndKill(time.Duration(20+rand.IntN(200)) * time.Millisecond)
 	}
 	c.land(t)
-	last := n.backend()
+	last := n.Open()
 	for _, s := range situations {
-		n.apply(last, s.program())
-		n.repair(last)
+		n.Apply(last, s.program())
+		n.Repair(last)
 	}
 	fresh := newNode(t)
-	fresh.apply(fresh.backend(), situations[len(situations)-1].program())
+	fresh.Apply(fresh.Open(), situations[len(situations)-1].program())
 	if got, want := n.contents(last), fresh.contents(); got != want {
 		t.Errorf("the killed ones left something behind: got\n%s\nwant\n%s", got, want)
 	}
@@ -393,18 +394,18 @@ func TestNoCanaryPassesOrBreaksWhenTheAgentIsKilled(t *testing.T) {
 // runAndKill runs an agent for a while and kills it. It is the first process of a
 // PID namespace, as in a container: the tools that it runs die with it.
 func (n node) runAndKill(after time.Duration) {
-	n.t.Helper()
+	n.T.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), killMode+"=1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID}
 	var said bytes.Buffer
 	cmd.Stderr = &said
-	n.do(cmd.Start)
+	n.Must(cmd.Start)
 	time.Sleep(after)
 	_ = cmd.Process.Kill()
 	err := cmd.Wait()
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
-		n.t.Fatalf("the agent ended by itself: %v: %s", err, said.String())
+		n.T.Fatalf("the agent ended by itself: %v: %s", err, said.String())
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tierwall/tierwall/enforcer/internal/backendtest"
 	"github.com/tierwall/tierwall/enforcer/internal/sample"
 	"github.com/tierwall/tierwall/enforcer/ruletext"
 	"github.com/tierwall/tierwall/enforcer/transition"
@@ -23,86 +24,55 @@ import (
 )
 
 // node is the kernel of a node.
-type node struct {
-	*netns.Space
-	t testing.TB
+type node struct{ backendtest.Node[*Backend] }
+
+// nodeOn is a node in a namespace, whose backends log denials.
+func nodeOn(t testing.TB, s *netns.Space, log ruletext.DenyLog) node {
+	return node{backendtest.Node[*Backend]{Space: s, T: t, New: func() (*Backend, error) {
+		return New(t.Context(), Options{DenyLog: log, Log: slog.New(quiet{t})})
+	}}}
 }
 
 // newNode is a node with a table of others.
-func newNode(t testing.TB) node {
+func newNode(t testing.TB) node { return newLoggingNode(t, ruletext.DenyLog{}) }
+
+func newLoggingNode(t testing.TB, log ruletext.DenyLog) node {
 	t.Helper()
-	n := node{netns.NewSpace(t), t}
+	n := nodeOn(t, netns.NewSpace(t), log)
 	n.nft("add table inet others", "add chain inet others forward { type filter hook forward priority 0; }",
 		"add rule inet others forward meta mark 0x4000 accept", "add set inet others tierwall { type ipv4_addr; }")
 	return n
 }
 
 func (n node) nft(commands ...string) string {
-	n.t.Helper()
-	out, err := n.Try(n.t.Context(), strings.Join(commands, "\n")+"\n", "nft", "-f", "-")
+	n.T.Helper()
+	out, err := n.Try(n.T.Context(), strings.Join(commands, "\n")+"\n", "nft", "-f", "-")
 	if err != nil {
-		n.t.Fatal(err)
+		n.T.Fatal(err)
 	}
 	return out
 }
 
-func (n node) dump() string { n.t.Helper(); return n.Run(n.t, "nft", "list", "ruleset") }
-
-// backend is a new Backend on the node, as after a restart.
-func (n node) backend() *Backend {
-	n.t.Helper()
-	return n.logging(ruletext.DenyLog{})
-}
-
-func (n node) logging(log ruletext.DenyLog) (b *Backend) {
-	n.t.Helper()
-	n.do(func() (err error) {
-		b, err = New(n.t.Context(), Options{DenyLog: log, Log: slog.New(quiet{n.t})})
-		return err
-	})
-	return b
-}
-
-func (n node) do(f func() error) {
-	n.t.Helper()
-	if err := n.Do(f); err != nil {
-		n.t.Fatal(err)
-	}
-}
-
-func (n node) apply(b *Backend, p *policy.Program) {
-	n.t.Helper()
-	n.do(func() error { return b.Apply(n.t.Context(), p) })
-}
-
-func (n node) update(b *Backend, c *policy.Change) {
-	n.t.Helper()
-	n.do(func() error { return b.Update(n.t.Context(), c) })
-}
-
-func (n node) repair(b *Backend) (changed bool) {
-	n.t.Helper()
-	n.do(func() (err error) {
-		changed, err = b.Repair(n.t.Context())
-		return err
-	})
-	return changed
-}
-
-func (n node) cleanup(b *Backend) {
-	n.t.Helper()
-	n.do(func() error { return b.Cleanup(n.t.Context()) })
-}
+func (n node) dump() string { n.T.Helper(); return n.Run(n.T, "nft", "list", "ruleset") }
 
 // contents is what our table holds, without generations, and without the slots of a backend.
 func (n node) contents(of ...*Backend) string {
-	n.t.Helper()
-	out, err := n.Try(n.t.Context(), "", "nft", "list", "table", "inet", tableName)
+	n.T.Helper()
+	out, err := n.Try(n.T.Context(), "", "nft", "list", "table", "inet", tableName)
 	if err != nil {
-		n.t.Fatal(err)
+		n.T.Fatal(err)
 	}
 	for _, b := range of {
 		out = undo(b.state.slots, out)
+	}
+	return canonicalTable(out)
+}
+
+// contentsIfAny is what our table holds, without generations, and nothing if there is no table.
+func (n node) contentsIfAny() string {
+	out, err := n.Try(n.T.Context(), "", "nft", "list", "table", "inet", tableName)
+	if err != nil {
+		return ""
 	}
 	return canonicalTable(out)
 }
@@ -144,7 +114,7 @@ func TestNftAcceptsTheGoldenFiles(t *testing.T) {
 
 func TestNftablesIsAvailable(t *testing.T) {
 	n := newNode(t)
-	n.do(func() error { return Available(t.Context()) })
+	n.Must(func() error { return Available(t.Context()) })
 	if strings.Contains(n.dump(), "table inet tierwall") {
 		t.Error("looking made a table")
 	}
@@ -166,22 +136,22 @@ func programs(n uint64) []*policy.Program {
 
 func TestTheKernelDependsOnTheLastProgramAlone(t *testing.T) {
 	n := newNode(t)
-	b := n.backend()
+	b := n.Open()
 	var last *policy.Program
 	for i, p := range programs(12) {
 		if last != nil && i%2 == 0 && slices.Equal(familiesOf(last), familiesOf(p)) && i < 12 {
-			n.update(b, transition.Between(last, p))
+			n.Update(b, transition.Between(last, p))
 		} else {
-			n.apply(b, p)
+			n.Apply(b, p)
 		}
 		last = p
-		n.repair(b) // deletes what is left
+		n.Repair(b) // deletes what is left
 		b.generation++
-		if n.repair(b) {
+		if n.Repair(b) {
 			t.Fatalf("program %d: the kernel is not as written", i)
 		}
 		fresh := newNode(t)
-		fresh.apply(fresh.backend(), p)
+		fresh.Apply(fresh.Open(), p)
 		if got, want := n.contents(b), fresh.contents(); got != want {
 			t.Fatalf("program %d: got\n%s\nwant\n%s", i, got, want)
 		}
@@ -190,17 +160,17 @@ func TestTheKernelDependsOnTheLastProgramAlone(t *testing.T) {
 
 func TestARestartAdoptsWhatIsThere(t *testing.T) {
 	n := newNode(t)
-	b := n.backend()
+	b := n.Open()
 	if b.Programmed() {
 		t.Error("programmed before the first program")
 	}
-	n.apply(b, many(30, 20))
+	n.Apply(b, many(30, 20))
 	before := n.contents()
-	again := n.backend()
+	again := n.Open()
 	if !again.Programmed() {
 		t.Error("what is in force is not recognized")
 	}
-	n.do(func() error {
+	n.Must(func() error {
 		again.mu.Lock()
 		defer again.mu.Unlock()
 		again.program = many(30, 20)
@@ -213,9 +183,9 @@ func TestARestartAdoptsWhatIsThere(t *testing.T) {
 	if after := n.contents(); after != before {
 		t.Errorf("the restart changed\n%s\nto\n%s", before, after)
 	}
-	n.apply(n.backend(), sample.Shop())
+	n.Apply(n.Open(), sample.Shop())
 	fresh := newNode(t)
-	fresh.apply(fresh.backend(), sample.Shop())
+	fresh.Apply(fresh.Open(), sample.Shop())
 	if got, want := n.contents(b), fresh.contents(); got != want {
 		t.Errorf("after another program: got\n%s\nwant\n%s", got, want)
 	}
@@ -223,22 +193,7 @@ func TestARestartAdoptsWhatIsThere(t *testing.T) {
 
 func TestCleanupLeavesNothingOfOurs(t *testing.T) {
 	n := newNode(t)
-	before := n.dump()
-	b := n.backend()
-	n.cleanup(b) // nothing
-	n.apply(b, sample.Shop())
-	if !strings.Contains(n.dump(), "table inet tierwall") {
-		t.Fatal("nothing was written")
-	}
-	n.cleanup(b)
-	if after := n.dump(); after != before {
-		t.Errorf("before\n%s\nafter\n%s", before, after)
-	}
-	n.apply(b, sample.Shop())
-	n.cleanup(n.backend())
-	if after := n.dump(); after != before {
-		t.Errorf("before\n%s\nafter the second time\n%s", before, after)
-	}
+	backendtest.VerifyCleanup(t, n.Node, n.dump, func(dump string) bool { return strings.Contains(dump, "table inet tierwall") })
 }
 
 func TestRepairMendsWhatOthersDo(t *testing.T) {
@@ -267,34 +222,16 @@ func TestRepairMendsWhatOthersDo(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := newNode(t)
-			b := n.backend()
-			n.apply(b, sample.Shop())
-			if n.repair(b) {
-				t.Error("there was nothing to mend")
-			}
-			before := n.contents()
-			n.nft(damage)
-			if out, err := n.Try(t.Context(), "", "nft", "list", "table", "inet", tableName); err == nil && canonicalTable(out) == before {
-				t.Fatal("no damage was done")
-			}
-			if !n.repair(b) {
-				t.Error("the damage was not reported")
-			}
-			if after := n.contents(); after != before {
-				t.Errorf("before\n%s\nmended\n%s", before, after)
-			}
-			if n.repair(b) {
-				t.Error("mended twice")
-			}
+			backendtest.VerifyRepair(t, n.Node, n.contentsIfAny, func() { n.nft(damage) })
 		})
 	}
 }
 
 func TestAReplacedRuleIsFound(t *testing.T) {
 	n := newNode(t)
-	b := n.backend()
-	n.apply(b, sample.Shop())
-	n.repair(b)
+	b := n.Open()
+	n.Apply(b, sample.Shop())
+	n.Repair(b)
 	before := n.contents()
 	out := n.Run(t, "nft", "-a", "list", "chain", "inet", tableName, "in4-front")
 	handle := regexp.MustCompile(`drop comment .* # handle (\d+)`).FindStringSubmatch(out)
@@ -302,7 +239,7 @@ func TestAReplacedRuleIsFound(t *testing.T) {
 		t.Fatal(out)
 	}
 	n.nft(fmt.Sprintf(`replace rule inet tierwall in4-front handle %s return comment "NetworkPolicy prod/frontend /spec/ingress"`, handle[1]))
-	if !n.repair(b) {
+	if !n.Repair(b) {
 		t.Error("the damage was not reported")
 	}
 	if after := n.contents(); after != before {
@@ -312,23 +249,23 @@ func TestAReplacedRuleIsFound(t *testing.T) {
 
 func TestNothingIsReadWhileNobodyWrites(t *testing.T) {
 	n := newNode(t)
-	b := n.backend()
-	n.apply(b, sample.Shop())
-	n.repair(b)
+	b := n.Open()
+	n.Apply(b, sample.Shop())
+	n.Repair(b)
 	t.Setenv("PATH", t.TempDir())
-	if n.repair(b) {
+	if n.Repair(b) {
 		t.Error("there was nothing to mend")
 	}
 }
 
 func TestOthersThatWriteAreNoDamage(t *testing.T) {
 	n := newNode(t)
-	b := n.backend()
+	b := n.Open()
 	for i, p := range []*policy.Program{sample.Shop(), many(20, 5), sample.Shop()} {
 		n.nft(fmt.Sprintf("add element inet others tierwall { 10.9.9.%d }", i))
-		n.apply(b, p)
+		n.Apply(b, p)
 		n.nft(fmt.Sprintf("add element inet others tierwall { 10.9.8.%d }", i))
-		if n.repair(b) {
+		if n.Repair(b) {
 			t.Errorf("program %d: what others do to their own is taken for damage", i)
 		}
 	}
@@ -343,9 +280,9 @@ func TestAnUpdateThatFindsNothingMakesItAnew(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := newNode(t)
-			b := n.backend()
+			b := n.Open()
 			p := sample.Shop()
-			n.apply(b, p)
+			n.Apply(b, p)
 			b.log = slog.New(slog.DiscardHandler) // which would say so
 			n.nft(damage)
 			gone := policy.AddressElement(address("10.2.0.3"))
@@ -353,9 +290,9 @@ func TestAnUpdateThatFindsNothingMakesItAnew(t *testing.T) {
 			if name == "a pod's entry, which was not there" {
 				c = &policy.Change{Endpoints: []policy.Endpoint{{Namespace: "prod", Name: "new", Addrs: []netip.Addr{address("10.1.0.9")}}}}
 			}
-			n.update(b, c)
+			n.Update(b, c)
 			fresh := newNode(t)
-			fresh.apply(fresh.backend(), p.With(c))
+			fresh.Apply(fresh.Open(), p.With(c))
 			if got, want := n.contents(b), fresh.contents(); got != want {
 				t.Errorf("got\n%s\nwant\n%s", got, want)
 			}
@@ -365,8 +302,8 @@ func TestAnUpdateThatFindsNothingMakesItAnew(t *testing.T) {
 
 func TestAFailureIsExplainedAndTheNextCallGoesOn(t *testing.T) {
 	n := newNode(t)
-	b := n.backend()
-	n.apply(b, sample.Shop())
+	b := n.Open()
+	n.Apply(b, sample.Shop())
 	before := n.contents()
 	real := b.kernel
 	broken := &fakeKernel{fail: fmt.Errorf("cannot allocate memory")}
@@ -380,9 +317,9 @@ func TestAFailureIsExplainedAndTheNextCallGoesOn(t *testing.T) {
 	if n.contents() != before {
 		t.Error("what was in force did not stay")
 	}
-	n.update(b, &policy.Change{})
+	n.Update(b, &policy.Change{})
 	fresh := newNode(t)
-	fresh.apply(fresh.backend(), sample.Shop().With(c))
+	fresh.Apply(fresh.Open(), sample.Shop().With(c))
 	if got, want := n.contents(b), fresh.contents(); got != want {
 		t.Errorf("the change that failed was forgotten: got\n%s\nwant\n%s", got, want)
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tierwall/tierwall/enforcer/ruletext"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/compile"
 	"github.com/tierwall/tierwall/policy/eval"
@@ -120,8 +121,8 @@ func TestPacketsPassAsTheProgramSays(t *testing.T) {
 		l := labOf(t, p)
 		for name, host := range l.Nodes {
 			own, _ := compile.Compile(s, name)
-			n := node{host.Space, t}
-			n.apply(n.backend(), own)
+			n := nodeOn(t, host.Space, ruletext.DenyLog{})
+			n.Apply(n.Open(), own)
 		}
 		allowed, denied := check(t, l, p, flowsIn(l, s, seed, 500))
 		tried[true] += allowed

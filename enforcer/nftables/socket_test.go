@@ -33,13 +33,13 @@ func comeOrGo(come bool, addrs ...string) *policy.Change {
 
 func TestAChangeStartsNoProgram(t *testing.T) {
 	n := newNode(t)
-	b := n.backend()
-	n.apply(b, sample.Shop())
+	b := n.Open()
+	n.Apply(b, sample.Shop())
 	before := n.contents()
 	t.Run("without nft", func(t *testing.T) {
 		t.Setenv("PATH", t.TempDir())
 		for _, come := range []bool{true, false} {
-			n.update(b, comeOrGo(come, "10.3.0.1"))
+			n.Update(b, comeOrGo(come, "10.3.0.1"))
 			if now, err := b.kernel.Generation(); err != nil || now != b.generation || !b.alone {
 				t.Errorf("the kernel's generation is %d (%v), and taken for %d; alone: %v", now, err, b.generation, b.alone)
 			}
@@ -53,8 +53,8 @@ func TestAChangeStartsNoProgram(t *testing.T) {
 // What the kernel refuses at its end changes nothing of what comes before.
 func TestATransactionIsCarriedOutAsAWholeOrNotAtAll(t *testing.T) {
 	n := newNode(t)
-	b := n.backend()
-	n.apply(b, sample.Shop())
+	b := n.Open()
+	n.Apply(b, sample.Shop())
 	before := n.contents()
 	front := Set{Type: "ipv4_addr"}
 	for name, last := range map[string]command{
@@ -69,7 +69,7 @@ func TestATransactionIsCarriedOutAsAWholeOrNotAtAll(t *testing.T) {
 			tx.do(ofChain{add, "in4-more", ""})
 			tx.do(ofElements{add, "set4-front", front, []string{"10.3.0.1"}, nil, false})
 			tx.do(last)
-			n.do(func() error {
+			n.Must(func() error {
 				_, _, err := b.kernel.Run(t.Context(), tx, b.generation)
 				var r *nfnetlink.Refusal
 				if !errors.As(err, &r) || !strings.Contains(err.Error(), r.About) {
@@ -87,24 +87,24 @@ func TestATransactionIsCarriedOutAsAWholeOrNotAtAll(t *testing.T) {
 // Whoever else writes is noticed, whether before or between our transactions, and keeps none from being carried out.
 func TestOthersThatWriteAreNoticed(t *testing.T) {
 	n := newNode(t)
-	b := n.backend()
-	n.apply(b, sample.Shop())
-	n.update(b, comeOrGo(true, "10.3.0.1"))
+	b := n.Open()
+	n.Apply(b, sample.Shop())
+	n.Update(b, comeOrGo(true, "10.3.0.1"))
 	if !b.alone {
 		t.Error("nobody else wrote")
 	}
 	n.nft("add element inet others tierwall { 10.9.9.9 }")
-	n.update(b, comeOrGo(true, "10.3.0.2"))
+	n.Update(b, comeOrGo(true, "10.3.0.2"))
 	if b.alone {
 		t.Error("it was not noticed that others wrote")
 	}
 	if got := n.contents(); !strings.Contains(got, "10.3.0.1") || !strings.Contains(got, "10.3.0.2") {
 		t.Errorf("not carried out:\n%s", got)
 	}
-	if n.repair(b) {
+	if n.Repair(b) {
 		t.Error("what others do to their own is taken for damage")
 	}
-	n.do(func() error {
+	n.Must(func() error {
 		if !b.isUnchanged() {
 			t.Error("nobody wrote since it was looked at")
 		}
@@ -115,8 +115,8 @@ func TestOthersThatWriteAreNoticed(t *testing.T) {
 // While others write without a pause, every change is made, and the kernel is as it should be.
 func TestChangesAmongThoseOfOthers(t *testing.T) {
 	n := newNode(t)
-	b := n.backend()
-	n.apply(b, sample.Shop())
+	b := n.Open()
+	n.Apply(b, sample.Shop())
 	ctx, stop := context.WithCancel(t.Context())
 	others := make(chan int, 1)
 	go func() {
@@ -129,11 +129,11 @@ func TestChangesAmongThoseOfOthers(t *testing.T) {
 		others <- wrote
 	}()
 	for i := range 100 {
-		n.update(b, comeOrGo(true, fmt.Sprintf("10.3.0.%d", i)))
+		n.Update(b, comeOrGo(true, fmt.Sprintf("10.3.0.%d", i)))
 		if i%2 == 0 {
-			n.update(b, comeOrGo(false, fmt.Sprintf("10.3.0.%d", i)))
+			n.Update(b, comeOrGo(false, fmt.Sprintf("10.3.0.%d", i)))
 		}
-		if i%20 == 0 && n.repair(b) {
+		if i%20 == 0 && n.Repair(b) {
 			t.Error("what others write is taken for damage")
 		}
 	}
@@ -141,11 +141,11 @@ func TestChangesAmongThoseOfOthers(t *testing.T) {
 	if wrote := <-others; wrote == 0 {
 		t.Error("nobody else wrote")
 	}
-	if n.repair(b) {
+	if n.Repair(b) {
 		t.Error("the kernel is not as written")
 	}
 	fresh := newNode(t)
-	fresh.apply(fresh.backend(), b.program)
+	fresh.Apply(fresh.Open(), b.program)
 	if got, want := n.contents(b), fresh.contents(); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
@@ -153,9 +153,9 @@ func TestChangesAmongThoseOfOthers(t *testing.T) {
 
 func TestATransactionIsNotCarriedOutOnTablesOfAnotherGeneration(t *testing.T) {
 	n := newNode(t)
-	b := n.backend()
-	n.apply(b, sample.Shop())
-	n.do(func() error {
+	b := n.Open()
+	n.Apply(b, sample.Shop())
+	n.Must(func() error {
 		tx := &transaction{}
 		tx.do(ofChain{add, "in4-more", ""})
 		batch, _ := tx.batch()
@@ -187,19 +187,19 @@ func TestAChangeIsMadeWhateverBecomesOfTheConnection(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := newNode(t)
-			b := n.backend()
-			n.apply(b, sample.Shop())
+			b := n.Open()
+			n.Apply(b, sample.Shop())
 			b.log = slog.New(slog.DiscardHandler) // which may say so
 			damage(n, socketOf(b))
 			var addrs []string
 			for i := range 4000 {
 				addrs = append(addrs, fmt.Sprintf("10.3.%d.%d", i/250, i%250))
 			}
-			n.update(b, comeOrGo(true, addrs...))
-			n.update(b, comeOrGo(false, addrs[1:]...))
-			n.update(b, comeOrGo(true, addrs[2:]...))
+			n.Update(b, comeOrGo(true, addrs...))
+			n.Update(b, comeOrGo(false, addrs[1:]...))
+			n.Update(b, comeOrGo(true, addrs[2:]...))
 			fresh := newNode(t)
-			fresh.apply(fresh.backend(), sample.Shop().With(comeOrGo(true, slices.Delete(addrs, 1, 2)...)))
+			fresh.Apply(fresh.Open(), sample.Shop().With(comeOrGo(true, slices.Delete(addrs, 1, 2)...)))
 			if got, want := n.contents(b), fresh.contents(); got != want {
 				t.Errorf("got\n%s\nwant\n%s", got, want)
 			}

@@ -53,8 +53,8 @@ type pair struct {
 }
 
 func newPair(t testing.TB, log ruletext.DenyLog) pair {
-	p := pair{direct: newNode(t), tool: newNode(t)}
-	p.of = [2]*Backend{p.direct.logging(log), p.tool.logging(log)}
+	p := pair{direct: newLoggingNode(t, log), tool: newLoggingNode(t, log)}
+	p.of = [2]*Backend{p.direct.Open(), p.tool.Open()}
 	p.watched = &watched{kernel: p.of[0].kernel}
 	p.of[0].kernel, p.of[1].kernel = p.watched, viaNft{p.of[1].kernel}
 	return p
@@ -62,8 +62,8 @@ func newPair(t testing.TB, log ruletext.DenyLog) pair {
 
 func (p pair) apply(t testing.TB, next *policy.Program) {
 	t.Helper()
-	p.direct.apply(p.of[0], next)
-	p.tool.apply(p.of[1], next)
+	p.direct.Apply(p.of[0], next)
+	p.tool.Apply(p.of[1], next)
 }
 
 // compare sees that both kernels hold the same, as nft lists it in both of its forms, and to the byte.
@@ -83,8 +83,8 @@ func differing(text, other string) string {
 }
 
 func (n node) listed() string {
-	n.t.Helper()
-	return sortElements(n.Run(n.t, "nft", "list", "table", "inet", tableName))
+	n.T.Helper()
+	return sortElements(n.Run(n.T, "nft", "list", "table", "inet", tableName))
 }
 
 var elementsOf = regexp.MustCompile(`(?s)elements = \{.*?\}\n`)
@@ -104,11 +104,11 @@ func sortElements(text string) string {
 var handle = regexp.MustCompile(`"handle": \d+`)
 
 func (n node) json() string {
-	n.t.Helper()
-	text := handle.ReplaceAllString(n.Run(n.t, "nft", "--json", "--numeric", "list", "table", "inet", tableName), `"handle": 0`)
+	n.T.Helper()
+	text := handle.ReplaceAllString(n.Run(n.T, "nft", "--json", "--numeric", "list", "table", "inet", tableName), `"handle": 0`)
 	l, err := parseListing([]byte(text))
 	if err != nil {
-		n.t.Fatal(err)
+		n.T.Fatal(err)
 	}
 	var out []string
 	for name, c := range l.chains {
@@ -127,9 +127,9 @@ func (n node) json() string {
 // raw is what the kernel says of chains, rules, sets and elements, but for the numbers and
 // statistics that are its own, and for what some versions of nft note about sets for themselves.
 func (n node) raw() string {
-	n.t.Helper()
+	n.T.Helper()
 	var out []string
-	n.do(func() error {
+	n.Must(func() error {
 		for i, rule := range n.ask(unix.NFT_MSG_GETRULE, "") {
 			out = append(out, fmt.Sprintf("rule %04d %s %x %x", i, name(rule[unix.NFTA_RULE_CHAIN]), rule[unix.NFTA_RULE_EXPRESSIONS], rule[unix.NFTA_RULE_USERDATA]))
 		}
@@ -182,7 +182,7 @@ const attributeType = 1<<14 - 1
 
 // ask dumps the objects of our table of a kind, or the elements of a set.
 func (n node) ask(kind int, set string) []map[uint16][]byte {
-	n.t.Helper()
+	n.T.Helper()
 	r := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_NFTABLES<<8|kind, unix.NLM_F_DUMP)
 	r.AddData(&nl.Nfgenmsg{NfgenFamily: unix.NFPROTO_INET, Version: nl.NFNETLINK_V0})
 	r.AddData(nl.NewRtAttr(unix.NFTA_SET_ELEM_LIST_TABLE, nl.ZeroTerminated(tableName))) // and of the other kinds
@@ -191,13 +191,13 @@ func (n node) ask(kind int, set string) []map[uint16][]byte {
 	}
 	answers, err := r.Execute(unix.NETLINK_NETFILTER, 0)
 	if err != nil {
-		n.t.Fatal(err)
+		n.T.Fatal(err)
 	}
 	var out []map[uint16][]byte
 	for _, a := range answers {
 		list, err := nl.ParseRouteAttr(a[nl.SizeofNfgenmsg:])
 		if err != nil {
-			n.t.Fatal(err)
+			n.T.Fatal(err)
 		}
 		all := map[uint16][]byte{}
 		for _, one := range list {
@@ -265,7 +265,7 @@ func TestBothWritersMakeTheSameOfRandomChanges(t *testing.T) {
 		}
 		direct += nodes.watched.direct
 		for i, n := range []node{nodes.direct, nodes.tool} {
-			if n.repair(nodes.of[i]) {
+			if n.Repair(nodes.of[i]) {
 				t.Errorf("seed %d: the kernel is not as written", seed)
 			}
 		}
