@@ -66,7 +66,7 @@ func run(ctx context.Context, verb string, args []string) error {
 	}
 	switch verb {
 	case "install":
-		return node.Keep(ctx, settings, log)
+		return node.KeepInstalled(ctx, settings, log)
 	case "remove":
 		if err := node.Remove(); err != nil || !*stay {
 			return err
@@ -75,9 +75,9 @@ func run(ctx context.Context, verb string, args []string) error {
 		<-ctx.Done()
 		return nil
 	case "check-installed":
-		return node.Installed()
+		return node.CheckInstalled()
 	case "check-removed":
-		return node.Removed()
+		return node.CheckRemoved()
 	}
 	fs.Usage()
 	return fmt.Errorf("%q is not understood", verb)

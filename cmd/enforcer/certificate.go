@@ -30,26 +30,26 @@ func (c *metricsCertificate) GetCertificate(*tls.ClientHelloInfo) (*tls.Certific
 	defer c.mu.Unlock()
 	cert, err := os.ReadFile(filepath.Join(c.dir, "tls.crt"))
 	if err != nil {
-		return c.current(), nil // not there yet
+		return c.loadedCertificate(), nil // not there yet
 	}
 	key, err := os.ReadFile(filepath.Join(c.dir, "tls.key"))
 	if err != nil {
-		return c.current(), nil
+		return c.loadedCertificate(), nil
 	}
 	if text := append(bytes.Clone(cert), key...); !bytes.Equal(text, c.text) {
 		c.text = text
 		pair, err := tls.X509KeyPair(cert, key)
 		if err != nil {
 			c.log.Warn("the certificate of the metrics cannot be used; keeping the one before", "dir", c.dir, "err", err)
-			return c.current(), nil
+			return c.loadedCertificate(), nil
 		}
 		c.latest = &pair
 	}
-	return c.current(), nil
+	return c.loadedCertificate(), nil
 }
 
-// current is the latest certificate that could be read.
-func (c *metricsCertificate) current() *tls.Certificate {
+// loadedCertificate is the latest certificate that could be read.
+func (c *metricsCertificate) loadedCertificate() *tls.Certificate {
 	if c.latest == nil {
 		return &c.selfSigned
 	}

@@ -29,7 +29,7 @@ func newCleanupCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := cleanup(cmd.Context(), log); err != nil || !stay {
+			if err := runCleanup(cmd.Context(), log); err != nil || !stay {
 				return err
 			}
 			return serveClean(cmd.Context(), healthAddr)
@@ -41,7 +41,7 @@ func newCleanupCommand() *cobra.Command {
 	return cmd
 }
 
-func cleanup(ctx context.Context, log *slog.Logger) error {
+func runCleanup(ctx context.Context, log *slog.Logger) error {
 	if err := backend.Drivers.Cleanup(ctx, log); err != nil {
 		return fmt.Errorf("clean the node: %w", err)
 	}
@@ -58,5 +58,5 @@ func serveClean(ctx context.Context, addr string) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/healthz", ok)
 	mux.HandleFunc("/readyz", ok)
-	return serve(ctx, addr, mux, nil)
+	return serveHTTP(ctx, addr, mux, nil)
 }

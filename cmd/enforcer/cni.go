@@ -17,5 +17,5 @@ func addCNI(work *tasks, registry *prometheus.Registry, e *enforcer.Enforcer, so
 	}
 	agent.RegisterMetrics(registry)
 	server := &agent.Server{Socket: socket, Node: e.Node, Cluster: e.Source.(*clustercache.Watcher), Loop: e, Log: log}
-	work.add(server.Start)
+	work.addTask(server.Start)
 }

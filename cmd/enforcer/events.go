@@ -15,13 +15,13 @@ import (
 // recordEvent shows something as an Event of the Node.
 type recordEvent func(kind, reason, message string)
 
-// mended records a repair of the rules.
-func (r recordEvent) mended() {
+// recordRepair records a repair of the rules.
+func (r recordEvent) recordRepair() {
 	r(corev1.EventTypeWarning, "RulesRepaired", "Somebody changed the packet filter's rules of tierwall on this node; they were mended")
 }
 
-// path records that a path is outside of the rules or limited, or no longer is.
-func (r recordEvent) path(f pathcheck.Finding, gone bool) {
+// recordPath records that a path is outside of the rules or limited, or no longer is.
+func (r recordEvent) recordPath(f pathcheck.Finding, gone bool) {
 	switch {
 	case gone:
 		r(corev1.EventTypeNormal, "PathResolved", f.Detail+": no longer so")
@@ -55,20 +55,20 @@ type eventSink struct {
 
 // Create makes an Event.
 func (s *eventSink) Create(e *corev1.Event) (*corev1.Event, error) {
-	return written(s.ctx, s.client.Post().Namespace(e.Namespace).Body(e))
+	return decodeWritten(s.ctx, s.client.Post().Namespace(e.Namespace).Body(e))
 }
 
 // Update replaces an Event.
 func (s *eventSink) Update(e *corev1.Event) (*corev1.Event, error) {
-	return written(s.ctx, s.client.Put().Namespace(e.Namespace).Name(e.Name).Body(e))
+	return decodeWritten(s.ctx, s.client.Put().Namespace(e.Namespace).Name(e.Name).Body(e))
 }
 
 // Patch changes an Event.
 func (s *eventSink) Patch(e *corev1.Event, patch []byte) (*corev1.Event, error) {
-	return written(s.ctx, s.client.Patch(types.StrategicMergePatchType).Namespace(e.Namespace).Name(e.Name).Body(patch))
+	return decodeWritten(s.ctx, s.client.Patch(types.StrategicMergePatchType).Namespace(e.Namespace).Name(e.Name).Body(patch))
 }
 
-func written(ctx context.Context, r *rest.Request) (*corev1.Event, error) {
+func decodeWritten(ctx context.Context, r *rest.Request) (*corev1.Event, error) {
 	out := &corev1.Event{}
 	return out, r.Resource("events").Do(ctx).Into(out)
 }

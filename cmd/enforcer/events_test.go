@@ -23,7 +23,7 @@ func TestRepairsBecomeOneEventThatIsCounted(t *testing.T) {
 	}
 	for _, want := range []string{"POST /api/v1/namespaces/default/events", "PATCH /api/v1/namespaces/default/events/node-1.",
 		"PATCH /api/v1/namespaces/default/events/node-1."} {
-		record.mended()
+		record.recordRepair()
 		if got := <-written; !strings.HasPrefix(got, want) {
 			t.Errorf("%s, want %s", got, want)
 		}

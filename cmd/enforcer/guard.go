@@ -21,5 +21,5 @@ func addGuard(work *tasks, registry *prometheus.Registry, agent *enforcer.Enforc
 	g.Predecessors = chosen.OtherSources
 	spoof.RegisterMetrics(registry)
 	agent.Listeners = append(agent.Listeners, g)
-	work.add(g.Start)
+	work.addTask(g.Start)
 }

@@ -89,7 +89,7 @@ func (o *options) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	kernel := backend.Options{Name: o.backend, LogDenials: o.logDenials, LogAudits: audits(defaults, o.logDenials), Log: log}
+	kernel := backend.Options{Name: o.backend, LogDenials: o.logDenials, LogAudits: auditRate(defaults, o.logDenials), Log: log}
 	chosen, err := backend.Drivers.Open(ctx, kernel)
 	if err != nil {
 		return err
@@ -114,7 +114,7 @@ func (o *options) run(ctx context.Context) error {
 	addGuard(work, registry, agent, o.dropSpoofed, chosen, log)
 	addCNI(work, registry, agent, o.cniSocket, log)
 	paths := addPathCheck(work, registry, agent, chosen, record, log)
-	work.add(func(ctx context.Context) error { return serveHealth(ctx, o.healthAddr, agent, paths) })
+	work.addTask(func(ctx context.Context) error { return serveHealth(ctx, o.healthAddr, agent, paths) })
 	if err := addMetrics(work, registry, config, o, log); err != nil {
 		return err
 	}
@@ -139,7 +139,7 @@ func (o *options) newAgent(config *rest.Config, defaults policy.Defaults, chosen
 		return nil, nil, err
 	}
 	agent := &enforcer.Enforcer{Node: o.node, Defaults: defaults, Source: watcher,
-		Backend: chosen.Backend, Predecessor: chosen.Predecessor, Mended: record.mended, Log: log}
+		Backend: chosen.Backend, Predecessor: chosen.Predecessor, Mended: record.recordRepair, Log: log}
 	if defaults.Action == policy.Deny {
 		agent.Boot = func(ctx context.Context) (*compile.Snapshot, error) { return bootState(ctx, config, o.node, defaults) }
 	}
@@ -160,7 +160,7 @@ func addMetrics(work *tasks, registry *prometheus.Registry, config *rest.Config,
 		return fmt.Errorf("make a certificate for the metrics: %w", err)
 	}
 	certificate := &metricsCertificate{dir: o.metricsCert, selfSigned: own, log: log}
-	work.add(func(ctx context.Context) error {
+	work.addTask(func(ctx context.Context) error {
 		return serveMetrics(ctx, o.metricsAddr, registry, guard.Handler, certificate)
 	})
 	return nil
@@ -175,7 +175,7 @@ func addRevoker(work *tasks, agent *enforcer.Enforcer, chosen backend.Choice, lo
 	}
 	r := revoke.New(table, revoke.Options{Log: log, Report: func(report revoke.Report) { enforcer.ObserveRevoked(report.Cut) }})
 	agent.Revoker = r
-	work.add(func(ctx context.Context) error {
+	work.addTask(func(ctx context.Context) error {
 		defer table.Close()
 		return r.Start(ctx)
 	})
@@ -185,9 +185,9 @@ func addRevoker(work *tasks, agent *enforcer.Enforcer, chosen backend.Choice, lo
 // direction, where nothing is said about denials.
 const standardAudits = 10
 
-// audits is how many of them are logged: a default action that reports what it lets
+// auditRate is how many of them are logged: a default action that reports what it lets
 // pass would mean nothing if it did not.
-func audits(d policy.Defaults, logDenials int) int {
+func auditRate(d policy.Defaults, logDenials int) int {
 	switch {
 	case !d.Audits():
 		return 0
@@ -206,7 +206,7 @@ func addDenials(work *tasks, registry *prometheus.Registry, agent *enforcer.Enfo
 	d := droplog.New(droplog.Options{Group: droplog.Group, Log: o.Log, Name: agent.Source.(*clustercache.Watcher).Names().Of})
 	droplog.RegisterMetrics(registry)
 	agent.Listeners = append(agent.Listeners, d)
-	work.add(d.Start)
+	work.addTask(d.Start)
 }
 
 // bootState is the node alone, without a pod or a policy: everything at its pod

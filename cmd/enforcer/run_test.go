@@ -18,7 +18,7 @@ func TestWhatIsAuditedIsLoggedInAnyCase(t *testing.T) {
 		{audit, 0, standardAudits},
 		{audit, 50, 50},
 	} {
-		if got := audits(c.defaults, c.logDenials); got != c.want {
+		if got := auditRate(c.defaults, c.logDenials); got != c.want {
 			t.Errorf("%+v with %d denials a second: %d audits, want %d", c.defaults, c.logDenials, got, c.want)
 		}
 	}

@@ -26,23 +26,23 @@ import (
 // which says that what the cluster asks for is in force in the kernel, and that no packet passes beside it.
 func serveHealth(ctx context.Context, addr string, agent *enforcer.Enforcer, paths *pathcheck.Checker) error {
 	mux := http.NewServeMux()
-	mux.HandleFunc("/readyz", probe(func() error {
+	mux.HandleFunc("/readyz", probeHandler(func() error {
 		if !agent.InForce() {
 			return errors.New("the policies of the cluster are not in force on this node yet")
 		}
 		return paths.Open()
 	}))
-	mux.HandleFunc("/healthz", probe(func() error {
+	mux.HandleFunc("/healthz", probeHandler(func() error {
 		if still := agent.Stuck(); still > 0 {
 			return fmt.Errorf("the agent's loop has stood still for %v", still)
 		}
 		return nil
 	}))
-	return serve(ctx, addr, mux, nil)
+	return serveHTTP(ctx, addr, mux, nil)
 }
 
-// probe answers a probe of the kubelet.
-func probe(check func() error) http.HandlerFunc {
+// probeHandler answers a probe of the kubelet.
+func probeHandler(check func() error) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		if err := check(); err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -56,7 +56,7 @@ func probe(check func() error) http.HandlerFunc {
 func serveMetrics(ctx context.Context, addr string, registry *prometheus.Registry, guard func(http.Handler) http.Handler, certificate *metricsCertificate) error {
 	mux := http.NewServeMux()
 	mux.Handle("/metrics", guard(promhttp.HandlerFor(registry, promhttp.HandlerOpts{ErrorHandling: promhttp.HTTPErrorOnError})))
-	return serve(ctx, addr, mux, &tls.Config{GetCertificate: certificate.GetCertificate, MinVersion: tls.VersionTLS12})
+	return serveHTTP(ctx, addr, mux, &tls.Config{GetCertificate: certificate.GetCertificate, MinVersion: tls.VersionTLS12})
 }
 
 // selfSigned is a certificate that nobody can verify.
@@ -76,8 +76,8 @@ func selfSigned() (tls.Certificate, error) {
 // connections are served at a time; more wait. Whoever can reach the node can open some, and each takes memory.
 const connections = 64
 
-// serve answers until ctx ends, with TLS unless secure is nil.
-func serve(ctx context.Context, addr string, handler http.Handler, secure *tls.Config) error {
+// serveHTTP answers until ctx ends, with TLS unless secure is nil.
+func serveHTTP(ctx context.Context, addr string, handler http.Handler, secure *tls.Config) error {
 	var listening net.ListenConfig
 	l, err := listening.Listen(ctx, "tcp", addr)
 	if err != nil {

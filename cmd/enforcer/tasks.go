@@ -9,7 +9,7 @@ import (
 // tasks are what the agent does side by side. When one fails, or when the context ends, all end.
 type tasks []func(context.Context) error
 
-func (t *tasks) add(task func(context.Context) error) { *t = append(*t, task) }
+func (t *tasks) addTask(task func(context.Context) error) { *t = append(*t, task) }
 
 func (t tasks) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)

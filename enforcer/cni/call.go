@@ -10,20 +10,20 @@ import (
 	"time"
 )
 
-// ErrAway says that there is no agent that answers.
+// ErrAway is returned if no agent answers.
 var ErrAway = errors.New("the node agent does not answer")
 
-// grace is how long the agent has to answer once the time is over that it may wait.
+// grace is how long the agent may take to answer after the request's timeout.
 const grace = time.Second
 
 // maxAnswer bounds an answer, in bytes.
 const maxAnswer = 64 << 10
 
-// redial is how long it takes until an agent that was away is asked again.
+// redial is the wait before an agent that was away is called again.
 const redial = 100 * time.Millisecond
 
-// Call asks the agent once, and waits for its answer for at most the request's timeout. The error
-// is ErrAway where there was none, and else says what the agent found missing.
+// Call sends a request to the agent once, and waits for the answer for at most the request's timeout. The error is ErrAway
+// if there was none, and else says what the agent found missing.
 func Call(ctx context.Context, socket string, r Request) error {
 	ctx, cancel := context.WithTimeout(ctx, r.Timeout+grace)
 	defer cancel()
@@ -46,8 +46,8 @@ func Call(ctx context.Context, socket string, r Request) error {
 	return nil
 }
 
-// Insist asks again while the agent is away, as during its upgrade, until the request's timeout.
-func Insist(ctx context.Context, socket string, r Request) error {
+// CallUntilTimeout calls the agent again while it is away, as during its upgrade, until the request's timeout.
+func CallUntilTimeout(ctx context.Context, socket string, r Request) error {
 	ctx, cancel := context.WithTimeout(ctx, r.Timeout)
 	defer cancel()
 	for {

@@ -11,39 +11,39 @@ const Type = "tierwall-cni"
 // Socket is where the agent listens.
 const Socket = "/run/tierwall/cni.sock"
 
-// Verb says what is asked.
+// Verb is the kind of a request.
 type Verb string
 
 const (
-	// Add has the pod's rules put in force, and waits for that.
+	// Add waits until the pod's rules are in force.
 	Add Verb = "add"
-	// Check asks whether they are.
+	// Check fails unless they are in force.
 	Check Verb = "check"
-	// Del says that the container is gone.
+	// Del reports that the container is gone.
 	Del Verb = "del"
-	// GC says which containers there are.
+	// GC reports the containers that exist.
 	GC Verb = "gc"
 )
 
-// Request is what the plugin asks.
+// Request is a request of the plugin.
 type Request struct {
 	Verb      Verb   `json:"verb"`
 	Namespace string `json:"namespace,omitempty"`
 	Name      string `json:"name,omitempty"`
-	// UID is the pod's; empty where the container runtime does not tell it.
+	// UID is the pod's; empty if the container runtime does not pass it.
 	UID string `json:"uid,omitempty"`
 	// Container is the ID of the pod's sandbox.
 	Container string `json:"container,omitempty"`
-	// Addrs are what the plugins before gave the pod.
+	// Addrs are the addresses that earlier plugins gave the pod.
 	Addrs []netip.Addr `json:"addrs,omitempty"`
-	// Containers are all there are, for GC.
+	// Containers are all that exist, for GC.
 	Containers []string `json:"containers,omitempty"`
 	// Timeout is how long to wait, in nanoseconds.
 	Timeout time.Duration `json:"timeout,omitempty"`
 }
 
-// Answer is what the agent answers. The zero value is success.
+// Answer is the agent's answer. The zero value is success.
 type Answer struct {
-	// Missing is what the pod waits for in vain.
+	// Missing is why the pod's rules are not ready.
 	Missing string `json:"missing,omitempty"`
 }

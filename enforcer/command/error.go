@@ -8,14 +8,14 @@ import (
 
 // Error is a tool's failure.
 type Error struct {
-	// Tool is its name, and Says what it said.
+	// Tool is its name, and Says its error output.
 	Tool, Says string
 	// Lines were its input.
 	Lines []string
 	Err   error
 }
 
-// Unwrap is that of package errors.
+// Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
 func (e *Error) Error() string {
@@ -32,7 +32,7 @@ func (e *Error) Error() string {
 // lineNumber is how iptables-restore and ipset name a line of their input.
 var lineNumber = regexp.MustCompile(`\bline:? (\d+)`)
 
-// Line is the number of the input line that the tool complained about, or 0.
+// Line returns the number of the input line that the error output names, or 0.
 func (e *Error) Line() int {
 	m := lineNumber.FindStringSubmatch(e.Says)
 	if m == nil {

@@ -1,4 +1,4 @@
-// Package tool runs the programs by which the kernel is read and written: nft, iptables and ipset.
+// Package command runs the programs by which the kernel is read and written: nft, iptables and ipset.
 package command
 
 import (
@@ -22,7 +22,7 @@ const (
 // ErrKilled is the failure of a tool that did not end within Time.
 var ErrKilled = errors.New("killed")
 
-// Run runs a tool with lines as its input, and gives what it printed. A failure is an
+// Run runs a tool with lines as its input, and returns its output. A failure is an
 // *Error. A tool that does not end within Time is killed.
 func Run(ctx context.Context, lines []string, name string, args ...string) (string, error) {
 	return Start(ctx, lines, name, args...).Wait()
@@ -38,12 +38,12 @@ type Running struct {
 	err            error
 }
 
-// Start starts a tool as Run does, so that another can run beside it. It must be waited for.
+// Start starts a tool as Run does, without waiting. The caller must call Wait.
 func Start(ctx context.Context, lines []string, name string, args ...string) *Running {
-	return start(ctx, Time, lines, name, args...)
+	return startWithin(ctx, Time, lines, name, args...)
 }
 
-func start(ctx context.Context, limit time.Duration, lines []string, name string, args ...string) *Running {
+func startWithin(ctx context.Context, limit time.Duration, lines []string, name string, args ...string) *Running {
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("%w: it did not end within %v", ErrKilled, limit))
 	r := &Running{lines: lines, cancel: cancel, killed: func() error { return context.Cause(ctx) }, cmd: exec.CommandContext(ctx, name, args...)}
 	r.cmd.Stdout, r.cmd.Stderr = &r.stdout, &r.stderr
@@ -55,7 +55,7 @@ func start(ctx context.Context, limit time.Duration, lines []string, name string
 	return r
 }
 
-// Wait waits for the tool's end, and gives what it printed.
+// Wait waits until the tool ends, and returns its output.
 func (r *Running) Wait() (string, error) {
 	defer r.cancel()
 	if r.err == nil {

@@ -16,7 +16,7 @@ func TestAToolThatHangsIsKilledAndNamed(t *testing.T) {
 		"it left a program that waits": "while sleep 0.1; do echo still there; done & wait",
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := start(t.Context(), 50*time.Millisecond, nil, "sh", "-c", script).Wait()
+			_, err := startWithin(t.Context(), 50*time.Millisecond, nil, "sh", "-c", script).Wait()
 			if err == nil || err.Error() != "sh: killed: it did not end within 50ms" {
 				t.Errorf("error %v", err)
 			}

@@ -49,16 +49,16 @@ func Check(f Facts, p *policy.Program) []Finding {
 	}
 	pods := spoof.PodInterfaces(links, f.Routes, spoof.PodNetworks(p))
 	var out []Finding
-	out = append(out, unread(f)...)
+	out = append(out, unreadFindings(f)...)
 	for _, name := range pods.Shared {
-		out = append(out, bridged(f, byName[name])...)
+		out = append(out, bridgeFindings(f, byName[name])...)
 	}
-	out = append(out, switched(f, p)...)
-	out = append(out, programs(byName, pods)...)
-	out = append(out, addresses(f, byName, pods, p)...)
-	out = append(out, flowtables(f)...)
-	out = append(out, ipvs(f)...)
-	out = append(out, tracking(f)...)
+	out = append(out, switchFindings(f, p)...)
+	out = append(out, bpfFindings(byName, pods)...)
+	out = append(out, addressFindings(f, byName, pods, p)...)
+	out = append(out, flowtableFindings(f)...)
+	out = append(out, ipvsFindings(f)...)
+	out = append(out, conntrackFindings(f)...)
 	slices.SortStableFunc(out, func(a, b Finding) int {
 		switch {
 		case a.Open == b.Open:
@@ -72,8 +72,8 @@ func Check(f Facts, p *policy.Program) []Finding {
 	return out
 }
 
-// unread is open: what cannot be read may be.
-func unread(f Facts) (out []Finding) {
+// unreadFindings is open: what cannot be read may be.
+func unreadFindings(f Facts) (out []Finding) {
 	for what, err := range f.Unread {
 		out = append(out, Finding{Unknown, true, fmt.Sprintf("whether a path is open is not known: reading %s: %v", what, err),
 			"give the agent NET_ADMIN and the host's network, and the tools that its image has"})
@@ -82,9 +82,9 @@ func unread(f Facts) (out []Finding) {
 	return out
 }
 
-// bridged: without br_netfilter, pods on one bridge reach each other past every hook. IPv6 matters whatever the pods'
+// bridgeFindings: without br_netfilter, pods on one bridge reach each other past every hook. IPv6 matters whatever the pods'
 // addresses are, since each has a link-local one.
-func bridged(f Facts, l Link) (out []Finding) {
+func bridgeFindings(f Facts, l Link) (out []Finding) {
 	for family, name := range []string{"net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables"} {
 		if f.Bridged[family] || l.Bridged[family] {
 			continue
@@ -98,7 +98,7 @@ func bridged(f Facts, l Link) (out []Finding) {
 // switches are kinds of interfaces behind which packets go from pod to pod without the node's IP layer.
 var switches = map[string]string{"openvswitch": "Open vSwitch", "macvlan": "macvlan", "ipvlan": "ipvlan"}
 
-func switched(f Facts, p *policy.Program) (out []Finding) {
+func switchFindings(f Facts, p *policy.Program) (out []Finding) {
 	isPod := spoof.PodNetworks(p)
 	kinds := map[int]Link{}
 	for _, l := range f.Links {
@@ -117,9 +117,9 @@ func switched(f Facts, p *policy.Program) (out []Finding) {
 	return out
 }
 
-// programs: BPF sees packets before the packet filter and can send them past it. Whether a program does is not to be seen;
+// bpfFindings: BPF sees packets before the packet filter and can send them past it. Whether a program does is not to be seen;
 // Cilium's are known to.
-func programs(links map[string]Link, pods spoof.Interfaces) (out []Finding) {
+func bpfFindings(links map[string]Link, pods spoof.Interfaces) (out []Finding) {
 	_, cilium := links["cilium_host"]
 	for _, name := range pods.Guarded() {
 		if len(links[name].Programs) == 0 {
@@ -140,9 +140,9 @@ func programs(links map[string]Link, pods spoof.Interfaces) (out []Finding) {
 // maxNamed is how many interfaces or addresses are named for one path.
 const maxNamed = 5
 
-// addresses finds those that are routed to a pod and that no pod shows: policy judges endpoints' addresses alone. Those
+// addressFindings finds those that are routed to a pod and that no pod shows: policy judges endpoints' addresses alone. Those
 // within the node's networks for pods are denied where unknown pods are.
-func addresses(f Facts, links map[string]Link, pods spoof.Interfaces, p *policy.Program) (out []Finding) {
+func addressFindings(f Facts, links map[string]Link, pods spoof.Interfaces, p *policy.Program) (out []Finding) {
 	own := map[int]string{}
 	for _, name := range pods.Own {
 		own[links[name].Index] = name
@@ -169,7 +169,7 @@ func addresses(f Facts, links map[string]Link, pods spoof.Interfaces, p *policy.
 	return out
 }
 
-func flowtables(f Facts) (out []Finding) {
+func flowtableFindings(f Facts) (out []Finding) {
 	if len(f.Flowtables) > 0 {
 		out = append(out, Finding{Flowtable, true, "established connections may pass by flowtables, past the forward hook: " + strings.Join(f.Flowtables, ", "),
 			"delete them, or keep the interfaces of pods and the node's own links out of them"})
@@ -180,7 +180,7 @@ func flowtables(f Facts) (out []Finding) {
 // IPVSLink is the interface that has the addresses of Services where kube-proxy uses IPVS.
 const IPVSLink = "kube-ipvs0"
 
-func ipvs(f Facts) (out []Finding) {
+func ipvsFindings(f Facts) (out []Finding) {
 	if f.BeforeIPVS && slices.ContainsFunc(f.Links, func(l Link) bool { return l.Name == IPVSLink }) {
 		out = append(out, Finding{IPVS, false, "kube-proxy uses IPVS and the backend is iptables: pods whose egress is isolated reach no Service that their policies allow by selector",
 			"set enforcer.backend=nftables"})
@@ -188,7 +188,7 @@ func ipvs(f Facts) (out []Finding) {
 	return out
 }
 
-func tracking(f Facts) (out []Finding) {
+func conntrackFindings(f Facts) (out []Finding) {
 	if f.MaxConnections > 0 && f.Connections >= f.MaxConnections {
 		out = append(out, Finding{Connection, false, fmt.Sprintf("the connection table is full (%d): new connections are dropped", f.MaxConnections),
 			"raise net.netfilter.nf_conntrack_max, or find who opens so many"})

@@ -16,8 +16,8 @@ import (
 const (
 	// checkEvery is how often facts are read.
 	checkEvery = 5 * time.Second
-	// patience is how long an address may be routed to a pod before the API server shows it.
-	patience = 30 * time.Second
+	// addressGrace is how long an address may be routed to a pod before the API server shows it.
+	addressGrace = 30 * time.Second
 )
 
 // Reader reads the facts of the node.
@@ -25,7 +25,7 @@ type Reader interface {
 	Read(ctx context.Context) Facts
 }
 
-// Checker looks every few seconds for paths that no hook sees.
+// Checker looks every few seconds for paths that bypass our hooks.
 type Checker struct {
 	// Report is called with a finding that is new, and with one that is gone. It may be nil.
 	Report func(f Finding, gone bool)
@@ -34,22 +34,22 @@ type Checker struct {
 	log     *slog.Logger
 	program atomic.Pointer[policy.Program]
 	used    chan struct{}
-	// found are the findings in force; nil before the first check.
+	// found are the current findings; nil before the first check.
 	found atomic.Pointer[[]Finding]
-	// since is when each finding was first seen, whether it is in force yet or not.
+	// since is when each finding was first seen, whether it is reported yet or not.
 	since map[Finding]time.Time
 	now   func() time.Time
 }
 
-// New returns a Checker, which finds nothing before the first program.
+// New returns a Checker, which checks nothing before the first program.
 func New(r Reader, log *slog.Logger) *Checker {
 	return &Checker{reader: r, log: log, used: make(chan struct{}, 1), since: map[Finding]time.Time{}, now: time.Now}
 }
 
-// Use takes the pods from this program from now on. It never waits.
+// Use switches to the pods of the program without blocking.
 func (c *Checker) Use(p *policy.Program) {
 	if c.program.Swap(p) != nil {
-		return // the next check is a matter of seconds
+		return // the next check comes within seconds
 	}
 	select {
 	case c.used <- struct{}{}:
@@ -63,7 +63,7 @@ func (c *Checker) Start(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		if p := c.program.Load(); p != nil {
-			c.check(c.reader.Read(ctx), p)
+			c.updateFindings(c.reader.Read(ctx), p)
 		}
 		select {
 		case <-ctx.Done():
@@ -74,8 +74,8 @@ func (c *Checker) Start(ctx context.Context) error {
 	}
 }
 
-// check compares what is found with what was found before, and reports the difference.
-func (c *Checker) check(f Facts, p *policy.Program) {
+// updateFindings compares the findings with those before, and reports the differences.
+func (c *Checker) updateFindings(f Facts, p *policy.Program) {
 	now, seen := c.now(), map[Finding]time.Time{}
 	var found []Finding
 	for _, f := range Check(f, p) {
@@ -84,27 +84,27 @@ func (c *Checker) check(f Facts, p *policy.Program) {
 			first = now
 		}
 		seen[f] = first
-		if f.Path != Address || now.Sub(first) >= patience {
+		if f.Path != Address || now.Sub(first) >= addressGrace {
 			found = append(found, f)
 		}
 	}
 	c.since = seen
 	before := c.Findings()
 	c.found.Store(&found)
-	count(found)
+	countFindings(found)
 	for _, f := range found {
 		if !slices.Contains(before, f) {
-			c.report(f, false)
+			c.reportFinding(f, false)
 		}
 	}
 	for _, f := range before {
 		if !slices.Contains(found, f) {
-			c.report(f, true)
+			c.reportFinding(f, true)
 		}
 	}
 }
 
-func (c *Checker) report(f Finding, gone bool) {
+func (c *Checker) reportFinding(f Finding, gone bool) {
 	switch {
 	case gone:
 		c.log.Info("path is no longer outside of the rules", "path", f.Path, "detail", f.Detail)
@@ -118,7 +118,7 @@ func (c *Checker) report(f Finding, gone bool) {
 	}
 }
 
-// Findings are those in force.
+// Findings returns the current findings.
 func (c *Checker) Findings() []Finding {
 	if found := c.found.Load(); found != nil {
 		return *found
@@ -130,7 +130,7 @@ func (c *Checker) Findings() []Finding {
 func (c *Checker) Open() error {
 	found := c.found.Load()
 	if found == nil {
-		return errors.New("whether packets pass beside the rules is not known yet")
+		return errors.New("the first check for paths that bypass the rules is not done yet")
 	}
 	var errs []error
 	for _, f := range *found {
@@ -146,7 +146,7 @@ var openPaths = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 	Help: "Findings about ways to and from pods: state open is past the rules, limited is not as it should be, by path.",
 }, []string{"path", "state"})
 
-func count(found []Finding) {
+func countFindings(found []Finding) {
 	for _, p := range Paths {
 		openPaths.WithLabelValues(string(p), "open").Set(0)
 		openPaths.WithLabelValues(string(p), "limited").Set(0)

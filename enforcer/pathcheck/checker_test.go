@@ -29,7 +29,7 @@ func TestFindingsAreReportedWhenTheyComeAndGo(t *testing.T) {
 		want  string
 	}{{sound, false, ""}, {open, true, "new bridge"}, {open, true, ""}, {limited, false, "new conntrack gone bridge"}, {fuller, false, ""}, {sound, false, "gone conntrack"}} {
 		reports = nil
-		c.check(step.facts, program())
+		c.updateFindings(step.facts, program())
 		if got := strings.Join(reports, " "); got != step.want {
 			t.Errorf("step %d: %q, want %q", i, got, step.want)
 		}
@@ -52,16 +52,16 @@ func TestAnAddressHasTimeToBeShown(t *testing.T) {
 	for _, step := range []struct {
 		after time.Duration
 		open  bool
-	}{{0, false}, {patience / 2, false}, {patience / 2, true}} {
+	}{{0, false}, {addressGrace / 2, false}, {addressGrace / 2, true}} {
 		now = now.Add(step.after)
-		c.check(f, program())
+		c.updateFindings(f, program())
 		if (c.Open() != nil) != step.open {
 			t.Errorf("at %v: %v", now.Sub(time.Unix(0, 0)), c.Open())
 		}
 	}
-	c.check(soundFacts(), program())
+	c.updateFindings(soundFacts(), program())
 	now = now.Add(time.Second)
-	if c.check(f, program()); c.Open() != nil {
+	if c.updateFindings(f, program()); c.Open() != nil {
 		t.Error("an address that comes again has no time to be shown")
 	}
 }

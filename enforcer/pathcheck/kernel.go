@@ -117,7 +117,7 @@ func readLinks() ([]Link, error) {
 		for _, a := range attributes {
 			switch a.Attr.Type {
 			case unix.IFLA_IFNAME:
-				l.Name = text(a.Value)
+				l.Name = trimNUL(a.Value)
 			case unix.IFLA_MASTER:
 				l.Master = int(binary.NativeEndian.Uint32(a.Value))
 			case unix.IFLA_LINKINFO:
@@ -134,7 +134,7 @@ func readLinks() ([]Link, error) {
 	return out, nil
 }
 
-func text(b []byte) string { return string(bytes.TrimRight(b, "\x00")) }
+func trimNUL(b []byte) string { return string(bytes.TrimRight(b, "\x00")) }
 
 // readInfo reads the kind of an interface, and of a bridge whether its packets go to the packet filter.
 func (l *Link) readInfo(b []byte) error {
@@ -145,7 +145,7 @@ func (l *Link) readInfo(b []byte) error {
 	for _, a := range info {
 		switch a.Attr.Type {
 		case nl.IFLA_INFO_KIND:
-			l.Kind = text(a.Value)
+			l.Kind = trimNUL(a.Value)
 		case nl.IFLA_INFO_DATA:
 			if l.Kind != "bridge" {
 				continue
@@ -205,7 +205,7 @@ func addPrograms(links []Link) {
 			}
 		}
 		for kind, attachment := range map[string]uint32{"tcx": tcxIngress, "netkit": netkitPrimary} {
-			if n := attached(l.Index, attachment); n > 0 {
+			if n := attachedProgram(l.Index, attachment); n > 0 {
 				l.Programs = append(l.Programs, fmt.Sprintf("%s (%d)", kind, n))
 			}
 		}
@@ -219,8 +219,8 @@ const (
 	netkitPrimary = 54
 )
 
-// attached is how many programs are at a place of an interface; 0 where that cannot be asked.
-func attached(link int, place uint32) int {
+// attachedProgram is how many programs are at a place of an interface; 0 where that cannot be asked.
+func attachedProgram(link int, place uint32) int {
 	query := struct {
 		link, place, flags, attachFlags uint32
 		ids                             uint64

@@ -30,11 +30,11 @@ func admissionKinds() []admissionKind {
 // deleteAdmission deletes everything by which the release judges requests.
 func (u *Uninstaller) deleteAdmission(ctx context.Context) error {
 	for _, kind := range admissionKinds() {
-		if err := u.Client.List(ctx, kind.list, u.labels("")); err != nil {
+		if err := u.Client.List(ctx, kind.list, u.componentLabels("")); err != nil {
 			return fmt.Errorf("list %s objects of release %s: %w", kind.name, u.Release, err)
 		}
 		err := meta.EachListItem(kind.list, func(object runtime.Object) error {
-			return u.delete(ctx, kind.name, object.(client.Object))
+			return u.deleteObject(ctx, kind.name, object.(client.Object))
 		})
 		if err != nil {
 			return err

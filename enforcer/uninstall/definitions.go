@@ -80,10 +80,10 @@ func (u *Uninstaller) keepShared(ctx context.Context) (string, error) {
 // gone, so that the chart can be installed again at once.
 func (u *Uninstaller) deleteDefinition(ctx context.Context, name string) error {
 	crd := &apiextensionsv1.CustomResourceDefinition{ObjectMeta: metav1.ObjectMeta{Name: name}}
-	if err := u.delete(ctx, "CustomResourceDefinition", crd); err != nil {
+	if err := u.deleteObject(ctx, "CustomResourceDefinition", crd); err != nil {
 		return err
 	}
-	err := u.until(ctx, func(ctx context.Context) (bool, error) {
+	err := u.pollUntil(ctx, func(ctx context.Context) (bool, error) {
 		err := u.Client.Get(ctx, client.ObjectKey{Name: name}, crd)
 		return apierrors.IsNotFound(err), client.IgnoreNotFound(err)
 	})

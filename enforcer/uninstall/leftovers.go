@@ -13,13 +13,13 @@ import (
 func (u *Uninstaller) deleteLeftovers(ctx context.Context) error {
 	for _, name := range u.Secrets {
 		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: u.Namespace, Name: name}}
-		if err := u.delete(ctx, "Secret", secret); err != nil {
+		if err := u.deleteObject(ctx, "Secret", secret); err != nil {
 			return err
 		}
 	}
 	for _, name := range u.Leases {
 		lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: u.Namespace, Name: name}}
-		if err := u.delete(ctx, "Lease", lease); err != nil {
+		if err := u.deleteObject(ctx, "Lease", lease); err != nil {
 			return err
 		}
 	}

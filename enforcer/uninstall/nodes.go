@@ -19,16 +19,16 @@ import (
 // outlive the agents, and nobody but an agent can tell which nodes have some.
 func (u *Uninstaller) cleanNodes(ctx context.Context) error {
 	for _, s := range []stage{unchaining, cleaning} {
-		if err := u.turn(ctx, s); err != nil {
+		if err := u.runStage(ctx, s); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// turn takes every node through a stage.
-func (u *Uninstaller) turn(ctx context.Context, s stage) error {
-	needed, err := u.change(ctx, s)
+// runStage runs a stage on every node.
+func (u *Uninstaller) runStage(ctx context.Context, s stage) error {
+	needed, err := u.changeAgents(ctx, s)
 	if apierrors.IsNotFound(err) {
 		return fmt.Errorf("%w; the rules that its agents wrote stay on their nodes: bring the DaemonSet back with "+
 			"\"helm rollback %s REVISION -n %s\" (the last of \"helm history\") and uninstall again; or run "+
@@ -38,12 +38,12 @@ func (u *Uninstaller) turn(ctx context.Context, s stage) error {
 	if err != nil || !needed {
 		return err
 	}
-	return u.await(ctx, s)
+	return u.awaitStage(ctx, s)
 }
 
-// change changes the node agents' DaemonSet, to go through the stage on all nodes at once; it
+// changeAgents changes the node agents' DaemonSet, to run the stage on all nodes at once. It
 // reports whether the stage is needed.
-func (u *Uninstaller) change(ctx context.Context, s stage) (needed bool, err error) {
+func (u *Uninstaller) changeAgents(ctx context.Context, s stage) (needed bool, err error) {
 	err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
 		ds, err := u.daemonSet(ctx)
 		if err != nil {
@@ -66,12 +66,12 @@ func (u *Uninstaller) change(ctx context.Context, s stage) (needed bool, err err
 	return needed, nil
 }
 
-// await waits until every node that has an agent is through the stage.
-func (u *Uninstaller) await(ctx context.Context, s stage) error {
+// awaitStage waits until every node with an agent has finished the stage.
+func (u *Uninstaller) awaitStage(ctx context.Context, s stage) error {
 	var state progress
 	said := ""
-	err := u.until(ctx, func(ctx context.Context) (bool, error) {
-		current, pods, err := u.agents(ctx)
+	err := u.pollUntil(ctx, func(ctx context.Context) (bool, error) {
+		current, pods, err := u.readAgents(ctx)
 		if err != nil {
 			return false, err
 		}
@@ -80,17 +80,17 @@ func (u *Uninstaller) await(ctx context.Context, s stage) error {
 			u.Log.Info(text)
 			said = text
 		}
-		return state.done(), nil
+		return state.isDone(), nil
 	})
 	if err != nil {
-		return fmt.Errorf("%s; bring these nodes back and uninstall again, or uninstall with --no-hooks and be rid "+
-			"of their rules by a restart or by \"enforcer cleanup\", as docs/operations.md says: %w", state, err)
+		return fmt.Errorf("%s; bring these nodes back and uninstall again, or uninstall with --no-hooks and remove "+
+			"their rules by a restart or by \"enforcer cleanup\", as docs/operations.md says: %w", state, err)
 	}
 	return nil
 }
 
-// agents reads the node agents' DaemonSet and pods.
-func (u *Uninstaller) agents(ctx context.Context) (*appsv1.DaemonSet, []corev1.Pod, error) {
+// readAgents reads the node agents' DaemonSet and pods.
+func (u *Uninstaller) readAgents(ctx context.Context) (*appsv1.DaemonSet, []corev1.Pod, error) {
 	ds, err := u.daemonSet(ctx)
 	if err != nil {
 		return nil, nil, err

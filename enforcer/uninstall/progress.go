@@ -10,20 +10,20 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// progress says how far the nodes are in a stage.
+// progress is how many nodes have finished a stage.
 type progress struct {
 	// observed is false until the DaemonSet's controller has seen the change.
 	observed bool
-	// wanted is the number of nodes that have to be through.
+	// wanted is the number of nodes that have to finish.
 	wanted int
-	// reached is what is said of a node that is through.
+	// reached describes a node that has finished.
 	reached string
-	// clean are the nodes that are through, dirty those that are not, with the reason.
+	// clean are the nodes that have finished, dirty the others, with the reason.
 	clean []string
 	dirty map[string]string
 }
 
-// progressOf is how far a stage is, by the state of a DaemonSet and its pods.
+// progressOf returns the progress of a stage, from the state of a DaemonSet and its pods.
 func progressOf(s stage, ds *appsv1.DaemonSet, pods []corev1.Pod) progress {
 	p := progress{
 		observed: ds.Status.ObservedGeneration >= ds.Generation,
@@ -36,7 +36,7 @@ func progressOf(s stage, ds *appsv1.DaemonSet, pods []corev1.Pod) progress {
 		if node := pod.Spec.NodeName; s.changed(pod) && pod.DeletionTimestamp == nil && s.done(pod) {
 			clean[node] = true
 		} else {
-			p.dirty[node] = s.why(pod)
+			p.dirty[node] = s.pendingReason(pod)
 		}
 	}
 	for node := range p.dirty {
@@ -46,12 +46,12 @@ func progressOf(s stage, ds *appsv1.DaemonSet, pods []corev1.Pod) progress {
 	return p
 }
 
-// done reports whether every node is through.
-func (p progress) done() bool {
+// isDone reports whether every node has finished.
+func (p progress) isDone() bool {
 	return p.observed && len(p.dirty) == 0 && len(p.clean) >= p.wanted
 }
 
-// String names the nodes that are not through, and why.
+// String names the nodes that have not finished, and why.
 func (p progress) String() string {
 	text := fmt.Sprintf("%d of %d nodes are %s", len(p.clean), max(p.wanted, len(p.clean)+len(p.dirty)), p.reached)
 	var reasons []string
@@ -64,8 +64,8 @@ func (p progress) String() string {
 	return text
 }
 
-// why says what a pod waits for whose node is not through the stage.
-func (s stage) why(pod corev1.Pod) string {
+// pendingReason returns what a pod waits for whose node has not finished the stage.
+func (s stage) pendingReason(pod corev1.Pod) string {
 	if !s.changed(pod) {
 		return "its agent is still to be replaced"
 	}

@@ -42,8 +42,8 @@ func TestProgress(t *testing.T) {
 				pods = append(pods, *pod)
 			}
 			p := progressOf(cleaning, agents(2), pods)
-			if p.done() != test.done {
-				t.Errorf("done %t, want %t", p.done(), test.done)
+			if p.isDone() != test.done {
+				t.Errorf("done %t, want %t", p.isDone(), test.done)
 			}
 			if !strings.Contains(p.String(), test.says) {
 				t.Errorf("says %q, want %q", p, test.says)
@@ -55,7 +55,7 @@ func TestProgress(t *testing.T) {
 func TestProgressWaitsForTheController(t *testing.T) {
 	ds := agents(0)
 	ds.Generation = 2
-	if progressOf(cleaning, ds, nil).done() {
+	if progressOf(cleaning, ds, nil).isDone() {
 		t.Error("done before the DaemonSet's controller has seen the change")
 	}
 }

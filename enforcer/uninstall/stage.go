@@ -15,13 +15,13 @@ const (
 	cniContainer = "cni"
 )
 
-// stage is a change of the node agents' pods that takes every node one step on.
+// stage is a step of the uninstall on every node: a change of the node agents' pods, and a condition to wait for.
 type stage struct {
-	// reached is what is said of a node then.
+	// reached describes a node that has finished.
 	reached string
 	// change changes the containers of the pods, and reports whether there is anything to do.
 	change func([]corev1.Container) (bool, error)
-	// changed reports whether a pod is one of after the change.
+	// changed reports whether a pod was created after the change.
 	changed func(corev1.Pod) bool
 	// done reports whether such a pod has done its work.
 	done func(corev1.Pod) bool
@@ -31,7 +31,7 @@ type stage struct {
 var unchaining = stage{
 	reached: "without the CNI plugin",
 	change: func(containers []corev1.Container) (bool, error) {
-		c := container(containers, cniContainer)
+		c := findContainer(containers, cniContainer)
 		if c == nil {
 			return false, nil
 		}
@@ -41,7 +41,7 @@ var unchaining = stage{
 		}
 		return true, nil
 	},
-	changed: func(pod corev1.Pod) bool { return runs(pod, cniContainer, "remove") },
+	changed: func(pod corev1.Pod) bool { return runsCommand(pod, cniContainer, "remove") },
 	done: func(pod corev1.Pod) bool {
 		return slices.ContainsFunc(pod.Status.ContainerStatuses, func(s corev1.ContainerStatus) bool { return s.Name == cniContainer && s.Ready })
 	},
@@ -51,14 +51,14 @@ var unchaining = stage{
 var cleaning = stage{
 	reached: "clean",
 	change: func(containers []corev1.Container) (bool, error) {
-		c := container(containers, agentContainer)
+		c := findContainer(containers, agentContainer)
 		if c == nil {
 			return false, fmt.Errorf("it has no container %s", agentContainer)
 		}
 		c.Args = cleanupArgs(c.Args)
 		return true, nil
 	},
-	changed: func(pod corev1.Pod) bool { return runs(pod, agentContainer, "cleanup") },
+	changed: func(pod corev1.Pod) bool { return runsCommand(pod, agentContainer, "cleanup") },
 	done: func(pod corev1.Pod) bool {
 		return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
 			return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
@@ -66,16 +66,16 @@ var cleaning = stage{
 	},
 }
 
-func container(containers []corev1.Container, name string) *corev1.Container {
+func findContainer(containers []corev1.Container, name string) *corev1.Container {
 	if i := slices.IndexFunc(containers, func(c corev1.Container) bool { return c.Name == name }); i >= 0 {
 		return &containers[i]
 	}
 	return nil
 }
 
-// runs reports whether a pod's container runs this command of its program.
-func runs(pod corev1.Pod, name, command string) bool {
-	c := container(pod.Spec.Containers, name)
+// runsCommand reports whether a pod's container runs this command of its program.
+func runsCommand(pod corev1.Pod, name, command string) bool {
+	c := findContainer(pod.Spec.Containers, name)
 	return c != nil && len(c.Args) > 0 && c.Args[0] == command
 }
 

@@ -1,4 +1,4 @@
-// Package uninstall takes tierwall out of a cluster without a trace. Helm runs
+// Package uninstall removes tierwall from a cluster completely. Helm runs
 // it in two hooks: Prepare before it deletes the release's objects, Finish
 // after.
 //
@@ -21,7 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// Uninstaller takes one release of tierwall out of a cluster.
+// Uninstaller removes one release of tierwall from a cluster.
 type Uninstaller struct {
 	// Client reads from the API server itself, not from a cache.
 	Client client.Client
@@ -35,7 +35,7 @@ type Uninstaller struct {
 	// KeepCRDs leaves the CustomResourceDefinitions, and with them every
 	// TierRole and Guardrail.
 	KeepCRDs bool
-	// Poll is the time between two looks at what is awaited.
+	// Poll is the interval between checks of what is awaited.
 	Poll time.Duration
 	Log  *slog.Logger
 }
@@ -64,8 +64,8 @@ func (u *Uninstaller) Finish(ctx context.Context) error {
 	return u.deleteDefinitions(ctx)
 }
 
-// labels select the objects of a component of the release, or of all of it.
-func (u *Uninstaller) labels(component string) client.MatchingLabels {
+// componentLabels select the objects of a component of the release, or of all of it.
+func (u *Uninstaller) componentLabels(component string) client.MatchingLabels {
 	labels := client.MatchingLabels{
 		"app.kubernetes.io/name":     "tierwall",
 		"app.kubernetes.io/instance": u.Release,
@@ -76,8 +76,8 @@ func (u *Uninstaller) labels(component string) client.MatchingLabels {
 	return labels
 }
 
-// delete deletes an object that may be gone already.
-func (u *Uninstaller) delete(ctx context.Context, what string, object client.Object) error {
+// deleteObject deletes an object that may be gone already.
+func (u *Uninstaller) deleteObject(ctx context.Context, what string, object client.Object) error {
 	err := u.Client.Delete(ctx, object)
 	if apierrors.IsNotFound(err) {
 		return nil
@@ -89,9 +89,9 @@ func (u *Uninstaller) delete(ctx context.Context, what string, object client.Obj
 	return nil
 }
 
-// until looks again and again until done, or ctx ends. An API server that does
-// not answer for a moment is asked again.
-func (u *Uninstaller) until(ctx context.Context, done wait.ConditionWithContextFunc) error {
+// pollUntil polls until done returns true, or ctx ends. It continues after errors, as of an API server that does not
+// answer for a moment.
+func (u *Uninstaller) pollUntil(ctx context.Context, done wait.ConditionWithContextFunc) error {
 	var last error
 	err := wait.PollUntilContextCancel(ctx, u.Poll, true, func(ctx context.Context) (bool, error) {
 		ok, err := done(ctx)
@@ -107,11 +107,11 @@ func (u *Uninstaller) until(ctx context.Context, done wait.ConditionWithContextF
 // makes anew what is deleted next.
 func (u *Uninstaller) awaitPodsGone(ctx context.Context) error {
 	var left int
-	err := u.until(ctx, func(ctx context.Context) (bool, error) {
+	err := u.pollUntil(ctx, func(ctx context.Context) (bool, error) {
 		left = 0
 		for _, component := range []string{"webhook", "enforcer"} {
 			var pods corev1.PodList
-			if err := u.Client.List(ctx, &pods, client.InNamespace(u.Namespace), u.labels(component)); err != nil {
+			if err := u.Client.List(ctx, &pods, client.InNamespace(u.Namespace), u.componentLabels(component)); err != nil {
 				return false, err
 			}
 			left += len(pods.Items)

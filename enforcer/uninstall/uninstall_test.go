@@ -141,7 +141,7 @@ func TestThePluginIsRemovedWhileTheAgentsAreStillThere(t *testing.T) {
 	if got := strings.Join(w.ran, "; "); got != want {
 		t.Errorf("rolled out %q, want %q", got, want)
 	}
-	_, pods, err := w.uninstaller().agents(t.Context())
+	_, pods, err := w.uninstaller().readAgents(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -226,7 +226,7 @@ func TestPrepareWaitsForEveryNode(t *testing.T) {
 	if err := w.uninstaller().Prepare(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	_, pods, err := w.uninstaller().agents(t.Context())
+	_, pods, err := w.uninstaller().readAgents(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -61,7 +61,7 @@ func run(ctx context.Context, duration time.Duration, limit int, seed uint64, di
 
 // report adds a line to the table.
 func report(ctx context.Context, table *tabwriter.Writer, g goal, f found, limit int) error {
-	c, err := measure(ctx, f.Recipe.make(limit), true)
+	c, err := measurePolicies(ctx, f.Recipe.make(limit), true)
 	if err != nil {
 		return err
 	}

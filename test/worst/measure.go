@@ -77,8 +77,8 @@ type Kernel struct {
 
 func (k Kernel) entries() int { return k.Rules + k.Elements }
 
-// measure measures the policies, with the effect if that is asked for.
-func measure(ctx context.Context, p Policies, withEffect bool) (Cost, error) {
+// measurePolicies measures the policies, with the effect if that is asked for.
+func measurePolicies(ctx context.Context, p Policies, withEffect bool) (Cost, error) {
 	before, after := cluster(), cluster()
 	after.NetworkPolicies, after.ClusterNetworkPolicies = p.Namespaced, p.Cluster
 	c := Cost{Bytes: p.Bytes}

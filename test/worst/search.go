@@ -67,7 +67,7 @@ func (c *climb) run(ctx context.Context, tries int) error {
 		if p.Bytes == 0 {
 			continue
 		}
-		cost, err := measure(ctx, p, c.effect)
+		cost, err := measurePolicies(ctx, p, c.effect)
 		if err != nil {
 			return err
 		}

@@ -58,7 +58,7 @@ func TestTheWorstThatWasFoundIsInProportion(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, limit := range []int{8000, 32_000} {
-			c, err := measure(t.Context(), r.make(limit), false)
+			c, err := measurePolicies(t.Context(), r.make(limit), false)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -105,7 +105,7 @@ func TestRecipesMakePoliciesThatAreUnderstood(t *testing.T) {
 		if once, _ := p.manifests(); string(once) != string(again) {
 			t.Errorf("%s makes other policies the second time", recipe)
 		}
-		c, err := measure(t.Context(), p, false)
+		c, err := measurePolicies(t.Context(), p, false)
 		if err != nil || c.Problems > 0 {
 			t.Errorf("%s: %d problems, %v", recipe, c.Problems, err)
 		}

@@ -17,7 +17,7 @@ var waitSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 // RegisterMetrics makes the package's metrics known to a registry.
 func RegisterMetrics(r prometheus.Registerer) { r.MustRegister(waitSeconds) }
 
-func observe(verb cni.Verb, wait time.Duration, err error) {
+func observeWait(verb cni.Verb, wait time.Duration, err error) {
 	if verb != cni.Add {
 		return
 	}

@@ -23,21 +23,21 @@ import (
 	"github.com/tierwall/tierwall/enforcer/cni"
 )
 
-// Cluster is told of attachments. cluster.Watcher is one.
+// Cluster records attachments of pods. clustercache.Watcher implements it.
 type Cluster interface {
 	Attach(ctx context.Context, node string, a clustercache.Attachment) error
 	Detach(pod types.NamespacedName, container string)
 	DetachAll(gone func(clustercache.Attachment) bool)
 }
 
-// Loop says when rules are in force. enforcer.Enforcer is one.
+// Loop waits until rules are in force. enforcer.Enforcer implements it.
 type Loop interface {
 	Await(ctx context.Context, namespace, name string, addrs []netip.Addr) error
 }
 
 // Server answers the plugin. All fields are required.
 type Server struct {
-	// Socket is the path to listen at; its directory is made where it is missing.
+	// Socket is the path to listen at. Its directory is created if it is missing.
 	Socket  string
 	Node    string
 	Cluster Cluster
@@ -50,30 +50,30 @@ const (
 	maxRequest = 1 << 20
 	// maxWait is the longest that a request may ask to wait.
 	maxWait = time.Minute
-	// readTimeout is how long a plugin has to say what it wants, and to hear the answer.
+	// readTimeout bounds reading a request, and writing the answer.
 	readTimeout = 5 * time.Second
-	// maxCalls is how many are answered at a time; the rest wait.
+	// maxCalls bounds the concurrent calls; further ones wait.
 	maxCalls = 256
 	// maxAddrs is how many addresses a request may have, one of each IP family.
 	maxAddrs = 2
 )
 
-// Start answers until ctx ends. Where it cannot listen it tries again: the rules of the pods that
-// run are worth more than those that wait.
+// Start answers until ctx ends. If it cannot listen it retries instead of failing, since the agent still serves the
+// running pods.
 func (s *Server) Start(ctx context.Context) error {
-	l, err := listen(ctx, s.Socket)
+	l, err := listenAt(ctx, s.Socket)
 	for err != nil {
-		s.Log.Error("cannot listen for the CNI plugin; trying again", "err", err)
-		pause(ctx)
+		s.Log.Error("listening for the CNI plugin failed; retrying", "err", err)
+		pauseBriefly(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
-		l, err = listen(ctx, s.Socket)
+		l, err = listenAt(ctx, s.Socket)
 	}
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	defer stop()
 	defer l.Close()
-	s.Log.Info("pods wait for their rules", "socket", s.Socket)
+	s.Log.Info("listening for the CNI plugin", "socket", s.Socket)
 	var calls sync.WaitGroup
 	defer calls.Wait()
 	free := make(chan struct{}, maxCalls)
@@ -83,27 +83,27 @@ func (s *Server) Start(ctx context.Context) error {
 		case ctx.Err() != nil:
 			return nil
 		case err != nil:
-			s.Log.Error("cannot accept the CNI plugin's connection; trying again", "err", err)
-			pause(ctx)
+			s.Log.Error("accepting a connection of the CNI plugin failed; retrying", "err", err)
+			pauseBriefly(ctx)
 			continue
 		}
 		free <- struct{}{}
 		calls.Go(func() {
 			defer func() { <-free }()
-			s.serve(ctx, conn)
+			s.serveRequest(ctx, conn)
 		})
 	}
 }
 
-func pause(ctx context.Context) {
+func pauseBriefly(ctx context.Context) {
 	select {
 	case <-ctx.Done():
 	case <-time.After(readTimeout / 10):
 	}
 }
 
-// listen replaces what an agent before left, in one step.
-func listen(ctx context.Context, socket string) (*net.UnixListener, error) {
+// listenAt creates the socket, and atomically replaces that of an earlier agent.
+func listenAt(ctx context.Context, socket string) (*net.UnixListener, error) {
 	if err := os.MkdirAll(filepath.Dir(socket), 0o700); err != nil {
 		return nil, err
 	}
@@ -124,40 +124,40 @@ func listen(ctx context.Context, socket string) (*net.UnixListener, error) {
 	return out, nil
 }
 
-// serve answers one request.
-func (s *Server) serve(ctx context.Context, conn *net.UnixConn) {
+// serveRequest answers one request.
+func (s *Server) serveRequest(ctx context.Context, conn *net.UnixConn) {
 	defer conn.Close()
-	if err := fromRoot(conn); err != nil {
-		s.Log.Warn("not answered", "err", err)
+	if err := checkPeerIsRoot(conn); err != nil {
+		s.Log.Warn("caller of the CNI socket refused", "err", err)
 		return
 	}
 	var r cni.Request
 	_ = conn.SetReadDeadline(time.Now().Add(readTimeout))
 	if err := json.NewDecoder(io.LimitReader(conn, maxRequest)).Decode(&r); err != nil {
-		s.Log.Warn("cannot read what the CNI plugin asks", "err", err)
+		s.Log.Warn("reading a CNI request failed", "err", err)
 		return
 	}
 	_ = conn.SetReadDeadline(time.Time{})
 	ctx, cancel := context.WithTimeout(ctx, max(0, min(r.Timeout, maxWait)))
 	defer cancel()
 	go func() { // ends with the connection
-		_, _ = io.Copy(io.Discard, conn) // a plugin that was killed waits no longer
+		_, _ = io.Copy(io.Discard, conn) // ends when a killed plugin's connection closes
 		cancel()
 	}()
 	var a cni.Answer
 	start := time.Now()
-	err := s.answer(ctx, r)
+	err := s.handleRequest(ctx, r)
 	if err != nil {
 		a.Missing = err.Error()
-		s.Log.Warn("the pod is not let go on", "verb", r.Verb, "pod", r.Namespace+"/"+r.Name, "err", err)
+		s.Log.Warn("pod rules not ready; failing the CNI request", "verb", r.Verb, "pod", r.Namespace+"/"+r.Name, "err", err)
 	}
-	observe(r.Verb, time.Since(start), err)
+	observeWait(r.Verb, time.Since(start), err)
 	_ = conn.SetWriteDeadline(time.Now().Add(readTimeout))
 	_ = json.NewEncoder(conn).Encode(a)
 }
 
-// fromRoot refuses all others than root, as which the agent runs itself, whatever became of the socket's mode.
-func fromRoot(conn *net.UnixConn) error {
+// checkPeerIsRoot refuses callers other than root and the agent's own user, whatever the socket's mode.
+func checkPeerIsRoot(conn *net.UnixConn) error {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return err
@@ -165,15 +165,15 @@ func fromRoot(conn *net.UnixConn) error {
 	var peer *unix.Ucred
 	controlErr := raw.Control(func(fd uintptr) { peer, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
 	if err := errors.Join(controlErr, err); err != nil {
-		return fmt.Errorf("ask who is at the socket: %w", err)
+		return fmt.Errorf("read the credentials of the caller: %w", err)
 	}
 	if peer.Uid != 0 && int(peer.Uid) != os.Geteuid() {
-		return fmt.Errorf("user %d, process %d is at the socket, and not root", peer.Uid, peer.Pid)
+		return fmt.Errorf("the caller is user %d, process %d, not root", peer.Uid, peer.Pid)
 	}
 	return nil
 }
 
-func (s *Server) answer(ctx context.Context, r cni.Request) error {
+func (s *Server) handleRequest(ctx context.Context, r cni.Request) error {
 	pod := types.NamespacedName{Namespace: r.Namespace, Name: r.Name}
 	if len(r.Addrs) > maxAddrs {
 		return fmt.Errorf("pod %s has %d addresses, more than one of each IP family", pod, len(r.Addrs))
@@ -187,7 +187,7 @@ func (s *Server) answer(ctx context.Context, r cni.Request) error {
 		if err := s.Loop.Await(ctx, r.Namespace, r.Name, r.Addrs); err != nil {
 			return err
 		}
-		s.Log.Debug("the rules of a new pod are in force", "pod", pod, "addrs", r.Addrs)
+		s.Log.Debug("rules of a new pod in force", "pod", pod, "addrs", r.Addrs)
 		return nil
 	case cni.Check:
 		return s.Loop.Await(ctx, r.Namespace, r.Name, r.Addrs)
@@ -198,5 +198,5 @@ func (s *Server) answer(ctx context.Context, r cni.Request) error {
 		s.Cluster.DetachAll(func(a clustercache.Attachment) bool { return !slices.Contains(r.Containers, a.Container) })
 		return nil
 	}
-	return fmt.Errorf("%q is not understood", r.Verb)
+	return fmt.Errorf("unknown verb %q", r.Verb)
 }

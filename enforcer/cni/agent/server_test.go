@@ -66,14 +66,14 @@ func (n *node) Await(ctx context.Context, _, _ string, _ []netip.Addr) error {
 	}
 }
 
-func (n *node) count() int {
+func (n *node) countAttached() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return len(n.attached)
 }
 
-// serve runs a server for the node until the end of the test, or of stop.
-func serve(t *testing.T, n *node, socket string) (stop func()) {
+// startServer runs a server for the node until the end of the test, or of stop.
+func startServer(t *testing.T, n *node, socket string) (stop func()) {
 	t.Helper()
 	s := &Server{Socket: socket, Node: "n1", Cluster: n, Loop: n, Log: slog.New(slog.DiscardHandler)}
 	before, _ := os.Stat(socket)
@@ -95,19 +95,19 @@ func serve(t *testing.T, n *node, socket string) (stop func()) {
 	}
 }
 
-func add(timeout time.Duration) cni.Request {
+func addRequest(timeout time.Duration) cni.Request {
 	return cni.Request{Verb: cni.Add, Namespace: "prod", Name: "web", UID: "u", Container: "c1",
 		Addrs: []netip.Addr{netip.MustParseAddr("10.1.0.5")}, Timeout: timeout}
 }
 
 func TestPodIsLetGoOnWhenItsRulesAreInForce(t *testing.T) {
 	n, socket := newNode(), filepath.Join(t.TempDir(), "run", "s")
-	serve(t, n, socket)
-	if err := cni.Call(t.Context(), socket, add(20*time.Millisecond)); err == nil || !strings.Contains(err.Error(), "not in force") {
+	startServer(t, n, socket)
+	if err := cni.Call(t.Context(), socket, addRequest(20*time.Millisecond)); err == nil || !strings.Contains(err.Error(), "not in force") {
 		t.Errorf("error %v before the rules are in force", err)
 	}
 	close(n.inForce)
-	if err := cni.Call(t.Context(), socket, add(time.Minute)); err != nil {
+	if err := cni.Call(t.Context(), socket, addRequest(time.Minute)); err != nil {
 		t.Error(err)
 	}
 	a := n.attached[types.NamespacedName{Namespace: "prod", Name: "web"}]
@@ -122,8 +122,8 @@ func TestPodIsLetGoOnWhenItsRulesAreInForce(t *testing.T) {
 func TestWhatIsNotBelievedIsToldToThePlugin(t *testing.T) {
 	n, socket := newNode(), filepath.Join(t.TempDir(), "s")
 	n.refuses = errors.New("the API server does not show the pod")
-	serve(t, n, socket)
-	for _, r := range []cni.Request{add(time.Second), {Verb: "open"}, {}} {
+	startServer(t, n, socket)
+	for _, r := range []cni.Request{addRequest(time.Second), {Verb: "open"}, {}} {
 		if err := cni.Call(t.Context(), socket, r); err == nil || errors.Is(err, cni.ErrAway) {
 			t.Errorf("%+v: error %v", r, err)
 		}
@@ -133,27 +133,27 @@ func TestWhatIsNotBelievedIsToldToThePlugin(t *testing.T) {
 func TestContainersThatAreGoneAreForgotten(t *testing.T) {
 	n, socket := newNode(), filepath.Join(t.TempDir(), "s")
 	close(n.inForce)
-	serve(t, n, socket)
+	startServer(t, n, socket)
 	for _, step := range []struct {
 		r    cni.Request
 		left int
 	}{
-		{add(time.Second), 1},
+		{addRequest(time.Second), 1},
 		{cni.Request{Verb: cni.Del, Namespace: "prod", Name: "web", Container: "c0"}, 1},
 		{cni.Request{Verb: cni.GC, Containers: []string{"c0", "c1"}}, 1},
 		{cni.Request{Verb: cni.GC, Containers: []string{"c0"}}, 0},
-		{add(time.Second), 1},
+		{addRequest(time.Second), 1},
 		{cni.Request{Verb: cni.Del, Namespace: "prod", Name: "web", Container: "c1"}, 0},
 	} {
-		if err := cni.Call(t.Context(), socket, step.r); err != nil || n.count() != step.left {
-			t.Errorf("%+v: error %v, %d left, want %d", step.r, err, n.count(), step.left)
+		if err := cni.Call(t.Context(), socket, step.r); err != nil || n.countAttached() != step.left {
+			t.Errorf("%+v: error %v, %d left, want %d", step.r, err, n.countAttached(), step.left)
 		}
 	}
 }
 
 func TestPluginThatWasKilledWaitsNoLonger(t *testing.T) {
 	n, socket := newNode(), filepath.Join(t.TempDir(), "s")
-	serve(t, n, socket)
+	startServer(t, n, socket)
 	conn, err := new(net.Dialer).DialContext(t.Context(), "unix", socket)
 	if err != nil {
 		t.Fatal(err)
@@ -176,7 +176,7 @@ func TestPluginThatWasKilledWaitsNoLonger(t *testing.T) {
 
 func TestRubbishIsNotAnswered(t *testing.T) {
 	n, socket := newNode(), filepath.Join(t.TempDir(), "s")
-	serve(t, n, socket)
+	startServer(t, n, socket)
 	for _, text := range []string{"rubbish\n", "[]\n", `{"addrs":["300.0.0.1"]}` + "\n", `{"verb":"` + strings.Repeat("x", 2*maxRequest)} {
 		conn, err := new(net.Dialer).DialContext(t.Context(), "unix", socket)
 		if err != nil {
@@ -188,7 +188,7 @@ func TestRubbishIsNotAnswered(t *testing.T) {
 		}
 		conn.Close()
 	}
-	if n.count() != 0 {
+	if n.countAttached() != 0 {
 		t.Error("something is attached")
 	}
 }
@@ -196,9 +196,9 @@ func TestRubbishIsNotAnswered(t *testing.T) {
 func TestARequestWithManyAddressesIsRefused(t *testing.T) {
 	n, socket := newNode(), filepath.Join(t.TempDir(), "s")
 	close(n.inForce)
-	serve(t, n, socket)
+	startServer(t, n, socket)
 	for _, verb := range []cni.Verb{cni.Add, cni.Check} {
-		r := add(time.Second)
+		r := addRequest(time.Second)
 		r.Verb = verb
 		for range 10_000 {
 			r.Addrs = append(r.Addrs, r.Addrs[0])
@@ -207,7 +207,7 @@ func TestARequestWithManyAddressesIsRefused(t *testing.T) {
 			t.Errorf("%s: error %v", verb, err)
 		}
 	}
-	if n.count() != 0 {
+	if n.countAttached() != 0 {
 		t.Error("something is attached")
 	}
 }
@@ -216,7 +216,7 @@ func TestARequestWithManyAddressesIsRefused(t *testing.T) {
 func TestSilentConnectionsDoNotKeepThePluginOut(t *testing.T) {
 	n, socket := newNode(), filepath.Join(t.TempDir(), "s")
 	close(n.inForce)
-	serve(t, n, socket)
+	startServer(t, n, socket)
 	for range maxCalls {
 		conn, err := new(net.Dialer).DialContext(t.Context(), "unix", socket)
 		if err != nil {
@@ -224,7 +224,7 @@ func TestSilentConnectionsDoNotKeepThePluginOut(t *testing.T) {
 		}
 		defer conn.Close()
 	}
-	if err := cni.Insist(t.Context(), socket, add(time.Minute)); err != nil {
+	if err := cni.CallUntilTimeout(t.Context(), socket, addRequest(time.Minute)); err != nil {
 		t.Error(err)
 	}
 }
@@ -247,7 +247,7 @@ func TestAnEndlessAnswerIsNotRead(t *testing.T) {
 			_, err = io.WriteString(conn, chunk)
 		}
 	}()
-	if err := cni.Call(t.Context(), socket, add(time.Minute)); !errors.Is(err, cni.ErrAway) {
+	if err := cni.Call(t.Context(), socket, addRequest(time.Minute)); !errors.Is(err, cni.ErrAway) {
 		t.Errorf("error %v", err)
 	}
 }
@@ -256,15 +256,15 @@ func TestAnEndlessAnswerIsNotRead(t *testing.T) {
 func TestAgentsFollowOneAnother(t *testing.T) {
 	n, socket := newNode(), filepath.Join(t.TempDir(), "s")
 	close(n.inForce)
-	stop := serve(t, n, socket)
+	stop := startServer(t, n, socket)
 	stop()
-	if err := cni.Call(t.Context(), socket, add(time.Second)); !errors.Is(err, cni.ErrAway) {
+	if err := cni.Call(t.Context(), socket, addRequest(time.Second)); !errors.Is(err, cni.ErrAway) {
 		t.Errorf("error %v, want that nobody answers", err)
 	}
-	old := serve(t, n, socket)
-	serve(t, n, socket)
+	old := startServer(t, n, socket)
+	startServer(t, n, socket)
 	old()
-	if err := cni.Call(t.Context(), socket, add(time.Second)); err != nil {
+	if err := cni.Call(t.Context(), socket, addRequest(time.Second)); err != nil {
 		t.Errorf("the end of the old agent took the new one's socket away: %v", err)
 	}
 }
@@ -278,8 +278,8 @@ func TestAgentListensOnceItCan(t *testing.T) {
 	}
 	time.AfterFunc(50*time.Millisecond, func() { _ = os.RemoveAll(filepath.Dir(inTheWay)) })
 	socket := filepath.Join(dir, "s")
-	serve(t, n, socket)
-	if err := cni.Call(t.Context(), socket, add(time.Second)); err != nil {
+	startServer(t, n, socket)
+	if err := cni.Call(t.Context(), socket, addRequest(time.Second)); err != nil {
 		t.Error(err)
 	}
 }

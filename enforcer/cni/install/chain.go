@@ -11,13 +11,13 @@ import (
 	"github.com/tierwall/tierwall/enforcer/cni/plugin"
 )
 
-// chain is a CNI configuration list. What is not ours is kept as it is.
+// chain is a CNI configuration list. Entries of others stay unchanged.
 type chain struct {
 	fields  map[string]json.RawMessage
 	plugins []json.RawMessage
 }
 
-// entry is what is ours in a chain.
+// entry is our entry of a chain.
 type entry struct {
 	Type             string   `json:"type"`
 	Socket           string   `json:"socket"`
@@ -36,22 +36,22 @@ func parseChain(text []byte) (*chain, error) {
 	if err := json.Unmarshal(c.fields["plugins"], &c.plugins); err != nil {
 		return nil, fmt.Errorf("its plugins cannot be read: %w", err)
 	}
-	if !slices.ContainsFunc(c.plugins, func(p json.RawMessage) bool { return !ours(p) }) {
+	if !slices.ContainsFunc(c.plugins, func(p json.RawMessage) bool { return !isOurs(p) }) {
 		return nil, errors.New("it has no plugin but ours")
 	}
 	return c, nil
 }
 
-// ours reports whether a plugin of a chain is ours.
-func ours(entry json.RawMessage) bool {
+// isOurs reports whether a plugin of a chain is ours.
+func isOurs(entry json.RawMessage) bool {
 	var p struct {
 		Type string `json:"type"`
 	}
 	return json.Unmarshal(entry, &p) == nil && p.Type == cni.Type
 }
 
-// with is the chain with our entry, and no other of ours, at its end.
-func (c *chain) with(e *entry) ([]byte, error) {
+// withEntry returns the chain with our entry at its end, and no other of ours.
+func (c *chain) withEntry(e *entry) ([]byte, error) {
 	var v string
 	if err := json.Unmarshal(c.fields["cniVersion"], &v); err != nil || !slices.Contains(plugin.Versions.SupportedVersions(), v) {
 		return nil, fmt.Errorf("its cniVersion is %s, and the plugin knows %v", c.fields["cniVersion"], plugin.Versions.SupportedVersions())
@@ -60,30 +60,30 @@ func (c *chain) with(e *entry) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.text(append(c.others(), mine))
+	return c.encodeChain(append(c.otherEntries(), mine))
 }
 
-// without is the chain without us.
-func (c *chain) without() ([]byte, error) { return c.text(c.others()) }
+// withoutEntry returns the chain without our entries.
+func (c *chain) withoutEntry() ([]byte, error) { return c.encodeChain(c.otherEntries()) }
 
-func (c *chain) others() []json.RawMessage {
-	return slices.DeleteFunc(slices.Clone(c.plugins), ours)
+func (c *chain) otherEntries() []json.RawMessage {
+	return slices.DeleteFunc(slices.Clone(c.plugins), isOurs)
 }
 
-// has reports whether the chain ends in our entry, and has no other of ours.
-func (c *chain) has(e *entry) bool {
+// hasEntry reports whether the chain ends in our entry, and has no other of ours.
+func (c *chain) hasEntry(e *entry) bool {
 	want, err := json.Marshal(e)
-	if err != nil || len(c.plugins) != len(c.others())+1 {
+	if err != nil || len(c.plugins) != len(c.otherEntries())+1 {
 		return false
 	}
 	var got bytes.Buffer
 	return json.Compact(&got, c.plugins[len(c.plugins)-1]) == nil && bytes.Equal(got.Bytes(), want)
 }
 
-// mentionsUs reports whether we are in the chain.
-func (c *chain) mentionsUs() bool { return slices.ContainsFunc(c.plugins, ours) }
+// mentionsUs reports whether the chain has an entry of ours.
+func (c *chain) mentionsUs() bool { return slices.ContainsFunc(c.plugins, isOurs) }
 
-func (c *chain) text(plugins []json.RawMessage) ([]byte, error) {
+func (c *chain) encodeChain(plugins []json.RawMessage) ([]byte, error) {
 	list, err := json.Marshal(plugins)
 	if err != nil {
 		return nil, err

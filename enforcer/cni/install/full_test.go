@@ -34,5 +34,5 @@ func TestFullDiskLeavesTheChainAsItIs(t *testing.T) {
 	must(t, os.Remove(stuffing))
 	_, err := n.Install(settings)
 	must(t, err)
-	must(t, n.Installed())
+	must(t, n.CheckInstalled())
 }

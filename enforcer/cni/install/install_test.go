@@ -87,7 +87,7 @@ func TestPluginComesLastInTheChainAndOthersStay(t *testing.T) {
 	if info.Mode().Perm() != 0o640 || program.Mode().Perm() != 0o755 {
 		t.Errorf("modes %v and %v", info.Mode(), program.Mode())
 	}
-	must(t, n.Installed())
+	must(t, n.CheckInstalled())
 	if changed, err := n.Install(settings); err != nil || changed {
 		t.Errorf("a second time: changed %v, error %v", changed, err)
 	}
@@ -136,12 +136,12 @@ func TestRemoveLeavesTheNodeAsItWas(t *testing.T) {
 	for range 2 {
 		_, err := n.Install(settings)
 		must(t, err)
-		if n.Removed() == nil {
+		if n.CheckRemoved() == nil {
 			t.Error("said to be removed")
 		}
 		must(t, n.Remove())
-		must(t, n.Removed())
-		if got := n.types(t, "10-lab.conflist"); got != "ptp portmap" || n.Installed() == nil {
+		must(t, n.CheckRemoved())
+		if got := n.types(t, "10-lab.conflist"); got != "ptp portmap" || n.CheckInstalled() == nil {
 			t.Errorf("chain %s", got)
 		}
 	}
@@ -183,7 +183,7 @@ func TestPluginStaysInTheChain(t *testing.T) {
 	n := newNode(t, nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- n.Keep(ctx, settings, slog.New(slog.DiscardHandler)) }()
+	go func() { done <- n.KeepInstalled(ctx, settings, slog.New(slog.DiscardHandler)) }()
 	t.Cleanup(func() {
 		cancel()
 		must(t, <-done)
@@ -192,10 +192,10 @@ func TestPluginStaysInTheChain(t *testing.T) {
 		n.write(t, "new", text)
 		must(t, os.Rename(filepath.Join(n.ConfDir, "new"), filepath.Join(n.ConfDir, "10-lab.conflist")))
 		deadline := time.Now().Add(20 * time.Second)
-		for n.Installed() != nil && time.Now().Before(deadline) {
+		for n.CheckInstalled() != nil && time.Now().Before(deadline) {
 			time.Sleep(10 * time.Millisecond)
 		}
-		must(t, n.Installed())
+		must(t, n.CheckInstalled())
 	}
 	if got := n.types(t, "10-lab.conflist"); got != "bridge portmap tierwall-cni" {
 		t.Errorf("chain %s", got)

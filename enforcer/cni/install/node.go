@@ -14,7 +14,7 @@ import (
 	"github.com/tierwall/tierwall/enforcer/cni"
 )
 
-// Node says where things are on a node.
+// Node has the paths of a node.
 type Node struct {
 	// BinDir is where the container runtime looks for plugins, ConfDir for configurations.
 	BinDir, ConfDir string
@@ -22,52 +22,52 @@ type Node struct {
 	Program string
 }
 
-// Settings are what our entry of the chain says.
+// Settings are those of our entry of the chain.
 type Settings struct {
 	Socket           string
 	TimeoutSeconds   int
 	ExemptNamespaces []string
 }
 
-func (s Settings) entry() *entry {
+func (s Settings) pluginEntry() *entry {
 	exempt := append([]string{}, s.ExemptNamespaces...)
 	slices.Sort(exempt)
 	return &entry{Type: cni.Type, Socket: s.Socket, TimeoutSeconds: s.TimeoutSeconds, ExemptNamespaces: exempt}
 }
 
-// Install puts the program in place, then the plugin into the configuration that the runtime uses,
-// which is the first by name. It reports whether it wrote the configuration. What is right already is left as it is.
+// Install copies the program, then adds the plugin to the configuration that the runtime uses, the first by name. It
+// reports whether it wrote the configuration. It does not write what is right already.
 func (n Node) Install(s Settings) (changed bool, err error) {
 	if err := n.copyProgram(); err != nil {
 		return false, fmt.Errorf("install the CNI plugin's program: %w", err)
 	}
-	file, err := n.first()
+	file, err := n.firstConfiguration()
 	if err != nil {
 		return false, err
 	}
-	err = edit(file, func(c *chain) ([]byte, error) {
-		if c.has(s.entry()) {
+	err = editFile(file, func(c *chain) ([]byte, error) {
+		if c.hasEntry(s.pluginEntry()) {
 			return nil, nil
 		}
 		changed = true
-		return c.with(s.entry())
+		return c.withEntry(s.pluginEntry())
 	})
 	if err != nil {
 		return false, err
 	}
-	return changed, n.leave(func(other string) bool { return other != file })
+	return changed, n.removeEntries(func(other string) bool { return other != file })
 }
 
-// Remove takes the plugin out of every configuration, and then its program away, and what a crash left.
+// Remove removes the plugin from every configuration, then its program and temporary files.
 func (n Node) Remove() error {
-	if err := n.leave(func(string) bool { return true }); err != nil {
+	if err := n.removeEntries(func(string) bool { return true }); err != nil {
 		return err
 	}
 	ours := []string{filepath.Join(n.BinDir, cni.Type)}
 	for _, dir := range []string{n.BinDir, n.ConfDir} {
 		temps, err := filepath.Glob(filepath.Join(dir, ".*"+tempSuffix))
 		if err != nil {
-			return fmt.Errorf("look for what a crash left in %s: %w", dir, err)
+			return fmt.Errorf("list temporary files in %s: %w", dir, err)
 		}
 		ours = append(ours, temps...)
 	}
@@ -79,12 +79,12 @@ func (n Node) Remove() error {
 	return nil
 }
 
-// Installed says what is missing to be as Install leaves it, whatever the settings.
-func (n Node) Installed() error {
+// CheckInstalled returns an error unless the plugin is installed, whatever the settings.
+func (n Node) CheckInstalled() error {
 	if _, err := os.Stat(filepath.Join(n.BinDir, cni.Type)); err != nil {
 		return err
 	}
-	file, err := n.first()
+	file, err := n.firstConfiguration()
 	if err != nil {
 		return err
 	}
@@ -98,9 +98,9 @@ func (n Node) Installed() error {
 	return nil
 }
 
-// Removed says what is left to be as Remove leaves it.
-func (n Node) Removed() error {
-	files, err := n.configurations()
+// CheckRemoved returns an error unless the plugin is removed.
+func (n Node) CheckRemoved() error {
+	files, err := n.listConfigurations()
 	if err != nil {
 		return err
 	}
@@ -115,25 +115,25 @@ func (n Node) Removed() error {
 	return nil
 }
 
-// leave takes the plugin out of these configurations.
-func (n Node) leave(which func(file string) bool) error {
-	files, err := n.configurations()
+// removeEntries removes the plugin from these configurations.
+func (n Node) removeEntries(which func(file string) bool) error {
+	files, err := n.listConfigurations()
 	if err != nil {
 		return err
 	}
 	for _, file := range files {
 		if c, err := readChain(file); !which(file) || err != nil || !c.mentionsUs() {
-			continue // what cannot be read has not been written by us
+			continue // we did not write what cannot be parsed
 		}
-		if err := edit(file, (*chain).without); err != nil {
+		if err := editFile(file, (*chain).withoutEntry); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// configurations are the files that a container runtime looks at, in its order.
-func (n Node) configurations() ([]string, error) {
+// listConfigurations returns the files that a container runtime reads, in its order.
+func (n Node) listConfigurations() ([]string, error) {
 	entries, err := os.ReadDir(n.ConfDir)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
@@ -150,11 +150,11 @@ func (n Node) configurations() ([]string, error) {
 	return out, nil
 }
 
-// ErrNoNetwork says that the node's own network plugin has not been set up yet.
+// ErrNoNetwork is returned until the node's own network plugin is set up.
 var ErrNoNetwork = errors.New("there is no CNI configuration yet")
 
-func (n Node) first() (string, error) {
-	files, err := n.configurations()
+func (n Node) firstConfiguration() (string, error) {
+	files, err := n.listConfigurations()
 	if err != nil {
 		return "", err
 	}
@@ -176,8 +176,8 @@ func readChain(file string) (*chain, error) {
 	return c, nil
 }
 
-// edit replaces a configuration at once; no text leaves it as it is.
-func edit(file string, change func(*chain) ([]byte, error)) error {
+// editFile atomically replaces a configuration; without a text it stays unchanged.
+func editFile(file string, change func(*chain) ([]byte, error)) error {
 	c, err := readChain(file)
 	if err != nil {
 		return err
@@ -193,10 +193,10 @@ func edit(file string, change func(*chain) ([]byte, error)) error {
 	if err != nil {
 		return err
 	}
-	return replace(file, text, info)
+	return replaceFile(file, text, info)
 }
 
-// copyProgram puts the program in place unless it is there.
+// copyProgram installs the program unless it is installed already.
 func (n Node) copyProgram() error {
 	text, err := os.ReadFile(n.Program)
 	if err != nil {
@@ -209,16 +209,15 @@ func (n Node) copyProgram() error {
 			return nil
 		}
 	}
-	return replace(file, text, nil)
+	return replaceFile(file, text, nil)
 }
 
-// tempSuffix ends the names of files that are being written, behind a dot.
+// tempSuffix is the suffix of temporary files, whose names begin with a dot.
 const tempSuffix = ".tierwall-new"
 
-// replace writes a file and puts it in place in one step, with the mode and owner of another, or
-// else those of a program. A crash before leaves the old one and a file that no runtime looks at, which
-// is removed the next time.
-func replace(file string, text []byte, like os.FileInfo) error {
+// replaceFile atomically replaces a file, with the mode and owner of another, or those of a program. A crash leaves the old
+// file, and a temporary one that no runtime reads and that is removed the next time.
+func replaceFile(file string, text []byte, like os.FileInfo) error {
 	temp := filepath.Join(filepath.Dir(file), "."+filepath.Base(file)+tempSuffix)
 	if err := os.Remove(temp); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
@@ -233,7 +232,7 @@ func replace(file string, text []byte, like os.FileInfo) error {
 	if like != nil {
 		mode = like.Mode().Perm()
 		if owner, ok := like.Sys().(*syscall.Stat_t); ok {
-			_ = f.Chown(int(owner.Uid), int(owner.Gid)) // ours will do where that is not permitted
+			_ = f.Chown(int(owner.Uid), int(owner.Gid)) // our own owner does if that is not permitted
 		}
 	}
 	if _, err := f.Write(text); err != nil {

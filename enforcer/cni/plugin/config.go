@@ -13,7 +13,7 @@ import (
 	"github.com/tierwall/tierwall/enforcer/cni"
 )
 
-// DefaultTimeout is how long a pod waits for its rules before its start fails, and is tried again.
+// DefaultTimeout is how long a pod waits for its rules before its start fails. The kubelet retries.
 const DefaultTimeout = 15 * time.Second
 
 // config is the plugin's entry of the chain.
@@ -23,11 +23,11 @@ type config struct {
 	Socket string `json:"socket"`
 	// TimeoutSeconds is how long a pod waits.
 	TimeoutSeconds int `json:"timeoutSeconds"`
-	// ExemptNamespaces are those whose pods start without an agent.
+	// ExemptNamespaces are the namespaces whose pods start without an agent.
 	ExemptNamespaces []string `json:"exemptNamespaces"`
 }
 
-func parse(stdin []byte) (*config, error) {
+func parseConfig(stdin []byte) (*config, error) {
 	c := &config{Socket: cni.Socket}
 	if err := json.Unmarshal(stdin, c); err != nil {
 		return nil, types.NewError(types.ErrDecodingFailure, "the configuration of "+cni.Type+" cannot be read", err.Error())
@@ -41,15 +41,15 @@ func parse(stdin []byte) (*config, error) {
 	return c, nil
 }
 
-func (c *config) timeout() time.Duration {
+func (c *config) waitTimeout() time.Duration {
 	if c.TimeoutSeconds == 0 {
 		return DefaultTimeout
 	}
 	return time.Duration(c.TimeoutSeconds) * time.Second
 }
 
-// result is what the plugins before made.
-func (c *config) result() (*types100.Result, error) {
+// previousResult returns the result of the plugins before.
+func (c *config) previousResult() (*types100.Result, error) {
 	if c.PrevResult == nil {
 		return nil, types.NewError(types.ErrInvalidNetworkConfig, cni.Type+" has to come last in a chain: no plugin before it made a network", "")
 	}
@@ -60,11 +60,11 @@ func (c *config) result() (*types100.Result, error) {
 	return result, nil
 }
 
-// addresses are those of the pod's own interface, the first of each IP family.
-func addresses(r *types100.Result, ifName string) ([]netip.Addr, error) {
+// podAddresses returns the addresses of the pod's own interface, the first of each IP family.
+func podAddresses(r *types100.Result, ifName string) ([]netip.Addr, error) {
 	var out []netip.Addr
 	for _, ip := range r.IPs {
-		if !own(r, ip, ifName) {
+		if !isPodAddress(r, ip, ifName) {
 			continue
 		}
 		addr, ok := netip.AddrFromSlice(ip.Address.IP)
@@ -82,8 +82,8 @@ func addresses(r *types100.Result, ifName string) ([]netip.Addr, error) {
 	return out, nil
 }
 
-// own reports whether an address is that of the pod's interface. Some plugins do not say whose it is.
-func own(r *types100.Result, ip *types100.IPConfig, ifName string) bool {
+// isPodAddress reports whether an address is that of the pod's interface. Some plugins do not name an interface.
+func isPodAddress(r *types100.Result, ip *types100.IPConfig, ifName string) bool {
 	if ip.Interface == nil {
 		return true
 	}

@@ -1,5 +1,5 @@
-// Package plugin is a chained CNI plugin (CNI specification 1.1) that lets a pod have its network
-// when its rules are in force on the node, and not before.
+// Package plugin is a chained CNI plugin (CNI specification 1.1) that delays a pod's start until its rules are in force on
+// the node.
 package plugin
 
 import (
@@ -18,52 +18,52 @@ import (
 )
 
 const (
-	// exemptTimeout is how long a pod of an exempt namespace waits for an agent that answers. For
-	// one that is away it does not wait at all: the agent may itself need what such pods serve.
+	// exemptTimeout is how long a pod of an exempt namespace waits for an agent that answers. It does not wait for one that
+	// is away: the agent may itself depend on such pods.
 	exemptTimeout = 2 * time.Second
-	// tellTimeout is how long it may take to tell the agent something.
+	// tellTimeout bounds a notification of the agent.
 	tellTimeout = 2 * time.Second
 )
 
-// Versions are those of the specification that have chains.
+// Versions are the versions of the specification with chains.
 var Versions = version.PluginSupports("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 
-// Functions are what a runtime can ask of the plugin.
+// Functions returns the plugin's commands.
 func Functions() skel.CNIFuncs {
-	return skel.CNIFuncs{Add: add, Check: check, Del: del, GC: gc, Status: status}
+	return skel.CNIFuncs{Add: cmdAdd, Check: cmdCheck, Del: cmdDel, GC: cmdGC, Status: cmdStatus}
 }
 
-// add waits for the pod's rules and hands on what the plugins before made.
-func add(args *skel.CmdArgs) error {
-	conf, err := parse(args.StdinData)
+// cmdAdd waits for the pod's rules, and returns the result of the plugins before.
+func cmdAdd(args *skel.CmdArgs) error {
+	conf, err := parseConfig(args.StdinData)
 	if err != nil {
 		return err
 	}
-	result, err := conf.result()
+	result, err := conf.previousResult()
 	if err != nil {
 		return err
 	}
-	if err := wait(cni.Add, args, conf, result); err != nil {
+	if err := waitForRules(cni.Add, args, conf, result); err != nil {
 		return err
 	}
 	return types.PrintResult(conf.PrevResult, conf.CNIVersion)
 }
 
-// check reports whether the pod's rules are in force.
-func check(args *skel.CmdArgs) error {
-	conf, err := parse(args.StdinData)
+// cmdCheck fails unless the pod's rules are in force.
+func cmdCheck(args *skel.CmdArgs) error {
+	conf, err := parseConfig(args.StdinData)
 	if err != nil {
 		return err
 	}
-	result, err := conf.result()
+	result, err := conf.previousResult()
 	if err != nil {
 		return err
 	}
-	return wait(cni.Check, args, conf, result)
+	return waitForRules(cni.Check, args, conf, result)
 }
 
-// wait asks the agent about the pod. What is no pod is none of its endpoints: it has no rules to wait for.
-func wait(verb cni.Verb, args *skel.CmdArgs, conf *config, result *types100.Result) error {
+// waitForRules calls the agent about the pod. An attachment that is no pod has no rules to wait for.
+func waitForRules(verb cni.Verb, args *skel.CmdArgs, conf *config, result *types100.Result) error {
 	pod, err := podOf(args.Args)
 	if err != nil {
 		return err
@@ -72,40 +72,40 @@ func wait(verb cni.Verb, args *skel.CmdArgs, conf *config, result *types100.Resu
 		return nil
 	}
 	exempt := slices.Contains(conf.ExemptNamespaces, pod.namespace)
-	addrs, err := addresses(result, args.IfName)
+	addrs, err := podAddresses(result, args.IfName)
 	if err != nil && !exempt {
 		return err
 	}
 	r := cni.Request{Verb: verb, Namespace: pod.namespace, Name: pod.name, UID: pod.uid,
-		Container: args.ContainerID, Addrs: addrs, Timeout: conf.timeout()}
+		Container: args.ContainerID, Addrs: addrs, Timeout: conf.waitTimeout()}
 	if exempt {
 		r.Timeout = min(r.Timeout, exemptTimeout)
-		_ = cni.Call(context.Background(), conf.Socket, r) // whatever it says, the pod goes on
+		_ = cni.Call(context.Background(), conf.Socket, r) // the pod starts whatever the answer is
 		return nil
 	}
-	if err := cni.Insist(context.Background(), conf.Socket, r); err != nil {
-		return closed(pod, conf, err)
+	if err := cni.CallUntilTimeout(context.Background(), conf.Socket, r); err != nil {
+		return rulesNotReadyError(pod, conf, err)
 	}
 	return nil
 }
 
-// closed is why the pod does not start, and what to do, as its events will show it.
-func closed(p pod, conf *config, err error) error {
-	what := "look what the node agent of tierwall on this node logs"
+// rulesNotReadyError returns why the pod does not start, and what to do, as its events show it.
+func rulesNotReadyError(p pod, conf *config, err error) error {
+	what := "read the log of the node agent of tierwall on this node"
 	if errors.Is(err, cni.ErrAway) {
 		what = "see that the node agent of tierwall runs on this node (kubectl get pods -A -o wide -l " +
 			"app.kubernetes.io/name=tierwall,app.kubernetes.io/component=enforcer)"
 	}
 	return types.NewError(types.ErrTryAgainLater,
 		fmt.Sprintf("the network policies of pod %s/%s were not in force within %v, so it is not started; it will be tried again; %s",
-			p.namespace, p.name, conf.timeout(), what), err.Error())
+			p.namespace, p.name, conf.waitTimeout(), what), err.Error())
 }
 
-// del takes back what add said. A pod ends whether there is an agent or not.
-func del(args *skel.CmdArgs) error {
-	conf, err := parse(args.StdinData)
+// cmdDel withdraws what cmdAdd reported. A pod ends whether there is an agent or not.
+func cmdDel(args *skel.CmdArgs) error {
+	conf, err := parseConfig(args.StdinData)
 	if err != nil {
-		return nil //nolint:nilerr // there is nothing of ours that could be left
+		return nil //nolint:nilerr // nothing of ours can be left
 	}
 	if pod, err := podOf(args.Args); err == nil && pod.name != "" {
 		r := cni.Request{Verb: cni.Del, Namespace: pod.namespace, Name: pod.name, Container: args.ContainerID, Timeout: tellTimeout}
@@ -114,9 +114,9 @@ func del(args *skel.CmdArgs) error {
 	return nil
 }
 
-// gc has the agent forget what it was told of containers that are gone.
-func gc(args *skel.CmdArgs) error {
-	conf, err := parse(args.StdinData)
+// cmdGC reports the containers that exist, so that the agent forgets others.
+func cmdGC(args *skel.CmdArgs) error {
+	conf, err := parseConfig(args.StdinData)
 	if err != nil {
 		return err
 	}
@@ -128,9 +128,9 @@ func gc(args *skel.CmdArgs) error {
 	return nil
 }
 
-// status is about the configuration alone. With an agent that is away the network is still ready for
-// exempt pods: to say otherwise would keep these from the node, too.
-func status(args *skel.CmdArgs) error {
-	_, err := parse(args.StdinData)
+// cmdStatus checks the configuration only. While the agent is away the network is still ready for exempt pods; an error
+// would keep these from the node, too.
+func cmdStatus(args *skel.CmdArgs) error {
+	_, err := parseConfig(args.StdinData)
 	return err
 }

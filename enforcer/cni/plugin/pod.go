@@ -2,7 +2,7 @@ package plugin
 
 import "github.com/containernetworking/cni/pkg/types"
 
-// pod is whose network it is, in the kubelet's words; without a name it is no pod's.
+// pod identifies the pod of the network; the name is empty if it is no pod's.
 type pod struct{ namespace, name, uid string }
 
 // podArguments are the CNI_ARGS that container runtimes give for pods; the library finds them by the names of the fields.
