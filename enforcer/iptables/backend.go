@@ -67,11 +67,11 @@ func New(ctx context.Context, o Options) (*Backend, error) {
 	}
 	var err error
 	if b.mode == Auto {
-		if b.mode, err = detect(ctx); err != nil {
+		if b.mode, err = detectMode(ctx); err != nil {
 			return nil, err
 		}
 	}
-	if err := b.open(ctx, IPv4); err != nil {
+	if err := b.openFamily(ctx, IPv4); err != nil {
 		return nil, err
 	}
 	if b.openIPv6(ctx); b.noIPv6 != nil {
@@ -82,18 +82,18 @@ func New(ctx context.Context, o Options) (*Backend, error) {
 	return b, nil
 }
 
-// open adds the table of a family to those that are written.
-func (b *Backend) open(ctx context.Context, f Family) error {
+// openFamily adds the table of a family to those that are written.
+func (b *Backend) openFamily(ctx context.Context, f Family) error {
 	t, err := openTable(f, b.mode)
 	if err != nil {
 		return err
 	}
 	t.log, t.refused = b.denyLog, b.refused
-	have, err := t.read(ctx)
+	have, err := t.readTable(ctx)
 	if err != nil {
 		return err
 	}
-	b.programmed = b.programmed && have.programmed()
+	b.programmed = b.programmed && have.isProgrammed()
 	b.tables = append(b.tables, t)
 	return nil
 }
@@ -104,7 +104,7 @@ func (b *Backend) openIPv6(ctx context.Context) {
 	if len(b.tables) == len(families) {
 		return
 	}
-	if b.noIPv6 = b.open(ctx, IPv6); b.noIPv6 == nil {
+	if b.noIPv6 = b.openFamily(ctx, IPv6); b.noIPv6 == nil {
 		b.known = false
 	}
 }
@@ -134,10 +134,10 @@ func (b *Backend) Apply(ctx context.Context, p *policy.Program) error {
 	if b.known = b.known && transition.Numbered(b.program, p); b.known {
 		c = transition.Between(b.program, p)
 	}
-	if err := b.move(ctx, p, c); err != nil {
+	if err := b.moveTo(ctx, p, c); err != nil {
 		return fmt.Errorf("applying a program of %d endpoints: %w", len(p.Endpoints), err)
 	}
-	return b.enough()
+	return b.checkIPv6()
 }
 
 // Update brings the kernel from the last program to the changed one. Its cost is in
@@ -151,16 +151,16 @@ func (b *Backend) Update(ctx context.Context, c *policy.Change) error {
 	}
 	b.openIPv6(ctx)
 	if c.Empty() && b.known {
-		return b.enough()
+		return b.checkIPv6()
 	}
-	if err := b.move(ctx, b.program.With(c), c); err != nil {
+	if err := b.moveTo(ctx, b.program.With(c), c); err != nil {
 		return fmt.Errorf("changing a program of %d endpoints: %w", len(b.program.Endpoints), err)
 	}
-	return b.enough()
+	return b.checkIPv6()
 }
 
-// enough says what of the program is not in force for want of IPv6.
-func (b *Backend) enough() error {
+// checkIPv6 says what of the program is not in force for want of IPv6.
+func (b *Backend) checkIPv6() error {
 	if b.noIPv6 == nil {
 		return nil
 	}
@@ -184,10 +184,10 @@ func (b *Backend) Repair(ctx context.Context) (changed bool, err error) {
 	}
 	if b.known && b.repairs%wholeEvery != 0 && b.setsFit() {
 		b.repairs++
-		return b.repairWith(ctx, b.readChains, b.mend)
+		return b.repairWith(ctx, b.readChains, b.mendChains)
 	}
 	known := b.known
-	changed, err = b.repairWith(ctx, b.read, b.converge)
+	changed, err = b.repairWith(ctx, b.readKernel, b.applyWhole)
 	b.repairs = 1
 	return changed && known, err
 }
@@ -197,7 +197,7 @@ func (b *Backend) retryRefused(ctx context.Context) (changed bool, err error) {
 	b.repairs = 1
 	clear(b.refused)
 	b.known = false
-	return false, b.move(ctx, b.program, nil)
+	return false, b.moveTo(ctx, b.program, nil)
 }
 
 // wholeEvery is how many repairs come to one that reads all sets.
@@ -210,7 +210,7 @@ func (b *Backend) setsFit() bool {
 		return false
 	}
 	for _, t := range b.tables {
-		if !t.state.fits(sizes, t.family) {
+		if !t.state.sizesFit(sizes, t.family) {
 			return false
 		}
 	}
@@ -224,7 +224,7 @@ func (b *Backend) repairWith(ctx context.Context, read func(context.Context) ([]
 		b.known = false
 		return false, err
 	}
-	going := b.going()
+	going := b.setsToDestroy()
 	wrote, err := write(ctx, before)
 	if err != nil || !wrote {
 		return false, err
@@ -236,28 +236,28 @@ func (b *Backend) repairWith(ctx context.Context, read func(context.Context) ([]
 	}
 	for i, t := range b.tables {
 		changed = changed || !before[i].sameAs(after[i], going)
-		t.state.learn(before[i], after[i])
+		t.state.learnPrints(before[i], after[i])
 	}
 	return changed, nil
 }
 
-// mend puts chains and jumps right.
-func (b *Backend) mend(ctx context.Context, have []reading) (wrote bool, err error) {
+// mendChains puts chains and jumps right.
+func (b *Backend) mendChains(ctx context.Context, have []reading) (wrote bool, err error) {
 	b.known = false
 	plans := make([]plan, len(b.tables))
 	for i, t := range b.tables {
-		plans[i] = t.mend(have[i])
-		wrote = wrote || plans[i].changes(nil)
+		plans[i] = t.planRepair(have[i])
+		wrote = wrote || plans[i].hasChanges(nil)
 	}
-	if err := b.execute(ctx, plans); err != nil {
+	if err := b.executePlans(ctx, plans); err != nil {
 		return true, err
 	}
-	b.settle(ctx)
+	b.finishWrite(ctx)
 	return wrote, nil
 }
 
-// going are the sets that are to be destroyed once nothing uses them.
-func (b *Backend) going() map[string]bool {
+// setsToDestroy are the sets that are to be destroyed once nothing uses them.
+func (b *Backend) setsToDestroy() map[string]bool {
 	out := map[string]bool{}
 	for _, t := range b.tables {
 		maps.Copy(out, t.state.names.taken)
@@ -276,7 +276,7 @@ func (b *Backend) Cleanup(ctx context.Context) error {
 			t, err := openTable(f, m)
 			switch {
 			case err == nil:
-				errs = append(errs, t.clean(ctx))
+				errs = append(errs, t.removeAll(ctx))
 			case errors.Is(err, exec.ErrNotFound):
 				b.log.Info("not cleaned: its tools are missing", "mode", m, "family", f, "error", err)
 			default:
@@ -290,45 +290,45 @@ func (b *Backend) Cleanup(ctx context.Context) error {
 	return cleanSets(ctx)
 }
 
-// move brings the kernel from the program that it has to the next one, by what is
+// moveTo brings the kernel from the program that it has to the next one, by what is
 // different between them, or, where that is not known, by what it finds.
-func (b *Backend) move(ctx context.Context, next *policy.Program, c *policy.Change) error {
+func (b *Backend) moveTo(ctx context.Context, next *policy.Program, c *policy.Change) error {
 	old, known := b.program, b.known
 	b.program, b.known = next, false
 	b.refused.Forget(next)
-	if known && IPv4.in(old) == IPv4.in(next) && IPv6.in(old) == IPv6.in(next) {
-		err := b.step(ctx, old, c)
+	if known && IPv4.isUsedBy(old) == IPv4.isUsedBy(next) && IPv6.isUsedBy(old) == IPv6.isUsedBy(next) {
+		err := b.applyChange(ctx, old, c)
 		switch {
 		case err == nil:
 			return nil
 		case errors.Is(err, command.ErrKilled):
-			b.refuse(err) // the whole takes no less time
-		case !amiss(err) && len(attribute(err, b.tables)) == 0:
+			b.closeRefused(err) // the whole takes no less time
+		case !isOutOfSync(err) && len(refusedClasses(err, b.tables)) == 0:
 			return err
 		}
 		b.log.Warn("a change failed; reading the kernel anew", "err", err)
 	}
 	for try := 1; ; try++ {
-		have, err := b.read(ctx)
+		have, err := b.readKernel(ctx)
 		if err != nil {
 			return err
 		}
-		if _, err = b.converge(ctx, have); err == nil || try == refusalsPerMove || !b.refuse(err) {
+		if _, err = b.applyWhole(ctx, have); err == nil || try == refusalsPerMove || !b.closeRefused(err) {
 			return err
 		}
 		b.log.Warn("the kernel refused some rules; trying without them", "err", err)
 	}
 }
 
-// amiss reports whether an error is one of a kernel that is not as it was left: something is not
+// isOutOfSync reports whether an error is one of a kernel that is not as it was left: something is not
 // there, or is there already.
-func amiss(err error) bool {
+func isOutOfSync(err error) bool {
 	var failed *command.Error
 	return errors.As(err, &failed) && failed.Line() > 0 || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EEXIST)
 }
 
-// step writes a change of the program that is in force.
-func (b *Backend) step(ctx context.Context, old *policy.Program, c *policy.Change) error {
+// applyChange writes a change of the program that is in force.
+func (b *Backend) applyChange(ctx context.Context, old *policy.Program, c *policy.Change) error {
 	for _, d := range policy.Directions {
 		for _, class := range c.Classes[d] {
 			b.users.Add(d, class)
@@ -337,9 +337,9 @@ func (b *Backend) step(ctx context.Context, old *policy.Program, c *policy.Chang
 	m := newMove(old, b.program, c, b.users, b.slots)
 	plans := make([]plan, len(b.tables))
 	for i, t := range b.tables {
-		plans[i] = t.step(m)
+		plans[i] = t.planChange(m)
 	}
-	if err := b.execute(ctx, plans); err != nil {
+	if err := b.executePlans(ctx, plans); err != nil {
 		return err
 	}
 	for _, d := range policy.Directions {
@@ -350,44 +350,44 @@ func (b *Backend) step(ctx context.Context, old *policy.Program, c *policy.Chang
 		}
 	}
 	b.slots = m.nextSlots
-	b.settle(ctx)
+	b.finishWrite(ctx)
 	return nil
 }
 
-// converge brings the kernel from what it has to the program. It reports whether anything had to
+// applyWhole brings the kernel from what it has to the program. It reports whether anything had to
 // be written.
-func (b *Backend) converge(ctx context.Context, have []reading) (wrote bool, err error) {
-	known, going := b.known, b.going()
+func (b *Backend) applyWhole(ctx context.Context, have []reading) (wrote bool, err error) {
+	known, going := b.known, b.setsToDestroy()
 	b.known = false
 	if !known {
 		b.slots, b.users = transition.Slots{}, transition.UsersOf(b.program)
 	}
 	plans := make([]plan, len(b.tables))
 	for i, t := range b.tables {
-		plans[i] = t.whole(b.program, have[i], b.slots, known)
-		wrote = wrote || plans[i].changes(going)
+		plans[i] = t.planWhole(b.program, have[i], b.slots, known)
+		wrote = wrote || plans[i].hasChanges(going)
 	}
-	if err := b.execute(ctx, plans); err != nil {
+	if err := b.executePlans(ctx, plans); err != nil {
 		return true, err
 	}
-	b.settle(ctx)
+	b.finishWrite(ctx)
 	return wrote, nil
 }
 
-// settle ends a writing that succeeded: what is not in use any more goes.
-func (b *Backend) settle(ctx context.Context) {
+// finishWrite ends a writing that succeeded: what is not in use any more goes.
+func (b *Backend) finishWrite(ctx context.Context) {
 	b.known = true
-	b.report()
+	b.reportProblems()
 	for _, t := range b.tables {
-		if err := t.tidy(); err != nil {
+		if err := t.destroyUnused(); err != nil {
 			b.log.Warn("Cannot destroy sets that are not in use; trying again", "error", err)
 		}
 	}
 	b.sweepLeftovers(ctx)
 }
 
-// execute carries out the plans of all families: sets grow, chains switch, sets shrink.
-func (b *Backend) execute(ctx context.Context, plans []plan) error {
+// executePlans carries out the plans of all families: sets grow, chains switch, sets shrink.
+func (b *Backend) executePlans(ctx context.Context, plans []plan) error {
 	var grow, shrink []setStep
 	for _, p := range plans {
 		grow, shrink = append(grow, p.grow...), append(shrink, p.shrink...)
@@ -401,7 +401,7 @@ func (b *Backend) execute(ctx context.Context, plans []plan) error {
 	}
 	var errs []error
 	for i, t := range b.tables {
-		errs = append(errs, t.commit(commits[i]))
+		errs = append(errs, t.waitCommit(commits[i]))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err
@@ -409,8 +409,8 @@ func (b *Backend) execute(ctx context.Context, plans []plan) error {
 	return writeSets(ctx, shrink)
 }
 
-// read reads what the kernel has.
-func (b *Backend) read(ctx context.Context) ([]reading, error) {
+// readKernel reads what the kernel has.
+func (b *Backend) readKernel(ctx context.Context) ([]reading, error) {
 	sets, err := readSets(ctx)
 	if err != nil {
 		return nil, err
@@ -430,7 +430,7 @@ func (b *Backend) readChains(ctx context.Context) ([]reading, error) {
 	out := make([]reading, len(b.tables))
 	for i, t := range b.tables {
 		var err error
-		if out[i], err = t.read(ctx); err != nil {
+		if out[i], err = t.readTable(ctx); err != nil {
 			return nil, err
 		}
 	}

@@ -33,8 +33,8 @@ type classBuilder struct {
 	why []string
 }
 
-// class makes the chains of a class. One that cannot be rendered, or was refused by the kernel, is closed.
-func (r *renderer) class(k transition.Class, only *part) *classRules {
+// renderClass makes the chains of a class. One that cannot be rendered, or was refused by the kernel, is closed.
+func (r *renderer) renderClass(k transition.Class, only *part) *classRules {
 	err := r.refused[k]
 	if err == nil {
 		var out *classRules
@@ -44,9 +44,9 @@ func (r *renderer) class(k transition.Class, only *part) *classRules {
 	}
 	r.failed[k] = err
 	b := &classBuilder{renderer: r, Class: k, out: &classRules{}}
-	b.next()
-	b.rule("", "closed, as its rules cannot be in force", r.deny)
-	b.explain()
+	b.startPart()
+	b.addRule("", "closed, as its rules cannot be in force", r.deny)
+	b.addComment()
 	return b.out
 }
 
@@ -59,43 +59,43 @@ func (r *renderer) openClass(k transition.Class, only *part) (*classRules, error
 	}
 	b := &classBuilder{renderer: r, Class: k, only: only, plan: planMerge(r.program, c, newTermReader()),
 		out: &classRules{refs: map[string]policy.SetID{}, lists: map[string][]policy.SetID{}, own: map[string]Set{}}}
-	if err := b.build(c); err != nil {
+	if err := b.buildClass(c); err != nil {
 		return nil, fmt.Errorf("rendering %s class %s: %w", k.Direction, k.ID, err)
 	}
 	return b.out, nil
 }
 
-func (b *classBuilder) build(c *policy.Class) error {
-	b.next()
-	b.rule(strayTCP, "", toStray)
-	b.rule(straySCTP, "", toStray)
+func (b *classBuilder) buildClass(c *policy.Class) error {
+	b.startPart()
+	b.addRule(strayTCP, "", toStray)
+	b.addRule(straySCTP, "", toStray)
 	for i, tier := range c.Tiers {
 		pass, opens := b.deny, false
-		if i+1 < len(c.Tiers) && passes(tier) {
+		if i+1 < len(c.Tiers) && canPass(tier) {
 			pass, opens = "-g "+b.chainName(len(b.out.chains)), true
 		}
-		if err := b.tier(i, tier, pass); err != nil {
+		if err := b.addTier(i, tier, pass); err != nil {
 			return err
 		}
 		falls := tier.Else == policy.Pass && !opens && i+1 < len(c.Tiers)
 		if !falls {
-			b.rule("", otherwise(tier), b.target(b.Direction, tier.Else, pass))
-			b.explain()
+			b.addRule("", defaultReason(tier), b.targetOf(b.Direction, tier.Else, pass))
+			b.addComment()
 		}
 		if opens {
-			b.next()
+			b.startPart()
 		} else if !falls {
 			return nil
 		}
 	}
 	if len(c.Tiers) == 0 {
-		b.rule("", "", b.deny)
+		b.addRule("", "", b.deny)
 	}
 	return nil
 }
 
-// passes reports whether a rule of the tier leaves the decision to the next one.
-func passes(t policy.Tier) bool {
+// canPass reports whether a rule of the tier leaves the decision to the next one.
+func canPass(t policy.Tier) bool {
 	for _, rule := range t.Rules {
 		if rule.Verdict == policy.Pass {
 			return true
@@ -105,25 +105,25 @@ func passes(t policy.Tier) bool {
 }
 
 func (b *classBuilder) chainName(part int) string {
-	return b.names.chain(classChain(b.Direction, b.slots.Of(b.Class), part))
+	return b.names.chainName(classChain(b.Direction, b.slots.Of(b.Class), part))
 }
 
-// next begins the next chain.
-func (b *classBuilder) next() {
+// startPart begins the next chain.
+func (b *classBuilder) startPart() {
 	b.out.chains = append(b.out.chains, Chain{Name: b.chainName(len(b.out.chains))})
 }
 
-// rule appends a rule, and remembers why it is there.
-func (b *classBuilder) rule(matches, why, target string) {
+// addRule appends a rule, and remembers why it is there.
+func (b *classBuilder) addRule(matches, why, target string) {
 	part := &b.out.chains[len(b.out.chains)-1]
 	part.Rules = append(part.Rules, matches+target)
 	b.why = append(b.why, why)
 }
 
-// explain ends a chain with comments, by the numbers of the rules that they are about. No packet comes
+// addComment ends a chain with comments, by the numbers of the rules that they are about. No packet comes
 // there, behind a rule that decides about all: with iptables over nf_tables a comment is a match
 // like any other, and to each packet that passes costs as much as ten that compare an address.
-func (b *classBuilder) explain() {
+func (b *classBuilder) addComment() {
 	part := &b.out.chains[len(b.out.chains)-1]
 	for first := 0; first < len(b.why); {
 		last := first
@@ -131,32 +131,32 @@ func (b *classBuilder) explain() {
 			last++
 		}
 		if why := b.why[first]; why != "" {
-			part.Rules = append(part.Rules, strings.TrimSpace(comment(numbers(first+1, last+1)+": "+why)))
+			part.Rules = append(part.Rules, strings.TrimSpace(commentMatch(ruleNumbers(first+1, last+1)+": "+why)))
 		}
 		first = last + 1
 	}
 	b.why = nil
 }
 
-// numbers are those of the rules from one to another, as iptables -L --line-numbers counts them.
-func numbers(first, last int) string {
+// ruleNumbers are those of the rules from one to another, as iptables -L --line-numbers counts them.
+func ruleNumbers(first, last int) string {
 	if first == last {
 		return strconv.Itoa(first)
 	}
 	return fmt.Sprintf("%d-%d", first, last)
 }
 
-func (b *classBuilder) tier(tier int, t policy.Tier, pass string) error {
+func (b *classBuilder) addTier(tier int, t policy.Tier, pass string) error {
 	for i, u := range rulegroup.Of(t.Rules) {
-		target := b.target(b.Direction, u.Verdict, pass)
+		target := b.targetOf(b.Direction, u.Verdict, pass)
 		if plan := b.plan[place{tier, i}]; plan != nil {
-			if err := b.merged(t, u, plan, fmt.Sprint(tier, ".", i), target); err != nil {
+			if err := b.addMerged(t, u, plan, fmt.Sprint(tier, ".", i), target); err != nil {
 				return err
 			}
 			continue
 		}
 		for _, r := range u.Rules {
-			if err := b.walk(r, target); err != nil {
+			if err := b.addRules(r, target); err != nil {
 				return err
 			}
 		}
@@ -164,49 +164,49 @@ func (b *classBuilder) tier(tier int, t policy.Tier, pass string) error {
 	return nil
 }
 
-// walk makes the rules of one rule.
-func (b *classBuilder) walk(r policy.Rule, target string) error {
-	matches, err := b.matches(r)
+// addRules makes the rules of one rule.
+func (b *classBuilder) addRules(r policy.Rule, target string) error {
+	matches, err := b.ruleMatches(r)
 	for _, m := range matches {
-		b.rule(m, r.ID.String(), target)
+		b.addRule(m, r.ID.String(), target)
 	}
 	return err
 }
 
-// merged makes the rules of a run that is merged: lookups in sets of its own, which are named
+// addMerged makes the rules of a run that is merged: lookups in sets of its own, which are named
 // by its place, and those of the terms that are not merged.
-func (b *classBuilder) merged(t policy.Tier, u rulegroup.Run, plan *runPlan, place, target string) error {
-	m := merge(b.program, b.family, plan.merged, b.only)
+func (b *classBuilder) addMerged(t policy.Tier, u rulegroup.Run, plan *runPlan, place, target string) error {
+	m := mergeTerms(b.program, b.family, plan.merged, b.only)
 	why := string(t.Name) + " tier, merged rules"
 	if len(u.Rules) == 1 {
 		why = u.Rules[0].ID.String()
 	}
 	if m.always {
-		b.rule("", why, target)
+		b.addRule("", why, target)
 		return nil
 	}
 	for _, match := range spanMatches(m.anyPeer) {
-		b.rule(match.protocol+match.ports, why, target)
+		b.addRule(match.protocol+match.ports, why, target)
 	}
 	if m.hasPorts {
-		b.rule(b.inOwn(place, "ports", "hash:net,port", m.ports, side(b.Direction)+",dst"), why, target)
+		b.addRule(b.inOwn(place, "ports", "hash:net,port", m.ports, setSide(b.Direction)+",dst"), why, target)
 	}
 	if m.hasPeers {
-		b.rule(b.inOwn(place, "peers", "hash:net", m.peers, side(b.Direction)), why, target)
+		b.addRule(b.inOwn(place, "peers", "hash:net", m.peers, setSide(b.Direction)), why, target)
 	}
 	for _, s := range slices.SortedFunc(maps.Keys(m.spans), rulegroup.Span.Compare) {
-		in := b.inOwn(place, s.String(), "hash:net", m.spans[s], side(b.Direction))
+		in := b.inOwn(place, s.String(), "hash:net", m.spans[s], setSide(b.Direction))
 		for _, match := range spanMatches([]rulegroup.Span{s}) {
-			b.rule(match.protocol+match.ports+in, why, target)
+			b.addRule(match.protocol+match.ports+in, why, target)
 		}
 	}
-	return b.grouped(plan, why, target)
+	return b.addGrouped(plan, why, target)
 }
 
 // inOwn is the match of a set of the class's own, which it makes.
 func (b *classBuilder) inOwn(place, what, kind string, elements []policy.Element, sides string) string {
 	base := ownSet(b.family, b.Direction, b.slots.Of(b.Class), place, what)
-	name := b.names.of(base)
+	name := b.names.setName(base)
 	b.out.own[base] = newSet(name, kind, b.family, elements)
 	return inSet(name, sides)
 }
@@ -214,16 +214,16 @@ func (b *classBuilder) inOwn(place, what, kind string, elements []policy.Element
 // inSet is the match of a set.
 func inSet(name, sides string) string { return "-m set --match-set " + name + " " + sides + " " }
 
-// otherwise says why the last rule of a tier is there. Where rules are merged it names no object,
+// defaultReason says why the last rule of a tier is there. Where rules are merged it names no object,
 // because the one that would be named changes with any policy.
-func otherwise(t policy.Tier) string {
-	if t.ElseID.Name != "" && !slices.ContainsFunc(rulegroup.Of(t.Rules), merges) {
+func defaultReason(t policy.Tier) string {
+	if t.ElseID.Name != "" && !slices.ContainsFunc(rulegroup.Of(t.Rules), canMerge) {
 		return t.ElseID.String()
 	}
 	return string(t.Name) + " tier"
 }
 
-func (r *renderer) target(d policy.Direction, v policy.Verdict, pass string) string {
+func (r *renderer) targetOf(d policy.Direction, v policy.Verdict, pass string) string {
 	switch v {
 	case policy.Allow:
 		return "-j RETURN"
@@ -236,16 +236,16 @@ func (r *renderer) target(d policy.Direction, v policy.Verdict, pass string) str
 	}
 }
 
-// matches are the matches of a rule, each with a space at its end; a flow that
+// ruleMatches are the matches of a rule, each with a space at its end; a flow that
 // any of them matches is matched. iptables has no "or" but several rules. Ports come before
 // peers, because numbers are compared faster than sets are looked into. Many peers
 // and many ports are not multiplied: the peers are a list then.
-func (b *classBuilder) matches(rule policy.Rule) ([]string, error) {
-	ports, err := b.ports(rule)
+func (b *classBuilder) ruleMatches(rule policy.Rule) ([]string, error) {
+	ports, err := b.portMatches(rule)
 	if err != nil {
 		return nil, err
 	}
-	peers, err := b.peers(rule, len(rule.Peers) > 1 && len(rule.Peers)*len(ports) > limits.walk)
+	peers, err := b.peerMatches(rule, len(rule.Peers) > 1 && len(rule.Peers)*len(ports) > limits.walk)
 	if err != nil {
 		return nil, err
 	}
@@ -258,8 +258,8 @@ func (b *classBuilder) matches(rule policy.Rule) ([]string, error) {
 	return out, nil
 }
 
-// peers are the matches of a rule's peers, set by set or as a list of them.
-func (b *classBuilder) peers(rule policy.Rule, asList bool) ([]string, error) {
+// peerMatches are the matches of a rule's peers, set by set or as a list of them.
+func (b *classBuilder) peerMatches(rule policy.Rule, asList bool) ([]string, error) {
 	if rule.AnyPeer {
 		return []string{""}, nil
 	}
@@ -268,29 +268,29 @@ func (b *classBuilder) peers(rule policy.Rule, asList bool) ([]string, error) {
 	}
 	var out []string
 	for _, id := range rule.Peers {
-		name, err := b.shared(id)
+		name, err := b.sharedSet(id)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, inSet(name, side(b.Direction)))
+		out = append(out, inSet(name, setSide(b.Direction)))
 	}
 	return out, nil
 }
 
-// side is where the peer of a direction is.
-func side(d policy.Direction) string {
+// setSide is where the peer of a direction is.
+func setSide(d policy.Direction) string {
 	if d == policy.Egress {
 		return "dst"
 	}
 	return "src"
 }
 
-// shared is the name of a policy's set, for a rule of the class to refer to.
-func (b *classBuilder) shared(id policy.SetID) (string, error) {
+// sharedSet is the name of a policy's set, for a rule of the class to refer to.
+func (b *classBuilder) sharedSet(id policy.SetID) (string, error) {
 	if _, ok := b.program.Sets[id]; !ok {
 		return "", fmt.Errorf("the program has no set %q", id)
 	}
 	base := policySet(b.family, id)
 	b.out.refs[base] = id
-	return b.names.of(base), nil
+	return b.names.setName(base), nil
 }

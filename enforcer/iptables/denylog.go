@@ -16,7 +16,7 @@ func (r *renderer) renderDeny(log ruletext.DenyLog) {
 		return
 	}
 	r.deny = "-g " + denyChain
-	r.add(denyChain, []string{logRule(rate), "-j DROP"})
+	r.addChain(denyChain, []string{logRule(rate), "-j DROP"})
 }
 
 // renderAudit sets the targets of what Audit lets pass, and makes their chains where that
@@ -30,7 +30,7 @@ func (r *renderer) renderAudit(log ruletext.DenyLog) {
 		}
 		chain := auditChain + strings.ToUpper(d.String())
 		r.audit[d] = "-g " + chain
-		r.add(chain, []string{strayTCP + "-j RETURN", straySCTP + "-j RETURN", logRule(rate)})
+		r.addChain(chain, []string{strayTCP + "-j RETURN", straySCTP + "-j RETURN", logRule(rate)})
 	}
 }
 

@@ -19,20 +19,20 @@ type entry struct {
 	target string
 }
 
-// entries are the endpoints and those of the nodes' own addresses that lie
+// dispatchEntries are the endpoints and those of the nodes' own addresses that lie
 // within a pod CIDR (a bridge's, say), sorted by address. An endpoint whose class is not there is closed.
-func (r *renderer) entries(d policy.Direction) []entry {
+func (r *renderer) dispatchEntries(d policy.Direction) []entry {
 	byAddr := map[netip.Addr]string{}
 	for _, h := range r.program.Hosts {
 		for _, a := range h.Addrs {
-			if r.family.has(a) && within(r.program.Local, a) {
-				byAddr[a] = comment("node "+h.Name) + "-j RETURN"
+			if r.family.hasAddress(a) && isWithin(r.program.Local, a) {
+				byAddr[a] = commentMatch("node "+h.Name) + "-j RETURN"
 			}
 		}
 	}
 	for _, e := range r.program.Endpoints {
 		for _, a := range e.Addrs {
-			if !r.family.has(a) {
+			if !r.family.hasAddress(a) {
 				continue
 			}
 			if r.program.Classes[d][e.Class[d]] == nil {
@@ -52,18 +52,18 @@ func (r *renderer) entries(d policy.Direction) []entry {
 	return out
 }
 
-func within(prefixes []netip.Prefix, a netip.Addr) bool {
+func isWithin(prefixes []netip.Prefix, a netip.Addr) bool {
 	return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
-// unknown are the networks in which an address without an endpoint is denied.
-func (r *renderer) unknown() []netip.Prefix {
+// unknownPrefixes are the networks in which an address without an endpoint is denied.
+func (r *renderer) unknownPrefixes() []netip.Prefix {
 	if r.program.Unknown == policy.Allow {
 		return nil
 	}
 	var out []netip.Prefix
 	for _, p := range r.program.Local {
-		if r.family.has(p.Addr()) {
+		if r.family.hasAddress(p.Addr()) {
 			out = append(out, p.Masked())
 		}
 	}
@@ -90,55 +90,55 @@ type tree struct {
 	add   func(chain string, rules []string)
 }
 
-// chain makes the chain for the addresses within a prefix, and those below it.
-func (t tree) chain(name string, prefix netip.Prefix, entries []entry) {
+// addChain makes the chain for the addresses within a prefix, and those below it.
+func (t tree) addChain(name string, prefix netip.Prefix, entries []entry) {
 	var rules []string
 	below := map[netip.Prefix][]entry{}
 	var order []netip.Prefix
-	for _, branch := range branches(entries) {
+	for _, branch := range splitEntries(entries) {
 		if len(branch) == 1 {
-			rules = append(rules, t.match(single(branch[0].addr))+" "+branch[0].target)
+			rules = append(rules, t.addressMatch(hostPrefix(branch[0].addr))+" "+branch[0].target)
 			continue
 		}
-		p := common(branch)
-		rules = append(rules, t.match(p)+" -g "+t.names.chain(dispatchChain(t.direction, p)))
+		p := commonPrefix(branch)
+		rules = append(rules, t.addressMatch(p)+" -g "+t.names.chainName(dispatchChain(t.direction, p)))
 		order, below[p] = append(order, p), branch
 	}
-	t.add(name, append(rules, t.rest(prefix)...))
+	t.add(name, append(rules, t.restRules(prefix)...))
 	for _, p := range order {
-		t.chain(t.names.chain(dispatchChain(t.direction, p)), p, below[p])
+		t.addChain(t.names.chainName(dispatchChain(t.direction, p)), p, below[p])
 	}
 }
 
-// rest are the rules for addresses within a prefix that no endpoint has.
-func (t tree) rest(prefix netip.Prefix) []string {
-	drop := comment("no pod known at this address") + t.deny
+// restRules are the rules for addresses within a prefix that no endpoint has.
+func (t tree) restRules(prefix netip.Prefix) []string {
+	drop := commentMatch("no pod known at this address") + t.deny
 	var rules []string
 	for _, p := range t.unknown {
 		switch {
 		case p.Bits() <= prefix.Bits() && p.Contains(prefix.Addr()):
 			return []string{drop}
 		case prefix.Overlaps(p):
-			rules = append(rules, t.match(p)+" "+drop)
+			rules = append(rules, t.addressMatch(p)+" "+drop)
 		}
 	}
 	return rules
 }
 
-func (t tree) match(p netip.Prefix) string {
+func (t tree) addressMatch(p netip.Prefix) string {
 	if t.direction == policy.Egress {
 		return "-s " + p.String()
 	}
 	return "-d " + p.String()
 }
 
-// branches are the entries one by one, or grouped by the first four bits (from
+// splitEntries are the entries one by one, or grouped by the first four bits (from
 // a multiple of four) in which they differ where there are too many.
-func branches(entries []entry) [][]entry {
+func splitEntries(entries []entry) [][]entry {
 	var out [][]entry
 	bits := 0
 	if len(entries) > maxFanout {
-		bits = common(entries).Bits()/4*4 + 4
+		bits = commonPrefix(entries).Bits()/4*4 + 4
 	}
 	for i, e := range entries {
 		if i > 0 && bits > 0 && netip.PrefixFrom(entries[i-1].addr, bits).Contains(e.addr) {
@@ -150,8 +150,8 @@ func branches(entries []entry) [][]entry {
 	return out
 }
 
-// common is the longest prefix that holds all of the entries, which are sorted.
-func common(entries []entry) netip.Prefix {
+// commonPrefix is the longest prefix that holds all of the entries, which are sorted.
+func commonPrefix(entries []entry) netip.Prefix {
 	first, last := entries[0].addr, entries[len(entries)-1].addr
 	bits := first.BitLen()
 	for !netip.PrefixFrom(first, bits).Contains(last) {
@@ -160,4 +160,4 @@ func common(entries []entry) netip.Prefix {
 	return netip.PrefixFrom(first, bits).Masked()
 }
 
-func single(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
+func hostPrefix(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }

@@ -27,34 +27,34 @@ func (f Family) String() string {
 	return "IPv4"
 }
 
-// has reports whether an address is of the family.
-func (f Family) has(a netip.Addr) bool { return a.Is4() == (f == IPv4) }
+// hasAddress reports whether an address is of the family.
+func (f Family) hasAddress(a netip.Addr) bool { return a.Is4() == (f == IPv4) }
 
-// all is the prefix of every address of the family.
-func (f Family) all() netip.Prefix {
+// allAddresses is the prefix of every address of the family.
+func (f Family) allAddresses() netip.Prefix {
 	if f == IPv6 {
 		return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
 	}
 	return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 }
 
-// inet is the family's name in ipset.
-func (f Family) inet() string {
+// ipsetName is the family's name in ipset.
+func (f Family) ipsetName() string {
 	if f == IPv6 {
 		return "inet6"
 	}
 	return "inet"
 }
 
-// number is the family's in the kernel.
-func (f Family) number() byte {
+// kernelNumber is the family's in the kernel.
+func (f Family) kernelNumber() byte {
 	if f == IPv6 {
 		return unix.AF_INET6
 	}
 	return unix.AF_INET
 }
 
-// in reports whether any endpoint has an address of the family.
-func (f Family) in(p *policy.Program) bool {
-	return slices.ContainsFunc(p.Endpoints, func(e policy.Endpoint) bool { return slices.ContainsFunc(e.Addrs, f.has) })
+// isUsedBy reports whether any endpoint has an address of the family.
+func (f Family) isUsedBy(p *policy.Program) bool {
+	return slices.ContainsFunc(p.Endpoints, func(e policy.Endpoint) bool { return slices.ContainsFunc(e.Addrs, f.hasAddress) })
 }

@@ -67,8 +67,8 @@ func joinByPeers(groups []*group) []*group {
 	return out
 }
 
-// rule is the group as one rule.
-func (g *group) rule() policy.Rule {
+// asRule is the group as one rule.
+func (g *group) asRule() policy.Rule {
 	out := policy.Rule{AnyPeer: g.anyPeer, Peers: g.peers}
 	if len(g.lists) == 1 {
 		out.AnyPort, out.Ports = g.lists[0].anyPort, g.lists[0].ports
@@ -95,19 +95,19 @@ func (g *group) rule() policy.Rule {
 	return out
 }
 
-// grouped makes the rules of the terms of a run that are not merged.
-func (b *classBuilder) grouped(r *runPlan, why, target string) error {
+// addGrouped makes the rules of the terms of a run that are not merged.
+func (b *classBuilder) addGrouped(r *runPlan, why, target string) error {
 	for _, g := range groupTerms(r) {
 		because := why
 		if g.origin != nil {
 			because = g.origin.ID.String()
 		}
-		matches, err := b.matches(g.rule())
+		matches, err := b.ruleMatches(g.asRule())
 		if err != nil {
 			return err
 		}
 		for _, m := range matches {
-			b.rule(m, because, target)
+			b.addRule(m, because, target)
 		}
 	}
 	return nil

@@ -32,20 +32,20 @@ type setStep struct {
 	set  Set
 }
 
-// lines are the step as ipset restore reads it.
-func (s setStep) lines() []string {
+// restoreLines are the step as ipset restore reads it.
+func (s setStep) restoreLines() []string {
 	var out []string
 	if s.verb == create {
-		out = append(out, s.set.create())
+		out = append(out, s.set.createLine())
 	}
 	for _, name := range s.set.Lists {
 		out = append(out, "add "+s.set.Name+" "+name)
 	}
 	for _, e := range s.set.Elements {
 		if s.verb == del {
-			out = append(out, s.set.del(e))
+			out = append(out, s.set.deleteLine(e))
 		} else {
-			out = append(out, s.set.add(e))
+			out = append(out, s.set.addLine(e))
 		}
 	}
 	return out
@@ -94,16 +94,16 @@ func writeSets(ctx context.Context, steps []setStep) error {
 	}
 	defer k.socket.Close()
 	for _, s := range steps {
-		if err := k.write(ctx, s); err != nil {
+		if err := k.writeStep(ctx, s); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (k *ipsets) write(ctx context.Context, s setStep) error {
+func (k *ipsets) writeStep(ctx context.Context, s setStep) error {
 	if s.verb == create {
-		if err := k.create(s.set); err != nil {
+		if err := k.createSet(s.set); err != nil {
 			return &setError{s.set.Name, fmt.Errorf("making the set %s: %w", s.set.Name, err)}
 		}
 		if err := k.fillList(s.set); err != nil {
@@ -118,30 +118,30 @@ func (k *ipsets) write(ctx context.Context, s setStep) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := k.elements(command, s.set, some); err != nil {
+		if err := k.writeElements(command, s.set, some); err != nil {
 			return &setError{s.set.Name, fmt.Errorf("%s the set %s some of %s to %s: %w", doing, s.set.Name, elementText(some[0]), elementText(some[len(some)-1]), err)}
 		}
 	}
 	return nil
 }
 
-func (k *ipsets) create(s Set) error {
-	m := k.message(nl.IPSET_CMD_CREATE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, s.Name)
-	m.text(nl.IPSET_ATTR_TYPENAME, s.Type)
-	m.bytes(nl.IPSET_ATTR_REVISION, s.revision())
-	family := s.Family.number()
+func (k *ipsets) createSet(s Set) error {
+	m := k.newMessage(nl.IPSET_CMD_CREATE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, s.Name)
+	m.addText(nl.IPSET_ATTR_TYPENAME, s.Type)
+	m.addBytes(nl.IPSET_ATTR_REVISION, s.revision())
+	family := s.Family.kernelNumber()
 	if s.isList() {
 		family = unix.AF_UNSPEC
 	}
-	m.bytes(nl.IPSET_ATTR_FAMILY, family)
-	data := m.nest(nl.IPSET_ATTR_DATA)
+	m.addBytes(nl.IPSET_ATTR_FAMILY, family)
+	data := m.beginNest(nl.IPSET_ATTR_DATA)
 	if s.isList() {
-		m.uint32(nl.IPSET_ATTR_SIZE, uint32(len(s.Lists)))
+		m.addUint32(nl.IPSET_ATTR_SIZE, uint32(len(s.Lists)))
 	} else {
-		m.uint32(nl.IPSET_ATTR_HASHSIZE, uint32(s.size()))
-		m.uint32(nl.IPSET_ATTR_MAXELEM, uint32(s.room()))
+		m.addUint32(nl.IPSET_ATTR_HASHSIZE, uint32(s.hashSize()))
+		m.addUint32(nl.IPSET_ATTR_MAXELEM, uint32(s.maxEntries()))
 	}
-	m.end(data)
+	m.endNest(data)
 	return m.send()
 }
 
@@ -156,16 +156,16 @@ func (s Set) revision() byte {
 // fillList adds the sets of a list.
 func (k *ipsets) fillList(s Set) error {
 	for some := range slices.Chunk(s.Lists, perMessage) {
-		m := k.message(nl.IPSET_CMD_ADD, 0, s.Name)
-		m.uint32(nl.IPSET_ATTR_LINENO, 0)
-		list := m.nest(nl.IPSET_ATTR_ADT)
+		m := k.newMessage(nl.IPSET_CMD_ADD, 0, s.Name)
+		m.addUint32(nl.IPSET_ATTR_LINENO, 0)
+		list := m.beginNest(nl.IPSET_ATTR_ADT)
 		for _, name := range some {
-			data := m.nest(nl.IPSET_ATTR_DATA)
-			m.text(nl.IPSET_ATTR_NAME, name)
-			m.uint32(nl.IPSET_ATTR_LINENO, 0)
-			m.end(data)
+			data := m.beginNest(nl.IPSET_ATTR_DATA)
+			m.addText(nl.IPSET_ATTR_NAME, name)
+			m.addUint32(nl.IPSET_ATTR_LINENO, 0)
+			m.endNest(data)
 		}
-		m.end(list)
+		m.endNest(list)
 		if err := m.send(); err != nil {
 			return err
 		}
@@ -173,34 +173,34 @@ func (k *ipsets) fillList(s Set) error {
 	return nil
 }
 
-// elements adds or removes elements. One that is there already, or is not, is no error.
-func (k *ipsets) elements(command int, s Set, elements []policy.Element) error {
-	m := k.message(command, 0, s.Name)
-	m.uint32(nl.IPSET_ATTR_LINENO, 0) // without which no list of elements is taken
-	list := m.nest(nl.IPSET_ATTR_ADT)
+// writeElements adds or removes elements. One that is there already, or is not, is no error.
+func (k *ipsets) writeElements(command int, s Set, elements []policy.Element) error {
+	m := k.newMessage(command, 0, s.Name)
+	m.addUint32(nl.IPSET_ATTR_LINENO, 0) // without which no list of elements is taken
+	list := m.beginNest(nl.IPSET_ATTR_ADT)
 	for _, e := range elements {
-		data := m.nest(nl.IPSET_ATTR_DATA)
-		address := m.nest(nl.IPSET_ATTR_IP)
+		data := m.beginNest(nl.IPSET_ATTR_DATA)
+		address := m.beginNest(nl.IPSET_ATTR_IP)
 		kind := nl.IPSET_ATTR_IPADDR_IPV4
 		if e.Prefix.Addr().Is6() {
 			kind = nl.IPSET_ATTR_IPADDR_IPV6
 		}
-		m.bytes(kind|netOrder, e.Prefix.Addr().AsSlice()...)
-		m.end(address)
+		m.addBytes(kind|netOrder, e.Prefix.Addr().AsSlice()...)
+		m.endNest(address)
 		if !e.Prefix.IsSingleIP() {
-			m.bytes(nl.IPSET_ATTR_CIDR, byte(e.Prefix.Bits()))
+			m.addBytes(nl.IPSET_ATTR_CIDR, byte(e.Prefix.Bits()))
 		}
 		if e.Protocol != 0 {
-			m.bytes(nl.IPSET_ATTR_PORT|netOrder, byte(e.Port>>8), byte(e.Port))
-			m.bytes(nl.IPSET_ATTR_PROTO, byte(e.Protocol))
+			m.addBytes(nl.IPSET_ATTR_PORT|netOrder, byte(e.Port>>8), byte(e.Port))
+			m.addBytes(nl.IPSET_ATTR_PROTO, byte(e.Protocol))
 		}
 		if e.Except {
-			m.uint32(nl.IPSET_ATTR_CADT_FLAGS, noMatch)
+			m.addUint32(nl.IPSET_ATTR_CADT_FLAGS, noMatch)
 		}
-		m.uint32(nl.IPSET_ATTR_LINENO, 0)
-		m.end(data)
+		m.addUint32(nl.IPSET_ATTR_LINENO, 0)
+		m.endNest(data)
 	}
-	m.end(list)
+	m.endNest(list)
 	return m.send()
 }
 
@@ -217,7 +217,7 @@ func destroySets(names []string) (left []string, err error) {
 	}
 	defer k.socket.Close()
 	for {
-		left, err = k.destroy(names)
+		left, err = k.destroySets(names)
 		if err != nil || len(left) == 0 || len(left) == len(names) {
 			return left, err
 		}
@@ -225,9 +225,9 @@ func destroySets(names []string) (left []string, err error) {
 	}
 }
 
-func (k *ipsets) destroy(names []string) (left []string, err error) {
+func (k *ipsets) destroySets(names []string) (left []string, err error) {
 	for _, name := range names {
-		failed := k.message(nl.IPSET_CMD_DESTROY, 0, name).send()
+		failed := k.newMessage(nl.IPSET_CMD_DESTROY, 0, name).send()
 		if failed == nil || errors.Is(failed, unix.ENOENT) {
 			continue
 		}
@@ -253,8 +253,8 @@ func countElements() (map[string]int, error) {
 	r := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_IPSET<<8|nl.IPSET_CMD_LIST, unix.NLM_F_DUMP)
 	r.AddData(&nl.Nfgenmsg{NfgenFamily: unix.AF_INET, Version: nl.NFNETLINK_V0})
 	m := &message{ipsets: k, request: r}
-	m.bytes(nl.IPSET_ATTR_PROTOCOL, nl.IPSET_PROTOCOL)
-	m.uint32(nl.IPSET_ATTR_FLAGS, listHeader)
+	m.addBytes(nl.IPSET_ATTR_PROTOCOL, nl.IPSET_PROTOCOL)
+	m.addUint32(nl.IPSET_ATTR_FLAGS, listHeader)
 	answers, err := m.execute()
 	if err != nil {
 		return nil, fmt.Errorf("reading the sizes of sets: %w", err)
@@ -304,16 +304,16 @@ type message struct {
 	body    []byte
 }
 
-func (k *ipsets) message(command, flags int, set string) *message {
+func (k *ipsets) newMessage(command, flags int, set string) *message {
 	m := &message{ipsets: k, request: nl.NewNetlinkRequest(unix.NFNL_SUBSYS_IPSET<<8|command, flags|unix.NLM_F_ACK)}
 	m.request.AddData(&nl.Nfgenmsg{NfgenFamily: unix.AF_INET, Version: nl.NFNETLINK_V0})
-	m.bytes(nl.IPSET_ATTR_PROTOCOL, nl.IPSET_PROTOCOL)
-	m.text(nl.IPSET_ATTR_SETNAME, set)
+	m.addBytes(nl.IPSET_ATTR_PROTOCOL, nl.IPSET_PROTOCOL)
+	m.addText(nl.IPSET_ATTR_SETNAME, set)
 	return m
 }
 
-// bytes adds an attribute.
-func (m *message) bytes(kind int, value ...byte) {
+// addBytes adds an attribute.
+func (m *message) addBytes(kind int, value ...byte) {
 	m.body = binary.NativeEndian.AppendUint16(m.body, uint16(4+len(value)))
 	m.body = binary.NativeEndian.AppendUint16(m.body, uint16(kind))
 	m.body = append(m.body, value...)
@@ -322,19 +322,19 @@ func (m *message) bytes(kind int, value ...byte) {
 	}
 }
 
-func (m *message) text(kind int, value string) { m.bytes(kind, append([]byte(value), 0)...) }
+func (m *message) addText(kind int, value string) { m.addBytes(kind, append([]byte(value), 0)...) }
 
-func (m *message) uint32(kind int, value uint32) {
-	m.bytes(kind|netOrder, binary.BigEndian.AppendUint32(nil, value)...)
+func (m *message) addUint32(kind int, value uint32) {
+	m.addBytes(kind|netOrder, binary.BigEndian.AppendUint32(nil, value)...)
 }
 
-// nest begins an attribute that holds others, end ends it.
-func (m *message) nest(kind int) int {
-	m.bytes(kind | int(nl.NLA_F_NESTED))
+// beginNest begins an attribute that holds others, end ends it.
+func (m *message) beginNest(kind int) int {
+	m.addBytes(kind | int(nl.NLA_F_NESTED))
 	return len(m.body) - 4
 }
 
-func (m *message) end(start int) {
+func (m *message) endNest(start int) {
 	binary.NativeEndian.PutUint16(m.body[start:], uint16(len(m.body)-start))
 }
 

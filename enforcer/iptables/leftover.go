@@ -37,7 +37,7 @@ func (l *leftover) sweep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return t.clean(ctx)
+	return t.removeAll(ctx)
 }
 
 // sweepLeftovers removes the chains in the other mode, once ours are in force in

@@ -21,19 +21,19 @@ func listSet(f Family, ids []policy.SetID) string {
 	for _, id := range ids {
 		_, _ = fmt.Fprintf(h, "%q ", id)
 	}
-	return hashed(setPrefix(f)+"l", hex.EncodeToString(h.Sum(nil)), "")
+	return hashedName(setPrefix(f)+"l", hex.EncodeToString(h.Sum(nil)), "")
 }
 
-// list is a list of the policy's sets in the family. The names of its sets are those in use now.
-func (r *renderer) list(base string, ids []policy.SetID) Set {
-	return Set{Name: r.names.of(base), Type: listType, Family: r.family, Lists: listed(r.names, r.family, ids)}
+// listSet is a list of the policy's sets in the family. The names of its sets are those in use now.
+func (r *renderer) listSet(base string, ids []policy.SetID) Set {
+	return Set{Name: r.names.setName(base), Type: listType, Family: r.family, Lists: listMembers(r.names, r.family, ids)}
 }
 
-// listed are the names of the policy's sets, sorted.
-func listed(n names, f Family, ids []policy.SetID) []string {
+// listMembers are the names of the policy's sets, sorted.
+func listMembers(n names, f Family, ids []policy.SetID) []string {
 	out := make([]string, len(ids))
 	for i, id := range ids {
-		out[i] = n.of(policySet(f, id))
+		out[i] = n.setName(policySet(f, id))
 	}
 	slices.Sort(out)
 	return out
@@ -48,13 +48,13 @@ func (b *classBuilder) inLists(ids []policy.SetID) ([]string, error) {
 	var out []string
 	for some := range slices.Chunk(ids, limits.list) {
 		for _, id := range some {
-			if _, err := b.shared(id); err != nil {
+			if _, err := b.sharedSet(id); err != nil {
 				return nil, err
 			}
 		}
 		base := listSet(b.family, some)
 		b.out.lists[base] = some
-		out = append(out, inSet(b.names.of(base), side(b.Direction)))
+		out = append(out, inSet(b.names.setName(base), setSide(b.Direction)))
 	}
 	return out, nil
 }

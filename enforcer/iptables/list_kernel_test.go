@@ -12,8 +12,8 @@ import (
 	"github.com/tierwall/tierwall/policy"
 )
 
-// listed is a program with rules whose peers are lists of sets; a rule that denies has its sets made beside.
-func listed(peers, members int, v policy.Verdict) *policy.Program {
+// listMembers is a program with rules whose peers are lists of sets; a rule that denies has its sets made beside.
+func listMembers(peers, members int, v policy.Verdict) *policy.Program {
 	d := newDraft()
 	d.rule(v, d.sets("s", peers, members), ranges(120, 3))
 	p := d.finish()
@@ -29,8 +29,8 @@ func TestListsOfSetsFollowTheProgram(t *testing.T) {
 	forBothModes(t, func(t *testing.T, n node) {
 		b := n.Open()
 		for i, p := range []*policy.Program{
-			listed(8, 2, policy.Allow), listed(8, 3, policy.Allow), listed(7, 2, policy.Allow),
-			listed(9, 2, policy.Deny), listed(9, 5, policy.Deny), listed(9, 0, policy.Deny), listed(6, 7, policy.Deny), listed(9, 2, policy.Allow),
+			listMembers(8, 2, policy.Allow), listMembers(8, 3, policy.Allow), listMembers(7, 2, policy.Allow),
+			listMembers(9, 2, policy.Deny), listMembers(9, 5, policy.Deny), listMembers(9, 0, policy.Deny), listMembers(6, 7, policy.Deny), listMembers(9, 2, policy.Allow),
 		} {
 			n.Apply(b, p)
 			if n.Repair(b) {
@@ -54,12 +54,12 @@ func TestListsOfSetsFollowTheProgram(t *testing.T) {
 
 func TestARestartAdoptsLists(t *testing.T) {
 	forBothModes(t, func(t *testing.T, n node) {
-		n.Apply(n.Open(), listed(9, 2, policy.Allow))
+		n.Apply(n.Open(), listMembers(9, 2, policy.Allow))
 		before := ours(n.dump())
 		if !strings.Contains(before, "list:set") {
 			t.Fatal("there is no list")
 		}
-		n.Apply(n.Open(), listed(9, 2, policy.Allow))
+		n.Apply(n.Open(), listMembers(9, 2, policy.Allow))
 		if after := ours(n.dump()); after != before {
 			t.Errorf("a restart changed\n%s\nto\n%s", before, after)
 		}
@@ -69,7 +69,7 @@ func TestARestartAdoptsLists(t *testing.T) {
 func TestRepairMendsListsOfSets(t *testing.T) {
 	forBothModes(t, func(t *testing.T, n node) {
 		b := n.Open()
-		n.Apply(b, listed(8, 2, policy.Allow))
+		n.Apply(b, listMembers(8, 2, policy.Allow))
 		n.Repair(b)
 		list := regexp.MustCompile(`create (tw4-l\S+) list:set`).FindStringSubmatch(n.dump())[1]
 		n.Run(t, "ipset", "del", list, "tw4-s3")

@@ -9,10 +9,10 @@ import (
 	"github.com/tierwall/tierwall/policy/eval"
 )
 
-// merges reports whether the run is merged: several rules are, which by lookups costs no packet more than a
+// canMerge reports whether the run is merged: several rules are, which by lookups costs no packet more than a
 // walk does, so that a policy that comes or goes changes elements alone; and one rule of many peers and ports. It
 // follows from the rules alone, not from members.
-func merges(u rulegroup.Run) bool {
+func canMerge(u rulegroup.Run) bool {
 	n := 0
 	for _, r := range u.Rules {
 		peers := len(r.Peers)
@@ -61,40 +61,40 @@ func newPart(prefixes []netip.Prefix, ports map[rulegroup.Span]bool) *part {
 	return &part{slices.Compact(prefixes), ports}
 }
 
-// of is the part in a family.
-func (o *part) of(f Family) *part {
+// inFamily is the part in a family.
+func (o *part) inFamily(f Family) *part {
 	if o == nil {
 		return nil
 	}
-	return &part{slices.DeleteFunc(slices.Clone(o.prefixes), func(p netip.Prefix) bool { return !f.has(p.Addr()) }), o.ports}
+	return &part{slices.DeleteFunc(slices.Clone(o.prefixes), func(p netip.Prefix) bool { return !f.hasAddress(p.Addr()) }), o.ports}
 }
 
-// has reports whether elements with the port are in the part.
-func (o *part) has(p policy.Protocol, port uint16) bool {
+// hasPort reports whether elements with the port are in the part.
+func (o *part) hasPort(p policy.Protocol, port uint16) bool {
 	return o == nil || o.ports == nil || o.ports[rulegroup.Span{Protocol: p, First: port, Last: port}]
 }
 
-func merge(p *policy.Program, f Family, terms []term, only *part) merged {
-	m := merger{program: p, family: f, only: only.of(f), merged: merged{spans: map[rulegroup.Span][]policy.Element{}}}
+func mergeTerms(p *policy.Program, f Family, terms []term, only *part) merged {
+	m := merger{program: p, family: f, only: only.inFamily(f), merged: merged{spans: map[rulegroup.Span][]policy.Element{}}}
 	for _, t := range terms {
-		m.add(t)
+		m.addTerm(t)
 	}
 	m.anyPeer = rulegroup.Disjoint(m.anyPeer)
 	return m.merged
 }
 
-func expands(s rulegroup.Span) bool { return s.Protocol.HasPorts() && s.Size() <= limits.expand }
+func canExpand(s rulegroup.Span) bool { return s.Protocol.HasPorts() && s.Size() <= limits.expand }
 
-func (m *merger) add(t term) {
-	m.named(t)
+func (m *merger) addTerm(t term) {
+	m.addNamedPorts(t)
 	switch {
-	case t.always():
+	case t.matchesAll():
 		m.always = true
 	case t.anyPeer:
 		m.anyPeer = append(m.anyPeer, t.ports.spans...)
 	case t.ports.anyPort:
 		m.hasPeers = true
-		m.peers = append(m.peers, m.elements(t.peer)...)
+		m.peers = append(m.peers, m.setElements(t.peer)...)
 	default:
 		m.addSpans(t.peer, t.ports.spans)
 	}
@@ -102,13 +102,13 @@ func (m *merger) add(t term) {
 
 func (m *merger) addSpans(peers policy.SetID, spans []rulegroup.Span) {
 	for _, s := range spans {
-		if !expands(s) {
-			m.spans[s] = append(m.spans[s], m.elements(peers)...)
+		if !canExpand(s) {
+			m.spans[s] = append(m.spans[s], m.setElements(peers)...)
 			continue
 		}
 		m.hasPorts = true
 		for port := int(s.First); port <= int(s.Last); port++ {
-			if m.only.has(s.Protocol, uint16(port)) {
+			if m.only.hasPort(s.Protocol, uint16(port)) {
 				m.addPort(peers, s.Protocol, uint16(port))
 			}
 		}
@@ -116,16 +116,16 @@ func (m *merger) addSpans(peers policy.SetID, spans []rulegroup.Span) {
 }
 
 func (m *merger) addPort(peers policy.SetID, p policy.Protocol, port uint16) {
-	for _, e := range m.elements(peers) {
+	for _, e := range m.setElements(peers) {
 		m.ports = append(m.ports, policy.Element{Prefix: e.Prefix, Protocol: p, Port: port})
 	}
 }
 
-// named adds the named ports of a term: those of the peers that it is about.
-func (m *merger) named(t term) {
+// addNamedPorts adds the named ports of a term: those of the peers that it is about.
+func (m *merger) addNamedPorts(t term) {
 	for _, port := range t.ports.named {
 		m.hasPorts = true
-		for _, e := range m.elements(port.Named) {
+		for _, e := range m.setElements(port.Named) {
 			if e.Protocol == port.Protocol && (t.anyPeer || eval.Contains(m.program.Sets[t.peer], e.Prefix.Addr())) {
 				m.ports = append(m.ports, e)
 			}
@@ -133,17 +133,17 @@ func (m *merger) named(t term) {
 	}
 }
 
-// elements are those of a set that are looked at.
-func (m *merger) elements(id policy.SetID) []policy.Element {
+// setElements are those of a set that are looked at.
+func (m *merger) setElements(id policy.SetID) []policy.Element {
 	all := m.program.Sets[id].Elements
 	if m.only == nil {
 		return ofFamily(m.family, all)
 	}
-	return ofFamily(m.family, among(all, m.only.prefixes))
+	return ofFamily(m.family, elementsWithin(all, m.only.prefixes))
 }
 
-// among are the elements whose prefixes are in a list; both are sorted.
-func among(all []policy.Element, prefixes []netip.Prefix) []policy.Element {
+// elementsWithin are the elements whose prefixes are in a list; both are sorted.
+func elementsWithin(all []policy.Element, prefixes []netip.Prefix) []policy.Element {
 	var out []policy.Element
 	walks := len(all) < 8*len(prefixes)
 	for _, p := range prefixes {
@@ -165,10 +165,10 @@ func among(all []policy.Element, prefixes []netip.Prefix) []policy.Element {
 	return out
 }
 
-// differing is the part that terms stand for which are merged in only one of two classes, for one of the
+// changedPart is the part that terms stand for which are merged in only one of two classes, for one of the
 // old program that one of the next follows: what their own sets have besides is the same. It is
 // everything (nil) where a run is merged in one of them alone.
-func differing(old, next *policy.Program, a, b *policy.Class) *part {
+func changedPart(old, next *policy.Program, a, b *policy.Class) *part {
 	reader := newTermReader()
 	before, after := planMerge(old, a, reader), planMerge(next, b, reader)
 	var prefixes []netip.Prefix
@@ -186,7 +186,7 @@ func differing(old, next *policy.Program, a, b *policy.Class) *part {
 			continue
 		}
 		for _, t := range oneSided(was.merged, is.merged) {
-			if t.always() {
+			if t.matchesAll() {
 				return nil // with it, nothing else is looked up
 			}
 			if len(t.ports.named) > 0 {
@@ -202,7 +202,7 @@ func differing(old, next *policy.Program, a, b *policy.Class) *part {
 // addPorts adds the ports of spans that are expanded, unless it is all ports already.
 func addPorts(to map[rulegroup.Span]bool, spans []rulegroup.Span) {
 	for _, s := range spans {
-		for port := int(s.First); to != nil && expands(s) && port <= int(s.Last); port++ {
+		for port := int(s.First); to != nil && canExpand(s) && port <= int(s.Last); port++ {
 			to[rulegroup.Span{Protocol: s.Protocol, First: uint16(port), Last: uint16(port)}] = true
 		}
 	}

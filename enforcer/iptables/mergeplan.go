@@ -48,8 +48,8 @@ func planMerge(p *policy.Program, c *policy.Class, reader termReader) mergePlan 
 	var runs []*runPlan
 	for i, t := range c.Tiers {
 		for j, u := range rulegroup.Of(t.Rules) {
-			if merges(u) {
-				r := &runPlan{runTerms: reader.terms(u)}
+			if canMerge(u) {
+				r := &runPlan{runTerms: reader.readTerms(u)}
 				out[place{i, j}] = r
 				runs = append(runs, r)
 			}
@@ -59,7 +59,7 @@ func planMerge(p *policy.Program, c *policy.Class, reader termReader) mergePlan 
 		return out
 	}
 	planner := mergePlanner{program: p, peers: map[policy.SetID]int{}, named: map[*portList]int{}}
-	chosen, elements := planner.choose(runs)
+	chosen, elements := planner.chooseTerms(runs)
 	if elements > limits.factor*budgetOf(p, c) {
 		chosen = dropCopies(runs, chosen)
 	}
@@ -83,9 +83,9 @@ type mergePlanner struct {
 	named map[*portList]int
 }
 
-// choose reports for each term of each run whether it may be merged: its sets are there and not too large, and
+// chooseTerms reports for each term of each run whether it may be merged: its sets are there and not too large, and
 // the class has not too many sets of its own. It gives the number of elements that this comes to at most.
-func (m *mergePlanner) choose(runs []*runPlan) (chosen [][]bool, elements int) {
+func (m *mergePlanner) chooseTerms(runs []*runPlan) (chosen [][]bool, elements int) {
 	sets := 0
 	for _, r := range runs {
 		may := make([]bool, len(r.terms))
@@ -99,7 +99,7 @@ func (m *mergePlanner) choose(runs []*runPlan) (chosen [][]bool, elements int) {
 			sets += large
 		}
 		for j, t := range r.terms {
-			size, ok := m.size(t)
+			size, ok := m.termSize(t)
 			if may[j] = ok && size <= limits.merged && (fits || !t.ports.largeSpan); may[j] {
 				elements += size
 			}
@@ -108,9 +108,9 @@ func (m *mergePlanner) choose(runs []*runPlan) (chosen [][]bool, elements int) {
 	return chosen, elements
 }
 
-// size is the number of elements that a term comes to at most. It is false where they cannot be merged: a set
+// termSize is the number of elements that a term comes to at most. It is false where they cannot be merged: a set
 // is not there, or has exceptions, which would apply to the other sets that are merged.
-func (m *mergePlanner) size(t term) (int, bool) {
+func (m *mergePlanner) termSize(t term) (int, bool) {
 	named, known := m.named[t.ports]
 	if !known {
 		named = m.sizeOfNamed(t.ports)
@@ -151,7 +151,7 @@ func largeSpans(terms []term) int {
 		}
 		seen[t.ports] = true
 		for _, s := range t.ports.spans {
-			if !expands(s) {
+			if !canExpand(s) {
 				spans[s] = true
 			}
 		}

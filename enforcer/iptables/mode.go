@@ -47,12 +47,12 @@ func ParseMode(s string) (Mode, error) {
 // which mode it uses (KEP-3178, KUBE-IPTABLES-HINT).
 var kubeletChain = regexp.MustCompile(`(?m)^:(KUBE-IPTABLES-HINT|KUBE-KUBELET-CANARY) `)
 
-// detect finds the mode that the node uses, as kubernetes-sigs/iptables-wrappers
+// detectMode finds the mode that the node uses, as kubernetes-sigs/iptables-wrappers
 // does: that of the kubelet's chains, else the one with more rules, else nft. It
 // reads with the save tools, which load no module and make no table.
-func detect(ctx context.Context) (Mode, error) {
-	nft, nftErr := saved(ctx, NFT)
-	legacy, legacyErr := saved(ctx, Legacy)
+func detectMode(ctx context.Context) (Mode, error) {
+	nft, nftErr := readMode(ctx, NFT)
+	legacy, legacyErr := readMode(ctx, Legacy)
 	if nftErr != nil && legacyErr != nil {
 		return Auto, fmt.Errorf("finding the iptables mode: %w", errors.Join(nftErr, legacyErr))
 	}
@@ -68,8 +68,8 @@ func detect(ctx context.Context) (Mode, error) {
 	}
 }
 
-// saved is everything that a mode has in the kernel. IPv6 may be absent.
-func saved(ctx context.Context, m Mode) (string, error) {
+// readMode is everything that a mode has in the kernel. IPv6 may be absent.
+func readMode(ctx context.Context, m Mode) (string, error) {
 	v4, err := command.Run(ctx, nil, "iptables-"+m.String()+"-save")
 	if err != nil {
 		return "", err

@@ -40,12 +40,12 @@ const mark = "|"
 
 // policySet is the base name of a policy's set in a family.
 func policySet(f Family, id policy.SetID) string {
-	return fit(setPrefix(f), string(id), "", maxSetName-maxGeneration)
+	return fitName(setPrefix(f), string(id), "", maxSetName-maxGeneration)
 }
 
 // ownSet is the base name of a set that a class has for the run of rules at a place.
 func ownSet(f Family, d policy.Direction, class policy.ClassID, place, what string) string {
-	return hashed(setPrefix(f)+"m", fmt.Sprintf("%s %q %s %s", d, class, place, what), "")
+	return hashedName(setPrefix(f)+"m", fmt.Sprintf("%s %q %s %s", d, class, place, what), "")
 }
 
 // names are the names in the kernel of sets and of chains.
@@ -57,34 +57,34 @@ type names struct {
 
 func newNames() names { return names{newNameTable(), newNameTable(), map[string]bool{}} }
 
-// of is the name of a set, from now on: the first that no other set has. A change that had to be made beside
+// setName is the name of a set, from now on: the first that no other set has. A change that had to be made beside
 // the set in force gives it another generation, such as tw4-x.1.
-func (n names) of(base string) string {
+func (n names) setName(base string) string {
 	name, ok := n.sets.known[base]
 	for i := 0; !ok; i++ {
-		name = generation(base, i)
+		name = generationName(base, i)
 		if ok = n.sets.isFree(name) && !n.taken[name]; ok {
-			n.sets.give(base, name)
+			n.sets.assignName(base, name)
 		}
 	}
 	return name
 }
 
-// leave has the set of a base name keep its name for itself; the next one has another.
-func (n names) leave(base string) {
+// giveUpName has the set of a base name keep its name for itself; the next one has another.
+func (n names) giveUpName(base string) {
 	if name, ok := n.sets.known[base]; ok {
 		n.taken[name] = true
-		n.sets.release(name)
+		n.sets.releaseName(name)
 	}
 }
 
-// chain is the name of a chain, from now on: the first that no other chain has.
-func (n names) chain(base string) string {
+// chainName is the name of a chain, from now on: the first that no other chain has.
+func (n names) chainName(base string) string {
 	name, ok := n.chains.known[base]
 	for i := 0; !ok; i++ {
-		name = numbered(base, i, maxChainName)
+		name = numberedName(base, i, maxChainName)
 		if ok = n.chains.isFree(name); ok {
-			n.chains.give(base, name)
+			n.chains.assignName(base, name)
 		}
 	}
 	return name
@@ -103,9 +103,9 @@ func (t nameTable) isFree(name string) bool {
 	return !taken
 }
 
-func (t nameTable) give(base, name string) { t.known[base], t.given[name] = name, base }
+func (t nameTable) assignName(base, name string) { t.known[base], t.given[name] = name, base }
 
-func (t nameTable) release(name string) {
+func (t nameTable) releaseName(name string) {
 	delete(t.known, t.given[name])
 	delete(t.given, name)
 }
@@ -117,11 +117,11 @@ func ourSet(name string) bool {
 	return slices.ContainsFunc(families[:], func(f Family) bool { return strings.HasPrefix(name, setPrefix(f)) })
 }
 
-// generation is the n-th name of a set.
-func generation(base string, n int) string { return numbered(base, n, maxSetName) }
+// generationName is the n-th name of a set.
+func generationName(base string, n int) string { return numberedName(base, n, maxSetName) }
 
-// numbered is the n-th name in the kernel for a base name, with a number from the second on.
-func numbered(base string, n, size int) string {
+// numberedName is the n-th name in the kernel for a base name, with a number from the second on.
+func numberedName(base string, n, size int) string {
 	name := base
 	if head, rest, hashed := strings.Cut(base, mark); hashed {
 		tail, text, _ := strings.Cut(rest, mark)
@@ -135,8 +135,8 @@ func numbered(base string, n, size int) string {
 	return name[:min(len(name), size-len(suffix))] + suffix
 }
 
-// initial is the letter of a direction in the names of chains.
-func initial(d policy.Direction) string { return strings.ToUpper(d.String()[:1]) }
+// directionInitial is the letter of a direction in the names of chains.
+func directionInitial(d policy.Direction) string { return strings.ToUpper(d.String()[:1]) }
 
 // rootChain is where the dispatch of a direction begins.
 func rootChain(d policy.Direction) string { return chainPrefix + strings.ToUpper(d.String()) }
@@ -144,7 +144,7 @@ func rootChain(d policy.Direction) string { return chainPrefix + strings.ToUpper
 // dispatchChain is the base name of the chain of a branch of the dispatch tree. The longest
 // IPv4 prefix fits exactly; of IPv6 prefixes the name has a hash.
 func dispatchChain(d policy.Direction, p netip.Prefix) string {
-	return fit(chainPrefix+initial(d), p.String(), "", maxChainName)
+	return fitName(chainPrefix+directionInitial(d), p.String(), "", maxChainName)
 }
 
 // classChain is the base name of the chain of a class; those of its further parts have a B, C, D appended.
@@ -153,23 +153,23 @@ func classChain(d policy.Direction, id policy.ClassID, part int) string {
 	if part > 0 {
 		tail = string(rune('A' + part))
 	}
-	return fit(chainPrefix+initial(d)+"-", string(id), tail, maxChainName-1)
+	return fitName(chainPrefix+directionInitial(d)+"-", string(id), tail, maxChainName-1)
 }
 
-// fit is the base name of a text between a beginning and an end, hashed where it is not safe in a name or too long.
-func fit(head, text, tail string, size int) string {
+// fitName is the base name of a text between a beginning and an end, hashed where it is not safe in a name or too long.
+func fitName(head, text, tail string, size int) string {
 	if text != "" && len(head)+len(text) <= size && ruletext.Sanitize(text, ".-_/") == text {
 		return head + text + tail
 	}
-	return hashed(head, text, tail)
+	return hashedName(head, text, tail)
 }
 
-// hashed is the base name of a text of which the name has a hash.
-func hashed(head, text, tail string) string { return head + mark + tail + mark + text }
+// hashedName is the base name of a text of which the name has a hash.
+func hashedName(head, text, tail string) string { return head + mark + tail + mark + text }
 
-// comment is a match that says why a rule is there, with a space at its end.
+// commentMatch is a match that says why a rule is there, with a space at its end.
 // Whatever the text, it ends neither the quotes nor the line.
-func comment(text string) string {
+func commentMatch(text string) string {
 	text = strings.TrimSpace(ruletext.Sanitize(text, ".-_/ ,:=~"))
 	if text == "" {
 		return ""

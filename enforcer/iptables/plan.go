@@ -30,7 +30,7 @@ func makePlan(have reading, rules map[string][]string, want Ruleset) plan {
 			p.grow = append(p.grow, setStep{create, s})
 			continue
 		}
-		p.change(s, old.Elements, s.Elements)
+		p.changeSet(s, old.Elements, s.Elements)
 	}
 	for _, name := range slices.Sorted(maps.Keys(have.sets)) {
 		if !wanted[name] {
@@ -50,12 +50,12 @@ func makePlan(have reading, rules map[string][]string, want Ruleset) plan {
 			gone = append(gone, name)
 		}
 	}
-	p.chains = chainLines(write, have.moves(wanted), gone)
+	p.chains = chainLines(write, have.jumpMoves(wanted), gone)
 	return p
 }
 
-// moves are the lines that have each hook begin with the jump to its base chain, and lead there by no other.
-func (s reading) moves(wanted map[string]bool) []string {
+// jumpMoves are the lines that have each hook begin with the jump to its base chain, and lead there by no other.
+func (s reading) jumpMoves(wanted map[string]bool) []string {
 	var lines []string
 	for _, hook := range slices.Sorted(maps.Keys(hooks)) {
 		base := hooks[hook]
@@ -75,8 +75,8 @@ func (s reading) moves(wanted map[string]bool) []string {
 	return lines
 }
 
-// change has a set's elements change in place.
-func (p *plan) change(s Set, old, want []policy.Element) {
+// changeSet has a set's elements change in place.
+func (p *plan) changeSet(s Set, old, want []policy.Element) {
 	added, removed := transition.Elements(old, want)
 	removed = slices.DeleteFunc(removed, func(e policy.Element) bool { // adding it has changed its nomatch
 		e.Except = !e.Except
@@ -84,10 +84,10 @@ func (p *plan) change(s Set, old, want []policy.Element) {
 		return again
 	})
 	if len(added) > 0 {
-		p.grow = append(p.grow, setStep{add, s.with(added)})
+		p.grow = append(p.grow, setStep{add, s.withElements(added)})
 	}
 	if len(removed) > 0 {
-		p.shrink = append(p.shrink, setStep{del, s.with(removed)})
+		p.shrink = append(p.shrink, setStep{del, s.withElements(removed)})
 	}
 }
 
@@ -98,10 +98,10 @@ func chainLines(write []Chain, jumps, gone []string) []string {
 	}
 	lines := []string{"*filter"}
 	for _, c := range write {
-		lines = append(lines, declare(c.Name))
+		lines = append(lines, declareChain(c.Name))
 	}
 	for _, name := range gone {
-		lines = append(lines, declare(name))
+		lines = append(lines, declareChain(name))
 	}
 	for _, c := range write {
 		for _, rule := range c.Rules {
@@ -115,7 +115,7 @@ func chainLines(write []Chain, jumps, gone []string) []string {
 	return append(lines, "COMMIT")
 }
 
-// changes reports whether the plan changes anything but for sets that are going anyway.
-func (p plan) changes(going map[string]bool) bool {
+// hasChanges reports whether the plan changes anything but for sets that are going anyway.
+func (p plan) hasChanges(going map[string]bool) bool {
 	return len(p.grow)+len(p.chains)+len(p.shrink) > 0 || slices.ContainsFunc(p.destroy, func(name string) bool { return !going[name] })
 }

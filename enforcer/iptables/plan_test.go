@@ -104,7 +104,7 @@ func pair(members ...string) *policy.Program {
 // adopt plans the way from what is there to a program.
 func adopt(t *testing.T, tb *table, p *policy.Program, have reading) plan {
 	t.Helper()
-	return tb.whole(p, have, transition.Slots{}, false)
+	return tb.planWhole(p, have, transition.Slots{}, false)
 }
 
 // planned is the plan from one program to another.
@@ -112,12 +112,12 @@ func planned(t *testing.T, tb *table, old, next *policy.Program, gradual bool) p
 	t.Helper()
 	m := newMove(old, next, transition.Between(old, next), transition.UsersOf(old), nil)
 	m.gradual = gradual
-	return tb.step(m)
+	return tb.planChange(m)
 }
 
 func lines(steps []setStep) (out []string) {
 	for _, s := range steps {
-		out = append(out, s.lines()...)
+		out = append(out, s.restoreLines()...)
 	}
 	return out
 }
@@ -134,7 +134,7 @@ func TestAMemberChangesNoChain(t *testing.T) {
 func TestNothingIsWrittenForTheSameProgram(t *testing.T) {
 	tb := &table{family: IPv4}
 	adopt(t, tb, pair("10.0.1.1"), parseSave(""))
-	if p := planned(t, tb, pair("10.0.1.1"), pair("10.0.1.1"), true); p.changes(nil) {
+	if p := planned(t, tb, pair("10.0.1.1"), pair("10.0.1.1"), true); p.hasChanges(nil) {
 		t.Errorf("%+v", p)
 	}
 }
@@ -200,19 +200,19 @@ func TestAMissingJumpComesWithTheChainsAndGoesWithoutThem(t *testing.T) {
 			t.Errorf("no line %q after the chains in\n%s", line, strings.Join(p.chains, "\n"))
 		}
 	}
-	if p := makePlan(parseSave(""), nil, Ruleset{}); p.changes(nil) {
+	if p := makePlan(parseSave(""), nil, Ruleset{}); p.hasChanges(nil) {
 		t.Errorf("a plan for nothing: %+v", p)
 	}
 }
 
 func TestAPrintIsLearnedOnceItStaysTheSame(t *testing.T) {
 	now := state{rules: map[string][]string{"TIERWALL-EMPTY": {}, forwardChain: {"-j DROP"}}, prints: map[string][]string{}}
-	now.learn(parseSave(strings.Replace(savedTable, "-A TIERWALL-FORWARD -j DROP", "-A TIERWALL-FORWARD -j ACCEPT", 1)), parseSave(savedTable))
+	now.learnPrints(parseSave(strings.Replace(savedTable, "-A TIERWALL-FORWARD -j DROP", "-A TIERWALL-FORWARD -j ACCEPT", 1)), parseSave(savedTable))
 	if now.prints[forwardChain] != nil || now.prints["TIERWALL-EMPTY"] == nil {
 		t.Errorf("learned where somebody wrote, too: %v", now.prints)
 	}
-	now.learn(parseSave(savedTable), parseSave(savedTable))
-	if right := now.right(parseSave(savedTable)); !slices.Equal(right[forwardChain], []string{"-j DROP"}) {
+	now.learnPrints(parseSave(savedTable), parseSave(savedTable))
+	if right := now.matchingChains(parseSave(savedTable)); !slices.Equal(right[forwardChain], []string{"-j DROP"}) {
 		t.Errorf("not learned: %v", right)
 	}
 }

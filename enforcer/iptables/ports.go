@@ -16,8 +16,8 @@ const maxMultiport = 15
 // tools print it.
 type portMatch struct{ protocol, ports string }
 
-// ports are the matches of a rule's ports.
-func (b *classBuilder) ports(rule policy.Rule) ([]portMatch, error) {
+// portMatches are the matches of a rule's ports.
+func (b *classBuilder) portMatches(rule policy.Rule) ([]portMatch, error) {
 	if rule.AnyPort {
 		return []portMatch{{}}, nil
 	}
@@ -32,7 +32,7 @@ func (b *classBuilder) ports(rule policy.Rule) ([]portMatch, error) {
 			ranges[p.Protocol] = append(ranges[p.Protocol], p)
 			continue
 		}
-		name, err := b.shared(p.Named)
+		name, err := b.sharedSet(p.Named)
 		if err != nil {
 			return nil, err
 		}
@@ -44,9 +44,9 @@ func (b *classBuilder) ports(rule policy.Rule) ([]portMatch, error) {
 	return out, nil
 }
 
-// spans are the ports of a rule that do not go by name, but for those of protocol 0, which to
+// portSpans are the ports of a rule that do not go by name, but for those of protocol 0, which to
 // iptables and ipset would mean all of them.
-func spans(ports []policy.Port) []rulegroup.Span {
+func portSpans(ports []policy.Port) []rulegroup.Span {
 	return slices.DeleteFunc(rulegroup.Spans(ports), func(s rulegroup.Span) bool { return s.Protocol == 0 })
 }
 
@@ -83,14 +83,14 @@ func portRanges(protocol policy.Protocol, ports []policy.Port) []portMatch {
 		return []portMatch{{name, "-m " + protocolText(protocol) + " --dport " + rangeText(ports[0]) + " "}}
 	}
 	var out []portMatch
-	for _, list := range chunks(ports) {
+	for _, list := range multiportChunks(ports) {
 		out = append(out, portMatch{name, "-m multiport --dports " + strings.Join(list, ",") + " "})
 	}
 	return out
 }
 
-// chunks are the ports as lists that each fit in one multiport match.
-func chunks(ports []policy.Port) [][]string {
+// multiportChunks are the ports as lists that each fit in one multiport match.
+func multiportChunks(ports []policy.Port) [][]string {
 	var out [][]string
 	room := 0
 	for _, p := range ports {

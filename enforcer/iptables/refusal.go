@@ -29,9 +29,9 @@ func (e *setError) Error() string { return e.err.Error() }
 // Unwrap is that of package errors.
 func (e *setError) Unwrap() error { return e.err }
 
-// attribute finds the classes that an error is about: those of the chain in a line that was refused, those that refer to
+// refusedClasses finds the classes that an error is about: those of the chain in a line that was refused, those that refer to
 // a set that was, and the largest where a tool did not come to an end. It finds none where it is about all.
-func attribute(err error, tables []*table) []transition.Class {
+func refusedClasses(err error, tables []*table) []transition.Class {
 	var set *setError
 	var failed *command.Error
 	switch {
@@ -52,7 +52,7 @@ func attribute(err error, tables []*table) []transition.Class {
 func usersOfSet(name string, tables []*table) (out []transition.Class) {
 	for _, t := range tables {
 		for k, parts := range t.state.classes {
-			if slices.ContainsFunc(slices.Concat(parts.bases(), parts.own), func(base string) bool { return t.state.names.sets.known[base] == name }) {
+			if slices.ContainsFunc(slices.Concat(parts.setBases(), parts.own), func(base string) bool { return t.state.names.sets.known[base] == name }) {
 				out = append(out, k)
 			}
 		}
@@ -96,10 +96,10 @@ func largestClass(tables []*table) []transition.Class {
 	return out
 }
 
-// refuse has the classes that an error is about closed. It reports whether there are any that are not yet.
-func (b *Backend) refuse(err error) bool {
+// closeRefused has the classes that an error is about closed. It reports whether there are any that are not yet.
+func (b *Backend) closeRefused(err error) bool {
 	found := false
-	for _, k := range attribute(err, b.tables) {
+	for _, k := range refusedClasses(err, b.tables) {
 		if b.refused[k] == nil {
 			b.refused[k], found = err, true
 		}
@@ -115,8 +115,8 @@ func (b *Backend) Problems() []policy.Problem {
 	return b.problems
 }
 
-// report records which classes are not in force, and logs those that were not before.
-func (b *Backend) report() {
+// reportProblems records which classes are not in force, and logs those that were not before.
+func (b *Backend) reportProblems() {
 	closed := maps.Clone(b.refused)
 	for _, t := range b.tables {
 		maps.Copy(closed, t.failed)

@@ -22,7 +22,7 @@ func Render(p *policy.Program, f Family, log ruletext.DenyLog) (Ruleset, error) 
 	for _, k := range slices.SortedFunc(maps.Keys(v.failed), compareClasses) {
 		errs = append(errs, v.failed[k])
 	}
-	return v.ruleset(f), errors.Join(errs...)
+	return v.toRuleset(f), errors.Join(errs...)
 }
 
 // rendering is the ruleset of a program, by what it is made of.
@@ -42,25 +42,25 @@ type rendering struct {
 func (r *renderer) render() rendering {
 	out := rendering{frame: r.chains, classes: map[transition.Class]*classRules{}, sets: map[string]Set{}, lists: map[string][]policy.SetID{}, failed: r.failed}
 	for _, d := range policy.Directions {
-		out.dispatch[d] = r.dispatch(d)
-		for _, id := range slices.Sorted(maps.Keys(r.classes(d))) {
+		out.dispatch[d] = r.dispatchChains(d)
+		for _, id := range slices.Sorted(maps.Keys(r.usedClasses(d))) {
 			k := transition.Class{Direction: d, ID: id}
-			c := r.class(k, nil)
+			c := r.renderClass(k, nil)
 			out.classes[k] = c
 			maps.Copy(out.sets, c.own)
 			for base, id := range c.refs {
 				out.sets[base] = r.policySet(base, id)
 			}
 			for base, ids := range c.lists {
-				out.sets[base], out.lists[base] = r.list(base, ids), ids
+				out.sets[base], out.lists[base] = r.listSet(base, ids), ids
 			}
 		}
 	}
 	return out
 }
 
-// ruleset is everything, in the order in which it is read best.
-func (v rendering) ruleset(f Family) Ruleset {
+// toRuleset is everything, in the order in which it is read best.
+func (v rendering) toRuleset(f Family) Ruleset {
 	out := Ruleset{Family: f, Chains: slices.Clone(v.frame)}
 	for _, d := range []policy.Direction{policy.Egress, policy.Ingress} {
 		out.Chains = append(out.Chains, v.dispatch[d]...)
@@ -105,18 +105,18 @@ type renderer struct {
 // newRenderer is a renderer that has made the frame.
 func newRenderer(p *policy.Program, f Family, n names, s transition.Slots, log ruletext.DenyLog, refused refusal.Classes) *renderer {
 	r := &renderer{program: p, family: f, names: n, slots: s, refused: refused, failed: refusal.Classes{}}
-	r.base()
+	r.renderBase()
 	r.renderDeny(log)
 	r.renderAudit(log)
 	return r
 }
 
-// base makes the chains that the hooks jump to. Valid neighbour discovery (RFC 4861, sections 6.1, 7.1
+// renderBase makes the chains that the hooks jump to. Valid neighbour discovery (RFC 4861, sections 6.1, 7.1
 // and 8.1) is not judged; the kernel lowers the hop limit before FORWARD, where only bridged packets still
 // have 255. What is established does not come here. In INPUT only what a pod sends is judged; what comes by
 // the loopback interface was sent by the node itself. In OUTPUT a source that is not the node's is a pod's
 // or a client's whose packet IPVS sends on, and is judged as in FORWARD.
-func (r *renderer) base() {
+func (r *renderer) renderBase() {
 	var common []string
 	if r.family == IPv6 {
 		for kind := 133; kind <= 137; kind++ {
@@ -124,31 +124,31 @@ func (r *renderer) base() {
 		}
 	}
 	egress, ingress := "-j "+rootChain(policy.Egress), "-j "+rootChain(policy.Ingress)
-	r.add(forwardChain, slices.Concat(common, []string{egress, ingress}))
-	r.add(inputChain, slices.Concat([]string{"-i lo -j RETURN"}, common, []string{egress}))
+	r.addChain(forwardChain, slices.Concat(common, []string{egress, ingress}))
+	r.addChain(inputChain, slices.Concat([]string{"-i lo -j RETURN"}, common, []string{egress}))
 	foreign := "-m addrtype ! --src-type LOCAL "
-	r.add(outputChain, []string{foreign + egress, foreign + ingress, strayTCP + ingress, straySCTP + ingress})
-	r.add(strayChain, []string{"-p tcp -m conntrack --ctstate NEW -j REJECT --reject-with tcp-reset", "-j DROP"})
+	r.addChain(outputChain, []string{foreign + egress, foreign + ingress, strayTCP + ingress, straySCTP + ingress})
+	r.addChain(strayChain, []string{"-p tcp -m conntrack --ctstate NEW -j REJECT --reject-with tcp-reset", "-j DROP"})
 }
 
-func (r *renderer) add(name string, rules []string) {
+func (r *renderer) addChain(name string, rules []string) {
 	r.chains = append(r.chains, Chain{Name: name, Rules: rules})
 }
 
-// dispatch makes the chains that lead from an address to its class.
-func (r *renderer) dispatch(d policy.Direction) []Chain {
+// dispatchChains makes the chains that lead from an address to its class.
+func (r *renderer) dispatchChains(d policy.Direction) []Chain {
 	var out []Chain
-	entries := r.entries(d)
-	t := tree{direction: d, unknown: r.unknown(), deny: r.deny, names: r.names, add: func(name string, rules []string) {
+	entries := r.dispatchEntries(d)
+	t := tree{direction: d, unknown: r.unknownPrefixes(), deny: r.deny, names: r.names, add: func(name string, rules []string) {
 		out = append(out, Chain{Name: name, Rules: rules})
 	}}
-	t.chain(rootChain(d), r.family.all(), entries)
+	t.addChain(rootChain(d), r.family.allAddresses(), entries)
 	return out
 }
 
-// classes are those that have chains: all, where any endpoint has an address of the family.
-func (r *renderer) classes(d policy.Direction) map[policy.ClassID]*policy.Class {
-	if !r.family.in(r.program) {
+// usedClasses are those that have chains: all, where any endpoint has an address of the family.
+func (r *renderer) usedClasses(d policy.Direction) map[policy.ClassID]*policy.Class {
+	if !r.family.isUsedBy(r.program) {
 		return nil
 	}
 	return r.program.Classes[d]
@@ -157,5 +157,5 @@ func (r *renderer) classes(d policy.Direction) map[policy.ClassID]*policy.Class 
 // policySet is a set of the program in the family.
 func (r *renderer) policySet(base string, id policy.SetID) Set {
 	s := r.program.Sets[id]
-	return newSet(r.names.of(base), setTypes[s.Kind], r.family, ofFamily(r.family, s.Elements))
+	return newSet(r.names.setName(base), setTypes[s.Kind], r.family, ofFamily(r.family, s.Elements))
 }

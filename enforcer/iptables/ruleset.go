@@ -22,7 +22,7 @@ func (r Ruleset) RestoreText() string {
 	var b strings.Builder
 	b.WriteString("*filter\n")
 	for _, c := range r.Chains {
-		b.WriteString(declare(c.Name) + "\n")
+		b.WriteString(declareChain(c.Name) + "\n")
 	}
 	for _, c := range r.Chains {
 		for _, rule := range c.Rules {
@@ -37,12 +37,12 @@ func (r Ruleset) RestoreText() string {
 func (r Ruleset) SetText() string {
 	var b strings.Builder
 	for _, s := range r.Sets {
-		for _, line := range (setStep{create, s}).lines() {
+		for _, line := range (setStep{create, s}).restoreLines() {
 			b.WriteString(line + "\n")
 		}
 	}
 	return b.String()
 }
 
-// declare is the line of iptables-restore that makes a chain, or empties it.
-func declare(chain string) string { return ":" + chain + " - [0:0]" }
+// declareChain is the line of iptables-restore that makes a chain, or empties it.
+func declareChain(chain string) string { return ":" + chain + " - [0:0]" }

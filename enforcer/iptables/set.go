@@ -36,7 +36,7 @@ func newSet(name, kind string, f Family, elements []policy.Element) Set {
 	out := Set{Name: name, Type: kind, Family: f, Elements: make([]policy.Element, 0, len(elements)+1)}
 	for _, e := range elements {
 		if e.Prefix.Bits() == 0 {
-			out.Elements = append(out.Elements, halves(e)...)
+			out.Elements = append(out.Elements, splitPrefix(e)...)
 		} else {
 			out.Elements = append(out.Elements, e)
 		}
@@ -64,15 +64,15 @@ func dropCancelled(elements []policy.Element) []policy.Element {
 func ofFamily(f Family, elements []policy.Element) []policy.Element {
 	out := make([]policy.Element, 0, len(elements))
 	for _, e := range elements {
-		if f.has(e.Prefix.Addr()) {
+		if f.hasAddress(e.Prefix.Addr()) {
 			out = append(out, e)
 		}
 	}
 	return out
 }
 
-// halves are the two halves of an element of all addresses.
-func halves(e policy.Element) []policy.Element {
+// splitPrefix are the two halves of an element of all addresses.
+func splitPrefix(e policy.Element) []policy.Element {
 	low, high := e, e
 	low.Prefix = netip.PrefixFrom(e.Prefix.Addr(), 1)
 	upper := e.Prefix.Addr().AsSlice()
@@ -82,24 +82,24 @@ func halves(e policy.Element) []policy.Element {
 	return []policy.Element{low, high}
 }
 
-// count is the number of elements, or of sets in a list.
-func (s Set) count() int { return len(s.Elements) + len(s.Lists) }
+// countEntries is the number of elements, or of sets in a list.
+func (s Set) countEntries() int { return len(s.Elements) + len(s.Lists) }
 
-// size and room are what a set is made with.
-func (s Set) size() int { return max(64, ceilPower(len(s.Elements))) }
-func (s Set) room() int { return max(maxElements, ceilPower(len(s.Elements))) }
+// hashSize and room are what a set is made with.
+func (s Set) hashSize() int   { return max(64, ceilPower(len(s.Elements))) }
+func (s Set) maxEntries() int { return max(maxElements, ceilPower(len(s.Elements))) }
 
-func (s Set) create() string {
+func (s Set) createLine() string {
 	if s.isList() {
 		return s.createList()
 	}
-	return fmt.Sprintf("create %s %s family %s hashsize %d maxelem %d", s.Name, s.Type, s.Family.inet(), s.size(), s.room())
+	return fmt.Sprintf("create %s %s family %s hashsize %d maxelem %d", s.Name, s.Type, s.Family.ipsetName(), s.hashSize(), s.maxEntries())
 }
 
 // nomatch marks a prefix of a hash:net whose addresses are not in the set.
 const nomatch = "nomatch"
 
-func (s Set) add(e policy.Element) string {
+func (s Set) addLine(e policy.Element) string {
 	line := "add " + s.Name + " " + elementText(e)
 	if e.Except {
 		line += " " + nomatch
@@ -107,10 +107,10 @@ func (s Set) add(e policy.Element) string {
 	return line
 }
 
-func (s Set) del(e policy.Element) string { return "del " + s.Name + " " + elementText(e) }
+func (s Set) deleteLine(e policy.Element) string { return "del " + s.Name + " " + elementText(e) }
 
-// with is the set with other elements.
-func (s Set) with(elements []policy.Element) Set {
+// withElements is the set with other elements.
+func (s Set) withElements(elements []policy.Element) Set {
 	s.Elements = elements
 	return s
 }

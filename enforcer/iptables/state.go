@@ -71,15 +71,15 @@ func parseSave(text string) reading {
 			s.prints[chain] = append(s.prints[chain], rule)
 		}
 		if base, ok := hooks[chain]; ok {
-			s.hook(chain, base, rule, !seen[chain])
+			s.readHook(chain, base, rule, !seen[chain])
 		}
 		seen[chain] = true
 	}
 	return s
 }
 
-// hook reads a rule of a hook.
-func (s *reading) hook(hook, base, rule string, begins bool) {
+// readHook reads a rule of a hook.
+func (s *reading) readHook(hook, base, rule string, begins bool) {
 	switch {
 	case rule == jumpOfAll(base):
 		s.ofAll[hook]++
@@ -102,7 +102,7 @@ func parseSets(text string, f Family) map[string]Set {
 		s := sets[fields[1]]
 		switch fields[0] {
 		case "create":
-			if s.count() > 0 { // ipset prints members behind their set
+			if s.countEntries() > 0 { // ipset prints members behind their set
 				s.Type = ""
 				break
 			}
@@ -140,7 +140,7 @@ func createdSet(fields []string, f Family) Set {
 	if i := slices.Index(fields, "maxelem"); i > 0 && i+1 < len(fields) {
 		_, _ = fmt.Sscan(fields[i+1], &size)
 	}
-	if strings.HasPrefix(options, "family "+f.inet()+" ") && size >= maxElements && !strings.Contains(options, "timeout") {
+	if strings.HasPrefix(options, "family "+f.ipsetName()+" ") && size >= maxElements && !strings.Contains(options, "timeout") {
 		s.Type = fields[2]
 	}
 	return s
@@ -149,27 +149,27 @@ func createdSet(fields []string, f Family) Set {
 // sameAs reports whether two readings found the same, but for sets that are to go.
 func (s reading) sameAs(o reading, going map[string]bool) bool {
 	return maps.EqualFunc(s.prints, o.prints, slices.Equal) && maps.Equal(s.jumps, o.jumps) && maps.Equal(s.ofAll, o.ofAll) &&
-		maps.EqualFunc(without(s.sets, going), without(o.sets, going), Set.sameAs)
+		maps.EqualFunc(exceptSets(s.sets, going), exceptSets(o.sets, going), Set.sameAs)
 }
 
-func without(sets map[string]Set, going map[string]bool) map[string]Set {
+func exceptSets(sets map[string]Set, going map[string]bool) map[string]Set {
 	out := maps.Clone(sets)
 	maps.DeleteFunc(out, func(name string, _ Set) bool { return going[name] })
 	return out
 }
 
-// programmed reports whether all jumps are there and lead somewhere.
-func (s reading) programmed() bool {
+// isProgrammed reports whether all jumps are there and lead somewhere.
+func (s reading) isProgrammed() bool {
 	for hook, base := range hooks {
-		if !s.leads(hook) || len(s.prints[base]) == 0 {
+		if !s.hasJump(hook) || len(s.prints[base]) == 0 {
 			return false
 		}
 	}
 	return true
 }
 
-// leads reports whether a hook leads to our base chain.
-func (s reading) leads(hook string) bool { return s.jumps[hook] != missing || s.ofAll[hook] > 0 }
+// hasJump reports whether a hook leads to our base chain.
+func (s reading) hasJump(hook string) bool { return s.jumps[hook] != missing || s.ofAll[hook] > 0 }
 
 // state is what the kernel holds of ours for one IP family, as far as is known without
 // reading it.
@@ -195,12 +195,12 @@ type classParts struct {
 	own    []string
 }
 
-func (c *classRules) parts() classParts {
+func (c *classRules) allParts() classParts {
 	return classParts{chainNames(c.chains), c.refs, c.lists, slices.Collect(maps.Keys(c.own))}
 }
 
-// bases are the base names of the sets and lists that the class shares with others.
-func (c classParts) bases() []string {
+// setBases are the base names of the sets and lists that the class shares with others.
+func (c classParts) setBases() []string {
 	return slices.AppendSeq(slices.Collect(maps.Keys(c.refs)), maps.Keys(c.lists))
 }
 
@@ -215,27 +215,27 @@ func chainNames(chains []Chain) []string {
 // stateOf is that of a ruleset that was written as a whole.
 func stateOf(v rendering, n names) state {
 	s := state{names: n, rules: map[string][]string{}, prints: map[string][]string{}, classes: map[transition.Class]classParts{}, users: map[string]int{}, sizes: map[string]int{}}
-	s.wrote(v.frame)
+	s.recordChains(v.frame)
 	for _, d := range policy.Directions {
-		s.wrote(v.dispatch[d])
+		s.recordChains(v.dispatch[d])
 		s.dispatch[d] = chainNames(v.dispatch[d])
 	}
 	for k, c := range v.classes {
-		s.wrote(c.chains)
+		s.recordChains(c.chains)
 		s.setClass(k, c)
 	}
 	for _, set := range v.sets {
-		s.sizes[set.Name] = set.count()
+		s.sizes[set.Name] = set.countEntries()
 	}
 	return s
 }
 
-// resized records what steps do to the sizes of sets.
-func (s *state) resized(steps []setStep) {
+// recordSizes records what steps do to the sizes of sets.
+func (s *state) recordSizes(steps []setStep) {
 	for _, step := range steps {
 		switch step.verb {
 		case create:
-			s.sizes[step.set.Name] = step.set.count()
+			s.sizes[step.set.Name] = step.set.countEntries()
 		case add:
 			s.sizes[step.set.Name] += len(step.set.Elements)
 		case del:
@@ -244,9 +244,9 @@ func (s *state) resized(steps []setStep) {
 	}
 }
 
-// fits reports whether the sets of a family have the sizes that they should have, and no others are there
+// sizesFit reports whether the sets of a family have the sizes that they should have, and no others are there
 // but those that are to go.
-func (s *state) fits(sizes map[string]int, f Family) bool {
+func (s *state) sizesFit(sizes map[string]int, f Family) bool {
 	for name, n := range s.sizes {
 		if there, ok := sizes[name]; !s.names.taken[name] && (!ok || there != n) {
 			return false
@@ -260,8 +260,8 @@ func (s *state) fits(sizes map[string]int, f Family) bool {
 	return true
 }
 
-// wrote records that chains have other rules.
-func (s *state) wrote(chains []Chain) {
+// recordChains records that chains have other rules.
+func (s *state) recordChains(chains []Chain) {
 	for _, c := range chains {
 		s.rules[c.Name] = c.Rules
 		delete(s.prints, c.Name)
@@ -270,7 +270,7 @@ func (s *state) wrote(chains []Chain) {
 
 // setClass records what a class has; nil is a class that is gone.
 func (s *state) setClass(k transition.Class, c *classRules) {
-	for _, base := range s.classes[k].bases() {
+	for _, base := range s.classes[k].setBases() {
 		if s.users[base]--; s.users[base] == 0 {
 			delete(s.users, base)
 		}
@@ -278,14 +278,14 @@ func (s *state) setClass(k transition.Class, c *classRules) {
 	if delete(s.classes, k); c == nil {
 		return
 	}
-	s.classes[k] = c.parts()
-	for _, base := range s.classes[k].bases() {
+	s.classes[k] = c.allParts()
+	for _, base := range s.classes[k].setBases() {
 		s.users[base]++
 	}
 }
 
-// right are the rules of the chains that print as is known.
-func (s *state) right(r reading) map[string][]string {
+// matchingChains are the rules of the chains that print as is known.
+func (s *state) matchingChains(r reading) map[string][]string {
 	out := map[string][]string{}
 	for name, rules := range s.rules {
 		before, known := s.prints[name]
@@ -296,10 +296,10 @@ func (s *state) right(r reading) map[string][]string {
 	return out
 }
 
-// learn takes it as known that chains print as they do for the rules that were just
+// learnPrints takes it as known that chains print as they do for the rules that were just
 // written, where they printed the same before that. What somebody changes between
 // the writing and the reading is not learned so.
-func (s *state) learn(before, after reading) {
+func (s *state) learnPrints(before, after reading) {
 	for name := range s.rules {
 		then, was := before.prints[name]
 		if now, is := after.prints[name]; is && was && slices.Equal(then, now) {

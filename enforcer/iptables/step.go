@@ -71,8 +71,8 @@ type step struct {
 // setChange is what a set has before and after, or those parts of it that are different.
 type setChange struct{ was, is Set }
 
-// step plans a move, and makes the state what it will be once that is carried out.
-func (t *table) step(m move) plan {
+// planChange plans a move, and makes the state what it will be once that is carried out.
+func (t *table) planChange(m move) plan {
 	s := &step{move: m, state: &t.state, was: map[transition.Class]*classRules{}, is: map[transition.Class]*classRules{}, changes: map[string]setChange{},
 		uses: map[string]int{}, lists: map[string][]policy.SetID{}, remade: map[string]bool{}}
 	s.before = newRenderer(m.old, t.family, newNames(), m.slots, t.log, t.refused)
@@ -80,11 +80,11 @@ func (t *table) step(m move) plan {
 	s.renderClasses()
 	s.compareOwn()
 	s.compareShared()
-	s.beside()
+	s.makeShadowCopy()
 	s.planLists()
-	s.finish()
-	s.state.resized(s.plan.grow)
-	s.state.resized(s.plan.shrink)
+	s.finishPlan()
+	s.state.recordSizes(s.plan.grow)
+	s.state.recordSizes(s.plan.shrink)
 	t.updateFailed(s)
 	return s.plan
 }
@@ -104,7 +104,7 @@ func (t *table) updateFailed(s *step) {
 // renderClasses renders the classes that come, those that go and leave their place to one that
 // comes, and those whose own sets change.
 func (s *step) renderClasses() {
-	if !s.after.family.in(s.next) {
+	if !s.after.family.isUsedBy(s.next) {
 		return
 	}
 	for _, d := range policy.Directions {
@@ -128,12 +128,12 @@ func (s *step) renderNew(k transition.Class, c, follows *policy.Class) {
 	var only *part
 	if follows != nil {
 		old := transition.Class{Direction: k.Direction, ID: follows.ID}
-		only = differing(s.old, s.next, follows, c)
-		if s.was[old] = s.before.class(old, only); s.before.failed[old] != nil {
+		only = changedPart(s.old, s.next, follows, c)
+		if s.was[old] = s.before.renderClass(old, only); s.before.failed[old] != nil {
 			only = nil
 		}
 	}
-	s.is[k] = s.after.class(k, only)
+	s.is[k] = s.after.renderClass(k, only)
 }
 
 // renderTouched renders the classes that stay and merge a set that changes: of their own sets, the
@@ -167,15 +167,15 @@ func (s *step) renderTouched() {
 		if whole[k] || !sameTerms(class, s.old, s.next) {
 			only = nil
 		}
-		if s.was[k] = s.before.class(k, only); s.before.failed[k] != nil {
+		if s.was[k] = s.before.renderClass(k, only); s.before.failed[k] != nil {
 			only = nil
 		}
-		s.is[k] = s.after.class(k, only)
+		s.is[k] = s.after.renderClass(k, only)
 	}
 }
 
 func mergesAny(c *policy.Class) bool {
-	return slices.ContainsFunc(c.Tiers, func(t policy.Tier) bool { return slices.ContainsFunc(rulegroup.Of(t.Rules), merges) })
+	return slices.ContainsFunc(c.Tiers, func(t policy.Tier) bool { return slices.ContainsFunc(rulegroup.Of(t.Rules), canMerge) })
 }
 
 // compareOwn compares the sets that classes have for themselves.
@@ -204,7 +204,7 @@ func (s *step) compareOwn() {
 	}
 	for _, base := range slices.Sorted(maps.Keys(there)) {
 		if _, stays := is[base]; !stays {
-			s.state.names.leave(base)
+			s.state.names.giveUpName(base)
 		}
 	}
 }
@@ -235,7 +235,7 @@ func (s *step) compareShared() {
 		case before == 0 && after > 0 && isSet:
 			s.plan.grow = append(s.plan.grow, setStep{create, s.after.policySet(base, id)})
 		case before > 0 && after == 0:
-			s.state.names.leave(base)
+			s.state.names.giveUpName(base)
 		}
 	}
 	for _, m := range s.change.Members {
@@ -263,21 +263,21 @@ func (s *step) compareMembers(base string, m policy.SetChange) {
 		s.gradual = false
 		return
 	}
-	empty := newSet(s.after.names.of(base), setTypes[s.next.Sets[m.ID].Kind], f, nil)
+	empty := newSet(s.after.names.setName(base), setTypes[s.next.Sets[m.ID].Kind], f, nil)
 	was, is := newSet("", "", f, ofFamily(f, m.Removed)), newSet("", "", f, ofFamily(f, m.Added))
 	if len(was.Elements)+len(is.Elements) > 0 {
-		s.changes[base] = setChange{empty.with(was.Elements), empty.with(is.Elements)}
+		s.changes[base] = setChange{empty.withElements(was.Elements), empty.withElements(is.Elements)}
 	}
 }
 
-// beside has sets that must not change in place made anew under other names, and what refers
+// makeShadowCopy has sets that must not change in place made anew under other names, and what refers
 // to them rendered again.
-func (s *step) beside() {
+func (s *step) makeShadowCopy() {
 	bases := slices.Sorted(maps.Keys(s.changes))
 	if s.gradual {
 		for _, base := range bases {
 			c := s.changes[base]
-			s.plan.change(c.is, c.was.Elements, c.is.Elements)
+			s.plan.changeSet(c.is, c.was.Elements, c.is.Elements)
 		}
 		return
 	}
@@ -294,12 +294,12 @@ func (s *step) beside() {
 		}
 	}
 	for _, base := range bases {
-		s.state.names.leave(base)
+		s.state.names.giveUpName(base)
 	}
 	s.leaveLists()
 	sets := map[string]Set{}
 	for k := range again {
-		s.is[k] = s.after.class(k, nil)
+		s.is[k] = s.after.renderClass(k, nil)
 		maps.Copy(sets, s.is[k].own)
 		for base, id := range s.is[k].refs {
 			if _, changes := s.changes[base]; changes {
@@ -318,7 +318,7 @@ func (s *step) leaveLists() {
 		for base, ids := range parts.lists {
 			if !s.remade[base] && slices.ContainsFunc(ids, s.makesBeside) {
 				s.remade[base], s.lists[base] = true, ids
-				s.state.names.leave(base)
+				s.state.names.giveUpName(base)
 			}
 		}
 	}
@@ -333,18 +333,18 @@ func (s *step) makesBeside(id policy.SetID) bool {
 func (s *step) planLists() {
 	for _, base := range slices.Sorted(maps.Keys(s.lists)) {
 		if s.usersAfter(base) > 0 && (s.state.users[base] == 0 || s.remade[base]) {
-			s.plan.grow = append(s.plan.grow, setStep{create, s.after.list(base, s.lists[base])})
+			s.plan.grow = append(s.plan.grow, setStep{create, s.after.listSet(base, s.lists[base])})
 		}
 	}
 }
 
-// finish plans the chains, and records what will be.
-func (s *step) finish() {
+// finishPlan plans the chains, and records what will be.
+func (s *step) finishPlan() {
 	var chains []Chain
 	there := map[string]bool{}
 	if s.change.Frame != nil || len(s.change.Endpoints)+len(s.change.EndpointsGone) > 0 {
 		for _, d := range policy.Directions {
-			dispatch := s.after.dispatch(d)
+			dispatch := s.after.dispatchChains(d)
 			for _, name := range s.state.dispatch[d] {
 				there[name] = true
 			}
@@ -373,11 +373,11 @@ func (s *step) planChains(chains []Chain, there map[string]bool) {
 		old, known := s.state.rules[c.Name]
 		return known && slices.Equal(old, c.Rules)
 	})
-	s.state.wrote(chains)
+	s.state.recordChains(chains)
 	for name := range there {
 		delete(s.state.rules, name)
 		delete(s.state.prints, name)
-		s.state.names.chains.release(name)
+		s.state.names.chains.releaseName(name)
 	}
 	s.plan.chains = chainLines(chains, nil, slices.Sorted(maps.Keys(there)))
 }

@@ -17,9 +17,9 @@ const (
 	toStray   = "-g " + strayChain
 )
 
-// open reports whether everything passes to the endpoint in both directions. No
+// isOpen reports whether everything passes to the endpoint in both directions. No
 // connection of it is ever cut on its behalf, and it is let be altogether.
-func (r *renderer) open(e policy.Endpoint) bool {
+func (r *renderer) isOpen(e policy.Endpoint) bool {
 	for _, d := range policy.Directions {
 		c := r.program.Classes[d][e.Class[d]]
 		if c == nil || len(c.Tiers) != 1 || len(c.Tiers[0].Rules) > 0 || !c.Tiers[0].Else.Permits() {
@@ -31,8 +31,8 @@ func (r *renderer) open(e policy.Endpoint) bool {
 
 // toClass leads to the chain of an endpoint's class, if it needs one.
 func (r *renderer) toClass(e policy.Endpoint, d policy.Direction) string {
-	if r.open(e) {
-		return r.target(d, r.program.Classes[d][e.Class[d]].Tiers[0].Else, "")
+	if r.isOpen(e) {
+		return r.targetOf(d, r.program.Classes[d][e.Class[d]].Tiers[0].Else, "")
 	}
-	return "-g " + r.names.chain(classChain(d, r.slots.Of(transition.Class{Direction: d, ID: e.Class[d]}), 0))
+	return "-g " + r.names.chainName(classChain(d, r.slots.Of(transition.Class{Direction: d, ID: e.Class[d]}), 0))
 }

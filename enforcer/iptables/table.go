@@ -56,8 +56,8 @@ func (t *table) holdsOurs(ctx context.Context) (bool, error) {
 	return strings.Contains(text, "\n:"+chainPrefix), nil
 }
 
-// read reads our chains and the jumps to them from the kernel.
-func (t *table) read(ctx context.Context) (reading, error) {
+// readTable reads our chains and the jumps to them from the kernel.
+func (t *table) readTable(ctx context.Context) (reading, error) {
 	text, err := command.Run(ctx, nil, t.save, "-t", "filter")
 	if err != nil {
 		return reading{}, fmt.Errorf("reading the %s filter table: %w", t.family, err)
@@ -65,10 +65,10 @@ func (t *table) read(ctx context.Context) (reading, error) {
 	return parseSave(text), nil
 }
 
-// whole plans the way from what the kernel has to a program. Sets that are there as they are
+// planWhole plans the way from what the kernel has to a program. Sets that are there as they are
 // wanted are kept. What else is in force changes in place where it is known
 // to be that of the program, and is made beside otherwise. It makes the state what will be.
-func (t *table) whole(p *policy.Program, have reading, slots transition.Slots, known bool) plan {
+func (t *table) planWhole(p *policy.Program, have reading, slots transition.Slots, known bool) plan {
 	n := newNames()
 	if known {
 		n.chains = t.state.names.chains
@@ -77,12 +77,12 @@ func (t *table) whole(p *policy.Program, have reading, slots transition.Slots, k
 	rules := map[string][]string{}
 	inForce := map[string]string{}
 	if known {
-		rules, inForce = t.state.right(have), t.state.names.sets.known
+		rules, inForce = t.state.matchingChains(have), t.state.names.sets.known
 	}
-	if t.rename(n, v, have.sets, inForce) {
+	if t.renameSets(n, v, have.sets, inForce) {
 		v = newRenderer(p, t.family, n, slots, t.log, t.refused).render()
 	}
-	out := makePlan(have, rules, v.ruleset(t.family))
+	out := makePlan(have, rules, v.toRuleset(t.family))
 	for _, name := range out.destroy {
 		n.taken[name] = true
 	}
@@ -96,10 +96,10 @@ func (t *table) whole(p *policy.Program, have reading, slots transition.Slots, k
 	return out
 }
 
-// rename gives sets the names that they shall have beside those that are there: the one that they have in force, if
+// renameSets gives sets the names that they shall have beside those that are there: the one that they have in force, if
 // they may change there; else that of one that is as it is wanted, or one that nothing has. A list, which
 // never changes, gets its name once its sets have theirs.
-func (t *table) rename(n names, v rendering, there map[string]Set, inForce map[string]string) (renamed bool) {
+func (t *table) renameSets(n names, v rendering, there map[string]Set, inForce map[string]string) (renamed bool) {
 	before := maps.Clone(n.sets.known)
 	clear(n.sets.known)
 	clear(n.sets.given)
@@ -110,13 +110,13 @@ func (t *table) rename(n names, v rendering, there map[string]Set, inForce map[s
 			continue
 		}
 		if name, found := inForce[base]; found && there[name].Type == v.sets[base].Type {
-			n.sets.give(base, name)
+			n.sets.assignName(base, name)
 			continue
 		}
 		sets = append(sets, base)
 	}
 	for _, base := range sets {
-		n.sets.give(base, n.firstFit(base, v.sets[base], there))
+		n.sets.assignName(base, n.firstFit(base, v.sets[base], there))
 	}
 	t.renameLists(n, v, lists, there, inForce)
 	return !maps.Equal(before, n.sets.known)
@@ -127,23 +127,23 @@ func (t *table) renameLists(n names, v rendering, lists []string, there map[stri
 	var others []string
 	for _, base := range lists {
 		s := v.sets[base]
-		s.Lists = listed(n, t.family, v.lists[base])
+		s.Lists = listMembers(n, t.family, v.lists[base])
 		v.sets[base] = s
 		if name, found := inForce[base]; found && there[name].sameAs(s) {
-			n.sets.give(base, name)
+			n.sets.assignName(base, name)
 			continue
 		}
 		others = append(others, base)
 	}
 	for _, base := range others {
-		n.sets.give(base, n.firstFit(base, v.sets[base], there))
+		n.sets.assignName(base, n.firstFit(base, v.sets[base], there))
 	}
 }
 
 // firstFit is the first name for a set that no other set has.
 func (n names) firstFit(base string, s Set, there map[string]Set) string {
 	for i := 0; ; i++ {
-		name := generation(base, i)
+		name := generationName(base, i)
 		if old, taken := there[name]; n.sets.isFree(name) && (!taken || old.sameAs(s)) {
 			return name
 		}
@@ -159,7 +159,7 @@ func (t *table) startCommit(ctx context.Context, lines []string) *command.Runnin
 	return command.Start(ctx, lines, t.restore, "--noflush", "-w", command.LockWait)
 }
 
-func (t *table) commit(c *command.Running) error {
+func (t *table) waitCommit(c *command.Running) error {
 	if c == nil {
 		return nil
 	}
@@ -169,9 +169,9 @@ func (t *table) commit(c *command.Running) error {
 	return nil
 }
 
-// tidy destroys the sets that no rule refers to any more. Those that are in use still are
+// destroyUnused destroys the sets that no rule refers to any more. Those that are in use still are
 // left for the next time.
-func (t *table) tidy() error {
+func (t *table) destroyUnused() error {
 	going := slices.Sorted(maps.Keys(t.state.names.taken))
 	left, err := destroySets(going)
 	for _, name := range going {
@@ -183,10 +183,10 @@ func (t *table) tidy() error {
 	return err
 }
 
-// mend plans what makes the chains and jumps what they should be, as far as is known how they
+// planRepair plans what makes the chains and jumps what they should be, as far as is known how they
 // print; others are written anew.
-func (t *table) mend(have reading) plan {
-	right := t.state.right(have)
+func (t *table) planRepair(have reading) plan {
+	right := t.state.matchingChains(have)
 	want := Ruleset{Family: t.family}
 	for _, name := range slices.Sorted(maps.Keys(t.state.rules)) {
 		want.Chains = append(want.Chains, Chain{Name: name, Rules: t.state.rules[name]})
@@ -195,17 +195,17 @@ func (t *table) mend(have reading) plan {
 	return makePlan(have, right, want)
 }
 
-// clean removes our jumps and chains, if there are any.
-func (t *table) clean(ctx context.Context) error {
+// removeAll removes our jumps and chains, if there are any.
+func (t *table) removeAll(ctx context.Context) error {
 	if ours, err := t.holdsOurs(ctx); err != nil || !ours {
 		return err
 	}
-	have, err := t.read(ctx)
+	have, err := t.readTable(ctx)
 	if err != nil {
 		return err
 	}
 	for hook, base := range hooks {
-		for have.leads(hook) {
+		for have.hasJump(hook) {
 			rule := jumpTo(base)
 			if have.ofAll[hook] > 0 {
 				rule = jumpOfAll(base)
@@ -214,10 +214,10 @@ func (t *table) clean(ctx context.Context) error {
 			if _, err := command.Run(ctx, nil, t.tool, args...); err != nil {
 				return fmt.Errorf("deleting the %s jump from %s: %w", t.family, hook, err)
 			}
-			if have, err = t.read(ctx); err != nil {
+			if have, err = t.readTable(ctx); err != nil {
 				return err
 			}
 		}
 	}
-	return t.commit(t.startCommit(ctx, makePlan(have, nil, Ruleset{}).chains))
+	return t.waitCommit(t.startCommit(ctx, makePlan(have, nil, Ruleset{}).chains))
 }

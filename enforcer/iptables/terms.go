@@ -28,8 +28,8 @@ type term struct {
 	ports   *portList
 }
 
-// always reports whether the term matches every packet.
-func (t term) always() bool { return t.anyPeer && t.ports.anyPort }
+// matchesAll reports whether the term matches every packet.
+func (t term) matchesAll() bool { return t.anyPeer && t.ports.anyPort }
 
 // termReader reads the terms of rules. Terms of one reader that match the same packets by the
 // same sets are equal.
@@ -37,8 +37,8 @@ type termReader struct{ lists map[string]*portList }
 
 func newTermReader() termReader { return termReader{map[string]*portList{}} }
 
-// ports are those of a rule.
-func (t termReader) ports(r *policy.Rule) *portList {
+// portsOf are those of a rule.
+func (t termReader) portsOf(r *policy.Rule) *portList {
 	key := strconv.AppendBool(nil, r.AnyPort)
 	for _, p := range r.Ports {
 		for _, n := range []int{int(p.Protocol), int(p.First), int(p.Last)} {
@@ -58,10 +58,10 @@ func newPortList(anyPort bool, ports []policy.Port) *portList {
 	if anyPort {
 		return &portList{anyPort: true, width: 1, matches: 1}
 	}
-	l := &portList{ports: ports, spans: spans(ports), named: rulegroup.Named(ports)}
+	l := &portList{ports: ports, spans: portSpans(ports), named: rulegroup.Named(ports)}
 	for _, s := range l.spans {
 		l.width++
-		if expands(s) {
+		if canExpand(s) {
 			l.width += s.Size() - 1
 		} else {
 			l.largeSpan = true
@@ -78,23 +78,23 @@ type runTerms struct {
 	origin map[term]*policy.Rule
 }
 
-func (t termReader) terms(u rulegroup.Run) runTerms {
+func (t termReader) readTerms(u rulegroup.Run) runTerms {
 	out := runTerms{origin: map[term]*policy.Rule{}}
 	for i := range u.Rules {
 		r := &u.Rules[i]
-		ports := t.ports(r)
+		ports := t.portsOf(r)
 		if r.AnyPeer {
-			out.add(term{anyPeer: true, ports: ports}, r)
+			out.addTerm(term{anyPeer: true, ports: ports}, r)
 			continue
 		}
 		for _, id := range r.Peers {
-			out.add(term{peer: id, ports: ports}, r)
+			out.addTerm(term{peer: id, ports: ports}, r)
 		}
 	}
 	return out
 }
 
-func (o *runTerms) add(t term, r *policy.Rule) {
+func (o *runTerms) addTerm(t term, r *policy.Rule) {
 	switch first, ok := o.origin[t]; {
 	case !ok:
 		o.terms = append(o.terms, t)

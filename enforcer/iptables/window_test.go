@@ -28,7 +28,7 @@ type kernel struct {
 
 func newKernel(t testing.TB, f Family) *kernel {
 	k := &kernel{table: &table{family: f}, held: simulator.New(), observe: func(string) {}, ways: map[bool]int{}}
-	if err := k.held.Restore("*filter\n" + declare(forwardChain) + "\n-A FORWARD " + jumpTo(forwardChain) + "\nCOMMIT\n"); err != nil {
+	if err := k.held.Restore("*filter\n" + declareChain(forwardChain) + "\n-A FORWARD " + jumpTo(forwardChain) + "\nCOMMIT\n"); err != nil {
 		t.Fatal(err)
 	}
 	return k
@@ -54,11 +54,11 @@ func (k *kernel) read() reading {
 // apply writes what the Backend would write, in its order.
 func (k *kernel) apply(t testing.TB, p *policy.Program) {
 	t.Helper()
-	if k.program != nil && k.family.in(k.program) == k.family.in(p) {
+	if k.program != nil && k.family.isUsedBy(k.program) == k.family.isUsedBy(p) {
 		k.update(t, p, transition.Between(k.program, p))
 		return
 	}
-	k.execute(t, k.whole(p, k.read(), transition.Slots{}, false))
+	k.execute(t, k.planWhole(p, k.read(), transition.Slots{}, false))
 	k.program, k.users, k.slots = p, transition.UsersOf(p), transition.Slots{}
 }
 
@@ -71,7 +71,7 @@ func (k *kernel) update(t testing.TB, p *policy.Program, c *policy.Change) {
 		}
 	}
 	m := newMove(k.program, p, c, k.users, k.slots)
-	plan := k.step(m)
+	plan := k.planChange(m)
 	k.ways[m.gradual]++
 	k.execute(t, plan)
 	for _, d := range policy.Directions {
@@ -120,7 +120,7 @@ func (k *kernel) sets(t testing.TB, steps []setStep) {
 		if s.verb == create && slices.Contains(k.held.Sets(), s.set.Name) {
 			t.Fatalf("the set %s is there", s.set.Name)
 		}
-		for _, line := range s.lines() {
+		for _, line := range s.restoreLines() {
 			if err := k.held.RestoreSets(line); err != nil {
 				t.Fatal(err)
 			}
@@ -133,7 +133,7 @@ func (k *kernel) sets(t testing.TB, steps []setStep) {
 func (k *kernel) check(t testing.TB) {
 	t.Helper()
 	v := newRenderer(k.program, k.family, k.state.names.clone(), k.slots, k.log, k.refused).render()
-	r, fresh := v.ruleset(k.family), newKernel(t, k.family)
+	r, fresh := v.toRuleset(k.family), newKernel(t, k.family)
 	if err := fresh.held.RestoreSets(r.SetText()); err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +167,7 @@ func (n names) clone() names {
 func (s state) sets() map[string]bool {
 	out := map[string]bool{}
 	for _, c := range s.classes {
-		for _, base := range slices.Concat(c.bases(), c.own) {
+		for _, base := range slices.Concat(c.setBases(), c.own) {
 			out[base] = true
 		}
 	}
@@ -220,7 +220,7 @@ func (ks kernels) Apply(t testing.TB, p *policy.Program) {
 func (ks kernels) Update(t testing.TB, next *policy.Program, c *policy.Change) {
 	t.Helper()
 	for _, k := range ks {
-		if k.family.in(k.program) != k.family.in(next) {
+		if k.family.isUsedBy(k.program) != k.family.isUsedBy(next) {
 			k.apply(t, next)
 		} else {
 			k.update(t, next, c)
@@ -240,7 +240,7 @@ func (ks kernels) Observe(f func(backendtest.Step)) {
 
 // judgeStep judges a flow of the kernel's family after a step, and no other.
 func (k *kernel) judgeStep(f policy.Flow) ([]packet.Verdict, error) {
-	if !k.family.has(f.Source) {
+	if !k.family.hasAddress(f.Source) {
 		return nil, nil
 	}
 	v, err := k.judge(f)
@@ -253,7 +253,7 @@ func (k *kernel) judge(f policy.Flow) (packet.Verdict, error) {
 
 // Judge is Kernel's.
 func (ks kernels) Judge(f policy.Flow) (packet.Verdict, error) {
-	i := slices.IndexFunc(ks, func(k *kernel) bool { return k.family.has(f.Source) })
+	i := slices.IndexFunc(ks, func(k *kernel) bool { return k.family.hasAddress(f.Source) })
 	return ks[i].judge(f)
 }
 

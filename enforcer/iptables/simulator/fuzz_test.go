@@ -111,7 +111,7 @@ func FuzzRestoreSets(f *testing.F) {
 				t.Errorf("set %s holds %d of %d", name, len(s.elements), s.size)
 			}
 			for e := range s.elements {
-				if err := s.check(e); err != nil {
+				if err := s.checkElement(e); err != nil {
 					t.Errorf("set %s holds %q: %v", name, e, err)
 				}
 			}

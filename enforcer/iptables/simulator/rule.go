@@ -43,11 +43,11 @@ type parser struct {
 func parseRule(words []string) (rule, error) {
 	p := &parser{words: words, rule: rule{text: strings.Join(words, " ")}, loaded: map[string]bool{}}
 	for len(p.words) > 0 {
-		option, err := p.next()
+		option, err := p.nextWord()
 		if err != nil {
 			return rule{}, err
 		}
-		if err := p.option(option); err != nil {
+		if err := p.parseOption(option); err != nil {
 			return rule{}, fmt.Errorf("%s: %w", option, err)
 		}
 	}
@@ -57,7 +57,7 @@ func parseRule(words []string) (rule, error) {
 	return p.rule, nil
 }
 
-func (p *parser) next() (string, error) {
+func (p *parser) nextWord() (string, error) {
 	if len(p.words) == 0 {
 		return "", fmt.Errorf("a word is missing")
 	}
@@ -66,63 +66,63 @@ func (p *parser) next() (string, error) {
 	return word, nil
 }
 
-func (p *parser) option(option string) error {
-	value, err := p.next()
+func (p *parser) parseOption(option string) error {
+	value, err := p.nextWord()
 	if err != nil {
 		return err
 	}
 	switch option {
 	case "-s", "-d":
-		return p.address(option, value)
+		return p.parseAddress(option, value)
 	case "-p":
 		return p.protocolNamed(value)
 	case "-i":
-		p.match(func(_ *Table, k countedPacket) bool { return k.Interface == value })
+		p.addMatch(func(_ *Table, k countedPacket) bool { return k.Interface == value })
 	case "-m":
 		p.loaded[value] = true
 	case "-j", "-g":
 		p.rule.target, p.rule.jump = value, option == "-j"
 	case "--comment":
-		return p.needs("comment")
+		return p.requireModule("comment")
 	case "--ctstate":
-		return p.state(value, true)
+		return p.parseState(value, true)
 	case "--reject-with":
 		return p.rejectWith(value)
 	case "--limit", "--limit-burst":
-		return p.limit(value) // which is as if it were never reached
+		return p.parseLimit(value) // which is as if it were never reached
 	case "--nflog-group", "--nflog-prefix":
-		return p.nflog(option, value)
+		return p.parseLog(option, value)
 	case "!":
-		return p.not(value)
+		return p.parseNegated(value)
 	case "--icmpv6-type":
 		return p.icmpType(value)
 	case "--hl-eq":
 		return p.hopLimit(value)
 	case "--dport", "--dports":
-		return p.ports(option, value)
+		return p.parsePorts(option, value)
 	case "--match-set":
-		return p.set(value)
+		return p.parseSet(value)
 	default:
 		return fmt.Errorf("not understood")
 	}
 	return nil
 }
 
-func (p *parser) match(m match) { p.rule.matches = append(p.rule.matches, m) }
+func (p *parser) addMatch(m match) { p.rule.matches = append(p.rule.matches, m) }
 
-func (p *parser) needs(name string) error {
+func (p *parser) requireModule(name string) error {
 	if !p.loaded[name] {
 		return fmt.Errorf("needs -m %s", name)
 	}
 	return nil
 }
 
-func (p *parser) address(option, value string) error {
+func (p *parser) parseAddress(option, value string) error {
 	prefix, err := netip.ParsePrefix(value)
 	if err != nil {
 		return err
 	}
-	p.match(func(_ *Table, k countedPacket) bool {
+	p.addMatch(func(_ *Table, k countedPacket) bool {
 		if option == "-s" {
 			return prefix.Contains(k.Source)
 		}
@@ -141,7 +141,7 @@ func (p *parser) protocolNamed(value string) error {
 		protocol = policy.Protocol(n)
 	}
 	p.protocol = protocol
-	p.match(func(_ *Table, k countedPacket) bool { return k.Protocol == protocol })
+	p.addMatch(func(_ *Table, k countedPacket) bool { return k.Protocol == protocol })
 	return nil
 }
 
@@ -154,7 +154,7 @@ var states = map[string]func(countedPacket) bool{
 	"UNTRACKED":   func(k countedPacket) bool { return k.Untracked },
 }
 
-func (p *parser) state(value string, want bool) error {
+func (p *parser) parseState(value string, want bool) error {
 	var any []func(countedPacket) bool
 	for _, name := range strings.Split(value, ",") {
 		if states[name] == nil {
@@ -162,32 +162,32 @@ func (p *parser) state(value string, want bool) error {
 		}
 		any = append(any, states[name])
 	}
-	p.match(func(_ *Table, k countedPacket) bool {
+	p.addMatch(func(_ *Table, k countedPacket) bool {
 		return want == slices.ContainsFunc(any, func(is func(countedPacket) bool) bool { return is(k) })
 	})
-	return p.needs("conntrack")
+	return p.requireModule("conntrack")
 }
 
-// not reads the negations that there are: of states, of sources that are the node's, and of the packets that open a connection.
-func (p *parser) not(option string) error {
+// parseNegated reads the negations that there are: of states, of sources that are the node's, and of the packets that open a connection.
+func (p *parser) parseNegated(option string) error {
 	switch option {
 	case "--ctstate":
-		value, err := p.next()
+		value, err := p.nextWord()
 		if err != nil {
 			return err
 		}
-		return p.state(value, false)
+		return p.parseState(value, false)
 	case "--src-type":
-		if value, err := p.next(); err != nil || value != "LOCAL" {
+		if value, err := p.nextWord(); err != nil || value != "LOCAL" {
 			return fmt.Errorf("%s %s: not understood", option, value)
 		}
-		p.match(func(_ *Table, k countedPacket) bool { return k.Foreign })
-		return p.needs("addrtype")
+		p.addMatch(func(_ *Table, k countedPacket) bool { return k.Foreign })
+		return p.requireModule("addrtype")
 	}
 	var words [2]string
 	for i := range words {
 		var err error
-		if words[i], err = p.next(); err != nil {
+		if words[i], err = p.nextWord(); err != nil {
 			return err
 		}
 	}
@@ -200,20 +200,20 @@ func (p *parser) not(option string) error {
 	if p.protocol != protocol || words != opening {
 		return fmt.Errorf("%s %v: not understood", option, words)
 	}
-	p.match(func(_ *Table, k countedPacket) bool { return k.Midway })
-	return p.needs(strings.ToLower(protocol.String()))
+	p.addMatch(func(_ *Table, k countedPacket) bool { return k.Midway })
+	return p.requireModule(strings.ToLower(protocol.String()))
 }
 
-func (p *parser) limit(value string) error {
+func (p *parser) parseLimit(value string) error {
 	number, unit, _ := strings.Cut(value, "/")
 	if n, err := strconv.ParseUint(number, 10, 16); err != nil || n == 0 || unit != "" && unit != "sec" {
 		return fmt.Errorf("%s: not understood", value)
 	}
-	return p.needs("limit")
+	return p.requireModule("limit")
 }
 
-// nflog reads the options of NFLOG.
-func (p *parser) nflog(option, value string) error {
+// parseLog reads the options of NFLOG.
+func (p *parser) parseLog(option, value string) error {
 	if p.rule.target != "NFLOG" || len(value) > 63 {
 		return fmt.Errorf("%s: not understood", value)
 	}
@@ -249,10 +249,10 @@ func (p *parser) icmpType(value string) error {
 	if p.protocol != policy.ICMPv6 {
 		return fmt.Errorf("needs -p ipv6-icmp")
 	}
-	p.match(func(_ *Table, k countedPacket) bool {
+	p.addMatch(func(_ *Table, k countedPacket) bool {
 		return k.ICMPType == uint8(n) && (!both || k.ICMPCode == uint8(c))
 	})
-	return p.needs("icmp6")
+	return p.requireModule("icmp6")
 }
 
 func (p *parser) hopLimit(value string) error {
@@ -260,12 +260,12 @@ func (p *parser) hopLimit(value string) error {
 	if err != nil {
 		return err
 	}
-	p.match(func(_ *Table, k countedPacket) bool { return k.Source.Is6() && k.HopLimit == uint8(n) })
-	return p.needs("hl")
+	p.addMatch(func(_ *Table, k countedPacket) bool { return k.Source.Is6() && k.HopLimit == uint8(n) })
+	return p.requireModule("hl")
 }
 
-// ports reads one port or range of -m tcp, udp or sctp, or a list of -m multiport.
-func (p *parser) ports(option, value string) error {
+// parsePorts reads one port or range of -m tcp, udp or sctp, or a list of -m multiport.
+func (p *parser) parsePorts(option, value string) error {
 	if !p.protocol.HasPorts() {
 		return fmt.Errorf("needs -p tcp, udp or sctp")
 	}
@@ -286,7 +286,7 @@ func (p *parser) ports(option, value string) error {
 	if slots > 15 {
 		return fmt.Errorf("multiport has room for 15 ports, not %d", slots)
 	}
-	p.match(func(_ *Table, k countedPacket) bool {
+	p.addMatch(func(_ *Table, k countedPacket) bool {
 		for _, r := range ranges {
 			if r[0] <= k.DestinationPort && k.DestinationPort <= r[1] {
 				return true
@@ -294,7 +294,7 @@ func (p *parser) ports(option, value string) error {
 		}
 		return false
 	})
-	return p.needs(module)
+	return p.requireModule(module)
 }
 
 func portRange(text string) (r [2]uint16, err error) {
@@ -315,8 +315,8 @@ func portRange(text string) (r [2]uint16, err error) {
 	return r, nil
 }
 
-func (p *parser) set(name string) error {
-	sides, err := p.next()
+func (p *parser) parseSet(name string) error {
+	sides, err := p.nextWord()
 	if err != nil {
 		return err
 	}
@@ -327,6 +327,6 @@ func (p *parser) set(name string) error {
 		}
 	}
 	p.rule.sets = append(p.rule.sets, name)
-	p.match(func(t *Table, k countedPacket) bool { return t.inSet(name, k, dimensions) })
-	return p.needs("set")
+	p.addMatch(func(t *Table, k countedPacket) bool { return t.inSet(name, k, dimensions) })
+	return p.requireModule("set")
 }

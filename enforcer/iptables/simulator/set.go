@@ -51,11 +51,11 @@ func (t *Table) setCommand(words []string) error {
 	case command == "destroy" && len(words) == 2:
 		return t.destroySet(name)
 	case command == "add" && len(words) == 3:
-		return t.sets[name].add(words[2], true)
+		return t.sets[name].addElement(words[2], true)
 	case command == "add" && len(words) == 4 && words[3] == "nomatch" && t.sets[name].kind == "hash:net":
-		return t.sets[name].add(words[2], false)
+		return t.sets[name].addElement(words[2], false)
 	case command == "del" && len(words) == 3:
-		return t.sets[name].del(words[2])
+		return t.sets[name].deleteElement(words[2])
 	default:
 		return fmt.Errorf("not understood")
 	}
@@ -100,9 +100,9 @@ func (t *Table) destroySet(name string) error {
 	return nil
 }
 
-// add adds an element, or marks one that is there by whether it matches.
-func (s *set) add(element string, matches bool) error {
-	key, bits, err := s.key(element)
+// addElement adds an element, or marks one that is there by whether it matches.
+func (s *set) addElement(element string, matches bool) error {
+	key, bits, err := s.parseKey(element)
 	if err != nil {
 		return err
 	}
@@ -116,8 +116,8 @@ func (s *set) add(element string, matches bool) error {
 	return nil
 }
 
-func (s *set) del(element string) error {
-	key, bits, err := s.key(element)
+func (s *set) deleteElement(element string) error {
+	key, bits, err := s.parseKey(element)
 	if err != nil {
 		return err
 	}
@@ -128,13 +128,13 @@ func (s *set) del(element string) error {
 	return nil
 }
 
-// key is an element's key and the length of its prefix.
-func (s *set) key(element string) (key string, bits int, err error) {
-	if err := s.check(element); err != nil {
+// parseKey is an element's key and the length of its prefix.
+func (s *set) parseKey(element string) (key string, bits int, err error) {
+	if err := s.checkElement(element); err != nil {
 		return "", 0, err
 	}
 	network, service, _ := strings.Cut(element, ",")
-	p, err := prefix(network)
+	p, err := parsePrefix(network)
 	if err != nil {
 		return "", 0, err
 	}
@@ -148,10 +148,10 @@ func elementKey(p netip.Prefix, service string) string {
 	return p.String() + "," + service
 }
 
-// check makes sure that an element is of the set's type and family.
-func (s *set) check(element string) error {
+// checkElement makes sure that an element is of the set's type and family.
+func (s *set) checkElement(element string) error {
 	network, service, hasPort := strings.Cut(element, ",")
-	p, err := prefix(network)
+	p, err := parsePrefix(network)
 	switch {
 	case err != nil:
 		return err
@@ -172,7 +172,7 @@ func (s *set) check(element string) error {
 	return err
 }
 
-func prefix(text string) (netip.Prefix, error) {
+func parsePrefix(text string) (netip.Prefix, error) {
 	if strings.Contains(text, "/") {
 		return netip.ParsePrefix(text)
 	}
@@ -189,12 +189,12 @@ func (t *Table) inSet(name string, k countedPacket, dimensions []string) bool {
 	if s.kind == listType {
 		return slices.ContainsFunc(s.members, func(member string) bool { return t.inSet(member, k, dimensions) })
 	}
-	*k.lookups += s.cost()
+	*k.lookups += s.countLookups()
 	return s.contains(k.Packet, dimensions)
 }
 
-// cost is the number of lookups that the kernel makes in the set for a packet.
-func (s *set) cost() int {
+// countLookups is the number of lookups that the kernel makes in the set for a packet.
+func (s *set) countLookups() int {
 	n := 0
 	for _, elements := range s.lengths {
 		if elements > 0 {

@@ -50,7 +50,7 @@ func (t *Table) Restore(text string) error {
 		case !open:
 			err = fmt.Errorf("outside of a table")
 		default:
-			err = next.command(line)
+			err = next.runCommand(line)
 		}
 		if err != nil {
 			return fmt.Errorf("line %d %q: %w", i+1, line, err)
@@ -59,33 +59,33 @@ func (t *Table) Restore(text string) error {
 	if open {
 		return fmt.Errorf("no COMMIT")
 	}
-	if err := next.check(); err != nil {
+	if err := next.checkReferences(); err != nil {
 		return err
 	}
 	t.chains = next.chains
 	return nil
 }
 
-// command carries out one line of the table.
-func (t *Table) command(line string) error {
-	words, err := split(line)
+// runCommand carries out one line of the table.
+func (t *Table) runCommand(line string) error {
+	words, err := splitWords(line)
 	if err != nil {
 		return err
 	}
 	switch {
 	case strings.HasPrefix(line, ":") && len(words) == 3 && words[1] == "-":
-		return t.declare(words[0][1:])
+		return t.declareChain(words[0][1:])
 	case len(words) == 2 && words[0] == "-X":
-		return t.remove(words[1])
+		return t.removeChain(words[1])
 	case len(words) >= 3 && (words[0] == "-A" || words[0] == "-I" || words[0] == "-D"):
-		return t.edit(words[0], words[1], words[2:])
+		return t.editChain(words[0], words[1], words[2:])
 	default:
 		return fmt.Errorf("not understood")
 	}
 }
 
-// declare makes a chain, or empties it.
-func (t *Table) declare(name string) error {
+// declareChain makes a chain, or empties it.
+func (t *Table) declareChain(name string) error {
 	if len(name) > 28 || strings.HasPrefix(name, "-") {
 		return fmt.Errorf("bad name of a chain")
 	}
@@ -93,7 +93,7 @@ func (t *Table) declare(name string) error {
 	return nil
 }
 
-func (t *Table) remove(name string) error {
+func (t *Table) removeChain(name string) error {
 	if rules, ok := t.chains[name]; !ok || len(rules) > 0 || slices.Contains(hooks, name) {
 		return fmt.Errorf("no empty chain of ours to delete")
 	}
@@ -101,7 +101,7 @@ func (t *Table) remove(name string) error {
 	return nil
 }
 
-func (t *Table) edit(command, chain string, words []string) error {
+func (t *Table) editChain(command, chain string, words []string) error {
 	rules, ok := t.chains[chain]
 	if !ok {
 		return fmt.Errorf("no chain %s", chain)
@@ -128,8 +128,8 @@ func (t *Table) edit(command, chain string, words []string) error {
 	return nil
 }
 
-// check makes sure that every chain and every set that a rule refers to is there.
-func (t *Table) check() error {
+// checkReferences makes sure that every chain and every set that a rule refers to is there.
+func (t *Table) checkReferences() error {
 	for name, rules := range t.chains {
 		for _, r := range rules {
 			if _, ok := t.chains[r.target]; !ok && !slices.Contains([]string{"", "ACCEPT", "DROP", "NFLOG", "REJECT", "RETURN"}, r.target) {
@@ -145,9 +145,9 @@ func (t *Table) check() error {
 	return nil
 }
 
-// split splits a line into words as iptables-restore does: at blanks outside of
+// splitWords splits a line into words as iptables-restore does: at blanks outside of
 // double quotes; a backslash takes the next character as it is.
-func split(line string) ([]string, error) {
+func splitWords(line string) ([]string, error) {
 	var words []string
 	var word strings.Builder
 	quoted, escaped, inside := false, false, false
