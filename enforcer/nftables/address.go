@@ -13,8 +13,8 @@ type block struct{ first, last netip.Addr }
 
 func blockOf(p netip.Prefix) block { return block{p.Masked().Addr(), nfnetlink.LastAddress(p)} }
 
-// text is the block as nft prints it: an address, a prefix, or a range.
-func (b block) text() string {
+// nftText is the block as nft prints it: an address, a prefix, or a range.
+func (b block) nftText() string {
 	if b.first == b.last {
 		return b.first.String()
 	}
@@ -36,7 +36,7 @@ func blocksOf(f family, networks []policy.Element) []block {
 	for i := 0; i < len(networks); {
 		around := networks[i]
 		i++
-		if around.Except || !f.has(around.Prefix.Addr()) {
+		if around.Except || !f.hasAddress(around.Prefix.Addr()) {
 			continue // an exception without its network takes nothing away
 		}
 		rest, open := blockOf(around.Prefix), true
@@ -56,8 +56,8 @@ func blocksOf(f family, networks []policy.Element) []block {
 	return out
 }
 
-// union are the same addresses in the fewest blocks, sorted.
-func union(in []block) []block {
+// mergeBlocks are the same addresses in the fewest blocks, sorted.
+func mergeBlocks(in []block) []block {
 	in = slices.Clone(in)
 	slices.SortFunc(in, func(a, b block) int { return a.first.Compare(b.first) })
 	var out []block

@@ -19,7 +19,7 @@ func TestABlockIsWrittenAsNftPrintsIt(t *testing.T) {
 		"fd00::/64":                 blockOf(netip.MustParsePrefix("fd00::/64")),
 		"128.0.0.0-255.255.255.254": {address("128.0.0.0"), address("255.255.255.254")},
 	} {
-		if got := b.text(); got != want {
+		if got := b.nftText(); got != want {
 			t.Errorf("%s, want %s", got, want)
 		}
 		back, err := parseBlock(want)

@@ -23,7 +23,7 @@ func newPeerList(ids ...policy.SetID) peerList {
 	return slices.Compact(out)
 }
 
-func (l peerList) key() string {
+func (l peerList) joinIDs() string {
 	var out strings.Builder
 	for _, id := range l {
 		out.Write(binary.AppendUvarint(nil, uint64(len(id))))
@@ -41,8 +41,8 @@ type match struct {
 	named   []policy.Port
 }
 
-// size is what was written of the match.
-func (m match) size() int { return 1 + len(m.peers) + len(m.spans) + len(m.named) }
+// countTerms is what was written of the match.
+func (m match) countTerms() int { return 1 + len(m.peers) + len(m.spans) + len(m.named) }
 
 // portGroup is ports that are open to the same peers.
 type portGroup struct {
@@ -70,13 +70,13 @@ type arrangement struct {
 	size int
 }
 
-// arrange combines the rules of a run, and groups ports by who may use them. Its cost, and the number
+// arrangeRun combines the rules of a run, and groups ports by who may use them. Its cost, and the number
 // of groups, are linear in the size of the rules.
-func arrange(u rulegroup.Run) arrangement {
+func arrangeRun(u rulegroup.Run) arrangement {
 	var a arrangement
 	var ported []match
 	for _, m := range combineRules(u.Rules) {
-		a.size += m.size()
+		a.size += m.countTerms()
 		switch {
 		case m.anyPeer && m.anyPort:
 			return arrangement{always: true}
@@ -97,7 +97,7 @@ func arrange(u rulegroup.Run) arrangement {
 			a.matches = append(a.matches, m)
 		}
 	}
-	a.group()
+	a.groupPorts()
 	return a
 }
 
@@ -110,7 +110,7 @@ func combineRules(rules []policy.Rule) []match {
 		key := "any"
 		if !r.AnyPeer {
 			m.peers = newPeerList(r.Peers...)
-			key = "of " + m.peers.key()
+			key = "of " + m.peers.joinIDs()
 		}
 		i, ok := index[key]
 		if !ok {
@@ -188,9 +188,9 @@ func splitWhole(in []rulegroup.Span) (whole, others []rulegroup.Span) {
 	return whole, others
 }
 
-// group groups the ports of the matches by which of them open a port. Where these overlap too much,
+// groupPorts groups the ports of the matches by which of them open a port. Where these overlap too much,
 // they are looked up one by one.
-func (a *arrangement) group() {
+func (a *arrangement) groupPorts() {
 	work := maxWork * a.size
 	groups, ok := groupPorts(a.matches, &work)
 	if !ok {
@@ -216,11 +216,11 @@ func (a *arrangement) group() {
 			failed = append(failed, g)
 		}
 	}
-	a.pairs = append(a.pairs, a.ungroup(failed)...)
+	a.pairs = append(a.pairs, a.splitGroups(failed)...)
 }
 
-// ungroup gives the ports of groups back to their matches, to be looked up one by one.
-func (a *arrangement) ungroup(groups []portGroup) []match {
+// splitGroups gives the ports of groups back to their matches, to be looked up one by one.
+func (a *arrangement) splitGroups(groups []portGroup) []match {
 	left := make([]match, len(a.matches))
 	for _, g := range groups {
 		for _, i := range g.matches {

@@ -74,7 +74,7 @@ func newBackend(ctx context.Context, o Options, k kernel) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	b.programmed = l.programmed()
+	b.programmed = l.isProgrammed()
 	return b, nil
 }
 
@@ -93,7 +93,7 @@ func (b *Backend) Apply(ctx context.Context, p *policy.Program) error {
 	if b.known = b.known && transition.Numbered(b.program, p); b.known {
 		c = transition.Between(b.program, p)
 	}
-	if err := b.move(ctx, p, c); err != nil {
+	if err := b.moveTo(ctx, p, c); err != nil {
 		return fmt.Errorf("applying a program of %d endpoints: %w", len(p.Endpoints), err)
 	}
 	return nil
@@ -111,7 +111,7 @@ func (b *Backend) Update(ctx context.Context, c *policy.Change) error {
 	if c.Empty() && b.known {
 		return nil
 	}
-	if err := b.move(ctx, b.program.With(c), c); err != nil {
+	if err := b.moveTo(ctx, b.program.With(c), c); err != nil {
 		return fmt.Errorf("changing a program of %d endpoints: %w", len(b.program.Endpoints), err)
 	}
 	return nil
@@ -127,13 +127,13 @@ func (b *Backend) Repair(ctx context.Context) (changed bool, err error) {
 	}
 	if b.retriesRefused() {
 		b.known = false
-		return false, b.move(ctx, b.program, nil)
+		return false, b.moveTo(ctx, b.program, nil)
 	}
 	if b.known && b.isUnchanged() {
-		return false, b.tidy(ctx)
+		return false, b.deleteGarbage(ctx)
 	}
-	defer b.report()
-	return b.converge(ctx)
+	defer b.reportProblems()
+	return b.applyWhole(ctx)
 }
 
 // Cleanup removes our table.
@@ -146,52 +146,52 @@ func (b *Backend) Cleanup(ctx context.Context) error {
 		return err
 	}
 	t := &transaction{}
-	t.do(ofTable{remove})
+	t.addCommand(tableCommand{remove})
 	if _, _, err := b.kernel.Run(ctx, t, 0); err != nil {
 		return fmt.Errorf("removing our table: %w", err)
 	}
 	return nil
 }
 
-// move brings the kernel from the program that it has to the next one, by what is
+// moveTo brings the kernel from the program that it has to the next one, by what is
 // different between them, or, where that is not known, by what it finds.
-func (b *Backend) move(ctx context.Context, next *policy.Program, c *policy.Change) error {
+func (b *Backend) moveTo(ctx context.Context, next *policy.Program, c *policy.Change) error {
 	old, known := b.program, b.known
 	b.program, b.known = next, false
 	b.refused.Forget(next)
-	defer b.report()
+	defer b.reportProblems()
 	if !known || !slices.Equal(familiesOf(old), familiesOf(next)) || b.state.touchesClosed(old, next, c) {
-		_, err := b.converge(ctx)
+		_, err := b.applyWhole(ctx)
 		return err
 	}
-	err := b.step(ctx, old, c)
+	err := b.applyChange(ctx, old, c)
 	var failed *classError
-	if unforeseen(err) || errors.As(err, &failed) || len(refusedNames(err)) > 0 {
+	if isOutOfSync(err) || errors.As(err, &failed) || len(refusedNames(err)) > 0 {
 		b.log.Warn("change failed; reading the kernel anew", "err", err)
-		_, err = b.converge(ctx)
+		_, err = b.applyWhole(ctx)
 	}
 	return err
 }
 
-// step writes a change of the program that is in force.
-func (b *Backend) step(ctx context.Context, old *policy.Program, c *policy.Change) error {
+// applyChange writes a change of the program that is in force.
+func (b *Backend) applyChange(ctx context.Context, old *policy.Program, c *policy.Change) error {
 	s, err := b.state.stepTo(old, b.program, c)
 	if err != nil {
 		return err
 	}
-	if err := b.carryOut(ctx, s.plan, s.way == inTurn); err != nil {
+	if err := b.carryOut(ctx, s.plan, s.way == twoPhase); err != nil {
 		return err
 	}
 	b.state.names, b.state.slots, b.state.refs = s.names, s.slots, s.refs
 	b.state.changeUses(c, old)
-	b.state.wrote(s.plan)
+	b.state.recordPlan(s.plan)
 	b.known = true
 	return nil
 }
 
-// unforeseen reports whether an error is about the kernel's not being as it is thought to be, or about
+// isOutOfSync reports whether an error is about the kernel's not being as it is thought to be, or about
 // a transaction that nft may say another way.
-func unforeseen(err error) bool {
+func isOutOfSync(err error) bool {
 	var r *nfnetlink.Refusal
 	return errors.As(err, &r) || knftables.IsNotFound(err) || knftables.IsAlreadyExists(err)
 }
@@ -204,41 +204,41 @@ func (b *Backend) carryOut(ctx context.Context, p plan, inTurn bool) error {
 			delete(b.state.garbage.chains, name)
 		}
 	}
-	if err := b.ahead(ctx, p); err != nil {
+	if err := b.writeAhead(ctx, p); err != nil {
 		return fmt.Errorf("making sets: %w", err)
 	}
-	if !p.switches() {
+	if !p.hasCommands() {
 		return nil
 	}
-	t := b.begin()
-	p.write(t, b.state.garbage)
+	t := b.newTransaction()
+	p.writeSwitch(t, b.state.garbage)
 	if !inTurn {
-		p.shrink(t)
+		p.removeElements(t)
 	}
-	if err := b.run(ctx, t); err != nil {
+	if err := b.runTransaction(ctx, t); err != nil {
 		return fmt.Errorf("writing chains and sets: %w", err)
 	}
 	if inTurn {
-		t := b.begin()
-		p.shrink(t)
-		if err := b.run(ctx, t); err != nil {
+		t := b.newTransaction()
+		p.removeElements(t)
+		if err := b.runTransaction(ctx, t); err != nil {
 			return fmt.Errorf("removing from sets: %w", err)
 		}
 	}
 	return nil
 }
 
-// ahead makes sets and chains that no rule in force refers to yet, in transactions of a bounded size: sets,
+// writeAhead makes sets and chains that no rule in force refers to yet, in transactions of a bounded size: sets,
 // chains without rules, maps that lead to them, and then their rules.
-func (b *Backend) ahead(ctx context.Context, p plan) error {
-	t, made := b.begin(), false
+func (b *Backend) writeAhead(ctx context.Context, p plan) error {
+	t, made := b.newTransaction(), false
 	commit := func() error {
 		if made && len(t.commands) > 0 {
 			b.last = time.Time{} // of what nothing refers to, no packet sees one transaction after the other
 		}
 		made = true
-		err := b.run(ctx, t)
-		t = b.begin()
+		err := b.runTransaction(ctx, t)
+		t = b.newTransaction()
 		return err
 	}
 	for _, c := range slices.Concat(p.aheadSets(false), p.makeEmpty(), p.aheadSets(true), p.aheadRules()) {
@@ -247,13 +247,13 @@ func (b *Backend) ahead(ctx context.Context, p plan) error {
 				return err
 			}
 		}
-		t.do(c.command)
+		t.addCommand(c.command)
 		t.size += c.size
 	}
 	return commit()
 }
 
-func (b *Backend) begin() *transaction {
+func (b *Backend) newTransaction() *transaction {
 	return &transaction{direct: b.direct}
 }
 
@@ -261,8 +261,8 @@ func (b *Backend) begin() *transaction {
 // have left. One that meets both sees rules of either (nf_tables has two generations of them).
 const apart = 5 * time.Millisecond
 
-// run runs a transaction and keeps account of the kernel's generation.
-func (b *Backend) run(ctx context.Context, t *transaction) error {
+// runTransaction runs a transaction and keeps account of the kernel's generation.
+func (b *Backend) runTransaction(ctx context.Context, t *transaction) error {
 	if len(t.commands) == 0 {
 		return nil
 	}
@@ -283,18 +283,18 @@ func (b *Backend) isUnchanged() bool {
 	return err == nil && b.alone && now == b.generation
 }
 
-// tidy deletes garbage, and learns how the kernel tells the chains that were written last.
-func (b *Backend) tidy(ctx context.Context) error {
-	if !b.state.garbage.empty() {
-		t := b.begin()
-		b.state.garbage.collect(t)
+// deleteGarbage deletes garbage, and learns how the kernel tells the chains that were written last.
+func (b *Backend) deleteGarbage(ctx context.Context) error {
+	if !b.state.garbage.isEmpty() {
+		t := b.newTransaction()
+		b.state.garbage.deleteAll(t)
 		b.known = false
-		if err := b.run(ctx, t); err != nil {
+		if err := b.runTransaction(ctx, t); err != nil {
 			return fmt.Errorf("deleting what is not in use: %w", err)
 		}
 		b.state.garbage, b.known = garbage{}, true
 	}
-	if b.state.learned() {
+	if b.state.hasLearnedAll() {
 		return nil
 	}
 	rules, err := b.kernel.Rules()
@@ -302,7 +302,7 @@ func (b *Backend) tidy(ctx context.Context) error {
 		return err
 	}
 	if b.isUnchanged() {
-		b.state.learn(rules)
+		b.state.learnRules(rules)
 	}
 	return nil
 }

@@ -20,7 +20,7 @@ import (
 // parse takes a batch apart, and sees that its messages and all of their attributes fill it exactly.
 func parse(t testing.TB, b *nfnetlink.Batch) (kinds []uint16) {
 	t.Helper()
-	for rest := b.Bytes(7); len(rest) > 0; {
+	for rest := b.EncodeAt(7); len(rest) > 0; {
 		length := binary.NativeEndian.Uint32(rest)
 		if length < unix.NLMSG_HDRLEN+nl.SizeofNfgenmsg || length%4 != 0 || int(length) > len(rest) {
 			t.Fatalf("a message of %d bytes, of %d that are left", length, len(rest))
@@ -62,8 +62,8 @@ func TestABatchIsWellFormed(t *testing.T) {
 			}
 		}
 		tx := &transaction{}
-		makePlan(newRuleset(), classes).together().write(tx, garbage{map[string]bool{"gone": true}, map[string]Set{"gone": {Map: true}}})
-		b, ok := tx.batch()
+		makePlan(newRuleset(), classes).asOneTransaction().writeSwitch(tx, garbage{map[string]bool{"gone": true}, map[string]Set{"gone": {Map: true}}})
+		b, ok := tx.encodeBatch()
 		if !ok {
 			t.Fatalf("%s takes nft", name)
 		}
@@ -98,17 +98,17 @@ func FuzzBatch(f *testing.F) {
 		}
 		for chain, content := range r.Chains {
 			tx := &transaction{}
-			tx.do(ofChain{add, chain, content.Hook})
+			tx.addCommand(chainCommand{add, chain, content.Hook})
 			tx.fillChain(chain, content)
-			if b, ok := tx.batch(); ok {
+			if b, ok := tx.encodeBatch(); ok {
 				parse(t, b)
 			}
 		}
 		for set, content := range r.Sets {
 			tx := &transaction{}
 			tx.createSet(set, content)
-			tx.fill(set, content)
-			b, ok := tx.batch()
+			tx.addAllElements(set, content)
+			b, ok := tx.encodeBatch()
 			if !ok {
 				t.Fatalf("%s takes nft: %+v", set, content)
 			}
@@ -120,23 +120,23 @@ func FuzzBatch(f *testing.F) {
 func TestWhatIsLeftToNft(t *testing.T) {
 	some := map[string]Element{"10.0.0.0/8": {}}
 	for name, c := range map[string]command{
-		"a table that goes":            ofTable{remove},
-		"a base chain":                 ofChain{add, "forward", "forward"},
-		"a rule in words":              ofRule{"c", plain("ip saddr 10.0.0.1 drop")},
-		"a rule of no terms":           ofRule{"c", Rule{Text: "drop"}},
-		"a verdict that is none":       ofRule{"c", newRule("", verdict("goto"))},
-		"another":                      ofRule{"c", newRule("", verdict("drop nowhere"))},
-		"a type that is not known":     ofSet{add, "s", Set{Type: "mark"}},
-		"a range where there are none": ofElements{add, "s", Set{Type: "ipv4_addr"}, []string{"10.0.0.0/8"}, some, true},
-		"some of a set of ranges":      ofElements{add, "s", Set{Type: "ipv4_addr", Interval: true}, []string{"10.0.0.0/8"}, some, false},
-		"removal from a set of ranges": ofElements{remove, "s", Set{Type: "ipv4_addr", Interval: true}, []string{"10.0.0.0/8"}, some, true},
-		"an element with no verdict":   ofElements{add, "m", Set{Type: "ipv4_addr", Map: true}, []string{"10.0.0.1"}, nil, true},
-		"everything in a rule":         ofRule{"c", newRule("", inBlock{addressField(ipv4, true), blockOf(netip.MustParsePrefix("0.0.0.0/0"))}, verdict("drop"))},
-		"more than the kernel takes":   ofElements{add, "s", Set{Type: "ipv6_addr"}, manyKeys(1 << 16), nil, true},
+		"a table that goes":            tableCommand{remove},
+		"a base chain":                 chainCommand{add, "forward", "forward"},
+		"a rule in words":              ruleCommand{"c", plainRule("ip saddr 10.0.0.1 drop")},
+		"a rule of no terms":           ruleCommand{"c", Rule{Text: "drop"}},
+		"a verdict that is none":       ruleCommand{"c", newRule("", verdict("goto"))},
+		"another":                      ruleCommand{"c", newRule("", verdict("drop nowhere"))},
+		"a type that is not known":     setCommand{add, "s", Set{Type: "mark"}},
+		"a range where there are none": elementsCommand{add, "s", Set{Type: "ipv4_addr"}, []string{"10.0.0.0/8"}, some, true},
+		"some of a set of ranges":      elementsCommand{add, "s", Set{Type: "ipv4_addr", Interval: true}, []string{"10.0.0.0/8"}, some, false},
+		"removal from a set of ranges": elementsCommand{remove, "s", Set{Type: "ipv4_addr", Interval: true}, []string{"10.0.0.0/8"}, some, true},
+		"an element with no verdict":   elementsCommand{add, "m", Set{Type: "ipv4_addr", Map: true}, []string{"10.0.0.1"}, nil, true},
+		"everything in a rule":         ruleCommand{"c", newRule("", inBlock{addressField(ipv4, true), blockOf(netip.MustParsePrefix("0.0.0.0/0"))}, verdict("drop"))},
+		"more than the kernel takes":   elementsCommand{add, "s", Set{Type: "ipv6_addr"}, manyKeys(1 << 16), nil, true},
 	} {
 		tx := &transaction{}
-		tx.do(c)
-		if _, ok := tx.batch(); ok {
+		tx.addCommand(c)
+		if _, ok := tx.encodeBatch(); ok {
 			t.Errorf("%s is not", name)
 		}
 	}

@@ -311,11 +311,11 @@ func TestNoCanaryPassesOrBreaksWhileProgramsChange(t *testing.T) {
 	time.Sleep(50 * time.Millisecond)
 	c.leaked.Store(0)
 	count, start, r, all := times(t, 1000), time.Now(), rand.New(rand.NewPCG(1, 1)), allSituations()
-	ways := map[way]int{}
+	ways := map[updateStrategy]int{}
 	for i := range count {
 		next := all[r.IntN(len(all))].program()
 		change := transition.Between(last, next)
-		ways[wayOf(last, next, change, usersOf(last, change))]++
+		ways[chooseStrategy(last, next, change, usersOf(last, change))]++
 		switch {
 		case i%50 == 49: // the agent starts anew
 			b = n.Open()

@@ -13,41 +13,41 @@ import (
 // peers: the kernel allows 16 chains on the way to a verdict (NFT_JUMP_STACK_SIZE).
 const maxSplits = 3
 
-// build makes the chains of a class in a family: one, and others where a tier is passed to, or
+// buildClass makes the chains of a class in a family: one, and others where a tier is passed to, or
 // where what comes after a run that is merged goes on. return allows, drop denies.
-func (b *classBuilder) build(c *policy.Class) error {
+func (b *classBuilder) buildClass(c *policy.Class) error {
 	b.rules, b.budget, b.sets = strayRules(), newBudget(b.program, c), map[string]lookupSets{}
 	for i, tier := range c.Tiers {
 		last := i+1 == len(c.Tiers)
 		pass, opens, next := denyVerdict(b.log), false, 0
-		if !last && passes(tier) {
+		if !last && canPass(tier) {
 			next = b.newPart()
 			pass, opens = goTo(b.chainName(next)), true
 		}
 		falls := tier.Else == policy.Pass && !opens && !last
-		end := b.verdict(tier.Else, pass)
+		end := b.ruleVerdict(tier.Else, pass)
 		if falls {
 			end = ""
 		}
-		if err := b.tier(tier, pass, end); err != nil {
+		if err := b.addTier(tier, pass, end); err != nil {
 			return err
 		}
 		if !falls {
-			b.rule(otherwise(tier), end)
+			b.addRule(defaultReason(tier), end)
 		}
 		if !opens && !falls {
 			break
 		}
 		if opens {
-			b.begin(next)
+			b.beginPart(next)
 		}
 	}
-	b.done()
+	b.finishPart()
 	return nil
 }
 
-// passes reports whether a rule of the tier leaves the decision to the next one.
-func passes(t policy.Tier) bool {
+// canPass reports whether a rule of the tier leaves the decision to the next one.
+func canPass(t policy.Tier) bool {
 	for _, rule := range t.Rules {
 		if rule.Verdict == policy.Pass {
 			return true
@@ -56,7 +56,7 @@ func passes(t policy.Tier) bool {
 	return false
 }
 
-func (b *classBuilder) verdict(v policy.Verdict, pass verdict) verdict {
+func (b *classBuilder) ruleVerdict(v policy.Verdict, pass verdict) verdict {
 	switch v {
 	case policy.Allow:
 		return "return"
@@ -69,8 +69,8 @@ func (b *classBuilder) verdict(v policy.Verdict, pass verdict) verdict {
 	}
 }
 
-// otherwise says why the last rule of a tier is there.
-func otherwise(t policy.Tier) string {
+// defaultReason says why the last rule of a tier is there.
+func defaultReason(t policy.Tier) string {
 	if t.ElseID.Name != "" {
 		return t.ElseID.String()
 	}
@@ -96,7 +96,7 @@ func (b *classBuilder) chainName(part int) string {
 	return classChain(b.family, b.Direction, b.slots.Of(b.Class), part)
 }
 
-func (b *classBuilder) rule(why string, v verdict, match ...term) {
+func (b *classBuilder) addRule(why string, v verdict, match ...term) {
 	b.rules = append(b.rules, newRule(why, append(slices.Clip(match), v)...))
 }
 
@@ -106,25 +106,25 @@ func (b *classBuilder) newPart() int {
 	return b.parts
 }
 
-// begin ends a chain and begins another.
-func (b *classBuilder) begin(part int) {
-	b.done()
+// beginPart ends a chain and begins another.
+func (b *classBuilder) beginPart(part int) {
+	b.finishPart()
 	b.part = part
 }
 
-func (b *classBuilder) done() {
+func (b *classBuilder) finishPart() {
 	b.out.Chains[b.chainName(b.part)] = Chain{Rules: b.rules}
 	b.rules = nil
 }
 
-// tier makes the rules of a tier. The end is what becomes of a packet that none of them matches,
+// addTier makes the rules of a tier. The end is what becomes of a packet that none of them matches,
 // or nothing if more tiers follow in the same chain.
-func (b *classBuilder) tier(t policy.Tier, pass, end verdict) error {
+func (b *classBuilder) addTier(t policy.Tier, pass, end verdict) error {
 	runs := rulegroup.Of(t.Rules)
 	for i, u := range runs {
-		v := b.verdict(u.Verdict, pass)
-		if !merges(u) {
-			if err := b.walk(u, v); err != nil {
+		v := b.ruleVerdict(u.Verdict, pass)
+		if !canMerge(u) {
+			if err := b.addRules(u, v); err != nil {
 				return err
 			}
 			continue
@@ -134,60 +134,60 @@ func (b *classBuilder) tier(t policy.Tier, pass, end verdict) error {
 			after = ""
 		}
 		why := fmt.Sprintf("%s tier, %d rules", t.Name, len(u.Rules))
-		if err := b.merged(u, why, v, after); err != nil {
+		if err := b.addMerged(u, why, v, after); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// walk makes rules one by one.
-func (b *classBuilder) walk(u rulegroup.Run, v verdict) error {
+// addRules makes rules one by one.
+func (b *classBuilder) addRules(u rulegroup.Run, v verdict) error {
 	for _, t := range u.Terms() {
 		m := match{anyPeer: t.AnyPeer, anyPort: t.Rule.AnyPort, spans: rulegroup.Spans(t.Rule.Ports), named: rulegroup.Named(t.Rule.Ports)}
 		var peers []string
 		if !t.AnyPeer {
-			base, err := b.shared(t.Peer)
+			base, err := b.sharedSet(t.Peer)
 			if err != nil {
 				return err
 			}
 			peers = []string{base}
 		}
-		if err := b.match(t.Rule.ID.String(), v, m, peers); err != nil {
+		if err := b.addMatch(t.Rule.ID.String(), v, m, peers); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// match makes rules for peers in any of some sets, by their base names, at the ports of a match.
-func (b *classBuilder) match(why string, v verdict, m match, sets []string) error {
+// addMatch makes rules for peers in any of some sets, by their base names, at the ports of a match.
+func (b *classBuilder) addMatch(why string, v verdict, m match, sets []string) error {
 	terms := make([][]term, 0, len(sets))
 	for _, base := range sets {
-		terms = append(terms, []term{in{fields: fields{b.family.peer(b.Direction)}, set: b.names.of(base)}})
+		terms = append(terms, []term{fieldsInSet{fields: fields{b.family.peerField(b.Direction)}, set: b.names.nameOf(base)}})
 	}
 	if m.anyPeer {
 		terms = [][]term{nil}
 	}
 	ports := spanMatches(m.spans)
 	if len(ports)*len(terms) > maxWalk && len(m.spans) > 1 {
-		ports = [][]term{{in{portFields, b.names.of(b.portSet(m.spans)), true}}}
+		ports = [][]term{{fieldsInSet{portFields, b.names.nameOf(b.portSet(m.spans)), true}}}
 	}
 	for _, peer := range terms {
 		if m.anyPort {
-			b.rule(why, v, peer...)
+			b.addRule(why, v, peer...)
 			continue
 		}
 		for _, p := range ports {
-			b.rule(why, v, slices.Concat(p, peer)...)
+			b.addRule(why, v, slices.Concat(p, peer)...)
 		}
 		for _, port := range m.named {
-			base, err := b.shared(port.Named)
+			base, err := b.sharedSet(port.Named)
 			if err != nil {
 				return err
 			}
-			named := in{fields: b.peerPort(), set: b.names.of(base)}
-			b.rule(why, v, slices.Concat([]term{of(port.Protocol)}, peer, []term{named})...)
+			named := fieldsInSet{fields: b.peerPort(), set: b.names.nameOf(base)}
+			b.addRule(why, v, slices.Concat([]term{protocolIs(port.Protocol)}, peer, []term{named})...)
 		}
 	}
 	return nil
@@ -195,5 +195,5 @@ func (b *classBuilder) match(why string, v verdict, m match, sets []string) erro
 
 // peerPort are the fields of a port at an address of the other side.
 func (b *classBuilder) peerPort() fields {
-	return append(fields{b.family.peer(b.Direction)}, portFields...)
+	return append(fields{b.family.peerField(b.Direction)}, portFields...)
 }

@@ -9,15 +9,15 @@ import (
 	"github.com/tierwall/tierwall/enforcer/nftables/nfnetlink"
 )
 
-// converge reads the kernel and brings it to the program, whatever is there. It reports whether anything was
+// applyWhole reads the kernel and brings it to the program, whatever is there. It reports whether anything was
 // not as it was left. What the kernel refuses is tried again by way of nft; if that fails too, the classes
 // that the refused object belongs to are closed, so that all others come in force.
-func (b *Backend) converge(ctx context.Context) (differs bool, err error) {
+func (b *Backend) applyWhole(ctx context.Context) (differs bool, err error) {
 	earlier, known := b.state, b.known
 	defer func() { b.direct = b.known }()
 	for try := 1; ; try++ {
 		differs, err = b.convergeBy(ctx, earlier, known, true)
-		if unforeseen(err) {
+		if isOutOfSync(err) {
 			b.log.Warn("kernel refused the program; writing it by way of nft", "err", err)
 			var byNft error
 			if differs, byNft = b.convergeBy(ctx, earlier, known, false); byNft == nil {
@@ -25,19 +25,19 @@ func (b *Backend) converge(ctx context.Context) (differs bool, err error) {
 			}
 			err = errors.Join(err, byNft)
 		}
-		if err == nil || ctx.Err() != nil || try == refusalsPerMove || !b.refuse(err) {
+		if err == nil || ctx.Err() != nil || try == refusalsPerMove || !b.closeRefused(err) {
 			return differs, err
 		}
 		b.log.Warn("kernel refused some classes; trying without them", "err", err)
 	}
 }
 
-// render makes the ruleset of the program, with the classes closed that cannot be rendered.
-func (b *Backend) render(n names, earlier *state) (*renderer, error) {
+// renderProgram makes the ruleset of the program, with the classes closed that cannot be rendered.
+func (b *Backend) renderProgram(n names, earlier *state) (*renderer, error) {
 	for {
-		r := newRenderer(b.program, n, earlier.slots, b.denyLog).keep(earlier)
+		r := newRenderer(b.program, n, earlier.slots, b.denyLog).keepFrom(earlier)
 		r.closed = b.refused
-		err := r.all()
+		err := r.renderAll()
 		var failed *classError
 		if !errors.As(err, &failed) {
 			return r, err
@@ -53,7 +53,7 @@ func (b *Backend) convergeBy(ctx context.Context, earlier state, known, direct b
 	if !known {
 		earlier = state{}
 	}
-	r, err := b.render(names{}, &earlier)
+	r, err := b.renderProgram(names{}, &earlier)
 	if err != nil {
 		return false, err
 	}
@@ -62,23 +62,23 @@ func (b *Backend) convergeBy(ctx context.Context, earlier state, known, direct b
 		return false, err
 	}
 	b.alone, b.generation = generationErr == nil, generation
-	if l.misplaced(r.out) {
-		return true, b.rebuild(ctx, r)
+	if l.hasMisplacedHooks(r.out) {
+		return true, b.writeRebuilt(ctx, r)
 	}
 	n := namesFor(r.out, l)
 	if len(n) > 0 {
-		if r, err = b.render(n, &earlier); err != nil {
+		if r, err = b.renderProgram(n, &earlier); err != nil {
 			return false, err
 		}
-		r.out.share(l.sets)
+		r.out.shareElements(l.sets)
 	}
-	have, differs := earlier.found(l, r.out)
+	have, differs := earlier.alignListing(l, r.out)
 	p := makePlan(have, r.out)
 	b.state = newState(b.program, r)
 	if !l.there {
-		t := b.begin()
-		t.do(ofTable{add})
-		if err := b.run(ctx, t); err != nil {
+		t := b.newTransaction()
+		t.addCommand(tableCommand{add})
+		if err := b.runTransaction(ctx, t); err != nil {
 			return false, fmt.Errorf("making our table: %w", err)
 		}
 	}
@@ -93,32 +93,32 @@ func (b *Backend) convergeBy(ctx context.Context, earlier state, known, direct b
 			b.state.told[name] = l.chains[name].rules
 		}
 	}
-	amiss = differs || len(p.ahead)+len(p.sets)+len(p.added)+len(p.removed) > 0 || !earlier.expects(p.gone)
+	amiss = differs || len(p.ahead)+len(p.sets)+len(p.added)+len(p.removed) > 0 || !earlier.isExpected(p.gone)
 	b.state.garbage, b.known = p.gone, true
-	if !p.gone.empty() {
-		return amiss, b.tidy(ctx)
+	if !p.gone.isEmpty() {
+		return amiss, b.deleteGarbage(ctx)
 	}
 	return amiss, nil
 }
 
-// rebuild replaces the table, with everything in one transaction.
-func (b *Backend) rebuild(ctx context.Context, r *renderer) error {
-	p := makePlan(newRuleset(), r.out).together()
+// writeRebuilt replaces the table, with everything in one transaction.
+func (b *Backend) writeRebuilt(ctx context.Context, r *renderer) error {
+	p := makePlan(newRuleset(), r.out).asOneTransaction()
 	b.state = newState(b.program, r)
-	t := b.begin()
-	t.do(ofTable{remove})
-	t.do(ofTable{add})
-	p.write(t, garbage{})
-	if err := b.run(ctx, t); err != nil {
+	t := b.newTransaction()
+	t.addCommand(tableCommand{remove})
+	t.addCommand(tableCommand{add})
+	p.writeSwitch(t, garbage{})
+	if err := b.runTransaction(ctx, t); err != nil {
 		return fmt.Errorf("making our table anew: %w", err)
 	}
 	b.known = true
 	return nil
 }
 
-// found is what the kernel has: a chain that is told as is known is as it was written,
+// alignListing is what the kernel has: a chain that is told as is known is as it was written,
 // any other is not as wanted. It reports whether a chain is not as it was left.
-func (s state) found(l listing, want Ruleset) (Ruleset, bool) {
+func (s state) alignListing(l listing, want Ruleset) (Ruleset, bool) {
 	have, differs := Ruleset{Chains: map[string]Chain{}, Sets: l.sets}, false
 	for name, c := range l.chains {
 		written, ours := s.chains[name]
@@ -127,7 +127,7 @@ func (s state) found(l listing, want Ruleset) (Ruleset, bool) {
 			have.Chains[name] = written
 			continue
 		}
-		have.Chains[name] = Chain{Rules: []Rule{plain("unknown")}}
+		have.Chains[name] = Chain{Rules: []Rule{plainRule("unknown")}}
 		differs = differs || ours && (learned || !c.commentsAs(written))
 	}
 	for name := range want.Chains {
@@ -142,8 +142,8 @@ func (c listedChain) commentsAs(written Chain) bool {
 	return slices.EqualFunc(c.rules, written.Rules, func(is nfnetlink.Rule, was Rule) bool { return is.Comment == was.Comment })
 }
 
-// expects reports whether all of the garbage is known to be there.
-func (s state) expects(g garbage) bool {
+// isExpected reports whether all of the garbage is known to be there.
+func (s state) isExpected(g garbage) bool {
 	for name := range g.chains {
 		if !s.garbage.chains[name] {
 			return false
@@ -162,9 +162,9 @@ func (c listedChain) standsAs(hook string) bool {
 	return c.hook == hook && (hook == "" || c.policy == "accept" && c.priority == Chain{Hook: hook}.Priority())
 }
 
-// misplaced reports whether a chain that is wanted hangs elsewhere, which cannot be
+// hasMisplacedHooks reports whether a chain that is wanted hangs elsewhere, which cannot be
 // changed but by making it anew.
-func (l listing) misplaced(want Ruleset) bool {
+func (l listing) hasMisplacedHooks(want Ruleset) bool {
 	for name, c := range want.Chains {
 		there, ok := l.chains[name]
 		if ok && (there.hook != c.Hook || there.priority != c.Priority()) {
@@ -174,8 +174,8 @@ func (l listing) misplaced(want Ruleset) bool {
 	return false
 }
 
-// programmed reports whether the base chains are there and lead somewhere.
-func (l listing) programmed() bool {
+// isProgrammed reports whether the base chains are there and lead somewhere.
+func (l listing) isProgrammed() bool {
 	for _, hook := range []string{"forward", "input", "output"} {
 		if c := l.chains[hook]; c.hook != hook || len(c.rules) == 0 {
 			return false

@@ -31,19 +31,19 @@ func auditVerdict(l ruletext.DenyLog, d policy.Direction) verdict {
 // Strays are not logged: they are about the past.
 func (r *renderer) renderLogs() {
 	if rate, logged := r.log.Denied(); logged {
-		r.chain(deniedChain, "", logRule(rate), newRule("", verdict("drop")))
+		r.addChain(deniedChain, "", logRule(rate), newRule("", verdict("drop")))
 	}
 	for _, d := range policy.Directions {
 		rate, logged := r.log.Audited(d)
 		if !logged {
 			continue
 		}
-		r.chain(auditedChain(d), "", newRule("", strayTCP, verdict("return")), newRule("", straySCTP, verdict("return")), logRule(rate))
-		r.chain(auditChain(d), "", append(strayRules(), newRule("", auditVerdict(r.log, d)))...)
+		r.addChain(auditedChain(d), "", newRule("", strayTCP, verdict("return")), newRule("", straySCTP, verdict("return")), logRule(rate))
+		r.addChain(auditChain(d), "", append(strayRules(), newRule("", auditVerdict(r.log, d)))...)
 	}
 }
 
 // logRule hands packets to a listener at a rate.
 func logRule(r ruletext.Rate) Rule {
-	return plain(`limit rate %d/second burst %d packets log prefix "%s" group %d`, r.PerSecond, r.Burst, r.Prefix, r.Group)
+	return plainRule(`limit rate %d/second burst %d packets log prefix "%s" group %d`, r.PerSecond, r.Burst, r.Prefix, r.Group)
 }

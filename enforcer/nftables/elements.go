@@ -7,9 +7,9 @@ import (
 	"github.com/tierwall/tierwall/policy"
 )
 
-// key is a policy's element as nft prints it with numbers for names.
-func key(e policy.Element) string {
-	text := blockOf(e.Prefix).text()
+// elementKey is a policy's element as nft prints it with numbers for names.
+func elementKey(e policy.Element) string {
+	text := blockOf(e.Prefix).nftText()
 	if e.Protocol != 0 {
 		text += fmt.Sprintf(" . %d . %d", e.Protocol, e.Port)
 	}
@@ -27,7 +27,7 @@ func spanElements(in []rulegroup.Span) map[string]Element {
 func blockElements(in []block) map[string]Element {
 	out := make(map[string]Element, len(in))
 	for _, b := range in {
-		out[b.text()] = Element{}
+		out[b.nftText()] = Element{}
 	}
 	return out
 }
@@ -35,8 +35,8 @@ func blockElements(in []block) map[string]Element {
 // addMembers adds elements of a policy's set of a family, as they are in the kernel.
 func addMembers(to map[string]Element, f family, in []policy.Element) {
 	for _, e := range in {
-		if f.has(e.Prefix.Addr()) {
-			to[key(e)] = Element{}
+		if f.hasAddress(e.Prefix.Addr()) {
+			to[elementKey(e)] = Element{}
 		}
 	}
 }

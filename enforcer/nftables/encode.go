@@ -4,23 +4,23 @@ import (
 	"github.com/tierwall/tierwall/enforcer/nftables/nfnetlink"
 )
 
-// batch encodes the transaction, which does something, for the kernel; false says that it takes nft.
-func (t *transaction) batch() (*nfnetlink.Batch, bool) {
+// encodeBatch encodes the transaction, which does something, for the kernel; false says that it takes nft.
+func (t *transaction) encodeBatch() (*nfnetlink.Batch, bool) {
 	b := nfnetlink.NewBatch(tableName)
 	for _, c := range t.commands {
-		if !c.encode(b) || b.Len() > nfnetlink.MaxBatch {
+		if !c.encodeTo(b) || b.Len() > nfnetlink.MaxBatch {
 			return nil, false
 		}
 	}
 	return b, true
 }
 
-func (c ofTable) encode(b *nfnetlink.Batch) bool {
+func (c tableCommand) encodeTo(b *nfnetlink.Batch) bool {
 	b.AddTable()
 	return c.verb == add
 }
 
-func (c ofChain) encode(b *nfnetlink.Batch) bool {
+func (c chainCommand) encodeTo(b *nfnetlink.Batch) bool {
 	switch c.verb {
 	case add:
 		b.AddChain(c.name)
@@ -32,27 +32,27 @@ func (c ofChain) encode(b *nfnetlink.Batch) bool {
 	return c.hook == ""
 }
 
-func (c ofRule) encode(b *nfnetlink.Batch) bool {
+func (c ruleCommand) encodeTo(b *nfnetlink.Batch) bool {
 	e, ok := b.NewExpressions(), len(c.rule.terms) > 0
 	for _, t := range c.rule.terms {
-		ok = ok && t.express(e)
+		ok = ok && t.encodeTerm(e)
 	}
 	b.AddRule(c.chain, e, c.rule.Comment)
 	return ok
 }
 
-func (c ofSet) encode(b *nfnetlink.Batch) bool {
+func (c setCommand) encodeTo(b *nfnetlink.Batch) bool {
 	if c.verb == remove {
 		b.DeleteSet(c.name)
 		return true
 	}
-	kind, ok := c.kind.encode()
+	kind, ok := c.kind.kernelKind()
 	b.AddSet(c.name, kind)
 	return ok
 }
 
-func (c ofElements) encode(b *nfnetlink.Batch) bool {
-	kind, ok := c.kind.encode()
+func (c elementsCommand) encodeTo(b *nfnetlink.Batch) bool {
+	kind, ok := c.kind.kernelKind()
 	if !ok {
 		return false
 	}
@@ -66,8 +66,8 @@ func (c ofElements) encode(b *nfnetlink.Batch) bool {
 	return b.AddElements(c.set, kind, elements, c.all)
 }
 
-// encode returns the set's kind for the kernel. It reports whether its type is known.
-func (s Set) encode() (nfnetlink.SetKind, bool) {
+// kernelKind returns the set's kind for the kernel. It reports whether its type is known.
+func (s Set) kernelKind() (nfnetlink.SetKind, bool) {
 	key, ok := nfnetlink.ParseKeyType(s.Type)
 	return nfnetlink.SetKind{Key: key, Interval: s.Interval, Map: s.Map}, ok
 }

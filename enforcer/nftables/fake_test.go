@@ -60,17 +60,17 @@ func (k *fakeKernel) run(ctx context.Context, t *transaction) error {
 		return err
 	}
 	for _, c := range t.commands {
-		if r, is := c.(ofRule); is && k.refuse != "" && strings.HasPrefix(r.chain, k.refuse) {
+		if r, is := c.(ruleCommand); is && k.refuse != "" && strings.HasPrefix(r.chain, k.refuse) {
 			if !t.direct {
 				return errors.New("/dev/stdin:1:1-9: Error: Could not process rule: Too many links\nadd rule inet tierwall " + r.chain + " drop\n^^^")
 			}
 			return &nfnetlink.Refusal{About: "chain " + r.chain, Err: unix.EMLINK}
 		}
 	}
-	if _, ok := t.batch(); t.direct && !ok {
+	if _, ok := t.encodeBatch(); t.direct && !ok {
 		k.byTool++
 	}
-	tx := t.write(k.NewTransaction())
+	tx := t.writeAll(k.NewTransaction())
 	if err := k.Fake.Run(ctx, tx); err != nil {
 		return err
 	}
@@ -152,8 +152,8 @@ func deref(s *string) string {
 // script is the transaction that makes a ruleset from nothing.
 func script(r Ruleset) string {
 	t := &transaction{}
-	makePlan(newRuleset(), r).together().write(t, garbage{})
-	return t.write(knftables.NewFake(knftables.InetFamily, tableName).NewTransaction()).String()
+	makePlan(newRuleset(), r).asOneTransaction().writeSwitch(t, garbage{})
+	return t.writeAll(knftables.NewFake(knftables.InetFamily, tableName).NewTransaction()).String()
 }
 
 // render is a program's ruleset, read back from its text.

@@ -15,11 +15,11 @@ const (
 	ipv6 family = 6
 )
 
-// has reports whether an address is of the family.
-func (f family) has(a netip.Addr) bool { return a.Is4() == (f == ipv4) }
+// hasAddress reports whether an address is of the family.
+func (f family) hasAddress(a netip.Addr) bool { return a.Is4() == (f == ipv4) }
 
-// header is the family's name in expressions, such as the ip of "ip saddr".
-func (f family) header() string {
+// headerName is the family's name in expressions, such as the ip of "ip saddr".
+func (f family) headerName() string {
 	if f == ipv6 {
 		return "ip6"
 	}
@@ -34,25 +34,25 @@ func (f family) addressType() string {
 	return "ipv4_addr"
 }
 
-// own is the address that a direction is judged for, peer that of the other side.
-func (f family) own(d policy.Direction) field { return addressField(f, d == policy.Egress) }
+// ownField is the address that a direction is judged for, peer that of the other side.
+func (f family) ownField(d policy.Direction) field { return addressField(f, d == policy.Egress) }
 
-func (f family) peer(d policy.Direction) field { return addressField(f, d == policy.Ingress) }
+func (f family) peerField(d policy.Direction) field { return addressField(f, d == policy.Ingress) }
 
 // familiesOf are the families that a program has endpoints or local networks of.
 func familiesOf(p *policy.Program) []family {
 	var out []family
 	for _, f := range []family{ipv4, ipv6} {
-		local := slices.ContainsFunc(p.Local, func(l netip.Prefix) bool { return f.has(l.Addr()) })
-		if local || slices.ContainsFunc(p.Endpoints, func(e policy.Endpoint) bool { return slices.ContainsFunc(e.Addrs, f.has) }) {
+		local := slices.ContainsFunc(p.Local, func(l netip.Prefix) bool { return f.hasAddress(l.Addr()) })
+		if local || slices.ContainsFunc(p.Endpoints, func(e policy.Endpoint) bool { return slices.ContainsFunc(e.Addrs, f.hasAddress) }) {
 			out = append(out, f)
 		}
 	}
 	return out
 }
 
-// protocol matches packets of the family.
-func (f family) protocol() words {
+// familyMatch matches packets of the family.
+func (f family) familyMatch() words {
 	if f == ipv6 {
 		return "meta nfproto ipv6"
 	}

@@ -13,19 +13,19 @@ type garbage struct {
 	sets map[string]Set
 }
 
-func (g garbage) empty() bool { return len(g.chains)+len(g.sets) == 0 }
+func (g garbage) isEmpty() bool { return len(g.chains)+len(g.sets) == 0 }
 
-// collect deletes the garbage. It may refer to itself, so chains are emptied first, and
+// deleteAll deletes the garbage. It may refer to itself, so chains are emptied first, and
 // maps, which lead to chains, go before these.
-func (g garbage) collect(t *transaction) {
+func (g garbage) deleteAll(t *transaction) {
 	chains, sets := slices.Sorted(maps.Keys(g.chains)), slices.Sorted(maps.Keys(g.sets))
 	for _, name := range chains {
-		t.do(ofChain{empty, name, ""})
+		t.addCommand(chainCommand{empty, name, ""})
 	}
 	for _, name := range sets {
 		t.deleteSet(name, g.sets[name])
 	}
 	for _, name := range chains {
-		t.do(ofChain{remove, name, ""})
+		t.addCommand(chainCommand{remove, name, ""})
 	}
 }

@@ -174,7 +174,7 @@ func TestARestartAdoptsWhatIsThere(t *testing.T) {
 		again.mu.Lock()
 		defer again.mu.Unlock()
 		again.program = many(30, 20)
-		amiss, err := again.converge(t.Context())
+		amiss, err := again.applyWhole(t.Context())
 		if amiss || len(again.state.names) > 0 {
 			t.Errorf("the same program was written anew: %v", again.state.names)
 		}

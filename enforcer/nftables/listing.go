@@ -68,7 +68,7 @@ func readListing(text io.Reader, want *Ruleset) (listing, error) {
 		if err := objects.Decode(&o); err != nil {
 			return listing{}, fmt.Errorf("reading what nft lists: %w", err)
 		}
-		out.add(o, want)
+		out.addObject(o, want)
 	}
 	if err := expectTokens(objects, json.Delim(']'), json.Delim('}')); err != nil {
 		return listing{}, err
@@ -89,16 +89,16 @@ func expectTokens(from *json.Decoder, expected ...json.Token) error {
 	return nil
 }
 
-func (l *listing) add(o listedObject, want *Ruleset) {
+func (l *listing) addObject(o listedObject, want *Ruleset) {
 	switch {
 	case o.Table != nil:
 		l.there, l.dormant = true, len(o.Table.Flags) > 0
 	case o.Chain != nil:
 		l.chains[o.Chain.Name] = listedChain{hook: o.Chain.Hook, policy: o.Chain.Policy, priority: o.Chain.Prio}
 	case o.Set != nil:
-		l.addSet(o.Set.Name, o.Set.set(false), want)
+		l.addSet(o.Set.Name, o.Set.toSet(false), want)
 	case o.Map != nil:
-		l.addSet(o.Map.Name, o.Map.set(true), want)
+		l.addSet(o.Map.Name, o.Map.toSet(true), want)
 	}
 }
 
@@ -111,7 +111,7 @@ func (l *listing) addSet(name string, s Set, want *Ruleset) {
 	l.sets[name] = s
 }
 
-func (l *listedSet) set(isMap bool) Set {
+func (l *listedSet) toSet(isMap bool) Set {
 	s := Set{Type: strings.Join(l.Type, " . "), Map: isMap, Elements: make(map[string]Element, len(l.Elem))}
 	for _, flag := range l.Flags {
 		if s.Interval = flag == "interval"; !s.Interval {
@@ -136,7 +136,7 @@ func (l *listedSet) set(isMap bool) Set {
 		s.Elements[k] = e
 	}
 	if len(blocks) > 0 {
-		s.Elements = blockElements(union(blocks)) // nft joins some, and others not
+		s.Elements = blockElements(mergeBlocks(blocks)) // nft joins some, and others not
 	}
 	return s
 }
@@ -200,7 +200,7 @@ func parseKey(raw json.RawMessage) (string, error) {
 	}
 	switch {
 	case v.Prefix != nil:
-		return fmt.Sprintf("%s/%d", canonical(v.Prefix.Addr), v.Prefix.Len), nil
+		return fmt.Sprintf("%s/%d", canonicalAddress(v.Prefix.Addr), v.Prefix.Len), nil
 	case len(v.Range) == 2:
 		return parseFields(v.Range, "-")
 	case len(v.Concat) > 0:
@@ -224,14 +224,14 @@ func parseValue(raw json.RawMessage) (string, error) {
 	if len(raw) > 0 && raw[0] == '"' {
 		var s string
 		err := json.Unmarshal(raw, &s)
-		return canonical(s), err
+		return canonicalAddress(s), err
 	}
 	n, err := strconv.Atoi(string(raw))
 	return strconv.Itoa(n), err
 }
 
-// canonical is an address as we write it.
-func canonical(text string) string {
+// canonicalAddress is an address as we write it.
+func canonicalAddress(text string) string {
 	if a, err := netip.ParseAddr(text); err == nil {
 		return a.String()
 	}

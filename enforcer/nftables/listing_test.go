@@ -26,7 +26,7 @@ func TestTheTableIsReadAsNftPrintsIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !l.there || !l.dormant || l.programmed() {
+	if !l.there || !l.dormant || l.isProgrammed() {
 		t.Errorf("there %v, dormant %v", l.there, l.dormant)
 	}
 	for name, want := range map[string][]string{

@@ -25,8 +25,8 @@ const (
 	maxCopies = 2
 )
 
-// merges reports whether a run is merged. It follows from the rules alone, not from members.
-func merges(u rulegroup.Run) bool {
+// canMerge reports whether a run is merged. It follows from the rules alone, not from members.
+func canMerge(u rulegroup.Run) bool {
 	n := 0
 	for i := range u.Rules {
 		r := &u.Rules[i]
@@ -34,15 +34,15 @@ func merges(u rulegroup.Run) bool {
 		if r.AnyPeer {
 			peers = 1
 		}
-		if n += peers * width(r); n > maxWalk {
+		if n += peers * countPorts(r); n > maxWalk {
 			return true
 		}
 	}
 	return false
 }
 
-// width is the number of rules that a rule becomes for each of its peers.
-func width(r *policy.Rule) int {
+// countPorts is the number of rules that a rule becomes for each of its peers.
+func countPorts(r *policy.Rule) int {
 	if r.AnyPort {
 		return 1
 	}
@@ -69,8 +69,8 @@ func newBudget(p *policy.Program, c *policy.Class) budget {
 	return budget(maxCopies * size)
 }
 
-// take reports whether the budget has so many.
-func (b *budget) take(n int) bool {
+// takeShare reports whether the budget has so many.
+func (b *budget) takeShare(n int) bool {
 	if n > int(*b) {
 		return false
 	}
@@ -109,7 +109,7 @@ func namedElements(p *policy.Program, f family, m match, ports []policy.Port) ma
 	addrs := map[netip.Addr]bool{} // and whether the peers have it
 	for _, port := range ports {
 		for _, e := range p.Sets[port.Named].Elements {
-			if f.has(e.Prefix.Addr()) && e.Protocol == port.Protocol {
+			if f.hasAddress(e.Prefix.Addr()) && e.Protocol == port.Protocol {
 				candidates = append(candidates, e)
 				addrs[e.Prefix.Addr()] = m.anyPeer
 			}
@@ -121,7 +121,7 @@ func namedElements(p *policy.Program, f family, m match, ports []policy.Port) ma
 	out := map[string]Element{}
 	for _, e := range candidates {
 		if addrs[e.Prefix.Addr()] {
-			out[key(e)] = Element{}
+			out[elementKey(e)] = Element{}
 		}
 	}
 	return out
@@ -149,16 +149,16 @@ func mergedSets(c *policy.Class) []policy.SetID {
 	var out []policy.SetID
 	for _, t := range c.Tiers {
 		for _, u := range rulegroup.Of(t.Rules) {
-			if merges(u) {
-				out = append(out, arrange(u).merged()...)
+			if canMerge(u) {
+				out = append(out, arrangeRun(u).mergedSets()...)
 			}
 		}
 	}
 	return newPeerList(out...)
 }
 
-// merged are the sets whose members are copied, or decide whether they are.
-func (a arrangement) merged() []policy.SetID {
+// mergedSets are the sets whose members are copied, or decide whether they are.
+func (a arrangement) mergedSets() []policy.SetID {
 	out := slices.Clone(a.anyPort)
 	for _, m := range a.matches {
 		if len(m.named) > 0 {

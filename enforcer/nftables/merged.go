@@ -16,22 +16,22 @@ type lookupSets struct {
 	ok    bool
 }
 
-// merged makes rules of a run of many rules: lookups whose number does not depend on how many
+// addMerged makes rules of a run of many rules: lookups whose number does not depend on how many
 // rules there are, as long as what they cost is in proportion to what was written. The end is what becomes of
 // a packet that the run does not match, or nothing if more follows in the same chain.
-func (b *classBuilder) merged(u rulegroup.Run, why string, v, end verdict) error {
-	a := arrange(u)
+func (b *classBuilder) addMerged(u rulegroup.Run, why string, v, end verdict) error {
+	a := arrangeRun(u)
 	if a.always {
-		b.rule(why, v)
+		b.addRule(why, v)
 		return nil
 	}
-	if err := b.known(u); err != nil {
+	if err := b.checkSets(u); err != nil {
 		return err
 	}
 	if err := b.anyPort(why, v, a.anyPort); err != nil {
 		return err
 	}
-	if err := b.named(why, v, a.matches); err != nil {
+	if err := b.addNamedPorts(why, v, a.matches); err != nil {
 		return err
 	}
 	groups, pairs, err := b.splitGroups(a, end)
@@ -39,7 +39,7 @@ func (b *classBuilder) merged(u rulegroup.Run, why string, v, end verdict) error
 		return err
 	}
 	for _, p := range pairs {
-		if err := b.pair(why, v, p); err != nil {
+		if err := b.addPair(why, v, p); err != nil {
 			return err
 		}
 	}
@@ -71,27 +71,27 @@ func (b *classBuilder) splitGroups(a arrangement, end verdict) (groups []portGro
 		groups = nil
 	}
 	pairs = append(pairs, a.pairs...)
-	return groups, append(pairs, a.ungroup(failed)...), nil
+	return groups, append(pairs, a.splitGroups(failed)...), nil
 }
 
 // lookupSets are the sets to look up for the peers of a list.
 func (b *classBuilder) lookupSets(l peerList) (lookupSets, error) {
-	if out, ok := b.sets[l.key()]; ok {
+	if out, ok := b.sets[l.joinIDs()]; ok {
 		return out, nil
 	}
 	out, alone := lookupSets{ok: true}, l
 	if len(l) > maxPeers {
 		sorted := sortPeers(b.program, l)
-		out.ok = len(sorted.large) <= maxPeers && b.budget.take(sorted.members)
+		out.ok = len(sorted.large) <= maxPeers && b.budget.takeShare(sorted.members)
 		if len(sorted.networks) > 0 && out.ok {
-			base, err := b.union(policy.Networks, sorted.networks)
+			base, err := b.unionSet(policy.Networks, sorted.networks)
 			if err != nil {
 				return out, err
 			}
 			out.bases = append(out.bases, base)
 		}
 		if len(sorted.addresses) > 0 && out.ok {
-			base, err := b.union(policy.Addresses, sorted.addresses)
+			base, err := b.unionSet(policy.Addresses, sorted.addresses)
 			if err != nil {
 				return out, err
 			}
@@ -103,18 +103,18 @@ func (b *classBuilder) lookupSets(l peerList) (lookupSets, error) {
 		if !out.ok {
 			break
 		}
-		base, err := b.shared(id)
+		base, err := b.sharedSet(id)
 		if err != nil {
 			return out, err
 		}
 		out.bases = append(out.bases, base)
 	}
-	b.sets[l.key()] = out
+	b.sets[l.joinIDs()] = out
 	return out, nil
 }
 
-// pair looks up ports, and then the peers of a list.
-func (b *classBuilder) pair(why string, v verdict, m match) error {
+// addPair looks up ports, and then the peers of a list.
+func (b *classBuilder) addPair(why string, v verdict, m match) error {
 	sets, err := b.lookupSets(m.peers)
 	if err != nil {
 		return err
@@ -123,13 +123,13 @@ func (b *classBuilder) pair(why string, v verdict, m match) error {
 		if sets.ok {
 			break
 		}
-		base, err := b.shared(id)
+		base, err := b.sharedSet(id)
 		if err != nil {
 			return err
 		}
 		sets.bases = append(sets.bases, base)
 	}
-	return b.match(why, v, m, sets.bases)
+	return b.addMatch(why, v, m, sets.bases)
 }
 
 // byPort leads from ports to the chains of their peers. What comes after the run goes on in another chain
@@ -145,11 +145,11 @@ func (b *classBuilder) byPort(why string, v, end verdict, groups []portGroup) {
 	for _, g := range groups {
 		to := v
 		if !g.anyPeer {
-			sets := b.sets[g.peers.key()]
-			to = goTo(b.peerChain(peerChain{peer: b.family.peer(b.Direction), sets: sets.bases, verdict: v, miss: end}))
+			sets := b.sets[g.peers.joinIDs()]
+			to = goTo(b.peerChain(peerChain{peer: b.family.peerField(b.Direction), sets: sets.bases, verdict: v, miss: end}))
 		}
 		for _, s := range g.spans {
-			if single(s) {
+			if isSinglePort(s) {
 				singles[spanText(s)] = Element{Verdict: string(to)}
 			} else {
 				ranges[spanText(s)] = Element{Verdict: string(to)}
@@ -157,14 +157,14 @@ func (b *classBuilder) byPort(why string, v, end verdict, groups []portGroup) {
 		}
 	}
 	if len(singles) > 0 {
-		b.own("ports", why, "", portFields, Set{Map: true, Elements: singles})
+		b.addOwnSet("ports", why, "", portFields, Set{Map: true, Elements: singles})
 	}
 	if len(ranges) > 0 {
-		b.own("ranges", why, "", portFields, Set{Map: true, Interval: true, Elements: ranges})
+		b.addOwnSet("ranges", why, "", portFields, Set{Map: true, Interval: true, Elements: ranges})
 	}
 	if part > 0 {
-		b.rule("", end)
-		b.begin(part)
+		b.addRule("", end)
+		b.beginPart(part)
 	}
 }
 
@@ -173,8 +173,8 @@ func (b *classBuilder) runName(name string) string {
 	return fmt.Sprintf("%s-run%d-%s", b.chainName(0), b.runs, name)
 }
 
-// known returns an error if the program does not have a set of the run's.
-func (b *classBuilder) known(u rulegroup.Run) error {
+// checkSets returns an error if the program does not have a set of the run's.
+func (b *classBuilder) checkSets(u rulegroup.Run) error {
 	for _, r := range u.Rules {
 		if r.AnyPeer {
 			r.Peers = nil
@@ -188,51 +188,51 @@ func (b *classBuilder) known(u rulegroup.Run) error {
 	return nil
 }
 
-// own makes a set of the run in the making, and looks it up.
-func (b *classBuilder) own(name, why string, v verdict, f fields, s Set) {
+// addOwnSet makes a set of the run in the making, and looks it up.
+func (b *classBuilder) addOwnSet(name, why string, v verdict, f fields, s Set) {
 	s.Type = f.setType()
-	name = b.names.of(b.runName(name))
+	name = b.names.nameOf(b.runName(name))
 	b.out.Sets[name] = s
 	if s.Map {
-		b.rules = append(b.rules, newRule(why, by{f, name, s.Interval}))
+		b.rules = append(b.rules, newRule(why, verdictMap{f, name, s.Interval}))
 		return
 	}
-	b.rule(why, v, in{f, name, s.Interval})
+	b.addRule(why, v, fieldsInSet{f, name, s.Interval})
 }
 
 // anyPort looks up the peers of all ports.
 func (b *classBuilder) anyPort(why string, v verdict, l peerList) error {
-	peer := fields{b.family.peer(b.Direction)}
-	if sorted := sortPeers(b.program, l); len(l) > maxPeers && b.budget.take(sorted.members) {
+	peer := fields{b.family.peerField(b.Direction)}
+	if sorted := sortPeers(b.program, l); len(l) > maxPeers && b.budget.takeShare(sorted.members) {
 		addresses := map[string]Element{}
 		for _, id := range sorted.addresses {
 			addMembers(addresses, b.family, b.program.Sets[id].Elements)
 		}
 		if len(sorted.addresses) > 0 {
-			b.own("peers", why, v, peer, Set{Elements: addresses})
+			b.addOwnSet("peers", why, v, peer, Set{Elements: addresses})
 		}
 		var blocks []block
 		for _, id := range sorted.networks {
 			blocks = append(blocks, blocksOf(b.family, b.program.Sets[id].Elements)...)
 		}
 		if len(blocks) > 0 {
-			b.own("networks", why, v, peer, Set{Interval: true, Elements: blockElements(union(blocks))})
+			b.addOwnSet("networks", why, v, peer, Set{Interval: true, Elements: blockElements(mergeBlocks(blocks))})
 		}
 		l = sorted.large
 	}
 	for _, id := range l {
-		base, err := b.shared(id)
+		base, err := b.sharedSet(id)
 		if err != nil {
 			return err
 		}
-		b.rule(why, v, in{fields: peer, set: b.names.of(base)})
+		b.addRule(why, v, fieldsInSet{fields: peer, set: b.names.nameOf(base)})
 	}
 	return nil
 }
 
-// named looks up the ports that go by name, in a set of those that the peers have. Large sets of named ports are looked
+// addNamedPorts looks up the ports that go by name, in a set of those that the peers have. Large sets of named ports are looked
 // up by themselves, unless there are so many peers that the elements are fewer.
-func (b *classBuilder) named(why string, v verdict, matches []match) error {
+func (b *classBuilder) addNamedPorts(why string, v verdict, matches []match) error {
 	elements, found, copied := map[string]Element{}, false, map[policy.SetID]bool{}
 	for _, m := range matches {
 		var small, large []policy.Port
@@ -241,7 +241,7 @@ func (b *classBuilder) named(why string, v verdict, matches []match) error {
 			switch {
 			case s.Kind != policy.AddressPorts, len(s.Elements) > maxMerged && len(s.Elements) > len(m.peers):
 				large = append(large, port)
-			case copied[s.ID] || b.budget.take(len(s.Elements)) || len(s.Elements) < len(m.peers):
+			case copied[s.ID] || b.budget.takeShare(len(s.Elements)) || len(s.Elements) < len(m.peers):
 				copied[s.ID] = true
 				small = append(small, port)
 			default:
@@ -253,13 +253,13 @@ func (b *classBuilder) named(why string, v verdict, matches []match) error {
 			maps.Copy(elements, namedElements(b.program, b.family, m, small))
 		}
 		if len(large) > 0 {
-			if err := b.pair(why, v, match{anyPeer: m.anyPeer, peers: m.peers, named: large}); err != nil {
+			if err := b.addPair(why, v, match{anyPeer: m.anyPeer, peers: m.peers, named: large}); err != nil {
 				return err
 			}
 		}
 	}
 	if found {
-		b.own("named", why, v, b.peerPort(), Set{Elements: elements})
+		b.addOwnSet("named", why, v, b.peerPort(), Set{Elements: elements})
 	}
 	return nil
 }

@@ -25,10 +25,10 @@ const (
 // those that are not there have the first. Base names have no dot.
 type names map[string]int
 
-// of is the name in the kernel of a set or map, given its base name.
-func (n names) of(base string) string { return generation(base, n[base]) }
+// nameOf is the name in the kernel of a set or map, given its base name.
+func (n names) nameOf(base string) string { return generationName(base, n[base]) }
 
-func generation(base string, n int) string {
+func generationName(base string, n int) string {
 	if n == 0 {
 		return base
 	}
@@ -48,19 +48,21 @@ func dispatchMap(f family, d policy.Direction) string { return fmt.Sprintf("%s-m
 func dispatchChain(f family, d policy.Direction) string { return fmt.Sprintf("%s-%d", d, f) }
 
 // setName is the base name of a policy's set in a family.
-func setName(f family, id policy.SetID) string { return fmt.Sprintf("set%d-%s", f, fit(string(id))) }
+func setName(f family, id policy.SetID) string {
+	return fmt.Sprintf("set%d-%s", f, fitName(string(id)))
+}
 
 // classChain is the chain of a class; those of its further parts have b, c, d appended.
 func classChain(f family, d policy.Direction, id policy.ClassID, part int) string {
-	name := fmt.Sprintf("%s%d-%s", d.String()[:2], f, fit(string(id)))
+	name := fmt.Sprintf("%s%d-%s", d.String()[:2], f, fitName(string(id)))
 	if part == 0 {
 		return name
 	}
 	return fmt.Sprintf("%s-part%d", name, part)
 }
 
-// fit is the text itself where it is safe in a name and short enough, and else a full-width hash of it.
-func fit(text string) string {
+// fitName is the text itself where it is safe in a name and short enough, and else a full-width hash of it.
+func fitName(text string) string {
 	if text != "" && len(text) <= maxName && ruletext.Sanitize(text, "-_") == text {
 		return text
 	}
@@ -68,8 +70,8 @@ func fit(text string) string {
 	return "x" + hex.EncodeToString(sum[:])
 }
 
-// comment is a text that is safe between quotes and short enough.
-func comment(text string) string {
+// safeComment is a text that is safe between quotes and short enough.
+func safeComment(text string) string {
 	text = strings.TrimSpace(ruletext.Sanitize(text, ".-_/ ,:=~"))
 	if len(text) > maxComment {
 		text = text[:maxComment]
@@ -77,13 +79,13 @@ func comment(text string) string {
 	return text
 }
 
-// number is the generation of a name.
-func number(base, name string) int {
+// generationOf is the generation of a name.
+func generationOf(base, name string) int {
 	if name == base {
 		return 0
 	}
 	n, err := strconv.Atoi(strings.TrimPrefix(name, base+"."))
-	if err != nil || generation(base, n) != name {
+	if err != nil || generationName(base, n) != name {
 		return -1
 	}
 	return n

@@ -38,11 +38,11 @@ func makePlan(have, want Ruleset) plan {
 		case !ok:
 			p.sets[name] = s
 		default:
-			p.change(name, old, s)
+			p.changeSet(name, old, s)
 		}
 	}
 	for name, c := range want.Chains {
-		if old, ok := have.Chains[name]; !ok || old.Hook != c.Hook || !slices.EqualFunc(old.Rules, c.Rules, Rule.reads) {
+		if old, ok := have.Chains[name]; !ok || old.Hook != c.Hook || !slices.EqualFunc(old.Rules, c.Rules, Rule.sameText) {
 			p.chains[name] = c
 		}
 	}
@@ -57,14 +57,14 @@ func makePlan(have, want Ruleset) plan {
 		}
 	}
 	if len(p.ahead) > 0 || len(p.sets)+len(p.chains) > aheadFrom/10 {
-		p.prepare(have)
+		p.planShadowCopies(have)
 	}
 	return p
 }
 
-// prepare moves everything that is new, and that nothing in force refers to before the switch, ahead of it, but
+// planShadowCopies moves everything that is new, and that nothing in force refers to before the switch, ahead of it, but
 // for rules that only nft can say: they are few.
-func (p *plan) prepare(have Ruleset) {
+func (p *plan) planShadowCopies(have Ruleset) {
 	maps.Copy(p.ahead, p.sets)
 	p.sets = map[string]Set{}
 	for name, c := range p.chains {
@@ -87,8 +87,8 @@ func (c Chain) hasWords() bool {
 	})
 }
 
-// change adds and removes elements. A key whose verdict changes is removed and added.
-func (p *plan) change(name string, old, s Set) {
+// changeSet adds and removes elements. A key whose verdict changes is removed and added.
+func (p *plan) changeSet(name string, old, s Set) {
 	added, removed := map[string]Element{}, map[string]Element{}
 	for k, e := range s.Elements {
 		if was, ok := old.Elements[k]; !ok || was != e {
@@ -109,16 +109,16 @@ func (p *plan) change(name string, old, s Set) {
 	}
 }
 
-// together is the plan with nothing ahead.
-func (p plan) together() plan {
+// asOneTransaction is the plan with nothing ahead.
+func (p plan) asOneTransaction() plan {
 	maps.Copy(p.sets, p.ahead)
 	maps.Copy(p.chains, p.aheadChains)
 	p.ahead, p.aheadChains, p.aheadEmpty = nil, nil, nil
 	return p
 }
 
-// switches reports whether the plan changes anything that rules refer to.
-func (p plan) switches() bool {
+// hasCommands reports whether the plan changes anything that rules refer to.
+func (p plan) hasCommands() bool {
 	return len(p.sets)+len(p.added)+len(p.removed)+len(p.chains) > 0
 }
 
@@ -143,9 +143,9 @@ func (p plan) aheadSets(areMaps bool) (out []sized) {
 		if set.Map != areMaps {
 			continue
 		}
-		out = append(out, sized{ofSet{add, name, set}, 1})
+		out = append(out, sized{setCommand{add, name, set}, 1})
 		for some := range slices.Chunk(slices.Sorted(maps.Keys(set.Elements)), transactionSize) {
-			out = append(out, sized{ofElements{add, name, set, some, set.Elements, len(some) == len(set.Elements)}, len(some)})
+			out = append(out, sized{elementsCommand{add, name, set, some, set.Elements, len(some) == len(set.Elements)}, len(some)})
 		}
 	}
 	return out
@@ -154,7 +154,7 @@ func (p plan) aheadSets(areMaps bool) (out []sized) {
 // makeEmpty makes the chains that are new, without their rules.
 func (p plan) makeEmpty() (out []sized) {
 	for _, name := range p.aheadEmpty {
-		out = append(out, sized{ofChain{add, name, ""}, 2}, sized{ofChain{empty, name, ""}, 1})
+		out = append(out, sized{chainCommand{add, name, ""}, 2}, sized{chainCommand{empty, name, ""}, 1})
 	}
 	return out
 }
@@ -163,21 +163,21 @@ func (p plan) makeEmpty() (out []sized) {
 func (p plan) aheadRules() (out []sized) {
 	for _, name := range slices.Sorted(maps.Keys(p.aheadChains)) {
 		for _, r := range p.aheadChains[name].Rules {
-			out = append(out, sized{ofRule{name, r}, 4})
+			out = append(out, sized{ruleCommand{name, r}, 4})
 		}
 	}
 	return out
 }
 
-// write puts the switching step of the plan into the transaction, after it deleted
+// writeSwitch puts the switching step of the plan into the transaction, after it deleted
 // what the last one left.
-func (p plan) write(t *transaction, left garbage) {
+func (p plan) writeSwitch(t *transaction, left garbage) {
 	chains := slices.Sorted(maps.Keys(p.chains))
 	for _, name := range chains {
-		t.do(ofChain{add, name, p.chains[name].Hook})
-		t.do(ofChain{empty, name, ""})
+		t.addCommand(chainCommand{add, name, p.chains[name].Hook})
+		t.addCommand(chainCommand{empty, name, ""})
 	}
-	left.collect(t)
+	left.deleteAll(t)
 	for _, name := range slices.Sorted(maps.Keys(p.sets)) {
 		t.createSet(name, p.sets[name])
 	}
@@ -185,29 +185,29 @@ func (p plan) write(t *transaction, left garbage) {
 		t.fillChain(name, p.chains[name])
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.sets)) {
-		t.fill(name, p.sets[name])
+		t.addAllElements(name, p.sets[name])
 	}
-	p.grow(t)
+	p.addElements(t)
 }
 
-// grow and shrink change sets and maps element by element.
-func (p plan) grow(t *transaction) {
+// addElements and shrink change sets and maps element by element.
+func (p plan) addElements(t *transaction) {
 	for _, name := range slices.Sorted(maps.Keys(p.added)) {
 		added, removed := p.added[name], p.removed[name]
-		t.some(ofElements{remove, name, p.kinds[name], keys(removed, added, true), removed, false})
-		t.some(ofElements{add, name, p.kinds[name], slices.Sorted(maps.Keys(added)), added, false})
+		t.changeElements(elementsCommand{remove, name, p.kinds[name], changedKeys(removed, added, true), removed, false})
+		t.changeElements(elementsCommand{add, name, p.kinds[name], slices.Sorted(maps.Keys(added)), added, false})
 	}
 }
 
-func (p plan) shrink(t *transaction) {
+func (p plan) removeElements(t *transaction) {
 	for _, name := range slices.Sorted(maps.Keys(p.removed)) {
 		removed := p.removed[name]
-		t.some(ofElements{remove, name, p.kinds[name], keys(removed, p.added[name], false), removed, false})
+		t.changeElements(elementsCommand{remove, name, p.kinds[name], changedKeys(removed, p.added[name], false), removed, false})
 	}
 }
 
-// keys are those of elements that are, or are not, among others too.
-func keys(elements, others map[string]Element, too bool) []string {
+// changedKeys are those of elements that are, or are not, among others too.
+func changedKeys(elements, others map[string]Element, too bool) []string {
 	var out []string
 	for _, k := range slices.Sorted(maps.Keys(elements)) {
 		if _, is := others[k]; is == too {

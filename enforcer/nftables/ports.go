@@ -8,14 +8,14 @@ import (
 	"github.com/tierwall/tierwall/policy"
 )
 
-// single reports whether a span is one port.
-func single(s rulegroup.Span) bool { return s.First == s.Last }
+// isSinglePort reports whether a span is one port.
+func isSinglePort(s rulegroup.Span) bool { return s.First == s.Last }
 
 // spanText is a span as the last two fields of a key, such as "6 . 80-90".
 func spanText(s rulegroup.Span) string { return fmt.Sprintf("%d . %s", s.Protocol, portText(s)) }
 
 func portText(s rulegroup.Span) string {
-	if single(s) {
+	if isSinglePort(s) {
 		return strconv.Itoa(int(s.First))
 	}
 	return fmt.Sprintf("%d-%d", s.First, s.Last)
@@ -33,20 +33,20 @@ func spanMatches(in []rulegroup.Span) [][]term {
 		switch {
 		case s.All():
 			protocol, protocols = s.Protocol, append(protocols, strconv.Itoa(int(s.Protocol)))
-		case single(s):
+		case isSinglePort(s):
 			singles = append(singles, spanText(s))
 		default:
-			ranges = append(ranges, []term{of(s.Protocol), portWithin(s)})
+			ranges = append(ranges, []term{protocolIs(s.Protocol), portWithin(s)})
 		}
 	}
 	switch {
 	case len(protocols) == 1:
-		out = append(out, []term{of(protocol)})
+		out = append(out, []term{protocolIs(protocol)})
 	case len(protocols) > 1:
-		out = append(out, []term{among{fields{protocolField}, protocols}})
+		out = append(out, []term{fieldsInValues{fields{protocolField}, protocols}})
 	}
 	if len(singles) > 0 {
-		out = append(out, []term{among{portFields, singles}})
+		out = append(out, []term{fieldsInValues{portFields, singles}})
 	}
 	return append(out, ranges...)
 }

@@ -71,8 +71,8 @@ func (r *renderer) baseOf(hash string, ref *reference) string {
 	return unused
 }
 
-// refer has the class refer to something, by its base name.
-func (b *classBuilder) refer(hash string, ref reference) string {
+// addReference has the class refer to something, by its base name.
+func (b *classBuilder) addReference(hash string, ref reference) string {
 	base := b.baseOf(hash, &ref)
 	if b.refs[base] == nil {
 		ref.classes = map[transition.Class]bool{}
@@ -82,52 +82,52 @@ func (b *classBuilder) refer(hash string, ref reference) string {
 	return base
 }
 
-// shared refers to a policy's set.
-func (b *classBuilder) shared(id policy.SetID) (string, error) {
+// sharedSet refers to a policy's set.
+func (b *classBuilder) sharedSet(id policy.SetID) (string, error) {
 	s, ok := b.program.Sets[id]
 	if !ok {
 		return "", fmt.Errorf("the program has no set %q", id)
 	}
-	return b.refer(setName(b.family, id), reference{family: b.family, kind: s.Kind, ids: []policy.SetID{id}}), nil
+	return b.addReference(setName(b.family, id), reference{family: b.family, kind: s.Kind, ids: []policy.SetID{id}}), nil
 }
 
-// union refers to a set with the members of several sets of a kind.
-func (b *classBuilder) union(kind policy.SetKind, ids peerList) (string, error) {
+// unionSet refers to a set with the members of several sets of a kind.
+func (b *classBuilder) unionSet(kind policy.SetKind, ids peerList) (string, error) {
 	if len(ids) == 1 {
-		return b.shared(ids[0])
+		return b.sharedSet(ids[0])
 	}
 	prefix := "any"
 	if kind == policy.Networks {
 		prefix = "net"
 	}
-	return b.refer(fmt.Sprintf("%s%d-%s", prefix, b.family, digest(ids.key())), reference{family: b.family, kind: kind, ids: ids}), nil
+	return b.addReference(fmt.Sprintf("%s%d-%s", prefix, b.family, contentDigest(ids.joinIDs())), reference{family: b.family, kind: kind, ids: ids}), nil
 }
 
 // portSet refers to a set of ports.
 func (b *classBuilder) portSet(spans []rulegroup.Span) string {
-	return b.refer("ports-"+digest(spansKey(spans)), reference{spans: spans})
+	return b.addReference("ports-"+contentDigest(spansKey(spans)), reference{spans: spans})
 }
 
 // peerChain refers to a chain that looks up the peer in sets, and says what becomes of one that is in none.
 func (b *classBuilder) peerChain(c peerChain) string {
-	key := digest(fmt.Sprint(b.Direction, b.family, c.verdict, c.miss, strings.Join(c.sets, " ")))
+	key := contentDigest(fmt.Sprint(b.Direction, b.family, c.verdict, c.miss, strings.Join(c.sets, " ")))
 	name := fmt.Sprintf("to%d-%s", b.family, key)
 	if own := b.chainName(0); strings.HasPrefix(string(c.miss), string(goTo(own))) {
-		name, c.ofRun = b.runName(digest(strings.Join(c.sets, " "))), true
+		name, c.ofRun = b.runName(contentDigest(strings.Join(c.sets, " "))), true
 	}
-	return b.refer(name, reference{family: b.family, chain: &c})
+	return b.addReference(name, reference{family: b.family, chain: &c})
 }
 
-// digest is the hash of a content.
-func digest(content string) string { return contenthash.Sum([]byte(content)) }
+// contentDigest is the hash of a content.
+func contentDigest(content string) string { return contenthash.Sum([]byte(content)) }
 
-// put makes what a reference is about, in full.
-func (r *renderer) put(base string, ref *reference) {
+// putReference makes what a reference is about, in full.
+func (r *renderer) putReference(base string, ref *reference) {
 	switch {
 	case ref.chain != nil:
-		r.chain(base, "", ref.chain.rules(r.names)...)
+		r.addChain(base, "", ref.chain.chainRules(r.names)...)
 	case ref.spans != nil:
-		r.out.Sets[r.names.of(base)] = Set{Type: portFields.setType(), Interval: true, Elements: spanElements(ref.spans)}
+		r.out.Sets[r.names.nameOf(base)] = Set{Type: portFields.setType(), Interval: true, Elements: spanElements(ref.spans)}
 	default:
 		r.putMembers(base, ref, func(s *policy.Set) []policy.Element { return s.Elements })
 	}
@@ -149,9 +149,9 @@ func (r *renderer) putMembers(base string, ref *reference, some func(*policy.Set
 		}
 	}
 	if len(blocks) > 0 {
-		out.Elements = blockElements(union(blocks))
+		out.Elements = blockElements(mergeBlocks(blocks))
 	}
-	r.out.Sets[r.names.of(base)] = out
+	r.out.Sets[r.names.nameOf(base)] = out
 }
 
 // kindOf is the kind of a set of peers. That of a policy's set follows from the program.
@@ -162,10 +162,10 @@ func (r *renderer) kindOf(ref *reference) policy.SetKind {
 	return ref.kind
 }
 
-func (c *peerChain) rules(n names) []Rule {
+func (c *peerChain) chainRules(n names) []Rule {
 	var out []Rule
 	for _, base := range c.sets {
-		out = append(out, newRule("", in{fields: fields{c.peer}, set: n.of(base)}, c.verdict))
+		out = append(out, newRule("", fieldsInSet{fields: fields{c.peer}, set: n.nameOf(base)}, c.verdict))
 	}
 	return append(out, newRule("", c.miss))
 }

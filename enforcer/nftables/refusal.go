@@ -56,8 +56,8 @@ func refusalsIn(err error) func(yield func(*nfnetlink.Refusal) bool) {
 	}
 }
 
-// refuse closes the classes that an error is about. It reports whether there are any that were not closed yet.
-func (b *Backend) refuse(err error) (found bool) {
+// closeRefused closes the classes that an error is about. It reports whether there are any that were not closed yet.
+func (b *Backend) closeRefused(err error) (found bool) {
 	for _, name := range refusedNames(err) {
 		for _, k := range b.classesOf(baseName(name)) {
 			if b.refused[k] == nil {
@@ -120,8 +120,8 @@ func (b *Backend) Problems() []policy.Problem {
 	return b.problems
 }
 
-// report records the objects of classes that are closed, and logs the classes that were not before.
-func (b *Backend) report() {
+// reportProblems records the objects of classes that are closed, and logs the classes that were not before.
+func (b *Backend) reportProblems() {
 	if len(b.refused)+len(b.reported) == 0 {
 		return
 	}

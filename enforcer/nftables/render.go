@@ -16,7 +16,7 @@ import (
 // program and of what to log alone. A program whose rules refer to sets that it does not have is an error.
 func Render(p *policy.Program, log ruletext.DenyLog) (Ruleset, error) {
 	r := newRenderer(p, names{}, transition.Slots{}, log)
-	err := r.all()
+	err := r.renderAll()
 	return r.out, err
 }
 
@@ -42,30 +42,30 @@ func newRenderer(p *policy.Program, n names, s transition.Slots, log ruletext.De
 	return &renderer{program: p, families: familiesOf(p), names: n, slots: s, log: log, out: newRuleset(), refs: references{}, numbered: map[string]int{}}
 }
 
-// keep has what the program in force refers to keep its base names.
-func (r *renderer) keep(s *state) *renderer {
+// keepFrom has what the program in force refers to keep its base names.
+func (r *renderer) keepFrom(s *state) *renderer {
 	if r.inForce = s.refs; s.numbered != nil {
 		r.numbered = s.numbered
 	}
 	return r
 }
 
-func (r *renderer) all() error {
-	r.frame()
+func (r *renderer) renderAll() error {
+	r.renderFrame()
 	for _, f := range r.families {
 		for _, d := range policy.Directions {
-			r.dispatch(f, d, nil)
+			r.renderDispatch(f, d, nil)
 		}
 	}
 	for _, d := range policy.Directions {
 		for _, id := range slices.Sorted(maps.Keys(r.program.Classes[d])) {
-			if err := r.class(transition.Class{Direction: d, ID: id}); err != nil {
+			if err := r.renderClass(transition.Class{Direction: d, ID: id}); err != nil {
 				return err
 			}
 		}
 	}
 	for base, ref := range r.refs {
-		r.put(base, ref)
+		r.putReference(base, ref)
 	}
 	return nil
 }
@@ -83,8 +83,8 @@ func (e *classError) Error() string {
 // Unwrap is that of package errors.
 func (e *classError) Unwrap() error { return e.err }
 
-// class makes the chains of a class in all families, and the sets that only they refer to.
-func (r *renderer) class(k transition.Class) error {
+// renderClass makes the chains of a class in all families, and the sets that only they refer to.
+func (r *renderer) renderClass(k transition.Class) error {
 	c := r.program.Classes[k.Direction][k.ID]
 	if c == nil || r.closed[k] != nil {
 		return nil // no endpoint leads here
@@ -94,7 +94,7 @@ func (r *renderer) class(k transition.Class) error {
 	}
 	for _, f := range r.families {
 		b := &classBuilder{renderer: r, family: f, Class: k}
-		if err := b.build(c); err != nil {
+		if err := b.buildClass(c); err != nil {
 			return &classError{k, err}
 		}
 	}
@@ -107,87 +107,87 @@ const established = "ct state established,related accept"
 // the hop limit before the forward hook, where only bridged packets still have 255.
 const neighbourDiscovery = "icmpv6 type 133-137 icmpv6 code 0 ip6 hoplimit 255 accept"
 
-// frame makes the base chains and those that look up classes. What is established, and
+// renderFrame makes the base chains and those that look up classes. What is established, and
 // neighbour discovery, is not judged. At the input hook only what a pod sends is;
 // what comes by the loopback interface was sent by the node itself. A base chain's
 // accept lets other tables decide, a drop is final.
-func (r *renderer) frame() {
-	forward, input := []Rule{plain(established)}, []Rule{plain(established), plain(`iifname "lo" accept`)}
+func (r *renderer) renderFrame() {
+	forward, input := []Rule{plainRule(established)}, []Rule{plainRule(established), plainRule(`iifname "lo" accept`)}
 	for _, f := range []family{ipv6, ipv4} {
 		if !slices.Contains(r.families, f) {
 			continue
 		}
 		egress, ingress := dispatchChain(f, policy.Egress), dispatchChain(f, policy.Ingress)
-		protocol := f.protocol()
+		protocol := f.familyMatch()
 		if f == ipv6 {
 			forward = append(forward, newRule("", protocol, goTo("forward-6")))
 			input = append(input, newRule("", protocol, goTo("input-6")))
-			r.chain("forward-6", "", plain(neighbourDiscovery), newRule("", jumpTo(egress)), newRule("", goTo(ingress)))
-			r.chain("input-6", "", plain(neighbourDiscovery), newRule("", goTo(egress)))
+			r.addChain("forward-6", "", plainRule(neighbourDiscovery), newRule("", jumpTo(egress)), newRule("", goTo(ingress)))
+			r.addChain("input-6", "", plainRule(neighbourDiscovery), newRule("", goTo(egress)))
 			continue
 		}
 		forward = append(forward, newRule("", protocol, jumpTo(egress)), newRule("", protocol, goTo(ingress)))
 		input = append(input, newRule("", protocol, goTo(egress)))
 	}
-	r.chain("forward", "forward", forward...)
-	r.chain("input", "input", input...)
-	r.strays()
+	r.addChain("forward", "forward", forward...)
+	r.addChain("input", "input", input...)
+	r.renderStrays()
 	r.renderLogs()
 	for _, f := range r.families {
 		for _, d := range policy.Directions {
-			r.chain(dispatchChain(f, d), "", r.lookup(f, d)...)
+			r.addChain(dispatchChain(f, d), "", r.lookupRules(f, d)...)
 		}
 	}
 }
 
-func (r *renderer) chain(name, hook string, rules ...Rule) {
+func (r *renderer) addChain(name, hook string, rules ...Rule) {
 	r.out.Chains[name] = Chain{Hook: hook, Rules: rules}
 }
 
-// lookup are the rules that lead from an address to its class, and deny addresses that
+// lookupRules are the rules that lead from an address to its class, and deny addresses that
 // are within the node's pod networks and no endpoint's.
-func (r *renderer) lookup(f family, d policy.Direction) []Rule {
-	rules := []Rule{newRule("", by{fields{f.own(d)}, r.names.of(dispatchMap(f, d)), false})}
+func (r *renderer) lookupRules(f family, d policy.Direction) []Rule {
+	rules := []Rule{newRule("", verdictMap{fields{f.ownField(d)}, r.names.nameOf(dispatchMap(f, d)), false})}
 	if r.program.Unknown == policy.Allow {
 		return rules
 	}
 	var local []block
 	for _, p := range r.program.Local {
-		if f.has(p.Addr()) {
+		if f.hasAddress(p.Addr()) {
 			local = append(local, blockOf(p))
 		}
 	}
-	for _, b := range union(local) {
-		rules = append(rules, newRule("no pod known at this address", inBlock{f.own(d), b}, denyVerdict(r.log)))
+	for _, b := range mergeBlocks(local) {
+		rules = append(rules, newRule("no pod known at this address", inBlock{f.ownField(d), b}, denyVerdict(r.log)))
 	}
 	return rules
 }
 
-// dispatch makes the map from the addresses of endpoints to their classes, or, where
+// renderDispatch makes the map from the addresses of endpoints to their classes, or, where
 // only some are given, the part of it for these. Addresses of nodes that lie
 // within the pod networks (a bridge's, say) are no unknown pods.
-func (r *renderer) dispatch(f family, d policy.Direction, only map[netip.Addr]bool) {
+func (r *renderer) renderDispatch(f family, d policy.Direction, only map[netip.Addr]bool) {
 	s := Set{Type: f.addressType(), Map: true, Elements: map[string]Element{}}
-	wanted := func(a netip.Addr) bool { return f.has(a) && (only == nil || only[a]) }
+	wanted := func(a netip.Addr) bool { return f.hasAddress(a) && (only == nil || only[a]) }
 	for _, h := range r.program.Hosts {
 		for _, a := range h.Addrs {
-			if wanted(a) && within(r.program.Local, a) {
-				s.Elements[a.String()] = Element{"return", comment("node " + h.Name)}
+			if wanted(a) && isWithin(r.program.Local, a) {
+				s.Elements[a.String()] = Element{"return", safeComment("node " + h.Name)}
 			}
 		}
 	}
 	for _, e := range r.program.Endpoints {
 		for _, a := range e.Addrs {
 			if wanted(a) {
-				s.Elements[a.String()] = Element{string(r.entry(f, d, e)), comment(e.Key())}
+				s.Elements[a.String()] = Element{string(r.dispatchVerdict(f, d, e)), safeComment(e.Key())}
 			}
 		}
 	}
-	r.out.Sets[r.names.of(dispatchMap(f, d))] = s
+	r.out.Sets[r.names.nameOf(dispatchMap(f, d))] = s
 }
 
-// entry is what to do with the packets of an endpoint. Without a class it is denied.
-func (r *renderer) entry(f family, d policy.Direction, e policy.Endpoint) verdict {
+// dispatchVerdict is what to do with the packets of an endpoint. Without a class it is denied.
+func (r *renderer) dispatchVerdict(f family, d policy.Direction, e policy.Endpoint) verdict {
 	c := r.program.Classes[d][e.Class[d]]
 	if c == nil || r.closed[transition.Class{Direction: d, ID: e.Class[d]}] != nil {
 		return goTo(denyChain)
@@ -197,11 +197,11 @@ func (r *renderer) entry(f family, d policy.Direction, e policy.Endpoint) verdic
 	switch {
 	case !ok:
 		return goTo(classChain(f, d, r.slots.Of(transition.Class{Direction: d, ID: e.Class[d]}), 0))
-	case audits && r.open(e):
+	case audits && r.isOpen(e):
 		return auditVerdict(r.log, d)
 	case audits:
 		return goTo(auditChain(d))
-	case r.open(e):
+	case r.isOpen(e):
 		return "return"
 	case v.Permits():
 		return goTo(allowChain)
@@ -210,6 +210,6 @@ func (r *renderer) entry(f family, d policy.Direction, e policy.Endpoint) verdic
 	}
 }
 
-func within(prefixes []netip.Prefix, a netip.Addr) bool {
+func isWithin(prefixes []netip.Prefix, a netip.Addr) bool {
 	return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(a) })
 }

@@ -34,8 +34,8 @@ type Rule struct {
 	terms         []term
 }
 
-// reads reports whether both rules read the same.
-func (r Rule) reads(o Rule) bool { return r.Text == o.Text && r.Comment == o.Comment }
+// sameText reports whether both rules read the same.
+func (r Rule) sameText(o Rule) bool { return r.Text == o.Text && r.Comment == o.Comment }
 
 // Set is a set, or a map of verdicts.
 type Set struct {
@@ -67,8 +67,8 @@ func (s Set) sameKind(o Set) bool {
 // sameAs reports whether two sets are equal.
 func (s Set) sameAs(o Set) bool { return s.sameKind(o) && maps.Equal(s.Elements, o.Elements) }
 
-// share takes sets from others of the same name that are equal, so that their elements are in memory once.
-func (r Ruleset) share(others map[string]Set) {
+// shareElements takes sets from others of the same name that are equal, so that their elements are in memory once.
+func (r Ruleset) shareElements(others map[string]Set) {
 	for name, s := range r.Sets {
 		if o, there := others[name]; there && o.sameAs(s) {
 			r.Sets[name] = o

@@ -57,23 +57,23 @@ func scopeOf(old, next *policy.Program, c *policy.Change, uses transition.Users)
 	return s
 }
 
-// part makes the chains and own sets of the scope, and the parts of the maps to classes.
-func (r *renderer) part(s *scope) error {
+// renderPart makes the chains and own sets of the scope, and the parts of the maps to classes.
+func (r *renderer) renderPart(s *scope) error {
 	if s.frame {
-		r.frame()
+		r.renderFrame()
 	}
 	for _, f := range r.families {
 		for _, d := range policy.Directions {
 			switch {
 			case s.maps[dispatchMap(f, d)]:
-				r.dispatch(f, d, nil)
+				r.renderDispatch(f, d, nil)
 			case len(s.addrs) > 0:
-				r.dispatch(f, d, s.addrs)
+				r.renderDispatch(f, d, s.addrs)
 			}
 		}
 	}
 	for k := range s.classes {
-		if err := r.class(k); err != nil {
+		if err := r.renderClass(k); err != nil {
 			return err
 		}
 	}
@@ -87,7 +87,7 @@ func (r *renderer) partSets(s *scope, there references) {
 		switch {
 		case s.sets[base]:
 			if len(ref.ids) != 1 || r.program.Sets[ref.ids[0]] != nil {
-				r.put(base, ref)
+				r.putReference(base, ref)
 			}
 		case len(s.members) > 0 && slices.ContainsFunc(ref.ids, func(id policy.SetID) bool { return s.members[id] != nil }):
 			r.putChanged(base, ref, s.members)
@@ -99,18 +99,18 @@ func (r *renderer) partSets(s *scope, there references) {
 // around them, so a set of them is made in full.
 func (r *renderer) putChanged(base string, ref *reference, changed map[policy.SetID][]policy.Element) {
 	if r.kindOf(ref) == policy.Networks {
-		r.put(base, ref)
+		r.putReference(base, ref)
 		return
 	}
 	var all []policy.Element
 	for _, id := range ref.ids {
 		all = append(all, changed[id]...)
 	}
-	r.putMembers(base, ref, func(s *policy.Set) []policy.Element { return has(s, all) })
+	r.putMembers(base, ref, func(s *policy.Set) []policy.Element { return elementsIn(s, all) })
 }
 
-// has are those of the elements that the set has.
-func has(s *policy.Set, elements []policy.Element) []policy.Element {
+// elementsIn are those of the elements that the set has.
+func elementsIn(s *policy.Set, elements []policy.Element) []policy.Element {
 	var out []policy.Element
 	for _, e := range elements {
 		if _, found := slices.BinarySearchFunc(s.Elements, e, policy.Element.Compare); found {

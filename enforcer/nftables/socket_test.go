@@ -58,17 +58,17 @@ func TestATransactionIsCarriedOutAsAWholeOrNotAtAll(t *testing.T) {
 	before := n.contents()
 	front := Set{Type: "ipv4_addr"}
 	for name, last := range map[string]command{
-		"a chain that is not there":     ofChain{remove, "nowhere", ""},
-		"a set that is in use":          ofSet{remove, "set4-front", front},
-		"an element that is not there":  ofElements{remove, "set4-front", front, []string{"10.9.9.9"}, nil, false},
-		"a rule that leads nowhere":     ofRule{"stray", newRule("", goTo("nowhere"))},
-		"a rule that leads in a circle": ofRule{"in4-data", newRule("", goTo("in4-data"))},
+		"a chain that is not there":     chainCommand{remove, "nowhere", ""},
+		"a set that is in use":          setCommand{remove, "set4-front", front},
+		"an element that is not there":  elementsCommand{remove, "set4-front", front, []string{"10.9.9.9"}, nil, false},
+		"a rule that leads nowhere":     ruleCommand{"stray", newRule("", goTo("nowhere"))},
+		"a rule that leads in a circle": ruleCommand{"in4-data", newRule("", goTo("in4-data"))},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tx := &transaction{direct: true}
-			tx.do(ofChain{add, "in4-more", ""})
-			tx.do(ofElements{add, "set4-front", front, []string{"10.3.0.1"}, nil, false})
-			tx.do(last)
+			tx.addCommand(chainCommand{add, "in4-more", ""})
+			tx.addCommand(elementsCommand{add, "set4-front", front, []string{"10.3.0.1"}, nil, false})
+			tx.addCommand(last)
 			n.Must(func() error {
 				_, _, err := b.kernel.Run(t.Context(), tx, b.generation)
 				var r *nfnetlink.Refusal
@@ -157,8 +157,8 @@ func TestATransactionIsNotCarriedOutOnTablesOfAnotherGeneration(t *testing.T) {
 	n.Apply(b, sample.Shop())
 	n.Must(func() error {
 		tx := &transaction{}
-		tx.do(ofChain{add, "in4-more", ""})
-		batch, _ := tx.batch()
+		tx.addCommand(chainCommand{add, "in4-more", ""})
+		batch, _ := tx.encodeBatch()
 		now, err := socketOf(b).CommitAt(batch, b.generation+1)
 		if !errors.Is(err, unix.ERESTART) || now != b.generation {
 			t.Errorf("generation %d, %v", now, err)

@@ -73,8 +73,8 @@ func (s *state) changeUses(c *policy.Change, old *policy.Program) {
 	}
 }
 
-// wrote records what a plan that was carried out changed.
-func (s *state) wrote(p plan) {
+// recordPlan records what a plan that was carried out changed.
+func (s *state) recordPlan(p plan) {
 	for _, chains := range []map[string]Chain{p.chains, p.aheadChains} {
 		for name, c := range chains {
 			s.chains[name] = c
@@ -85,15 +85,15 @@ func (s *state) wrote(p plan) {
 		delete(s.chains, name)
 		delete(s.told, name)
 	}
-	if s.garbage.empty() || p.switches() { // which deletes what was left before
+	if s.garbage.isEmpty() || p.hasCommands() { // which deletes what was left before
 		s.garbage = garbage{map[string]bool{}, map[string]Set{}}
 	}
 	maps.Copy(s.garbage.chains, p.gone.chains)
 	maps.Copy(s.garbage.sets, p.gone.sets)
 }
 
-// learn records how the kernel tells the rules of chains that are known to be as they were written.
-func (s *state) learn(rules map[string][]nfnetlink.Rule) {
+// learnRules records how the kernel tells the rules of chains that are known to be as they were written.
+func (s *state) learnRules(rules map[string][]nfnetlink.Rule) {
 	for name, c := range s.chains {
 		if len(rules[name]) == len(c.Rules) {
 			s.told[name] = rules[name]
@@ -101,13 +101,13 @@ func (s *state) learn(rules map[string][]nfnetlink.Rule) {
 	}
 }
 
-// learned reports whether it is known how the kernel tells all chains.
-func (s *state) learned() bool { return len(s.told) == len(s.chains) }
+// hasLearnedAll reports whether it is known how the kernel tells all chains.
+func (s *state) hasLearnedAll() bool { return len(s.told) == len(s.chains) }
 
-// free is the first generation of a set that nothing has.
-func free(base string, taken ...map[string]Set) int {
+// freeGeneration is the first generation of a set that nothing has.
+func freeGeneration(base string, taken ...map[string]Set) int {
 	for n := 0; ; n++ {
-		name := generation(base, n)
+		name := generationName(base, n)
 		if !slices.ContainsFunc(taken, func(m map[string]Set) bool { _, ok := m[name]; return ok }) {
 			return n
 		}
@@ -123,9 +123,9 @@ func namesFor(want Ruleset, l listing) names {
 	}
 	out := names{}
 	for base, s := range want.Sets {
-		n := free(base, l.sets)
+		n := freeGeneration(base, l.sets)
 		for _, name := range there[base] {
-			if g := number(base, name); g >= 0 && l.sets[name].sameAs(s) {
+			if g := generationOf(base, name); g >= 0 && l.sets[name].sameAs(s) {
 				n = g
 				break
 			}

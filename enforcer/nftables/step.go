@@ -12,7 +12,7 @@ import (
 // step is a plan with what is known once it is carried out.
 type step struct {
 	plan
-	way   way
+	way   updateStrategy
 	names names
 	slots transition.Slots
 	refs  references
@@ -26,28 +26,28 @@ func (s *state) stepTo(old, next *policy.Program, c *policy.Change) (step, error
 			s.users.Add(d, class)
 		}
 	}
-	out := step{way: wayOf(old, next, c, s.users), names: maps.Clone(s.names)}
+	out := step{way: chooseStrategy(old, next, c, s.users), names: maps.Clone(s.names)}
 	var follows bool
 	if out.slots, follows = s.slots.Next(old, next, c, transition.EndpointsOf(old, next, c)); follows {
-		out.way = inTurn
+		out.way = twoPhase
 	}
 	part := scopeOf(old, next, c, s.uses)
-	before, after, err := s.parts(&out, old, next, c, part)
+	before, after, err := s.renderParts(&out, old, next, c, part)
 	if err != nil {
 		return out, err
 	}
-	if !follows && rewrites(before.out, after.out) {
-		out.way = beside
+	if !follows && mustRewrite(before.out, after.out) {
+		out.way = shadowCopy
 	}
-	if renamed := s.rename(&out, before.out, after.out); len(renamed) > 0 {
-		s.widen(part, renamed, out.refs)
-		if before, after, err = s.parts(&out, old, next, c, part); err != nil {
+	if renamed := s.renameShadows(&out, before.out, after.out); len(renamed) > 0 {
+		s.widenScope(part, renamed, out.refs)
+		if before, after, err = s.renderParts(&out, old, next, c, part); err != nil {
 			return out, err
 		}
 	}
 	out.plan = makePlan(before.out, after.out)
 	for name, set := range out.gone.sets {
-		if base := baseName(name); generation(base, out.names[base]) == name {
+		if base := baseName(name); generationName(base, out.names[base]) == name {
 			delete(out.names, base)
 		}
 		set.Elements = nil
@@ -56,14 +56,14 @@ func (s *state) stepTo(old, next *policy.Program, c *policy.Change) (step, error
 	return out, nil
 }
 
-// parts renders the part of both programs that a change may make different.
-func (s *state) parts(out *step, old, next *policy.Program, c *policy.Change, part *scope) (before, after *renderer, err error) {
-	before, after = newRenderer(old, s.names, s.slots, s.log).keep(s), newRenderer(next, out.names, out.slots, s.log).keep(s)
+// renderParts renders the part of both programs that a change may make different.
+func (s *state) renderParts(out *step, old, next *policy.Program, c *policy.Change, part *scope) (before, after *renderer, err error) {
+	before, after = newRenderer(old, s.names, s.slots, s.log).keepFrom(s), newRenderer(next, out.names, out.slots, s.log).keepFrom(s)
 	before.closed, after.closed = s.closed, s.closed
-	if err := before.part(part); err != nil {
+	if err := before.renderPart(part); err != nil {
 		return nil, nil, err
 	}
-	if err := after.part(part); err != nil {
+	if err := after.renderPart(part); err != nil {
 		return nil, nil, err
 	}
 	out.refs = s.refs.replaceClasses(part.classes, after.refs)
@@ -96,30 +96,30 @@ func (s *state) parts(out *step, old, next *policy.Program, c *policy.Change, pa
 	return before, after, nil
 }
 
-// rename gives new names to sets that cannot change in place, and to new ones whose
+// renameShadows gives new names to sets that cannot change in place, and to new ones whose
 // names are taken. It gives the base names of those that are known by another name.
-func (s *state) rename(out *step, before, after Ruleset) map[string]bool {
+func (s *state) renameShadows(out *step, before, after Ruleset) map[string]bool {
 	renamed := map[string]bool{}
 	for name, set := range after.Sets {
 		old, there := before.Sets[name]
 		_, taken := s.garbage.sets[name]
 		differs := there && !set.sameAs(old)
-		apart := set.Interval || !set.sameKind(old) || out.way == beside || leadsToNew(set, before, after) || leadsElsewhere(old, set)
+		apart := set.Interval || !set.sameKind(old) || out.way == shadowCopy || leadsToNew(set, before, after) || leadsElsewhere(old, set)
 		if !there && taken || differs && apart {
 			base := baseName(name)
-			out.names[base] = free(base, before.Sets, s.garbage.sets)
+			out.names[base] = freeGeneration(base, before.Sets, s.garbage.sets)
 			renamed[base] = true
 		}
 	}
 	return renamed
 }
 
-// rewrites reports whether a chain that stays gets other rules, although no class takes it over. The
+// mustRewrite reports whether a chain that stays gets other rules, although no class takes it over. The
 // sets that it looked into must then stay as they are for packets that came before.
-func rewrites(before, after Ruleset) bool {
+func mustRewrite(before, after Ruleset) bool {
 	for name, c := range after.Chains {
 		old, there := before.Chains[name]
-		if there && !slices.EqualFunc(old.Rules, c.Rules, Rule.reads) {
+		if there && !slices.EqualFunc(old.Rules, c.Rules, Rule.sameText) {
 			return true
 		}
 	}
@@ -153,8 +153,8 @@ func leadsToNew(s Set, before, after Ruleset) bool {
 	return false
 }
 
-// widen makes a scope hold the renamed sets in full, and what refers to them.
-func (s *state) widen(part *scope, renamed map[string]bool, refs references) {
+// widenScope makes a scope hold the renamed sets in full, and what refers to them.
+func (s *state) widenScope(part *scope, renamed map[string]bool, refs references) {
 	for base := range renamed {
 		for _, f := range []family{ipv4, ipv6} {
 			for _, d := range policy.Directions {

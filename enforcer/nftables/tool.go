@@ -40,9 +40,9 @@ func openTool(ctx context.Context, log ruletext.DenyLog) (*tool, error) {
 		return nil, fmt.Errorf("nftables cannot be used: %w", err)
 	}
 	t := &tool{Interface: k, Socket: nfnetlink.Socket{Table: tableName}}
-	ctx, cancel := limit(ctx, toolTime)
+	ctx, cancel := limitTime(ctx, toolTime)
 	defer cancel()
-	if err := k.Check(ctx, probe(k.NewTransaction(), log)); err != nil {
+	if err := k.Check(ctx, addProbe(k.NewTransaction(), log)); err != nil {
 		return nil, fmt.Errorf("this nft or this kernel has not what the rules need: %w", err)
 	}
 	return t, nil
@@ -54,33 +54,33 @@ func Available(ctx context.Context) error {
 	return err
 }
 
-// probe has one of everything that a ruleset may have.
-func probe(tx *knftables.Transaction, log ruletext.DenyLog) *knftables.Transaction {
+// addProbe has one of everything that a ruleset may have.
+func addProbe(tx *knftables.Transaction, log ruletext.DenyLog) *knftables.Transaction {
 	p := &policy.Program{Classes: [2]map[policy.ClassID]*policy.Class{{}, {}}}
 	r := newRenderer(p, names{}, transition.Slots{}, log)
 	r.families = []family{ipv4, ipv6}
-	r.frame()
+	r.renderFrame()
 	for _, f := range r.families {
 		for _, d := range policy.Directions {
-			r.dispatch(f, d, nil)
+			r.renderDispatch(f, d, nil)
 		}
 		for kind, s := range map[string]Set{"peers": setOf(f, policy.Addresses), "networks": setOf(f, policy.Networks),
 			"ports": setOf(f, policy.AddressPorts), "ranges": {Type: f.addressType() + " . inet_proto . inet_service", Interval: true}} {
 			name := fmt.Sprintf("%s%d", kind, f)
 			r.out.Sets[name] = s
-			key := fields{f.peer(policy.Ingress)}
+			key := fields{f.peerField(policy.Ingress)}
 			if s.Type != key.setType() {
 				key = append(key, portFields...)
 			}
-			r.chain(name, "", newRule("", in{key, name, s.Interval}, verdict("return")))
+			r.addChain(name, "", newRule("", fieldsInSet{key, name, s.Interval}, verdict("return")))
 		}
 	}
 	t := &transaction{}
-	makePlan(newRuleset(), r.out).together().write(t, garbage{})
-	return t.write(tx)
+	makePlan(newRuleset(), r.out).asOneTransaction().writeSwitch(t, garbage{})
+	return t.writeAll(tx)
 }
 
-func limit(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+func limitTime(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	return context.WithTimeoutCause(ctx, d, fmt.Errorf("killed: nft did not end within %v", d))
 }
 
@@ -88,7 +88,7 @@ func limit(ctx context.Context, d time.Duration) (context.Context, context.Cance
 // nft do so.
 func (t *tool) Run(ctx context.Context, tx *transaction, known uint32) (generation uint32, alone bool, err error) {
 	if tx.direct && ctx.Err() == nil {
-		if b, ok := tx.batch(); ok {
+		if b, ok := tx.encodeBatch(); ok {
 			generation, alone, err := t.Commit(b, known)
 			if !errors.Is(err, unix.EMSGSIZE) {
 				return generation, alone, err
@@ -106,9 +106,9 @@ func (t *tool) Run(ctx context.Context, tx *transaction, known uint32) (generati
 
 // runTool is knftables' Run, within a time.
 func (t *tool) runTool(ctx context.Context, tx *transaction) error {
-	ctx, cancel := limit(ctx, toolTime+time.Duration(tx.elements())*elementTime)
+	ctx, cancel := limitTime(ctx, toolTime+time.Duration(tx.countElements())*elementTime)
 	defer cancel()
-	err := t.Interface.Run(ctx, tx.write(t.NewTransaction()))
+	err := t.Interface.Run(ctx, tx.writeAll(t.NewTransaction()))
 	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -117,7 +117,7 @@ func (t *tool) runTool(ctx context.Context, tx *transaction) error {
 
 // List reads our table with one call of nft, and the rules from the kernel.
 func (t *tool) List(ctx context.Context, want *Ruleset) (listing, error) {
-	l, err := t.list(ctx, want)
+	l, err := t.listTable(ctx, want)
 	if err != nil || !l.there {
 		return l, err
 	}
@@ -129,8 +129,8 @@ func (t *tool) List(ctx context.Context, want *Ruleset) (listing, error) {
 	return l, err
 }
 
-func (t *tool) list(ctx context.Context, want *Ruleset) (listing, error) {
-	ctx, cancel := limit(ctx, listTime)
+func (t *tool) listTable(ctx context.Context, want *Ruleset) (listing, error) {
+	ctx, cancel := limitTime(ctx, listTime)
 	defer cancel()
 	args := []string{"--json", "--numeric", "list", "table", string(knftables.InetFamily), tableName}
 	if want == nil {

@@ -24,10 +24,10 @@ type transaction struct {
 
 // command is one thing to do.
 type command interface {
-	// write adds the command to a transaction of nft.
-	write(tx *knftables.Transaction)
-	// encode adds it to a batch; false says that this takes nft.
-	encode(b *nfnetlink.Batch) bool
+	// writeNft adds the command to a transaction of nft.
+	writeNft(tx *knftables.Transaction)
+	// encodeTo adds it to a batch; false says that this takes nft.
+	encodeTo(b *nfnetlink.Batch) bool
 }
 
 // verb is what is done to an object.
@@ -39,7 +39,7 @@ const (
 	remove
 )
 
-func (v verb) write(tx *knftables.Transaction, o knftables.Object) {
+func (v verb) writeObject(tx *knftables.Transaction, o knftables.Object) {
 	switch v {
 	case add:
 		tx.Add(o)
@@ -50,11 +50,11 @@ func (v verb) write(tx *knftables.Transaction, o knftables.Object) {
 	}
 }
 
-// elements is how many elements and rules the transaction adds or removes.
-func (t *transaction) elements() int {
+// countElements is how many elements and rules the transaction adds or removes.
+func (t *transaction) countElements() int {
 	n := 0
 	for _, c := range t.commands {
-		if some, is := c.(ofElements); is {
+		if some, is := c.(elementsCommand); is {
 			n += len(some.keys)
 		}
 		n++
@@ -62,29 +62,29 @@ func (t *transaction) elements() int {
 	return n
 }
 
-func (t *transaction) do(c command) { t.commands = append(t.commands, c) }
+func (t *transaction) addCommand(c command) { t.commands = append(t.commands, c) }
 
-// write adds everything to a transaction of nft.
-func (t *transaction) write(tx *knftables.Transaction) *knftables.Transaction {
+// writeAll adds everything to a transaction of nft.
+func (t *transaction) writeAll(tx *knftables.Transaction) *knftables.Transaction {
 	tx.Add(&knftables.Table{})
 	for _, c := range t.commands {
-		c.write(tx)
+		c.writeNft(tx)
 	}
 	return tx
 }
 
-// ofTable makes our table or deletes it.
-type ofTable struct{ verb }
+// tableCommand makes our table or deletes it.
+type tableCommand struct{ verb }
 
-func (c ofTable) write(tx *knftables.Transaction) { c.verb.write(tx, &knftables.Table{}) }
+func (c tableCommand) writeNft(tx *knftables.Transaction) { c.verb.writeObject(tx, &knftables.Table{}) }
 
-// ofChain makes a chain that is not there, empties or deletes it.
-type ofChain struct {
+// chainCommand makes a chain that is not there, empties or deletes it.
+type chainCommand struct {
 	verb
 	name, hook string
 }
 
-func (c ofChain) write(tx *knftables.Transaction) {
+func (c chainCommand) writeNft(tx *knftables.Transaction) {
 	chain := &knftables.Chain{Name: c.name}
 	if c.verb == add && c.hook != "" {
 		chain.Type = knftables.PtrTo(knftables.FilterType)
@@ -92,16 +92,16 @@ func (c ofChain) write(tx *knftables.Transaction) {
 		chain.Priority = knftables.PtrTo(knftables.BaseChainPriority(strconv.Itoa(Chain{Hook: c.hook}.Priority())))
 		chain.Policy = knftables.PtrTo(knftables.AcceptPolicy)
 	}
-	c.verb.write(tx, chain)
+	c.verb.writeObject(tx, chain)
 }
 
-// ofRule adds a rule at the end of a chain.
-type ofRule struct {
+// ruleCommand adds a rule at the end of a chain.
+type ruleCommand struct {
 	chain string
 	rule  Rule
 }
 
-func (c ofRule) write(tx *knftables.Transaction) {
+func (c ruleCommand) writeNft(tx *knftables.Transaction) {
 	rule := &knftables.Rule{Chain: c.chain, Rule: c.rule.Text}
 	if c.rule.Comment != "" {
 		rule.Comment = &c.rule.Comment
@@ -109,31 +109,31 @@ func (c ofRule) write(tx *knftables.Transaction) {
 	tx.Add(rule)
 }
 
-// ofSet makes or deletes a set or a map, without elements.
-type ofSet struct {
+// setCommand makes or deletes a set or a map, without elements.
+type setCommand struct {
 	verb
 	name string
 	kind Set
 }
 
-func (c ofSet) write(tx *knftables.Transaction) {
+func (c setCommand) writeNft(tx *knftables.Transaction) {
 	if c.kind.Map {
 		out := &knftables.Map{Name: c.name, Type: c.kind.Type + " : verdict"}
 		if c.kind.Interval {
 			out.Flags = []knftables.SetFlag{knftables.IntervalFlag}
 		}
-		c.verb.write(tx, out)
+		c.verb.writeObject(tx, out)
 		return
 	}
 	out := &knftables.Set{Name: c.name, Type: c.kind.Type}
 	if c.kind.Interval {
 		out.Flags = []knftables.SetFlag{knftables.IntervalFlag}
 	}
-	c.verb.write(tx, out)
+	c.verb.writeObject(tx, out)
 }
 
-// ofElements adds or removes some elements of a set or a map.
-type ofElements struct {
+// elementsCommand adds or removes some elements of a set or a map.
+type elementsCommand struct {
 	verb
 	set  string
 	kind Set
@@ -143,7 +143,7 @@ type ofElements struct {
 	all bool
 }
 
-func (c ofElements) write(tx *knftables.Transaction) {
+func (c elementsCommand) writeNft(tx *knftables.Transaction) {
 	for _, k := range c.keys {
 		e := c.in[k]
 		out := &knftables.Element{Set: c.set, Key: strings.Split(k, " . ")}
@@ -153,28 +153,28 @@ func (c ofElements) write(tx *knftables.Transaction) {
 		if e.Comment != "" {
 			out.Comment = &e.Comment
 		}
-		c.verb.write(tx, out)
+		c.verb.writeObject(tx, out)
 	}
 }
 
-func (t *transaction) createSet(name string, s Set) { t.do(ofSet{add, name, s}) }
-func (t *transaction) deleteSet(name string, s Set) { t.do(ofSet{remove, name, s}) }
+func (t *transaction) createSet(name string, s Set) { t.addCommand(setCommand{add, name, s}) }
+func (t *transaction) deleteSet(name string, s Set) { t.addCommand(setCommand{remove, name, s}) }
 
-// fill adds all elements of a set that is new.
-func (t *transaction) fill(name string, s Set) {
-	t.some(ofElements{add, name, s, slices.Sorted(maps.Keys(s.Elements)), s.Elements, true})
+// addAllElements adds all elements of a set that is new.
+func (t *transaction) addAllElements(name string, s Set) {
+	t.changeElements(elementsCommand{add, name, s, slices.Sorted(maps.Keys(s.Elements)), s.Elements, true})
 }
 
-// some adds or removes elements, if there are any.
-func (t *transaction) some(c ofElements) {
+// changeElements adds or removes elements, if there are any.
+func (t *transaction) changeElements(c elementsCommand) {
 	if len(c.keys) > 0 {
 		t.size += len(c.keys)
-		t.do(c)
+		t.addCommand(c)
 	}
 }
 
 func (t *transaction) fillChain(name string, c Chain) {
 	for _, r := range c.Rules {
-		t.do(ofRule{name, r})
+		t.addCommand(ruleCommand{name, r})
 	}
 }

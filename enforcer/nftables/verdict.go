@@ -10,6 +10,6 @@ type verdict string
 func goTo(chain string) verdict   { return verdict("goto " + chain) }
 func jumpTo(chain string) verdict { return verdict("jump " + chain) }
 
-func (v verdict) text() string { return string(v) }
+func (v verdict) nftText() string { return string(v) }
 
-func (v verdict) express(e *nfnetlink.Expressions) bool { return e.Immediate(string(v)) }
+func (v verdict) encodeTerm(e *nfnetlink.Expressions) bool { return e.AddVerdict(string(v)) }

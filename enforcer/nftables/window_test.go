@@ -32,10 +32,10 @@ type fakeNode struct {
 	program *policy.Program
 	t       testing.TB
 	// ways counts the changes by the way in which they were made.
-	ways map[way]int
+	ways map[updateStrategy]int
 }
 
-func newFakeNode(t testing.TB, ways map[way]int) *fakeNode {
+func newFakeNode(t testing.TB, ways map[updateStrategy]int) *fakeNode {
 	k := newFakeKernel()
 	return &fakeNode{fakeKernel: k, backend: backendOn(t, k), t: t, ways: ways}
 }
@@ -63,7 +63,7 @@ func (n *fakeNode) Update(t testing.TB, next *policy.Program, c *policy.Change) 
 }
 
 func (n *fakeNode) count(next *policy.Program, c *policy.Change) {
-	n.ways[wayOf(n.program, next, c, usersOf(n.program, c))]++
+	n.ways[chooseStrategy(n.program, next, c, usersOf(n.program, c))]++
 }
 
 // maxMoments is how many moments of a packet's way are tried at most at which a transaction takes effect.
@@ -114,10 +114,10 @@ func (n *fakeNode) Verify(t testing.TB) {
 func (n *fakeNode) Slots() transition.Slots { return n.backend.state.slots }
 
 func TestNoFlowIsOpenedOrCutForAMoment(t *testing.T) {
-	ways := map[way]int{}
+	ways := map[updateStrategy]int{}
 	backendtest.VerifyUpdates(t, func() backendtest.Kernel { return newFakeNode(t, ways) }, 200)
 	t.Logf("beside, in place, in turn: %v", ways)
-	for _, way := range []way{beside, inPlace, inTurn} {
+	for _, way := range []updateStrategy{shadowCopy, inPlace, twoPhase} {
 		if ways[way] < 20 {
 			t.Errorf("one of the ways was hardly taken: %v", ways)
 		}
@@ -125,9 +125,9 @@ func TestNoFlowIsOpenedOrCutForAMoment(t *testing.T) {
 }
 
 func TestNoFlowIsOpenedOrCutWhileOneClassFollowsAnother(t *testing.T) {
-	backendtest.VerifyClassChanges(t, func() backendtest.Kernel { return newFakeNode(t, map[way]int{}) }, 400, 8)
+	backendtest.VerifyClassChanges(t, func() backendtest.Kernel { return newFakeNode(t, map[updateStrategy]int{}) }, 400, 8)
 }
 
 func TestTheBackendFollowsTheIncrementalCompiler(t *testing.T) {
-	backendtest.VerifyIncremental(t, func() backendtest.Kernel { return newFakeNode(t, map[way]int{}) })
+	backendtest.VerifyIncremental(t, func() backendtest.Kernel { return newFakeNode(t, map[updateStrategy]int{}) })
 }

@@ -37,7 +37,7 @@ type watched struct {
 }
 
 func (k *watched) Run(ctx context.Context, t *transaction, known uint32) (uint32, bool, error) {
-	if _, ok := t.batch(); t.direct && ok {
+	if _, ok := t.encodeBatch(); t.direct && ok {
 		k.direct++
 	} else if t.direct {
 		k.tool++

@@ -10,7 +10,7 @@ import (
 // attributes encodes netlink attributes (linux/netlink.h). Numbers are in network byte order, as in nf_tables.
 type attributes struct{ buf []byte }
 
-func (a *attributes) bytes(kind uint16, value ...byte) {
+func (a *attributes) addBytes(kind uint16, value ...byte) {
 	a.buf = binary.NativeEndian.AppendUint16(a.buf, uint16(unix.SizeofNlAttr+len(value)))
 	a.buf = binary.NativeEndian.AppendUint16(a.buf, kind)
 	a.buf = append(a.buf, value...)
@@ -19,33 +19,35 @@ func (a *attributes) bytes(kind uint16, value ...byte) {
 	}
 }
 
-func (a *attributes) text(kind uint16, value string) { a.bytes(kind, append([]byte(value), 0)...) }
-
-func (a *attributes) number(kind uint16, value uint32) {
-	a.bytes(kind, binary.BigEndian.AppendUint32(nil, value)...)
+func (a *attributes) addText(kind uint16, value string) {
+	a.addBytes(kind, append([]byte(value), 0)...)
 }
 
-// nest adds an attribute that holds others.
-func (a *attributes) nest(kind uint16, fill func()) {
+func (a *attributes) addNumber(kind uint16, value uint32) {
+	a.addBytes(kind, binary.BigEndian.AppendUint32(nil, value)...)
+}
+
+// addNested adds an attribute that holds others.
+func (a *attributes) addNested(kind uint16, fill func()) {
 	start := len(a.buf)
-	a.bytes(kind | unix.NLA_F_NESTED)
+	a.addBytes(kind | unix.NLA_F_NESTED)
 	fill()
 	binary.NativeEndian.PutUint16(a.buf[start:], uint16(len(a.buf)-start))
 }
 
-// value adds data as nf_tables nests it.
-func (a *attributes) value(kind uint16, data ...byte) {
-	a.nest(kind, func() { a.bytes(unix.NFTA_DATA_VALUE, data...) })
+// addValue adds data as nf_tables nests it.
+func (a *attributes) addValue(kind uint16, data ...byte) {
+	a.addNested(kind, func() { a.addBytes(unix.NFTA_DATA_VALUE, data...) })
 }
 
-// verdict adds a verdict as nf_tables nests it.
-func (a *attributes) verdict(kind uint16, v string) bool {
+// addVerdict adds a verdict as nf_tables nests it.
+func (a *attributes) addVerdict(kind uint16, v string) bool {
 	code, chain, ok := verdictCode(v)
-	a.nest(kind, func() {
-		a.nest(unix.NFTA_DATA_VERDICT, func() {
-			a.number(unix.NFTA_VERDICT_CODE, uint32(code))
+	a.addNested(kind, func() {
+		a.addNested(unix.NFTA_DATA_VERDICT, func() {
+			a.addNumber(unix.NFTA_VERDICT_CODE, uint32(code))
 			if chain != "" {
-				a.text(unix.NFTA_VERDICT_CHAIN, chain)
+				a.addText(unix.NFTA_VERDICT_CHAIN, chain)
 			}
 		})
 	})

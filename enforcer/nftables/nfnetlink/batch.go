@@ -49,8 +49,8 @@ func (b *Batch) Len() int { return len(b.buf) }
 // Objects are what the messages are about, one for each.
 func (b *Batch) Objects() []string { return b.objects }
 
-// message adds a message about an object.
-func (b *Batch) message(kind, flags uint16, object string, fill func()) {
+// addMessage adds a message about an object.
+func (b *Batch) addMessage(kind, flags uint16, object string, fill func()) {
 	b.objects, b.last = append(b.objects, object), len(b.buf)
 	b.buf = appendHeader(b.buf, unix.NFNL_SUBSYS_NFTABLES<<8|kind, flags, uint32(len(b.objects)))
 	b.buf = append(b.buf, unix.NFPROTO_INET, unix.NFNETLINK_V0, 0, 0)
@@ -67,9 +67,9 @@ func appendHeader(buf []byte, kind, flags uint16, sequence uint32) []byte {
 	return binary.NativeEndian.AppendUint32(buf, 0) // the port: the kernel knows it
 }
 
-// Bytes encodes the whole batch, which the kernel carries out if its tables are of this generation, and
+// EncodeAt encodes the whole batch, which the kernel carries out if its tables are of this generation, and
 // whose last message it answers.
-func (b *Batch) Bytes(generation uint32) []byte {
+func (b *Batch) EncodeAt(generation uint32) []byte {
 	bound := func(kind uint16, fill func(*attributes)) []byte {
 		out := attributes{appendHeader(nil, kind, 0, 0)}
 		out.buf = append(out.buf, unix.AF_UNSPEC, unix.NFNETLINK_V0)
@@ -81,36 +81,38 @@ func (b *Batch) Bytes(generation uint32) []byte {
 	body := slices.Clone(b.buf)
 	flags := body[b.last+6:]
 	binary.NativeEndian.PutUint16(flags, binary.NativeEndian.Uint16(flags)|unix.NLM_F_ACK)
-	begin := bound(unix.NFNL_MSG_BATCH_BEGIN, func(a *attributes) { a.number(unix.NFNL_BATCH_GENID, generation) })
+	begin := bound(unix.NFNL_MSG_BATCH_BEGIN, func(a *attributes) { a.addNumber(unix.NFNL_BATCH_GENID, generation) })
 	return slices.Concat(begin, body, bound(unix.NFNL_MSG_BATCH_END, func(*attributes) {}))
 }
 
 // AddTable makes the table.
 func (b *Batch) AddTable() {
-	b.message(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, "our table", func() {
-		b.text(unix.NFTA_TABLE_NAME, b.table)
-		b.number(unix.NFTA_TABLE_FLAGS, 0)
+	b.addMessage(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, "our table", func() {
+		b.addText(unix.NFTA_TABLE_NAME, b.table)
+		b.addNumber(unix.NFTA_TABLE_FLAGS, 0)
 	})
 }
 
 // AddChain makes a chain without a hook.
-func (b *Batch) AddChain(name string) { b.chain(unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE, name) }
+func (b *Batch) AddChain(name string) {
+	b.addChainMessage(unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE, name)
+}
 
 // DeleteChain deletes a chain.
-func (b *Batch) DeleteChain(name string) { b.chain(unix.NFT_MSG_DELCHAIN, 0, name) }
+func (b *Batch) DeleteChain(name string) { b.addChainMessage(unix.NFT_MSG_DELCHAIN, 0, name) }
 
-func (b *Batch) chain(kind, flags uint16, name string) {
-	b.message(kind, flags, "chain "+name, func() {
-		b.text(unix.NFTA_CHAIN_TABLE, b.table)
-		b.text(unix.NFTA_CHAIN_NAME, name)
+func (b *Batch) addChainMessage(kind, flags uint16, name string) {
+	b.addMessage(kind, flags, "chain "+name, func() {
+		b.addText(unix.NFTA_CHAIN_TABLE, b.table)
+		b.addText(unix.NFTA_CHAIN_NAME, name)
 	})
 }
 
 // FlushChain deletes the rules of a chain.
 func (b *Batch) FlushChain(name string) {
-	b.message(unix.NFT_MSG_DELRULE, 0, "chain "+name, func() {
-		b.text(unix.NFTA_RULE_TABLE, b.table)
-		b.text(unix.NFTA_RULE_CHAIN, name)
+	b.addMessage(unix.NFT_MSG_DELRULE, 0, "chain "+name, func() {
+		b.addText(unix.NFTA_RULE_TABLE, b.table)
+		b.addText(unix.NFTA_RULE_CHAIN, name)
 	})
 }
 
@@ -119,12 +121,12 @@ func (b *Batch) NewExpressions() *Expressions { return &Expressions{batch: b} }
 
 // AddRule adds a rule at the end of a chain.
 func (b *Batch) AddRule(chain string, e *Expressions, comment string) {
-	b.message(unix.NFT_MSG_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_APPEND, "chain "+chain, func() {
-		b.text(unix.NFTA_RULE_TABLE, b.table)
-		b.text(unix.NFTA_RULE_CHAIN, chain)
-		b.nest(unix.NFTA_RULE_EXPRESSIONS, func() { b.buf = append(b.buf, e.buf...) })
+	b.addMessage(unix.NFT_MSG_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_APPEND, "chain "+chain, func() {
+		b.addText(unix.NFTA_RULE_TABLE, b.table)
+		b.addText(unix.NFTA_RULE_CHAIN, chain)
+		b.addNested(unix.NFTA_RULE_EXPRESSIONS, func() { b.buf = append(b.buf, e.buf...) })
 		if comment != "" {
-			b.bytes(unix.NFTA_RULE_USERDATA, commentData(comment)...)
+			b.addBytes(unix.NFTA_RULE_USERDATA, commentData(comment)...)
 		}
 	})
 }
@@ -150,9 +152,9 @@ func (b *Batch) AddSet(name string, kind SetKind) {
 
 // DeleteSet deletes a set or a map.
 func (b *Batch) DeleteSet(name string) {
-	b.message(unix.NFT_MSG_DELSET, 0, "set "+name, func() {
-		b.text(unix.NFTA_SET_TABLE, b.table)
-		b.text(unix.NFTA_SET_NAME, name)
+	b.addMessage(unix.NFT_MSG_DELSET, 0, "set "+name, func() {
+		b.addText(unix.NFTA_SET_TABLE, b.table)
+		b.addText(unix.NFTA_SET_NAME, name)
 	})
 }
 
@@ -169,36 +171,36 @@ func (b *Batch) addAnonymousSet(keyType string, keys []string) (id uint32, ok bo
 
 // addSet makes a set, of so many elements if that is known, and returns its number in the batch.
 func (b *Batch) addSet(name string, flags uint32, kind KeyType, size int) uint32 {
-	whole, fields := kind.whole(), len(kind) > 1 && flags&unix.NFT_SET_INTERVAL != 0
+	whole, fields := kind.concatenated(), len(kind) > 1 && flags&unix.NFT_SET_INTERVAL != 0
 	if fields {
 		flags |= setConcatenated
 	}
 	b.sets++
-	b.message(unix.NFT_MSG_NEWSET, unix.NLM_F_CREATE, "set "+name, func() {
-		b.text(unix.NFTA_SET_TABLE, b.table)
-		b.text(unix.NFTA_SET_NAME, name)
-		b.number(unix.NFTA_SET_FLAGS, flags)
-		b.number(unix.NFTA_SET_KEY_TYPE, whole.number)
-		b.number(unix.NFTA_SET_KEY_LEN, uint32(whole.size))
+	b.addMessage(unix.NFT_MSG_NEWSET, unix.NLM_F_CREATE, "set "+name, func() {
+		b.addText(unix.NFTA_SET_TABLE, b.table)
+		b.addText(unix.NFTA_SET_NAME, name)
+		b.addNumber(unix.NFTA_SET_FLAGS, flags)
+		b.addNumber(unix.NFTA_SET_KEY_TYPE, whole.number)
+		b.addNumber(unix.NFTA_SET_KEY_LEN, uint32(whole.size))
 		if flags&unix.NFT_SET_MAP != 0 {
-			b.number(unix.NFTA_SET_DATA_TYPE, verdictType)
-			b.number(unix.NFTA_SET_DATA_LEN, 0)
+			b.addNumber(unix.NFTA_SET_DATA_TYPE, verdictType)
+			b.addNumber(unix.NFTA_SET_DATA_LEN, 0)
 		}
-		b.number(unix.NFTA_SET_ID, b.sets)
+		b.addNumber(unix.NFTA_SET_ID, b.sets)
 		if size > 0 {
-			b.nest(unix.NFTA_SET_DESC, func() { b.number(unix.NFTA_SET_DESC_SIZE, uint32(size)) })
+			b.addNested(unix.NFTA_SET_DESC, func() { b.addNumber(unix.NFTA_SET_DESC_SIZE, uint32(size)) })
 		}
 		if fields {
-			b.nest(unix.NFTA_SET_DESC, func() { b.nest(setDescFields, func() { b.fields(kind) }) })
+			b.addNested(unix.NFTA_SET_DESC, func() { b.addNested(setDescFields, func() { b.addFields(kind) }) })
 		}
-		b.bytes(unix.NFTA_SET_USERDATA, append([]byte{setDataKeyOrder, 4}, NativeNumber(whole.order)...)...)
+		b.addBytes(unix.NFTA_SET_USERDATA, append([]byte{setDataKeyOrder, 4}, NativeNumber(whole.order)...)...)
 	})
 	return b.sets
 }
 
-func (b *Batch) fields(kind KeyType) {
+func (b *Batch) addFields(kind KeyType) {
 	for _, d := range kind {
-		b.nest(unix.NFTA_LIST_ELEM, func() { b.number(setFieldLength, uint32(d.size)) })
+		b.addNested(unix.NFTA_LIST_ELEM, func() { b.addNumber(setFieldLength, uint32(d.size)) })
 	}
 }
 
@@ -226,22 +228,22 @@ func (b *Batch) addElements(set string, kind SetKind, elements []Element, id uin
 		list[i].hasVerdict = kind.Map
 	}
 	if kind.Interval && len(kind.Key) == 1 {
-		list = boundaries(list)
+		list = rangeBoundaries(list)
 	}
-	return b.elements(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, set, list, id)
+	return b.addElementMessages(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, set, list, id)
 }
 
 // DeleteElements deletes elements of a set without ranges. It reports whether the kernel can be given them.
 func (b *Batch) DeleteElements(set string, kind SetKind, elements []Element) bool {
 	list, ok := kind.encodeKeys(elements)
-	return ok && !kind.Interval && b.elements(unix.NFT_MSG_DELSETELEM, 0, set, list, 0)
+	return ok && !kind.Interval && b.addElementMessages(unix.NFT_MSG_DELSETELEM, 0, set, list, 0)
 }
 
 // encodeKeys encodes the keys of elements. It reports whether all are understood.
 func (kind SetKind) encodeKeys(elements []Element) ([]encodedElement, bool) {
 	list := make([]encodedElement, 0, len(elements))
 	for _, in := range elements {
-		first, last, ok := kind.Key.key(in.Key)
+		first, last, ok := kind.Key.encodeKey(in.Key)
 		if !ok || !kind.Interval && !slices.Equal(first, last) {
 			return nil, false
 		}
@@ -254,19 +256,19 @@ func (kind SetKind) encodeKeys(elements []Element) ([]encodedElement, bool) {
 	return list, true
 }
 
-// elements adds messages about elements.
-func (b *Batch) elements(message, flags uint16, set string, list []encodedElement, id uint32) (ok bool) {
+// addElementMessages adds messages about elements.
+func (b *Batch) addElementMessages(message, flags uint16, set string, list []encodedElement, id uint32) (ok bool) {
 	ok = true
 	for some := range slices.Chunk(list, perMessage) {
-		b.message(message, flags, "set "+set, func() {
-			b.text(unix.NFTA_SET_ELEM_LIST_TABLE, b.table)
-			b.text(unix.NFTA_SET_ELEM_LIST_SET, set)
+		b.addMessage(message, flags, "set "+set, func() {
+			b.addText(unix.NFTA_SET_ELEM_LIST_TABLE, b.table)
+			b.addText(unix.NFTA_SET_ELEM_LIST_SET, set)
 			if id != 0 {
-				b.number(unix.NFTA_SET_ELEM_LIST_SET_ID, id)
+				b.addNumber(unix.NFTA_SET_ELEM_LIST_SET_ID, id)
 			}
-			b.nest(unix.NFTA_SET_ELEM_LIST_ELEMENTS, func() {
+			b.addNested(unix.NFTA_SET_ELEM_LIST_ELEMENTS, func() {
 				for _, e := range some {
-					ok = e.encode(b) && ok
+					ok = e.encodeTo(b) && ok
 				}
 			})
 		})
@@ -285,16 +287,16 @@ type encodedElement struct {
 	hasVerdict bool
 }
 
-// boundaries are the elements of a set of ranges, as nft gives them: those that begin and those that end
+// rangeBoundaries are the elements of a set of ranges, as nft gives them: those that begin and those that end
 // a range, and one that ends what is before the first.
-func boundaries(ranges []encodedElement) []encodedElement {
+func rangeBoundaries(ranges []encodedElement) []encodedElement {
 	slices.SortFunc(ranges, func(a, b encodedElement) int { return slices.Compare(a.first, b.first) })
 	var out []encodedElement
 	if zero := make([]byte, len(ranges[0].first)); !slices.Equal(ranges[0].first, zero) {
 		out = append(out, encodedElement{first: zero, end: true})
 	}
 	for _, r := range ranges {
-		next, ok := after(r.last)
+		next, ok := nextKey(r.last)
 		out = append(out, encodedElement{first: r.first, open: !ok})
 		if ok {
 			out = append(out, encodedElement{first: next, end: true})
@@ -303,24 +305,24 @@ func boundaries(ranges []encodedElement) []encodedElement {
 	return out
 }
 
-func (e encodedElement) encode(b *Batch) (ok bool) {
+func (e encodedElement) encodeTo(b *Batch) (ok bool) {
 	ok = true
-	b.nest(unix.NFTA_LIST_ELEM, func() {
+	b.addNested(unix.NFTA_LIST_ELEM, func() {
 		if e.end {
-			b.number(unix.NFTA_SET_ELEM_FLAGS, unix.NFT_SET_ELEM_INTERVAL_END)
+			b.addNumber(unix.NFTA_SET_ELEM_FLAGS, unix.NFT_SET_ELEM_INTERVAL_END)
 		}
-		b.value(unix.NFTA_SET_ELEM_KEY, e.first...)
+		b.addValue(unix.NFTA_SET_ELEM_KEY, e.first...)
 		if e.last != nil {
-			b.value(elementKeyEnd, e.last...)
+			b.addValue(elementKeyEnd, e.last...)
 		}
 		if e.hasVerdict {
-			ok = b.verdict(unix.NFTA_SET_ELEM_DATA, e.Verdict)
+			ok = b.addVerdict(unix.NFTA_SET_ELEM_DATA, e.Verdict)
 		}
 		if e.Comment != "" {
-			b.bytes(unix.NFTA_SET_ELEM_USERDATA, commentData(e.Comment)...)
+			b.addBytes(unix.NFTA_SET_ELEM_USERDATA, commentData(e.Comment)...)
 		}
 		if e.open {
-			b.bytes(unix.NFTA_SET_ELEM_USERDATA, append([]byte{elementDataFlags, 4}, NativeNumber(elementOpenToLast)...)...)
+			b.addBytes(unix.NFTA_SET_ELEM_USERDATA, append([]byte{elementDataFlags, 4}, NativeNumber(elementOpenToLast)...)...)
 		}
 	})
 	return ok

@@ -32,15 +32,15 @@ type Field struct {
 	Family byte
 }
 
-func (e *Expressions) add(name string, fill func()) {
-	e.nest(unix.NFTA_LIST_ELEM, func() {
-		e.text(unix.NFTA_EXPR_NAME, name)
-		e.nest(unix.NFTA_EXPR_DATA, fill)
+func (e *Expressions) addExpression(name string, fill func()) {
+	e.addNested(unix.NFTA_LIST_ELEM, func() {
+		e.addText(unix.NFTA_EXPR_NAME, name)
+		e.addNested(unix.NFTA_EXPR_DATA, fill)
 	})
 }
 
-// Load loads fields into registers, from the first on. A set of ranges compares in network byte order.
-func (e *Expressions) Load(in []Field, ranges bool) {
+// LoadFields loads fields into registers, from the first on. A set of ranges compares in network byte order.
+func (e *Expressions) LoadFields(in []Field, ranges bool) {
 	words := uint32(0)
 	for _, f := range in {
 		register := uint32(firstRegister)
@@ -65,13 +65,13 @@ func (e *Expressions) Load(in []Field, ranges bool) {
 func (e *Expressions) requireFamily(number byte) {
 	e.family = number
 	e.loadMeta(unix.NFT_META_NFPROTO, firstRegister)
-	e.Compare(unix.NFT_CMP_EQ, number)
+	e.CompareData(unix.NFT_CMP_EQ, number)
 }
 
 func (e *Expressions) loadMeta(key, register uint32) {
-	e.add("meta", func() {
-		e.number(unix.NFTA_META_KEY, key)
-		e.number(unix.NFTA_META_DREG, register)
+	e.addExpression("meta", func() {
+		e.addNumber(unix.NFTA_META_KEY, key)
+		e.addNumber(unix.NFTA_META_DREG, register)
 	})
 }
 
@@ -81,94 +81,94 @@ func (e *Expressions) LoadTransport(offset, size uint32) {
 }
 
 func (e *Expressions) loadPayload(base, offset, size, register uint32) {
-	e.add("payload", func() {
-		e.number(unix.NFTA_PAYLOAD_DREG, register)
-		e.number(unix.NFTA_PAYLOAD_BASE, base)
-		e.number(unix.NFTA_PAYLOAD_OFFSET, offset)
-		e.number(unix.NFTA_PAYLOAD_LEN, size)
+	e.addExpression("payload", func() {
+		e.addNumber(unix.NFTA_PAYLOAD_DREG, register)
+		e.addNumber(unix.NFTA_PAYLOAD_BASE, base)
+		e.addNumber(unix.NFTA_PAYLOAD_OFFSET, offset)
+		e.addNumber(unix.NFTA_PAYLOAD_LEN, size)
 	})
 }
 
-// Compare compares the first register with data, by an operation NFT_CMP of the kernel.
-func (e *Expressions) Compare(operation uint32, data ...byte) {
-	e.add("cmp", func() {
-		e.number(unix.NFTA_CMP_SREG, firstRegister)
-		e.number(unix.NFTA_CMP_OP, operation)
-		e.value(unix.NFTA_CMP_DATA, data...)
+// CompareData compares the first register with data, by an operation NFT_CMP of the kernel.
+func (e *Expressions) CompareData(operation uint32, data ...byte) {
+	e.addExpression("cmp", func() {
+		e.addNumber(unix.NFTA_CMP_SREG, firstRegister)
+		e.addNumber(unix.NFTA_CMP_OP, operation)
+		e.addValue(unix.NFTA_CMP_DATA, data...)
 	})
 }
 
-// Mask clears all bits of the first register but those of the mask.
-func (e *Expressions) Mask(mask ...byte) {
-	e.add("bitwise", func() {
-		e.number(unix.NFTA_BITWISE_SREG, firstRegister)
-		e.number(unix.NFTA_BITWISE_DREG, firstRegister)
-		e.number(unix.NFTA_BITWISE_LEN, uint32(len(mask)))
-		e.value(unix.NFTA_BITWISE_MASK, mask...)
-		e.value(unix.NFTA_BITWISE_XOR, make([]byte, len(mask))...)
+// MaskBits clears all bits of the first register but those of the mask.
+func (e *Expressions) MaskBits(mask ...byte) {
+	e.addExpression("bitwise", func() {
+		e.addNumber(unix.NFTA_BITWISE_SREG, firstRegister)
+		e.addNumber(unix.NFTA_BITWISE_DREG, firstRegister)
+		e.addNumber(unix.NFTA_BITWISE_LEN, uint32(len(mask)))
+		e.addValue(unix.NFTA_BITWISE_MASK, mask...)
+		e.addValue(unix.NFTA_BITWISE_XOR, make([]byte, len(mask))...)
 	})
 }
 
 func (e *Expressions) toNetworkOrder(register uint32) {
-	e.add("byteorder", func() {
-		e.number(unix.NFTA_BYTEORDER_SREG, register)
-		e.number(unix.NFTA_BYTEORDER_DREG, register)
-		e.number(unix.NFTA_BYTEORDER_OP, unix.NFT_BYTEORDER_HTON)
-		e.number(unix.NFTA_BYTEORDER_LEN, 1)
-		e.number(unix.NFTA_BYTEORDER_SIZE, 2)
+	e.addExpression("byteorder", func() {
+		e.addNumber(unix.NFTA_BYTEORDER_SREG, register)
+		e.addNumber(unix.NFTA_BYTEORDER_DREG, register)
+		e.addNumber(unix.NFTA_BYTEORDER_OP, unix.NFT_BYTEORDER_HTON)
+		e.addNumber(unix.NFTA_BYTEORDER_LEN, 1)
+		e.addNumber(unix.NFTA_BYTEORDER_SIZE, 2)
 	})
 }
 
 // ChunkPresent loads whether a packet of SCTP has a chunk of a type.
 func (e *Expressions) ChunkPresent(kind byte) {
-	e.add("exthdr", func() {
-		e.number(unix.NFTA_EXTHDR_DREG, firstRegister)
-		e.bytes(unix.NFTA_EXTHDR_TYPE, kind)
-		e.number(unix.NFTA_EXTHDR_OFFSET, 0)
-		e.number(unix.NFTA_EXTHDR_LEN, 1)
-		e.number(unix.NFTA_EXTHDR_OP, exthdrSCTP)
-		e.number(unix.NFTA_EXTHDR_FLAGS, exthdrFlagPresent)
+	e.addExpression("exthdr", func() {
+		e.addNumber(unix.NFTA_EXTHDR_DREG, firstRegister)
+		e.addBytes(unix.NFTA_EXTHDR_TYPE, kind)
+		e.addNumber(unix.NFTA_EXTHDR_OFFSET, 0)
+		e.addNumber(unix.NFTA_EXTHDR_LEN, 1)
+		e.addNumber(unix.NFTA_EXTHDR_OP, exthdrSCTP)
+		e.addNumber(unix.NFTA_EXTHDR_FLAGS, exthdrFlagPresent)
 	})
 }
 
 // ConnectionState loads the state of a packet's connection.
 func (e *Expressions) ConnectionState() {
-	e.add("ct", func() {
-		e.number(unix.NFTA_CT_KEY, unix.NFT_CT_STATE)
-		e.number(unix.NFTA_CT_DREG, firstRegister)
+	e.addExpression("ct", func() {
+		e.addNumber(unix.NFTA_CT_KEY, unix.NFT_CT_STATE)
+		e.addNumber(unix.NFTA_CT_DREG, firstRegister)
 	})
 }
 
-// Lookup looks the registers up in a set. With verdicts the set is a map, whose verdict ends the rule.
-func (e *Expressions) Lookup(set string, verdicts bool) { e.lookup(set, 0, verdicts) }
+// LookupSet looks the registers up in a set. With verdicts the set is a map, whose verdict ends the rule.
+func (e *Expressions) LookupSet(set string, verdicts bool) { e.addLookup(set, 0, verdicts) }
 
 // LookupValues looks fields up in an anonymous set of values. It reports whether the kernel can be given them.
 func (e *Expressions) LookupValues(fields []Field, keyType string, values []string) bool {
 	id, ok := e.batch.addAnonymousSet(keyType, values)
-	e.Load(fields, false)
-	e.lookup(anonymousSet, id, false)
+	e.LoadFields(fields, false)
+	e.addLookup(anonymousSet, id, false)
 	return ok
 }
 
-// lookup looks registers up in a set; an anonymous one is identified by its number in the batch.
-func (e *Expressions) lookup(set string, id uint32, verdicts bool) {
-	e.add("lookup", func() {
-		e.text(unix.NFTA_LOOKUP_SET, set)
-		e.number(unix.NFTA_LOOKUP_SREG, firstRegister)
+// addLookup looks registers up in a set; an anonymous one is identified by its number in the batch.
+func (e *Expressions) addLookup(set string, id uint32, verdicts bool) {
+	e.addExpression("lookup", func() {
+		e.addText(unix.NFTA_LOOKUP_SET, set)
+		e.addNumber(unix.NFTA_LOOKUP_SREG, firstRegister)
 		if verdicts {
-			e.number(unix.NFTA_LOOKUP_DREG, verdictRegister)
+			e.addNumber(unix.NFTA_LOOKUP_DREG, verdictRegister)
 		}
 		if id != 0 {
-			e.number(unix.NFTA_LOOKUP_SET_ID, id)
+			e.addNumber(unix.NFTA_LOOKUP_SET_ID, id)
 		}
 	})
 }
 
-// Immediate ends the rule with a verdict as nft prints it. It reports whether there is such a verdict.
-func (e *Expressions) Immediate(v string) (ok bool) {
-	e.add("immediate", func() {
-		e.number(unix.NFTA_IMMEDIATE_DREG, verdictRegister)
-		ok = e.verdict(unix.NFTA_IMMEDIATE_DATA, v)
+// AddVerdict ends the rule with a verdict as nft prints it. It reports whether there is such a verdict.
+func (e *Expressions) AddVerdict(v string) (ok bool) {
+	e.addExpression("immediate", func() {
+		e.addNumber(unix.NFTA_IMMEDIATE_DREG, verdictRegister)
+		ok = e.addVerdict(unix.NFTA_IMMEDIATE_DATA, v)
 	})
 	return ok
 }

@@ -43,9 +43,9 @@ func ParseKeyType(text string) (out KeyType, ok bool) {
 	return out, true
 }
 
-// whole is the type of the whole key, each of whose fields takes as many words as it needs; one
+// concatenated is the type of the whole key, each of whose fields takes as many words as it needs; one
 // field alone takes its size.
-func (c KeyType) whole() datatype {
+func (c KeyType) concatenated() datatype {
 	if len(c) == 1 {
 		return c[0]
 	}
@@ -57,14 +57,14 @@ func (c KeyType) whole() datatype {
 	return out
 }
 
-// key gives the first and the last of the keys that a text as ours stands for.
-func (c KeyType) key(text string) (first, last []byte, ok bool) {
+// encodeKey gives the first and the last of the keys that a text as ours stands for.
+func (c KeyType) encodeKey(text string) (first, last []byte, ok bool) {
 	texts := strings.Split(text, " . ")
 	if len(texts) != len(c) {
 		return nil, nil, false
 	}
 	for i, d := range c {
-		low, high, ok := d.values(texts[i])
+		low, high, ok := d.encodeValues(texts[i])
 		if !ok {
 			return nil, nil, false
 		}
@@ -76,8 +76,8 @@ func (c KeyType) key(text string) (first, last []byte, ok bool) {
 	return first, last, true
 }
 
-// values are the ends of a field's range, which may be one value.
-func (d datatype) values(text string) (first, last []byte, ok bool) {
+// encodeValues are the ends of a field's range, which may be one value.
+func (d datatype) encodeValues(text string) (first, last []byte, ok bool) {
 	if d.size >= 4 {
 		from, to, err := ParseRange(text)
 		for _, end := range []netip.Addr{from, to} {
@@ -104,8 +104,8 @@ func bigEndian(n uint64, size int) []byte {
 	return out
 }
 
-// after is the key after this one; none is after the last.
-func after(key []byte) ([]byte, bool) {
+// nextKey is the key after this one; none is after the last.
+func nextKey(key []byte) ([]byte, bool) {
 	out := slices.Clone(key)
 	for i := len(out) - 1; i >= 0; i-- {
 		if out[i]++; out[i] != 0 {

@@ -19,7 +19,7 @@ func TestKeysThatAreLeftToNft(t *testing.T) {
 		for _, k := range keys {
 			kind, ok := ParseKeyType(text)
 			if ok {
-				_, _, ok = kind.key(k)
+				_, _, ok = kind.encodeKey(k)
 			}
 			if ok {
 				t.Errorf("%q is taken for a key of %q", k, text)
@@ -27,7 +27,7 @@ func TestKeysThatAreLeftToNft(t *testing.T) {
 		}
 	}
 	kind, _ := ParseKeyType("ipv4_addr . inet_proto . inet_service")
-	first, last, ok := kind.key("10.0.0.0/9 . 17 . 80-65535")
+	first, last, ok := kind.encodeKey("10.0.0.0/9 . 17 . 80-65535")
 	if !ok || !slices.Equal(first, []byte{10, 0, 0, 0, 17, 0, 0, 0, 0, 80, 0, 0}) || !slices.Equal(last, []byte{10, 127, 255, 255, 17, 0, 0, 0, 255, 255, 0, 0}) {
 		t.Errorf("%v %v", first, last)
 	}

@@ -33,7 +33,7 @@ func (s *Socket) Rules() (map[string][]Rule, error) {
 	err := errInterrupted
 	for range attempts {
 		var out map[string][]Rule
-		if out, err = s.rules(); err == nil {
+		if out, err = s.readRules(); err == nil {
 			return out, nil
 		}
 		if !errors.Is(err, errInterrupted) {
@@ -43,23 +43,23 @@ func (s *Socket) Rules() (map[string][]Rule, error) {
 	return nil, fmt.Errorf("reading the rules of our table: %w", err)
 }
 
-func (s *Socket) rules() (map[string][]Rule, error) {
-	if err := s.open(); err != nil {
+func (s *Socket) readRules() (map[string][]Rule, error) {
+	if err := s.ensureOpen(); err != nil {
 		return nil, err
 	}
 	const sequence = 1
 	request := attributes{appendHeader(nil, rulesRequest, unix.NLM_F_DUMP, sequence)}
 	request.buf = append(request.buf, unix.NFPROTO_INET, unix.NFNETLINK_V0, 0, 0)
-	request.text(unix.NFTA_RULE_TABLE, s.Table)
+	request.addText(unix.NFTA_RULE_TABLE, s.Table)
 	binary.NativeEndian.PutUint32(request.buf, uint32(len(request.buf)))
-	if err := s.send(request.buf); err != nil {
+	if err := s.sendMessage(request.buf); err != nil {
 		return nil, err
 	}
 	out, interrupted := map[string][]Rule{}, false
 	for {
 		messages, from, err := s.Netlink.Receive()
 		if err != nil {
-			s.forget()
+			s.closeConnection()
 			return nil, err
 		}
 		if from.Pid != nl.PidKernel {
@@ -69,7 +69,7 @@ func (s *Socket) rules() (map[string][]Rule, error) {
 			interrupted = interrupted || m.Header.Flags&unix.NLM_F_DUMP_INTR != 0
 			switch m.Header.Type {
 			case unix.NLMSG_ERROR:
-				s.forget()
+				s.closeConnection()
 				return nil, answerOf(m)
 			case unix.NLMSG_DONE:
 				err := answerOf(m)
@@ -80,7 +80,7 @@ func (s *Socket) rules() (map[string][]Rule, error) {
 			case ruleIs:
 				chain, rule, err := parseRule(m.Data)
 				if err != nil {
-					s.forget()
+					s.closeConnection()
 					return nil, err
 				}
 				out[chain] = append(out[chain], rule)

@@ -18,9 +18,11 @@ func TestARuleIsReadAsTheKernelTellsIt(t *testing.T) {
 		}
 		return a.buf
 	}
-	text := func(kind uint16, value string) func(*attributes) { return func(a *attributes) { a.text(kind, value) } }
+	text := func(kind uint16, value string) func(*attributes) {
+		return func(a *attributes) { a.addText(kind, value) }
+	}
 	data := func(kind uint16, value ...byte) func(*attributes) {
-		return func(a *attributes) { a.bytes(kind, value...) }
+		return func(a *attributes) { a.addBytes(kind, value...) }
 	}
 	chain, does := text(unix.NFTA_RULE_CHAIN, "forward"), data(unix.NFTA_RULE_EXPRESSIONS, 1, 2, 3)
 	seen := map[string]string{}

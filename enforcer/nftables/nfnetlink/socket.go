@@ -52,8 +52,8 @@ type Socket struct {
 	Netlink *nl.NetlinkSocket
 }
 
-// open connects to the tables of the network namespace that the calling thread is in.
-func (s *Socket) open() error {
+// ensureOpen connects to the tables of the network namespace that the calling thread is in.
+func (s *Socket) ensureOpen() error {
 	if s.Netlink != nil {
 		return nil
 	}
@@ -88,40 +88,40 @@ func (*Socket) Settle(ctx context.Context) error {
 	}
 }
 
-// forget closes the connection, of which answers may be outstanding.
-func (s *Socket) forget() {
+// closeConnection closes the connection, of which answers may be outstanding.
+func (s *Socket) closeConnection() {
 	if s.Netlink != nil {
 		s.Netlink.Close()
 		s.Netlink = nil
 	}
 }
 
-// send sends to the kernel, which has dealt with it when send returns. EMSGSIZE says that it is too long.
-func (s *Socket) send(message []byte) error {
+// sendMessage sends to the kernel, which has dealt with it when send returns. EMSGSIZE says that it is too long.
+func (s *Socket) sendMessage(message []byte) error {
 	err := unix.Sendto(s.Netlink.GetFd(), message, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
 	if err != nil && !errors.Is(err, unix.EMSGSIZE) {
-		s.forget()
+		s.closeConnection()
 	}
 	return err
 }
 
 // Generation asks the kernel for its generation of tables (nf_tables calls it so).
 func (s *Socket) Generation() (uint32, error) {
-	if err := s.open(); err != nil {
+	if err := s.ensureOpen(); err != nil {
 		return 0, err
 	}
 	const sequence = 1
-	if err := s.ask(sequence); err != nil {
+	if err := s.askGeneration(sequence); err != nil {
 		return 0, err
 	}
-	out, _, err := s.answers(sequence, 0)
+	out, _, err := s.readAnswers(sequence, 0)
 	return out, err
 }
 
 // Commit carries out a batch, and returns the generation after it. The kernel does so only if its tables
 // are of the generation that is known; alone says that they were, and that nobody wrote since.
 func (s *Socket) Commit(b *Batch, known uint32) (generation uint32, alone bool, err error) {
-	if err := s.open(); err != nil {
+	if err := s.ensureOpen(); err != nil {
 		return 0, false, &Refusal{About: "not asked", Err: err}
 	}
 	alone = true
@@ -139,17 +139,17 @@ func (s *Socket) Commit(b *Batch, known uint32) (generation uint32, alone bool, 
 // then. ERESTART says that they were of another.
 func (s *Socket) CommitAt(b *Batch, generation uint32) (uint32, error) {
 	last := uint32(len(b.objects))
-	if err := s.send(b.Bytes(generation)); err != nil {
+	if err := s.sendMessage(b.EncodeAt(generation)); err != nil {
 		return 0, &Refusal{About: "sending it", Err: err}
 	}
-	if err := s.ask(last + 1); err != nil {
+	if err := s.askGeneration(last + 1); err != nil {
 		return 0, &Refusal{About: "asking whether it is carried out", Err: err}
 	}
-	now, done, err := s.answers(last+1, last)
+	now, done, err := s.readAnswers(last+1, last)
 	var answers answerErrors
 	switch {
 	case errors.As(err, &answers):
-		return now, b.refusal(answers)
+		return now, b.toRefusal(answers)
 	case err != nil:
 		return 0, &Refusal{About: "its answer", Err: err}
 	case !done:
@@ -158,8 +158,8 @@ func (s *Socket) CommitAt(b *Batch, generation uint32) (uint32, error) {
 	return now, nil
 }
 
-// refusal is what the kernel refused of a batch.
-func (b *Batch) refusal(answers answerErrors) *Refusal {
+// toRefusal is what the kernel refused of a batch.
+func (b *Batch) toRefusal(answers answerErrors) *Refusal {
 	var out []*Refusal
 	for _, a := range answers {
 		r := &Refusal{About: "all of it", Err: a.code}
@@ -209,22 +209,22 @@ func errorIn(m syscall.NetlinkMessage) *answerError {
 	return nil
 }
 
-// ask asks for the generation of tables, which the kernel answers after everything that was sent before.
-func (s *Socket) ask(sequence uint32) error {
+// askGeneration asks for the generation of tables, which the kernel answers after everything that was sent before.
+func (s *Socket) askGeneration(sequence uint32) error {
 	request := appendHeader(nil, generationRequest, 0, sequence)
 	request = append(request, unix.AF_UNSPEC, unix.NFNETLINK_V0, 0, 0)
 	binary.NativeEndian.PutUint32(request, uint32(len(request)))
-	return s.send(request)
+	return s.sendMessage(request)
 }
 
-// answers reads what the kernel answers, up to the generation. It reports whether the message of a sequence
+// readAnswers reads what the kernel answers, up to the generation. It reports whether the message of a sequence
 // number was carried out, and gives the errors.
-func (s *Socket) answers(asked, last uint32) (generation uint32, done bool, err error) {
+func (s *Socket) readAnswers(asked, last uint32) (generation uint32, done bool, err error) {
 	var failed answerErrors
 	for {
 		messages, from, receiveErr := s.Netlink.Receive()
 		if receiveErr != nil {
-			s.forget()
+			s.closeConnection()
 			return 0, false, fmt.Errorf("reading the generation of tables: %w", receiveErr)
 		}
 		if from.Pid != nl.PidKernel {

@@ -35,7 +35,7 @@ func (t *Table) JudgeDuring(after *Table, lookupsBefore int, hook string, k Pack
 			continue
 		}
 		var err error
-		if end, err = w.walk(name, 0); err != nil {
+		if end, err = w.walkChain(name, 0); err != nil {
 			return Verdict{}, err
 		}
 	}
@@ -50,8 +50,8 @@ type lookups struct {
 	left, count int
 }
 
-func (l *lookups) find(name string, key []string, k Packet) (*verdict, bool) {
-	values, ok := read(key, k)
+func (l *lookups) findVerdict(name string, key []string, k Packet) (*verdict, bool) {
+	values, ok := readFields(key, k)
 	if !ok {
 		return nil, false
 	}
@@ -64,7 +64,7 @@ func (l *lookups) find(name string, key []string, k Packet) (*verdict, bool) {
 		l.left--
 	}
 	l.count++
-	return s.find(values)
+	return s.findVerdict(values)
 }
 
 type end uint8
@@ -82,7 +82,7 @@ type walker struct {
 	verdict Verdict
 }
 
-func (w *walker) walk(name string, depth int) (end, error) {
+func (w *walker) walkChain(name string, depth int) (end, error) {
 	if depth > maxDepth {
 		return dropped, fmt.Errorf("chains nested too deep at %s", name)
 	}
@@ -92,7 +92,7 @@ func (w *walker) walk(name string, depth int) (end, error) {
 	}
 	for _, r := range c.rules {
 		w.verdict.Rules++
-		v := w.says(r)
+		v := w.ruleVerdict(r)
 		if v != nil && v.action == "log" {
 			w.verdict.Logged = append(w.verdict.Logged, r.log)
 			continue
@@ -109,7 +109,7 @@ func (w *walker) walk(name string, depth int) (end, error) {
 		case "return":
 			return returned, nil
 		}
-		e, err := w.walk(v.target, depth+1)
+		e, err := w.walkChain(v.target, depth+1)
 		if err != nil || e != returned || v.action == "goto" {
 			return e, err
 		}
@@ -117,8 +117,8 @@ func (w *walker) walk(name string, depth int) (end, error) {
 	return returned, nil
 }
 
-// says is the verdict of a rule on the packet, or nil.
-func (w *walker) says(r rule) *verdict {
+// ruleVerdict is the verdict of a rule on the packet, or nil.
+func (w *walker) ruleVerdict(r rule) *verdict {
 	for _, m := range r.matches {
 		if !m(&w.lookups, w.packet) {
 			return nil
@@ -127,6 +127,6 @@ func (w *walker) says(r rule) *verdict {
 	if r.vmap == nil {
 		return r.verdict
 	}
-	v, _ := w.lookups.find(r.sets[len(r.sets)-1], r.vmap, w.packet)
+	v, _ := w.lookups.findVerdict(r.sets[len(r.sets)-1], r.vmap, w.packet)
 	return v
 }

@@ -67,7 +67,7 @@ func parseRule(text string) (rule, error) {
 	}
 	p := &ruleParser{words: strings.Fields(body), rule: rule{text: text}}
 	for len(p.words) > 0 {
-		done, err := p.statement()
+		done, err := p.parseStatement()
 		if err != nil {
 			return rule{}, err
 		}
@@ -81,8 +81,8 @@ func parseRule(text string) (rule, error) {
 	return p.rule, nil
 }
 
-// take takes words if they come next.
-func (p *ruleParser) take(text string) bool {
+// takeText takes words if they come next.
+func (p *ruleParser) takeText(text string) bool {
 	want := strings.Fields(text)
 	if len(p.words) < len(want) || strings.Join(p.words[:len(want)], " ") != text {
 		return false
@@ -91,7 +91,7 @@ func (p *ruleParser) take(text string) bool {
 	return true
 }
 
-func (p *ruleParser) next() string {
+func (p *ruleParser) nextWord() string {
 	if len(p.words) == 0 {
 		return ""
 	}
@@ -100,68 +100,68 @@ func (p *ruleParser) next() string {
 	return w
 }
 
-// statement reads one match or the verdict, and reports whether it was the verdict.
-func (p *ruleParser) statement() (bool, error) {
+// parseStatement reads one match or the verdict, and reports whether it was the verdict.
+func (p *ruleParser) parseStatement() (bool, error) {
 	switch {
-	case p.take("ct state established,related"):
-		p.match(func(_ *lookups, k Packet) bool { return k.Established })
+	case p.takeText("ct state established,related"):
+		p.addMatch(func(_ *lookups, k Packet) bool { return k.Established })
 		return false, nil
-	case p.take("ct state invalid,new"):
-		p.match(func(_ *lookups, k Packet) bool { return !k.Established && !k.Untracked })
+	case p.takeText("ct state invalid,new"):
+		p.addMatch(func(_ *lookups, k Packet) bool { return !k.Established && !k.Untracked })
 		return false, nil
-	case p.take("ct state new"):
-		p.match(func(_ *lookups, k Packet) bool { return !k.Established && !k.Untracked && !k.Invalid })
+	case p.takeText("ct state new"):
+		p.addMatch(func(_ *lookups, k Packet) bool { return !k.Established && !k.Untracked && !k.Invalid })
 		return false, nil
-	case p.take("tcp flags & (fin | syn | rst | ack) != syn"):
-		p.match(func(_ *lookups, k Packet) bool { return k.Protocol == policy.TCP && k.Midway })
+	case p.takeText("tcp flags & (fin | syn | rst | ack) != syn"):
+		p.addMatch(func(_ *lookups, k Packet) bool { return k.Protocol == policy.TCP && k.Midway })
 		return false, nil
-	case p.take("meta l4proto sctp"):
-		p.match(func(_ *lookups, k Packet) bool { return k.Protocol == policy.SCTP })
+	case p.takeText("meta l4proto sctp"):
+		p.addMatch(func(_ *lookups, k Packet) bool { return k.Protocol == policy.SCTP })
 		return false, nil
-	case p.take("sctp chunk init missing"): // as it is from everything that is no SCTP
-		p.match(func(_ *lookups, k Packet) bool { return k.Protocol != policy.SCTP || k.Midway })
+	case p.takeText("sctp chunk init missing"): // as it is from everything that is no SCTP
+		p.addMatch(func(_ *lookups, k Packet) bool { return k.Protocol != policy.SCTP || k.Midway })
 		return false, nil
-	case p.take("meta l4proto tcp"):
-		p.match(func(_ *lookups, k Packet) bool { return k.Protocol == policy.TCP })
+	case p.takeText("meta l4proto tcp"):
+		p.addMatch(func(_ *lookups, k Packet) bool { return k.Protocol == policy.TCP })
 		return false, nil
-	case p.take("reject with tcp reset"):
+	case p.takeText("reject with tcp reset"):
 		p.rule.verdict = &verdict{action: "reject"}
 		return true, nil
-	case p.take(`iifname "lo"`):
-		p.match(func(_ *lookups, k Packet) bool { return k.Interface == "lo" })
+	case p.takeText(`iifname "lo"`):
+		p.addMatch(func(_ *lookups, k Packet) bool { return k.Interface == "lo" })
 		return false, nil
-	case p.take("fib saddr type != local"):
-		p.match(func(_ *lookups, k Packet) bool { return k.Foreign })
+	case p.takeText("fib saddr type != local"):
+		p.addMatch(func(_ *lookups, k Packet) bool { return k.Foreign })
 		return false, nil
-	case p.take("meta nfproto ipv4"):
-		p.match(func(_ *lookups, k Packet) bool { return k.Source.Is4() })
+	case p.takeText("meta nfproto ipv4"):
+		p.addMatch(func(_ *lookups, k Packet) bool { return k.Source.Is4() })
 		return false, nil
-	case p.take("meta nfproto ipv6"):
-		p.match(func(_ *lookups, k Packet) bool { return k.Source.Is6() })
+	case p.takeText("meta nfproto ipv6"):
+		p.addMatch(func(_ *lookups, k Packet) bool { return k.Source.Is6() })
 		return false, nil
-	case p.take("limit rate"):
-		return true, p.logged()
-	case p.take("icmpv6 type"):
-		return false, p.icmp(p.next())
-	case p.take("icmpv6 code 0"):
-		p.match(func(_ *lookups, k Packet) bool { return k.Protocol == policy.ICMPv6 && k.ICMPCode == 0 })
+	case p.takeText("limit rate"):
+		return true, p.parseLog()
+	case p.takeText("icmpv6 type"):
+		return false, p.parseICMP(p.nextWord())
+	case p.takeText("icmpv6 code 0"):
+		p.addMatch(func(_ *lookups, k Packet) bool { return k.Protocol == policy.ICMPv6 && k.ICMPCode == 0 })
 		return false, nil
-	case p.take("ip6 hoplimit 255"):
-		p.match(func(_ *lookups, k Packet) bool { return k.Source.Is6() && k.HopLimit == policy.OnLink })
+	case p.takeText("ip6 hoplimit 255"):
+		p.addMatch(func(_ *lookups, k Packet) bool { return k.Source.Is6() && k.HopLimit == policy.OnLink })
 		return false, nil
 	}
-	if names := p.key(); len(names) > 0 {
-		return p.comparison(names)
+	if names := p.parseKey(); len(names) > 0 {
+		return p.parseComparison(names)
 	}
 	v, err := parseVerdict(p.words)
 	p.rule.verdict, p.words = v, nil
 	return true, err
 }
 
-func (p *ruleParser) match(m match) { p.rule.matches = append(p.rule.matches, m) }
+func (p *ruleParser) addMatch(m match) { p.rule.matches = append(p.rule.matches, m) }
 
-// logged reads the rest of a rule that logs.
-func (p *ruleParser) logged() error {
+// parseLog reads the rest of a rule that logs.
+func (p *ruleParser) parseLog() error {
 	var rate, burst int
 	n, err := fmt.Sscanf(strings.Join(p.words, " "), "%d/second burst %d packets log prefix %q group %d", &rate, &burst, &p.rule.log.Prefix, &p.rule.log.Group)
 	if n != 4 {
@@ -171,24 +171,24 @@ func (p *ruleParser) logged() error {
 	return nil
 }
 
-func (p *ruleParser) icmp(text string) error {
+func (p *ruleParser) parseICMP(text string) error {
 	var first, last uint8
 	if n, err := fmt.Sscanf(text, "%d-%d", &first, &last); n != 2 {
 		return err
 	}
-	p.match(func(_ *lookups, k Packet) bool {
+	p.addMatch(func(_ *lookups, k Packet) bool {
 		return k.Protocol == policy.ICMPv6 && first <= k.ICMPType && k.ICMPType <= last
 	})
 	return nil
 }
 
-// key reads a concatenation of fields.
-func (p *ruleParser) key() []string {
+// parseKey reads a concatenation of fields.
+func (p *ruleParser) parseKey() []string {
 	var out []string
 	for {
 		found := ""
 		for name := range fields {
-			if p.take(name) {
+			if p.takeText(name) {
 				found = name
 				break
 			}
@@ -197,29 +197,29 @@ func (p *ruleParser) key() []string {
 			return out
 		}
 		out = append(out, found)
-		if !p.take(".") {
+		if !p.takeText(".") {
 			return out
 		}
 	}
 }
 
-// comparison reads what a key is compared with: a set, a map of verdicts, values in braces or one value.
-func (p *ruleParser) comparison(names []string) (bool, error) {
-	word := p.next()
+// parseComparison reads what a key is compared with: a set, a map of verdicts, values in braces or one value.
+func (p *ruleParser) parseComparison(names []string) (bool, error) {
+	word := p.nextWord()
 	switch {
 	case word == "vmap":
-		p.rule.vmap, p.rule.sets = names, append(p.rule.sets, strings.TrimPrefix(p.next(), "@"))
+		p.rule.vmap, p.rule.sets = names, append(p.rule.sets, strings.TrimPrefix(p.nextWord(), "@"))
 		return true, nil
 	case strings.HasPrefix(word, "@"):
 		name := word[1:]
 		p.rule.sets = append(p.rule.sets, name)
-		p.match(func(l *lookups, k Packet) bool {
-			_, found := l.find(name, names, k)
+		p.addMatch(func(l *lookups, k Packet) bool {
+			_, found := l.findVerdict(name, names, k)
 			return found
 		})
 		return false, nil
 	case word != "{":
-		return false, p.values(names, []string{word})
+		return false, p.parseValues(names, []string{word})
 	}
 	end := strings.Join(p.words, " ")
 	inside, rest, ok := strings.Cut(end, " }")
@@ -227,31 +227,31 @@ func (p *ruleParser) comparison(names []string) (bool, error) {
 		return false, fmt.Errorf("open braces")
 	}
 	p.words = strings.Fields(rest)
-	return false, p.values(names, strings.Split(inside, ", "))
+	return false, p.parseValues(names, strings.Split(inside, ", "))
 }
 
-func (p *ruleParser) values(names, texts []string) error {
+func (p *ruleParser) parseValues(names, texts []string) error {
 	s := &set{interval: len(texts) == 1, ranges: map[string][]bounds{}, verdicts: map[string]*verdict{}}
 	for _, name := range names {
 		s.types = append(s.types, fields[name].kind)
 	}
 	for _, text := range texts {
-		if err := s.change("add", text, nil); err != nil {
+		if err := s.changeElement("add", text, nil); err != nil {
 			return fmt.Errorf("value %q: %w", text, err)
 		}
 	}
-	p.match(func(_ *lookups, k Packet) bool {
-		values, ok := read(names, k)
+	p.addMatch(func(_ *lookups, k Packet) bool {
+		values, ok := readFields(names, k)
 		if !ok {
 			return false
 		}
-		_, found := s.find(values)
+		_, found := s.findVerdict(values)
 		return found
 	})
 	return nil
 }
 
-func read(names []string, k Packet) ([]value, bool) {
+func readFields(names []string, k Packet) ([]value, bool) {
 	out := make([]value, len(names))
 	for i, name := range names {
 		v, ok := fields[name].get(k)

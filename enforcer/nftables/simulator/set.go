@@ -82,8 +82,8 @@ func splitElement(text string) (string, *verdict, error) {
 	return k, out, err
 }
 
-func (s *set) change(verb, k string, v *verdict) error {
-	fields, err := s.parse(k)
+func (s *set) changeElement(verb, k string, v *verdict) error {
+	fields, err := s.parseKey(k)
 	if err != nil {
 		return err
 	}
@@ -102,7 +102,7 @@ func (s *set) change(verb, k string, v *verdict) error {
 	}
 	if s.interval {
 		for other, b := range s.ranges {
-			if other != k && overlap(b, fields) {
+			if other != k && doOverlap(b, fields) {
 				return fmt.Errorf("overlaps %s", other)
 			}
 		}
@@ -111,16 +111,16 @@ func (s *set) change(verb, k string, v *verdict) error {
 	return nil
 }
 
-func overlap(a, b []bounds) bool {
+func doOverlap(a, b []bounds) bool {
 	for i := range a {
-		if a[i].last.less(b[i].first) || b[i].last.less(a[i].first) {
+		if a[i].last.isLess(b[i].first) || b[i].last.isLess(a[i].first) {
 			return false
 		}
 	}
 	return true
 }
 
-func (s *set) parse(k string) ([]bounds, error) {
+func (s *set) parseKey(k string) ([]bounds, error) {
 	texts := strings.Split(k, " . ")
 	if len(texts) != len(s.types) {
 		return nil, fmt.Errorf("a key of %d fields for %v", len(texts), s.types)
@@ -145,14 +145,14 @@ type value struct {
 	number int
 }
 
-func (v value) less(o value) bool {
+func (v value) isLess(o value) bool {
 	if v.addr.IsValid() {
 		return v.addr.Less(o.addr)
 	}
 	return v.number < o.number
 }
 
-func (b bounds) contains(v value) bool { return !v.less(b.first) && !b.last.less(v) }
+func (b bounds) contains(v value) bool { return !v.isLess(b.first) && !b.last.isLess(v) }
 
 func parseBounds(kind, text string) (bounds, error) {
 	if p, err := netip.ParsePrefix(text); err == nil && strings.HasSuffix(kind, "_addr") {
@@ -176,7 +176,7 @@ func parseBounds(kind, text string) (bounds, error) {
 		return bounds{}, err
 	}
 	b, err := parseValue(kind, last)
-	if err == nil && b.less(a) {
+	if err == nil && b.isLess(a) {
 		err = fmt.Errorf("range %s runs backwards", text)
 	}
 	return bounds{a, b}, err
@@ -199,17 +199,17 @@ func parseValue(kind, text string) (value, error) {
 	}
 }
 
-// find looks a key up.
-func (s *set) find(k []value) (*verdict, bool) {
+// findVerdict looks a key up.
+func (s *set) findVerdict(k []value) (*verdict, bool) {
 	for text, b := range s.ranges {
-		if matches(b, k) {
+		if boundsMatch(b, k) {
 			return s.verdicts[text], true
 		}
 	}
 	return nil, false
 }
 
-func matches(b []bounds, k []value) bool {
+func boundsMatch(b []bounds, k []value) bool {
 	for i := range b {
 		if !b[i].contains(k[i]) {
 			return false

@@ -52,7 +52,7 @@ func (t *Table) Run(script string) error {
 		if line == "" {
 			continue
 		}
-		if err := next.command(line); err != nil {
+		if err := next.runCommand(line); err != nil {
 			return fmt.Errorf("line %d %q: %w", i+1, line, err)
 		}
 	}
@@ -60,7 +60,7 @@ func (t *Table) Run(script string) error {
 	return nil
 }
 
-func (t *Table) command(line string) error {
+func (t *Table) runCommand(line string) error {
 	words := strings.SplitN(line, " ", 6)
 	if len(words) < 4 || words[2] != "inet" || words[3] != "tierwall" {
 		return fmt.Errorf("not a command about our table")
@@ -73,25 +73,25 @@ func (t *Table) command(line string) error {
 		rest = words[5]
 	}
 	if kind == "table" {
-		return t.table(verb)
+		return t.changeTable(verb)
 	}
 	if !t.exists {
 		return fmt.Errorf("no table")
 	}
 	switch kind {
 	case "chain":
-		return t.chain(verb, name, rest)
+		return t.changeChain(verb, name, rest)
 	case "set", "map":
-		return t.set(verb, kind, name, rest)
+		return t.changeSet(verb, kind, name, rest)
 	case "element":
-		return t.element(verb, name, rest)
+		return t.changeElement(verb, name, rest)
 	case "rule":
-		return t.rule(verb, name, rest)
+		return t.addRule(verb, name, rest)
 	}
 	return fmt.Errorf("not understood")
 }
 
-func (t *Table) table(verb string) error {
+func (t *Table) changeTable(verb string) error {
 	switch verb {
 	case "add":
 		t.exists = true
@@ -106,7 +106,7 @@ func (t *Table) table(verb string) error {
 	return nil
 }
 
-func (t *Table) chain(verb, name, rest string) error {
+func (t *Table) changeChain(verb, name, rest string) error {
 	c := t.chains[name]
 	if verb != "add" && c == nil {
 		return fmt.Errorf("no such chain")
@@ -138,7 +138,7 @@ func (t *Table) chain(verb, name, rest string) error {
 	return nil
 }
 
-func (t *Table) set(verb, kind, name, rest string) error {
+func (t *Table) changeSet(verb, kind, name, rest string) error {
 	s := t.sets[name]
 	switch verb {
 	case "add":
@@ -165,7 +165,7 @@ func (t *Table) set(verb, kind, name, rest string) error {
 	return nil
 }
 
-func (t *Table) element(verb, name, rest string) error {
+func (t *Table) changeElement(verb, name, rest string) error {
 	s := t.sets[name]
 	if s == nil {
 		return fmt.Errorf("no such set")
@@ -177,12 +177,12 @@ func (t *Table) element(verb, name, rest string) error {
 	if v != nil && !t.hasTarget(v.target) {
 		return fmt.Errorf("no chain %s", v.target)
 	}
-	return s.change(verb, k, v)
+	return s.changeElement(verb, k, v)
 }
 
 func (t *Table) hasTarget(target string) bool { return target == "" || t.chains[target] != nil }
 
-func (t *Table) rule(verb, name, rest string) error {
+func (t *Table) addRule(verb, name, rest string) error {
 	c := t.chains[name]
 	if verb != "add" || c == nil {
 		return fmt.Errorf("no chain %s to add to", name)

@@ -5,19 +5,19 @@ import (
 	"github.com/tierwall/tierwall/policy"
 )
 
-// way is how the kernel goes from one program to another.
-type way uint8
+// updateStrategy is how the kernel goes from one program to another.
+type updateStrategy uint8
 
 const (
-	// beside makes what changes anew under other names, and the rules switch to it.
-	beside way = iota
+	// shadowCopy makes what changes anew under other names, and the rules switch to it.
+	shadowCopy updateStrategy = iota
 	// inPlace changes the elements of sets and maps in one transaction.
 	inPlace
-	// inTurn adds elements in one transaction and removes others in the next.
-	inTurn
+	// twoPhase adds elements in one transaction and removes others in the next.
+	twoPhase
 )
 
-// wayOf decides how to go from one program to another. A packet sees the rules as
+// chooseStrategy decides how to go from one program to another. A packet sees the rules as
 // they were when it came, but looks into each set at the moment when it gets
 // there: a transaction is a moment between two of its lookups. So elements
 // may change in place only if a packet that meets old ones before and new ones after
@@ -29,15 +29,15 @@ const (
 // keeps each lookup of that direction between the two.
 //
 // The users are those of sets in both programs.
-func wayOf(old, next *policy.Program, c *policy.Change, users transition.Users) way {
+func chooseStrategy(old, next *policy.Program, c *policy.Change, users transition.Users) updateStrategy {
 	m, e := transition.MembersOf(old, next, c, users), transition.EndpointsOf(old, next, c)
 	switch {
 	case c.Frame != nil:
-		return beside
+		return shadowCopy
 	case !m.Any():
 		return inPlaceIf(e.OneLookup())
 	case e.Reclassified[policy.Ingress] || e.Reclassified[policy.Egress] || e.Unsteady:
-		return beside
+		return shadowCopy
 	case m.Negative:
 		return inPlaceIf(m.Single && !e.Any())
 	case !m.Removed:
@@ -45,15 +45,15 @@ func wayOf(old, next *policy.Program, c *policy.Change, users transition.Users) 
 	case !m.Added:
 		return inPlaceIf(!e.Arrived)
 	case !e.Any() && !m.Touch(old):
-		return inTurn
+		return twoPhase
 	default:
-		return beside
+		return shadowCopy
 	}
 }
 
-func inPlaceIf(ok bool) way {
+func inPlaceIf(ok bool) updateStrategy {
 	if ok {
 		return inPlace
 	}
-	return beside
+	return shadowCopy
 }

@@ -32,27 +32,27 @@ func strayRules() []Rule {
 // foreign matches packets at the output hook whose source is no address of the node.
 const foreign = "fib saddr type != local"
 
-// strays makes the chains for strays, and for classes that are decided beforehand. At the output hook the
+// renderStrays makes the chains for strays, and for classes that are decided beforehand. At the output hook the
 // node's own packets are not judged but for strays: a node reaches its own pods. A source that is not the
 // node's is a pod's or a client's whose packet IPVS sends on; it is judged as at the forward hook.
-func (r *renderer) strays() {
-	r.chain(strayChain, "", plain("meta l4proto tcp ct state new reject with tcp reset"), newRule("", verdict("drop")))
-	r.chain(allowChain, "", append(strayRules(), newRule("", verdict("return")))...)
-	r.chain(denyChain, "", append(strayRules(), newRule("", denyVerdict(r.log)))...)
-	r.chain("output", "output", plain(established), newRule("", words(foreign), goTo("output-foreign")), newRule("", strayTCP, goTo("output-stray")), newRule("", straySCTP, goTo("output-stray")))
-	rules, foreigners := []Rule(nil), []Rule{plain("ip6 saddr fe80::/10 return")} // the node's own, by any interface
+func (r *renderer) renderStrays() {
+	r.addChain(strayChain, "", plainRule("meta l4proto tcp ct state new reject with tcp reset"), newRule("", verdict("drop")))
+	r.addChain(allowChain, "", append(strayRules(), newRule("", verdict("return")))...)
+	r.addChain(denyChain, "", append(strayRules(), newRule("", denyVerdict(r.log)))...)
+	r.addChain("output", "output", plainRule(established), newRule("", words(foreign), goTo("output-foreign")), newRule("", strayTCP, goTo("output-stray")), newRule("", straySCTP, goTo("output-stray")))
+	rules, foreigners := []Rule(nil), []Rule{plainRule("ip6 saddr fe80::/10 return")} // the node's own, by any interface
 	for _, f := range r.families {
-		ingress := newRule("", f.protocol(), goTo(dispatchChain(f, policy.Ingress)))
+		ingress := newRule("", f.familyMatch(), goTo(dispatchChain(f, policy.Ingress)))
 		rules = append(rules, ingress)
-		foreigners = append(foreigners, newRule("", f.protocol(), jumpTo(dispatchChain(f, policy.Egress))), ingress)
+		foreigners = append(foreigners, newRule("", f.familyMatch(), jumpTo(dispatchChain(f, policy.Egress))), ingress)
 	}
-	r.chain("output-stray", "", rules...)
-	r.chain("output-foreign", "", foreigners...)
+	r.addChain("output-stray", "", rules...)
+	r.addChain("output-foreign", "", foreigners...)
 }
 
-// open reports whether everything passes to the endpoint in both directions. No
+// isOpen reports whether everything passes to the endpoint in both directions. No
 // connection of it is ever cut on its behalf, and it is let be altogether.
-func (r *renderer) open(e policy.Endpoint) bool {
+func (r *renderer) isOpen(e policy.Endpoint) bool {
 	for _, d := range policy.Directions {
 		c := r.program.Classes[d][e.Class[d]]
 		if c == nil {
