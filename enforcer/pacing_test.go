@@ -38,9 +38,9 @@ func policyKey(namespace, name string) types.NamespacedName {
 	return types.NamespacedName{Namespace: namespace, Name: name}
 }
 
-func policyDeletion(namespace, name string) *compile.Update {
+func hostileDeletion(name string) *compile.Update {
 	u := &compile.Update{}
-	u.NetworkPolicies.Set(policyKey(namespace, name), nil)
+	u.NetworkPolicies.Set(policyKey("hostile", name), nil)
 	return u
 }
 
@@ -117,7 +117,7 @@ func TestAPolicyIsReplacedBeforeItsPredecessorGoes(t *testing.T) {
 	now := time.Unix(1, 0)
 	admittedNames(&p, policyUpdate("a", "hostile"), now)
 	p.chargeTenants(0, now)
-	if got := admittedNames(&p, mergeUpdates(policyDeletion("hostile", "a"), policyUpdate("b", "hostile")), now); got != "map[hostile/b:true]" {
+	if got := admittedNames(&p, mergeUpdates(hostileDeletion("a"), policyUpdate("b", "hostile")), now); got != "map[hostile/b:true]" {
 		t.Errorf("the first turn: %s", got)
 	}
 	p.chargeTenants(0, now)
@@ -132,7 +132,7 @@ func TestWritingAndDeletingOneLargePolicyIsPaidFor(t *testing.T) {
 	for range 2 {
 		admittedNames(&p, policyUpdate("a", "hostile"), now)
 		p.chargeTenants(freeTurn, now)
-		admittedNames(&p, policyDeletion("hostile", "a"), now)
+		admittedNames(&p, hostileDeletion("a"), now)
 		p.chargeTenants(freeTurn+freeDebt, now)
 	}
 	if got := admittedNames(&p, policyUpdate("a", "hostile"), now); got != "map[]" {
@@ -194,7 +194,7 @@ func TestOfWhatWaitsTheLatestStateIsEnforced(t *testing.T) {
 	admittedNames(&p, policyUpdate("a", "hostile"), now)
 	p.chargeTenants(time.Hour, now)
 	admittedNames(&p, policyUpdate("b", "hostile"), now)
-	admittedNames(&p, policyDeletion("hostile", "b"), now)
+	admittedNames(&p, hostileDeletion("b"), now)
 	u := &compile.Update{}
 	p.admitChanges(u, now.Add(maxPause))
 	np, there := u.NetworkPolicies[policyKey("hostile", "b")]
@@ -250,7 +250,7 @@ func TestNothingIsKeptOfANamespaceWithoutPolicies(t *testing.T) {
 	now := time.Unix(1, 0)
 	admittedNames(&p, policyUpdate("a", "hostile"), now)
 	p.chargeTenants(time.Millisecond, now)
-	admittedNames(&p, policyDeletion("hostile", "a"), now)
+	admittedNames(&p, hostileDeletion("a"), now)
 	p.chargeTenants(time.Hour, now)
 	now = now.Add(repaymentFactor*freeDebt + maxPause)
 	admittedNames(&p, policyUpdate("b", "shop"), now)

@@ -113,24 +113,24 @@ func countProblems(all []policy.Problem) {
 // series of their own, the first in the problems' order.
 func boundProblemSeries(all []policy.Problem) map[problemSeries]int {
 	out := map[problemSeries]int{}
-	namespaces := map[string]int{}       // of each kind
-	objects := map[problemSeries]int{}   // of each kind and namespace
-	seen := map[problemSeries]struct{}{} // namespaces of each kind, which have no name
+	namespaces := map[string]int{}        // of each kind, that have series
+	objects := map[problemSeries]int{}    // of each kind and namespace, that have series
+	hasSeries := map[problemSeries]bool{} // kinds and namespaces
 	for _, p := range all {
 		series := problemSeries{p.ID.Kind, p.ID.Namespace, p.ID.Name}
-		of := problemSeries{kind: p.ID.Kind, namespace: p.ID.Namespace}
-		if _, known := seen[of]; !known && namespaces[of.kind] < maxProblemNamespaces {
-			seen[of], known = struct{}{}, true
-			namespaces[of.kind]++
+		namespace := problemSeries{kind: p.ID.Kind, namespace: p.ID.Namespace}
+		if !hasSeries[namespace] && namespaces[p.ID.Kind] < maxProblemNamespaces {
+			hasSeries[namespace] = true
+			namespaces[p.ID.Kind]++
 		}
-		if _, known := seen[of]; !known {
+		switch _, known := out[series]; {
+		case !hasSeries[namespace]:
 			series.namespace, series.name = otherName, otherName
-		} else if _, known := out[series]; !known {
-			if objects[of] == maxProblemObjects {
-				series.name = otherName
-			} else {
-				objects[of]++
-			}
+		case known:
+		case objects[namespace] == maxProblemObjects:
+			series.name = otherName
+		default:
+			objects[namespace]++
 		}
 		out[series]++
 	}
