@@ -75,7 +75,7 @@ func New(ctx context.Context, o Options) (*Backend, error) {
 		return nil, err
 	}
 	if b.openIPv6(ctx); b.noIPv6 != nil {
-		b.log.Warn("IPv6 cannot be filtered on this node yet; until it can, programs that need it fail", "error", b.noIPv6)
+		b.log.Warn("IPv6 cannot be filtered on this node yet; programs that need it fail", "err", b.noIPv6)
 	}
 	b.programmed = b.programmed && (b.noIPv6 == nil || !kernelHasIPv6())
 	b.leftovers = leftoversBeside(b.mode)
@@ -98,8 +98,8 @@ func (b *Backend) openFamily(ctx context.Context, f Family) error {
 	return nil
 }
 
-// openIPv6 adds IPv6 unless it is there. What failed once, for want of memory, say,
-// can succeed the next time; everything is read and written anew then.
+// openIPv6 adds IPv6 unless it is open already. A failure, for lack of memory for example, is tried again with the next
+// program; everything is then read and written again.
 func (b *Backend) openIPv6(ctx context.Context) {
 	if len(b.tables) == len(families) {
 		return
@@ -109,7 +109,7 @@ func (b *Backend) openIPv6(ctx context.Context) {
 	}
 }
 
-// kernelHasIPv6 reports whether there is IPv6 in the kernel at all; where it cannot be told, there is.
+// kernelHasIPv6 reports whether the kernel has IPv6 at all; it returns true if that is not known.
 func kernelHasIPv6() bool {
 	_, err := os.Stat("/proc/self/net/if_inet6")
 	return !errors.Is(err, fs.ErrNotExist)
@@ -159,7 +159,7 @@ func (b *Backend) Update(ctx context.Context, c *policy.Change) error {
 	return b.checkIPv6()
 }
 
-// checkIPv6 says what of the program is not in force for want of IPv6.
+// checkIPv6 returns an error if rules need IPv6 and it is unavailable.
 func (b *Backend) checkIPv6() error {
 	if b.noIPv6 == nil {
 		return nil
@@ -170,9 +170,9 @@ func (b *Backend) checkIPv6() error {
 	return nil
 }
 
-// Repair compares the kernel with the last program and puts right what somebody
-// else changed. It reports whether there was something to put right. Of sets it looks at their
-// sizes, and now and then at everything.
+// Repair compares the kernel with the last program and restores what another
+// process changed. It reports whether anything was restored. Of sets it compares the
+// sizes, and in every twelfth call all elements.
 func (b *Backend) Repair(ctx context.Context) (changed bool, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -192,7 +192,7 @@ func (b *Backend) Repair(ctx context.Context) (changed bool, err error) {
 	return changed && known, err
 }
 
-// retryRefused tries whether the kernel takes by now what it refused.
+// retryRefused applies the whole program, including classes that the kernel refused before.
 func (b *Backend) retryRefused(ctx context.Context) (changed bool, err error) {
 	b.repairs = 1
 	clear(b.refused)
@@ -217,7 +217,7 @@ func (b *Backend) setsFit() bool {
 	return true
 }
 
-// repairWith reads what there is, puts it right, and looks what that has changed.
+// repairWith reads the kernel, restores it, and reads it again to find what changed.
 func (b *Backend) repairWith(ctx context.Context, read func(context.Context) ([]reading, error), write func(context.Context, []reading) (bool, error)) (changed bool, err error) {
 	before, err := read(ctx)
 	if err != nil {
@@ -241,7 +241,7 @@ func (b *Backend) repairWith(ctx context.Context, read func(context.Context) ([]
 	return changed, nil
 }
 
-// mendChains puts chains and jumps right.
+// mendChains restores chains and jumps.
 func (b *Backend) mendChains(ctx context.Context, have []reading) (wrote bool, err error) {
 	b.known = false
 	plans := make([]plan, len(b.tables))
@@ -256,7 +256,7 @@ func (b *Backend) mendChains(ctx context.Context, have []reading) (wrote bool, e
 	return wrote, nil
 }
 
-// setsToDestroy are the sets that are to be destroyed once nothing uses them.
+// setsToDestroy returns the sets that are destroyed once nothing uses them.
 func (b *Backend) setsToDestroy() map[string]bool {
 	out := map[string]bool{}
 	for _, t := range b.tables {
@@ -278,7 +278,7 @@ func (b *Backend) Cleanup(ctx context.Context) error {
 			case err == nil:
 				errs = append(errs, t.removeAll(ctx))
 			case errors.Is(err, exec.ErrNotFound):
-				b.log.Info("not cleaned: its tools are missing", "mode", m, "family", f, "error", err)
+				b.log.Info("not cleaned: tools missing", "mode", m, "family", f, "err", err)
 			default:
 				errs = append(errs, err)
 			}
@@ -306,7 +306,7 @@ func (b *Backend) moveTo(ctx context.Context, next *policy.Program, c *policy.Ch
 		case !isOutOfSync(err) && len(refusedClasses(err, b.tables)) == 0:
 			return err
 		}
-		b.log.Warn("a change failed; reading the kernel anew", "err", err)
+		b.log.Warn("change failed; reading the kernel again", "err", err)
 	}
 	for try := 1; ; try++ {
 		have, err := b.readKernel(ctx)
@@ -316,12 +316,12 @@ func (b *Backend) moveTo(ctx context.Context, next *policy.Program, c *policy.Ch
 		if _, err = b.applyWhole(ctx, have); err == nil || try == refusalsPerMove || !b.closeRefused(err) {
 			return err
 		}
-		b.log.Warn("the kernel refused some rules; trying without them", "err", err)
+		b.log.Warn("kernel refused some rules; trying without them", "err", err)
 	}
 }
 
-// isOutOfSync reports whether an error is one of a kernel that is not as it was left: something is not
-// there, or is there already.
+// isOutOfSync reports whether an error shows that the kernel is not as it was left: something is missing, or exists
+// already.
 func isOutOfSync(err error) bool {
 	var failed *command.Error
 	return errors.As(err, &failed) && failed.Line() > 0 || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EEXIST)
@@ -374,13 +374,13 @@ func (b *Backend) applyWhole(ctx context.Context, have []reading) (wrote bool, e
 	return wrote, nil
 }
 
-// finishWrite ends a writing that succeeded: what is not in use any more goes.
+// finishWrite ends a write that succeeded: it destroys unused sets and reports problems.
 func (b *Backend) finishWrite(ctx context.Context) {
 	b.known = true
 	b.reportProblems()
 	for _, t := range b.tables {
 		if err := t.destroyUnused(); err != nil {
-			b.log.Warn("Cannot destroy sets that are not in use; trying again", "error", err)
+			b.log.Warn("destroying unused sets failed; retrying", "err", err)
 		}
 	}
 	b.sweepLeftovers(ctx)

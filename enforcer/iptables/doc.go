@@ -1,4 +1,4 @@
-// Package ipt enforces a policy.Program with iptables and ipset.
+// Package iptables enforces a policy.Program with iptables and ipset.
 //
 // Render is pure: it turns a program into the chains and sets of one IP family.
 // Backend brings the kernel there without a moment in which a flow that is

@@ -50,8 +50,8 @@ func (b *Backend) sweepLeftovers(ctx context.Context) {
 			continue
 		}
 		if failure := err.Error(); failure != l.failure {
-			b.log.Error("Cannot remove what an earlier process left in the other mode; trying again",
-				"mode", l.mode, "family", l.family, "error", err)
+			b.log.Error("removing rules of the other mode failed; retrying",
+				"mode", l.mode, "family", l.family, "err", err)
 			l.failure = failure
 		}
 		left = append(left, l)

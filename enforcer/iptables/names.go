@@ -27,7 +27,7 @@ const (
 	maxChainName = 28 // XT_EXTENSION_MAXNAMELEN less the terminating zero
 	maxSetName   = 31 // IPSET_MAXNAMELEN less the terminating zero
 	maxComment   = 255
-	// hashDigits is how much of a hash a name has. What has the same digits is told apart by a number.
+	// hashDigits is how much of a hash a name has. Names with the same digits are distinguished by a number.
 	hashDigits = 16
 	// maxGeneration is room for the generation of a set's name.
 	maxGeneration = 3

@@ -9,7 +9,7 @@ import (
 	"github.com/tierwall/tierwall/enforcer/command"
 )
 
-// readTries is how often our sets are read when one of them goes while they are.
+// readTries is how often our sets are read if one of them is destroyed meanwhile.
 const readTries = 5
 
 // readSets gives our sets of both families as ipset save prints them. It takes two

@@ -18,7 +18,7 @@ var hooks = map[string]string{"FORWARD": forwardChain, "INPUT": inputChain, "OUT
 // meets no other rule.
 func jumpTo(base string) string { return "-m conntrack ! --ctstate RELATED,ESTABLISHED -j " + base }
 
-// jumpOfAll is a rule that leads everything there, which would be judged then. It is nobody's to have.
+// jumpOfAll is a rule that leads everything there, which would be judged then. No version of the agent writes it.
 func jumpOfAll(base string) string { return "-j " + base }
 
 // Jumps are what iptables-restore reads to have the hooks, which are empty, lead to the base chains.

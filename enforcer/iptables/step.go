@@ -365,7 +365,7 @@ func (s *step) finishPlan() {
 	s.planChains(chains, there)
 }
 
-// planChains plans that chains become what they shall be, and that of those that are there the
+// planChains plans that chains become as rendered, and that of those that are there the
 // others go.
 func (s *step) planChains(chains []Chain, there map[string]bool) {
 	chains = slices.DeleteFunc(chains, func(c Chain) bool {

@@ -167,7 +167,7 @@ func (b *Backend) moveTo(ctx context.Context, next *policy.Program, c *policy.Ch
 	err := b.applyChange(ctx, old, c)
 	var failed *classError
 	if isOutOfSync(err) || errors.As(err, &failed) || len(refusedNames(err)) > 0 {
-		b.log.Warn("change failed; reading the kernel anew", "err", err)
+		b.log.Warn("change failed; reading the kernel again", "err", err)
 		_, err = b.applyWhole(ctx)
 	}
 	return err

@@ -18,7 +18,7 @@ func (b *Backend) applyWhole(ctx context.Context) (differs bool, err error) {
 	for try := 1; ; try++ {
 		differs, err = b.convergeBy(ctx, earlier, known, true)
 		if isOutOfSync(err) {
-			b.log.Warn("kernel refused the program; writing it by way of nft", "err", err)
+			b.log.Warn("kernel refused the program; writing it with nft", "err", err)
 			var byNft error
 			if differs, byNft = b.convergeBy(ctx, earlier, known, false); byNft == nil {
 				return differs, nil

@@ -5,10 +5,10 @@ import (
 	"github.com/tierwall/tierwall/policy"
 )
 
-// deniedChain is where what is denied goes, if it is logged.
+// deniedChain is the chain of denied packets, if they are logged.
 const deniedChain = "denied"
 
-// auditedChain is where what Audit lets pass goes, if that is reported.
+// auditedChain returns the chain of packets that Audit lets pass, if they are logged.
 func auditedChain(d policy.Direction) string { return "audited-" + d.String() }
 
 // denyVerdict returns what rules do with a denied packet.

@@ -83,7 +83,7 @@ func (f fields) kernelFields() []nfnetlink.Field {
 	return out
 }
 
-// fieldsInSet says that fields are in a set.
+// fieldsInSet matches packets whose fields are in a set.
 type fieldsInSet struct {
 	fields
 	set string
@@ -99,7 +99,7 @@ func (t fieldsInSet) encodeTerm(e *nfnetlink.Expressions) bool {
 	return true
 }
 
-// fieldsInValues says that fields are one of some values, each as the key of a set.
+// fieldsInValues matches packets whose fields are one of some values, each as the key of a set.
 type fieldsInValues struct {
 	fields
 	values []string
@@ -113,7 +113,7 @@ func (t fieldsInValues) encodeTerm(e *nfnetlink.Expressions) bool {
 	return e.LookupValues(t.fields.kernelFields(), t.setType(), t.values)
 }
 
-// verdictMap goes where a map says that fields lead.
+// verdictMap ends the rule with the verdict that a map has for fields.
 type verdictMap struct {
 	fields
 	verdicts string
@@ -129,7 +129,7 @@ func (t verdictMap) encodeTerm(e *nfnetlink.Expressions) bool {
 	return true
 }
 
-// protocolIs says that a packet is of a protocol.
+// protocolIs matches packets of a protocol.
 type protocolIs policy.Protocol
 
 func (t protocolIs) nftText() string { return protocolField.name + " " + strconv.Itoa(int(t)) }

@@ -175,7 +175,7 @@ func renderLogging(t testing.TB, p *policy.Program, log ruletext.DenyLog) *simul
 	return table
 }
 
-// quiet is a log for a Backend that has nothing to complain of: it is the only one who
+// quiet is a log for a Backend that must log nothing: it is the only one who
 // writes, so that a transaction that fails was planned wrongly.
 type quiet struct{ t testing.TB }
 

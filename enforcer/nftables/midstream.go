@@ -10,7 +10,7 @@ import (
 // take a connection up from one, in the direction in which it happens to go: the
 // next word of a server whose client was cut off would make the client's connection
 // one from the server, and it would live on. So an endpoint that policy applies to
-// neither sends nor gets strays. What is not tracked at all is let be.
+// neither sends nor gets strays. Packets that are not tracked are not strays.
 const (
 	strayTCP  = stray(policy.TCP)
 	straySCTP = stray(policy.SCTP)

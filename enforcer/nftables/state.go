@@ -25,7 +25,7 @@ type state struct {
 	uses transition.Users
 	// users are the classes that refer to a set.
 	users transition.Users
-	// chains are as they were written, told their rules as the kernel tells them, where that is known.
+	// chains are as they were written, told their rules as the kernel dumps them, where that is known.
 	chains  map[string]Chain
 	told    map[string][]nfnetlink.Rule
 	garbage garbage
@@ -92,7 +92,7 @@ func (s *state) recordPlan(p plan) {
 	maps.Copy(s.garbage.sets, p.gone.sets)
 }
 
-// learnRules records how the kernel tells the rules of chains that are known to be as they were written.
+// learnRules records how the kernel dumps the rules of chains that are known to be as they were written.
 func (s *state) learnRules(rules map[string][]nfnetlink.Rule) {
 	for name, c := range s.chains {
 		if len(rules[name]) == len(c.Rules) {
@@ -101,7 +101,7 @@ func (s *state) learnRules(rules map[string][]nfnetlink.Rule) {
 	}
 }
 
-// hasLearnedAll reports whether it is known how the kernel tells all chains.
+// hasLearnedAll reports whether it is known how the kernel dumps all chains.
 func (s *state) hasLearnedAll() bool { return len(s.told) == len(s.chains) }
 
 // freeGeneration is the first generation of a set that nothing has.

@@ -43,7 +43,7 @@ func openTool(ctx context.Context, log ruletext.DenyLog) (*tool, error) {
 	ctx, cancel := limitTime(ctx, toolTime)
 	defer cancel()
 	if err := k.Check(ctx, addProbe(k.NewTransaction(), log)); err != nil {
-		return nil, fmt.Errorf("this nft or this kernel has not what the rules need: %w", err)
+		return nil, fmt.Errorf("nft or the kernel lacks a required feature: %w", err)
 	}
 	return t, nil
 }

@@ -1,4 +1,4 @@
-// Package refusal tells of classes that a backend closed, because the kernel refused their rules.
+// Package refusal describes classes that a backend closed because the kernel refused their rules.
 package refusal
 
 import (

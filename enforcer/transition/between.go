@@ -59,7 +59,7 @@ func endpointsBetween(c *policy.Change, old, next *policy.Program) {
 	}
 }
 
-// setsBetween compares sets. One whose kind is another is gone and new.
+// setsBetween compares sets. A changed kind is reported as a removal and an addition.
 func setsBetween(c *policy.Change, old, next *policy.Program) {
 	for id, s := range next.Sets {
 		was := old.Sets[id]

@@ -57,7 +57,7 @@ func (c KeyType) concatenated() datatype {
 	return out
 }
 
-// encodeKey gives the first and the last of the keys that a text as ours stands for.
+// encodeKey returns the first and the last key of the range that a text stands for.
 func (c KeyType) encodeKey(text string) (first, last []byte, ok bool) {
 	texts := strings.Split(text, " . ")
 	if len(texts) != len(c) {

@@ -24,7 +24,7 @@ var errInterrupted = errors.New("dump interrupted: the ruleset keeps changing")
 
 // Rule is a rule in the kernel.
 type Rule struct {
-	// Content is the rule with its handle, encoded. It is equal as long as nobody replaces the rule.
+	// Content is the rule with its handle, encoded. It is equal as long as the rule is not replaced.
 	Content, Comment string
 }
 

@@ -105,7 +105,7 @@ func (s *Socket) sendMessage(message []byte) error {
 	return err
 }
 
-// Generation asks the kernel for its generation of tables (nf_tables calls it so).
+// Generation returns the generation of the kernel's tables.
 func (s *Socket) Generation() (uint32, error) {
 	if err := s.ensureOpen(); err != nil {
 		return 0, err
@@ -119,7 +119,7 @@ func (s *Socket) Generation() (uint32, error) {
 }
 
 // Commit carries out a batch, and returns the generation after it. The kernel does so only if its tables
-// are of the generation that is known; alone says that they were, and that nobody wrote since.
+// are of the generation that is known; alone reports that they were, and that no other process wrote since.
 func (s *Socket) Commit(b *Batch, known uint32) (generation uint32, alone bool, err error) {
 	if err := s.ensureOpen(); err != nil {
 		return 0, false, &Refusal{About: "not asked", Err: err}
