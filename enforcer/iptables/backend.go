@@ -131,8 +131,8 @@ func (b *Backend) Apply(ctx context.Context, p *policy.Program) error {
 	defer b.mu.Unlock()
 	b.openIPv6(ctx)
 	var c *policy.Change
-	if b.known = b.known && transition.Numbered(b.program, p); b.known {
-		c = transition.Between(b.program, p)
+	if b.known = b.known && transition.ShareNumbering(b.program, p); b.known {
+		c = transition.ChangeBetween(b.program, p)
 	}
 	if err := b.moveTo(ctx, p, c); err != nil {
 		return fmt.Errorf("applying a program of %d endpoints: %w", len(p.Endpoints), err)
@@ -295,7 +295,7 @@ func (b *Backend) Cleanup(ctx context.Context) error {
 func (b *Backend) moveTo(ctx context.Context, next *policy.Program, c *policy.Change) error {
 	old, known := b.program, b.known
 	b.program, b.known = next, false
-	b.refused.Forget(next)
+	b.refused.ForgetGone(next)
 	if known && IPv4.isUsedBy(old) == IPv4.isUsedBy(next) && IPv6.isUsedBy(old) == IPv6.isUsedBy(next) {
 		err := b.applyChange(ctx, old, c)
 		switch {
@@ -331,7 +331,7 @@ func isOutOfSync(err error) bool {
 func (b *Backend) applyChange(ctx context.Context, old *policy.Program, c *policy.Change) error {
 	for _, d := range policy.Directions {
 		for _, class := range c.Classes[d] {
-			b.users.Add(d, class)
+			b.users.AddClass(d, class)
 		}
 	}
 	m := newMove(old, b.program, c, b.users, b.slots)
@@ -345,7 +345,7 @@ func (b *Backend) applyChange(ctx context.Context, old *policy.Program, c *polic
 	for _, d := range policy.Directions {
 		for _, id := range c.ClassesGone[d] {
 			if class := old.Classes[d][id]; class != nil {
-				b.users.Remove(d, class)
+				b.users.RemoveClass(d, class)
 			}
 		}
 	}

@@ -53,7 +53,7 @@ func (r *renderer) renderClass(k transition.Class, only *part) *classRules {
 // openClass makes the chains of a class: one, and another for each tier that a rule
 // before it passes to. RETURN allows, DROP denies.
 func (r *renderer) openClass(k transition.Class, only *part) (*classRules, error) {
-	c := k.Of(r.program)
+	c := k.ClassIn(r.program)
 	if c == nil {
 		return nil, fmt.Errorf("rendering %s class %s: the program has no such class", k.Direction, k.ID)
 	}
@@ -105,7 +105,7 @@ func canPass(t policy.Tier) bool {
 }
 
 func (b *classBuilder) chainName(part int) string {
-	return b.names.chainName(classChain(b.Direction, b.slots.Of(b.Class), part))
+	return b.names.chainName(classChain(b.Direction, b.slots.SlotOf(b.Class), part))
 }
 
 // startPart begins the next chain.
@@ -147,7 +147,7 @@ func ruleNumbers(first, last int) string {
 }
 
 func (b *classBuilder) addTier(tier int, t policy.Tier, pass string) error {
-	for i, u := range rulegroup.Of(t.Rules) {
+	for i, u := range rulegroup.SplitRuns(t.Rules) {
 		target := b.targetOf(b.Direction, u.Verdict, pass)
 		if plan := b.plan[place{tier, i}]; plan != nil {
 			if err := b.addMerged(t, u, plan, fmt.Sprint(tier, ".", i), target); err != nil {
@@ -205,7 +205,7 @@ func (b *classBuilder) addMerged(t policy.Tier, u rulegroup.Run, plan *runPlan, 
 
 // inOwn is the match of a set of the class's own, which it makes.
 func (b *classBuilder) inOwn(place, what, kind string, elements []policy.Element, sides string) string {
-	base := ownSet(b.family, b.Direction, b.slots.Of(b.Class), place, what)
+	base := ownSet(b.family, b.Direction, b.slots.SlotOf(b.Class), place, what)
 	name := b.names.setName(base)
 	b.out.own[base] = newSet(name, kind, b.family, elements)
 	return inSet(name, sides)
@@ -217,7 +217,7 @@ func inSet(name, sides string) string { return "-m set --match-set " + name + " 
 // defaultReason says why the last rule of a tier is there. Where rules are merged it names no object,
 // because the one that would be named changes with any policy.
 func defaultReason(t policy.Tier) string {
-	if t.ElseID.Name != "" && !slices.ContainsFunc(rulegroup.Of(t.Rules), canMerge) {
+	if t.ElseID.Name != "" && !slices.ContainsFunc(rulegroup.SplitRuns(t.Rules), canMerge) {
 		return t.ElseID.String()
 	}
 	return string(t.Name) + " tier"

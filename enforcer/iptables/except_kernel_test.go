@@ -86,7 +86,7 @@ func TestASetGetsExceptionsAndLosesThem(t *testing.T) {
 		}
 		n.Apply(b, with)
 		for _, step := range [][2]*policy.Program{{with, without}, {without, with}} {
-			n.Update(b, transition.Between(step[0], step[1]))
+			n.Update(b, transition.ChangeBetween(step[0], step[1]))
 			if n.Repair(b) {
 				t.Error("the kernel is not as the program says")
 			}

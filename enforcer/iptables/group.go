@@ -86,8 +86,8 @@ func (g *group) asRule() policy.Rule {
 			}
 		}
 	}
-	for _, s := range rulegroup.Disjoint(all) {
-		out.Ports = append(out.Ports, s.Port())
+	for _, s := range rulegroup.MergeSpans(all) {
+		out.Ports = append(out.Ports, s.AsPort())
 	}
 	if out.AnyPort {
 		out.Ports = nil

@@ -204,7 +204,7 @@ func TestAChangeMeetsAKernelThatOthersHaveChanged(t *testing.T) {
 				next.Classes[policy.Ingress]["new"] = &policy.Class{ID: "new", Tiers: []policy.Tier{{Rules: []policy.Rule{{Verdict: policy.Allow, AnyPort: true, Peers: []policy.SetID{"fresh"}}}}}}
 				next.Endpoints[1].Class[policy.Ingress] = "new"
 				delete(next.Classes[policy.Ingress], "data")
-				n.Update(b, transition.Between(one, next))
+				n.Update(b, transition.ChangeBetween(one, next))
 				n.Repair(b)
 				fresh := newNode(t, n.mode)
 				fresh.Apply(fresh.Open(), next)

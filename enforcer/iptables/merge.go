@@ -79,7 +79,7 @@ func mergeTerms(p *policy.Program, f Family, terms []term, only *part) merged {
 	for _, t := range terms {
 		m.addTerm(t)
 	}
-	m.anyPeer = rulegroup.Disjoint(m.anyPeer)
+	m.anyPeer = rulegroup.MergeSpans(m.anyPeer)
 	return m.merged
 }
 
@@ -174,7 +174,7 @@ func changedPart(old, next *policy.Program, a, b *policy.Class) *part {
 	var prefixes []netip.Prefix
 	ports := map[rulegroup.Span]bool{}
 	for i := range a.Tiers {
-		x, y := rulegroup.Of(a.Tiers[i].Rules), rulegroup.Of(b.Tiers[i].Rules)
+		x, y := rulegroup.SplitRuns(a.Tiers[i].Rules), rulegroup.SplitRuns(b.Tiers[i].Rules)
 		if len(x)+len(y) == 0 {
 			continue
 		}

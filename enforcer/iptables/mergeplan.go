@@ -47,7 +47,7 @@ func planMerge(p *policy.Program, c *policy.Class, reader termReader) mergePlan 
 	out := mergePlan{}
 	var runs []*runPlan
 	for i, t := range c.Tiers {
-		for j, u := range rulegroup.Of(t.Rules) {
+		for j, u := range rulegroup.SplitRuns(t.Rules) {
 			if canMerge(u) {
 				r := &runPlan{runTerms: reader.readTerms(u)}
 				out[place{i, j}] = r

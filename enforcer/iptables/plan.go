@@ -77,7 +77,7 @@ func (s reading) jumpMoves(wanted map[string]bool) []string {
 
 // changeSet has a set's elements change in place.
 func (p *plan) changeSet(s Set, old, want []policy.Element) {
-	added, removed := transition.Elements(old, want)
+	added, removed := transition.CompareElements(old, want)
 	removed = slices.DeleteFunc(removed, func(e policy.Element) bool { // adding it has changed its nomatch
 		e.Except = !e.Except
 		_, again := slices.BinarySearchFunc(added, e, policy.Element.Compare)

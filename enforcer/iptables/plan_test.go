@@ -110,7 +110,7 @@ func adopt(t *testing.T, tb *table, p *policy.Program, have reading) plan {
 // planned is the plan from one program to another.
 func planned(t *testing.T, tb *table, old, next *policy.Program, gradual bool) plan {
 	t.Helper()
-	m := newMove(old, next, transition.Between(old, next), transition.UsersOf(old), nil)
+	m := newMove(old, next, transition.ChangeBetween(old, next), transition.UsersOf(old), nil)
 	m.gradual = gradual
 	return tb.planChange(m)
 }

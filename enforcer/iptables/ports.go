@@ -47,7 +47,7 @@ func (b *classBuilder) portMatches(rule policy.Rule) ([]portMatch, error) {
 // portSpans are the ports of a rule that do not go by name, but for those of protocol 0, which to
 // iptables and ipset would mean all of them.
 func portSpans(ports []policy.Port) []rulegroup.Span {
-	return slices.DeleteFunc(rulegroup.Spans(ports), func(s rulegroup.Span) bool { return s.Protocol == 0 })
+	return slices.DeleteFunc(rulegroup.SpansOf(ports), func(s rulegroup.Span) bool { return s.Protocol == 0 })
 }
 
 // spanMatches are the matches of ports.
@@ -57,7 +57,7 @@ func spanMatches(in []rulegroup.Span) []portMatch {
 		var ports []policy.Port
 		protocol := in[i].Protocol
 		for ; i < len(in) && in[i].Protocol == protocol; i++ {
-			ports = append(ports, in[i].Port())
+			ports = append(ports, in[i].AsPort())
 		}
 		out = append(out, portRanges(protocol, ports)...)
 	}

@@ -123,7 +123,7 @@ func (b *Backend) reportProblems() {
 	}
 	b.problems = closed.Problems(b.program)
 	for k, err := range closed {
-		if c := k.Of(b.program); c != nil && b.closed[k] == nil {
+		if c := k.ClassIn(b.program); c != nil && b.closed[k] == nil {
 			b.log.Error("rules of a class refused; its pods are closed", "direction", k.Direction, "objects", refusal.ObjectsOf(c), "err", err)
 		}
 	}

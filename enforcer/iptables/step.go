@@ -33,7 +33,7 @@ type move struct {
 func newMove(old, next *policy.Program, c *policy.Change, users transition.Users, slots transition.Slots) move {
 	m := move{old: old, next: next, change: c, users: users, slots: slots}
 	e, s := transition.EndpointsOf(old, next, c), transition.MembersOf(old, next, c, users)
-	m.nextSlots, _ = slots.Next(old, next, c, e)
+	m.nextSlots, _ = slots.SlotsAfter(old, next, c, e)
 	switch {
 	case !s.Any():
 		m.gradual = true
@@ -93,7 +93,7 @@ func (t *table) planChange(m move) plan {
 func (t *table) updateFailed(s *step) {
 	out := refusal.Classes{}
 	for k, err := range t.failed {
-		if _, again := s.is[k]; !again && k.Of(s.next) != nil {
+		if _, again := s.is[k]; !again && k.ClassIn(s.next) != nil {
 			out[k] = err
 		}
 	}
@@ -112,11 +112,11 @@ func (s *step) renderClasses() {
 		for _, id := range s.change.ClassesGone[d] {
 			k := transition.Class{Direction: d, ID: id}
 			s.was[k] = nil
-			inPlaceOf[s.slots.Of(k)] = k.Of(s.old)
+			inPlaceOf[s.slots.SlotOf(k)] = k.ClassIn(s.old)
 		}
 		for _, c := range s.change.Classes[d] {
 			k := transition.Class{Direction: d, ID: c.ID}
-			s.renderNew(k, c, inPlaceOf[s.nextSlots.Of(k)])
+			s.renderNew(k, c, inPlaceOf[s.nextSlots.SlotOf(k)])
 		}
 	}
 	s.renderTouched()
@@ -159,8 +159,8 @@ func (s *step) renderTouched() {
 	}
 	changed := newPart(prefixes, nil)
 	for k := range touched {
-		class := k.Of(s.next)
-		if k.Of(s.old) == nil || class == nil || !whole[k] && !mergesAny(class) {
+		class := k.ClassIn(s.next)
+		if k.ClassIn(s.old) == nil || class == nil || !whole[k] && !mergesAny(class) {
 			continue
 		}
 		only := changed
@@ -175,7 +175,7 @@ func (s *step) renderTouched() {
 }
 
 func mergesAny(c *policy.Class) bool {
-	return slices.ContainsFunc(c.Tiers, func(t policy.Tier) bool { return slices.ContainsFunc(rulegroup.Of(t.Rules), canMerge) })
+	return slices.ContainsFunc(c.Tiers, func(t policy.Tier) bool { return slices.ContainsFunc(rulegroup.SplitRuns(t.Rules), canMerge) })
 }
 
 // compareOwn compares the sets that classes have for themselves.
@@ -289,7 +289,7 @@ func (s *step) makeShadowCopy() {
 		again[k] = true
 	}
 	for k, parts := range s.state.classes {
-		if k.Of(s.next) != nil && slices.ContainsFunc(bases, func(base string) bool { _, refers := parts.refs[base]; return refers }) {
+		if k.ClassIn(s.next) != nil && slices.ContainsFunc(bases, func(base string) bool { _, refers := parts.refs[base]; return refers }) {
 			again[k] = true
 		}
 	}

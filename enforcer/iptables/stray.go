@@ -34,5 +34,5 @@ func (r *renderer) toClass(e policy.Endpoint, d policy.Direction) string {
 	if r.isOpen(e) {
 		return r.targetOf(d, r.program.Classes[d][e.Class[d]].Tiers[0].Else, "")
 	}
-	return "-g " + r.names.chainName(classChain(d, r.slots.Of(transition.Class{Direction: d, ID: e.Class[d]}), 0))
+	return "-g " + r.names.chainName(classChain(d, r.slots.SlotOf(transition.Class{Direction: d, ID: e.Class[d]}), 0))
 }

@@ -58,7 +58,7 @@ func newPortList(anyPort bool, ports []policy.Port) *portList {
 	if anyPort {
 		return &portList{anyPort: true, width: 1, matches: 1}
 	}
-	l := &portList{ports: ports, spans: portSpans(ports), named: rulegroup.Named(ports)}
+	l := &portList{ports: ports, spans: portSpans(ports), named: rulegroup.NamedPorts(ports)}
 	for _, s := range l.spans {
 		l.width++
 		if canExpand(s) {

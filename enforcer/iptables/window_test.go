@@ -55,7 +55,7 @@ func (k *kernel) read() reading {
 func (k *kernel) apply(t testing.TB, p *policy.Program) {
 	t.Helper()
 	if k.program != nil && k.family.isUsedBy(k.program) == k.family.isUsedBy(p) {
-		k.update(t, p, transition.Between(k.program, p))
+		k.update(t, p, transition.ChangeBetween(k.program, p))
 		return
 	}
 	k.execute(t, k.planWhole(p, k.read(), transition.Slots{}, false))
@@ -67,7 +67,7 @@ func (k *kernel) update(t testing.TB, p *policy.Program, c *policy.Change) {
 	t.Helper()
 	for _, d := range policy.Directions {
 		for _, class := range c.Classes[d] {
-			k.users.Add(d, class)
+			k.users.AddClass(d, class)
 		}
 	}
 	m := newMove(k.program, p, c, k.users, k.slots)
@@ -76,7 +76,7 @@ func (k *kernel) update(t testing.TB, p *policy.Program, c *policy.Change) {
 	k.execute(t, plan)
 	for _, d := range policy.Directions {
 		for _, id := range c.ClassesGone[d] {
-			k.users.Remove(d, k.program.Classes[d][id])
+			k.users.RemoveClass(d, k.program.Classes[d][id])
 		}
 	}
 	k.program, k.slots = p, m.nextSlots

@@ -41,7 +41,7 @@ func TestPortsOfProtocolsWithoutPorts(t *testing.T) {
 		"backwards is none":             {policy.Port{Protocol: policy.TCP, First: 9, Last: 8}, nil},
 		"what goes by name is no range": {policy.Port{Protocol: policy.TCP, Named: "x"}, nil},
 	} {
-		if got := rulegroup.Spans([]policy.Port{c.in}); !slices.Equal(got, c.want) {
+		if got := rulegroup.SpansOf([]policy.Port{c.in}); !slices.Equal(got, c.want) {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
 		}
 	}

@@ -119,11 +119,11 @@ func combineRules(rules []policy.Rule) []match {
 		}
 		out[i].anyPort = out[i].anyPort || r.AnyPort
 		if !r.AnyPort {
-			out[i].spans, out[i].named = append(out[i].spans, rulegroup.Spans(r.Ports)...), append(out[i].named, rulegroup.Named(r.Ports)...)
+			out[i].spans, out[i].named = append(out[i].spans, rulegroup.SpansOf(r.Ports)...), append(out[i].named, rulegroup.NamedPorts(r.Ports)...)
 		}
 	}
 	for i := range out {
-		out[i].spans, out[i].named = rulegroup.Disjoint(out[i].spans), newNamed(out[i].named)
+		out[i].spans, out[i].named = rulegroup.MergeSpans(out[i].spans), newNamed(out[i].named)
 		if out[i].anyPort {
 			out[i].spans, out[i].named = nil, nil
 		}
@@ -179,7 +179,7 @@ func spansKey(spans []rulegroup.Span) string {
 // splitWhole splits spans into those of whole protocols and the others.
 func splitWhole(in []rulegroup.Span) (whole, others []rulegroup.Span) {
 	for _, s := range in {
-		if s.All() {
+		if s.IsWhole() {
 			whole = append(whole, s)
 		} else {
 			others = append(others, s)
@@ -235,7 +235,7 @@ func spanMatchesOf(in []match) []match {
 	var out []match
 	for _, m := range in {
 		if len(m.spans) > 0 {
-			out = append(out, match{anyPeer: m.anyPeer, peers: m.peers, spans: rulegroup.Disjoint(m.spans)})
+			out = append(out, match{anyPeer: m.anyPeer, peers: m.peers, spans: rulegroup.MergeSpans(m.spans)})
 		}
 	}
 	return out
@@ -285,7 +285,7 @@ func groupPorts(matches []match, work *int) ([]portGroup, bool) {
 		out[n].spans = append(out[n].spans, rulegroup.Span{Protocol: e.protocol, First: uint16(e.at), Last: uint16(edges[i+1].at - 1)})
 	}
 	for i := range out {
-		out[i].spans = rulegroup.Disjoint(out[i].spans)
+		out[i].spans = rulegroup.MergeSpans(out[i].spans)
 	}
 	return out, true
 }

@@ -90,8 +90,8 @@ func (b *Backend) Apply(ctx context.Context, p *policy.Program) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var c *policy.Change
-	if b.known = b.known && transition.Numbered(b.program, p); b.known {
-		c = transition.Between(b.program, p)
+	if b.known = b.known && transition.ShareNumbering(b.program, p); b.known {
+		c = transition.ChangeBetween(b.program, p)
 	}
 	if err := b.moveTo(ctx, p, c); err != nil {
 		return fmt.Errorf("applying a program of %d endpoints: %w", len(p.Endpoints), err)
@@ -158,7 +158,7 @@ func (b *Backend) Cleanup(ctx context.Context) error {
 func (b *Backend) moveTo(ctx context.Context, next *policy.Program, c *policy.Change) error {
 	old, known := b.program, b.known
 	b.program, b.known = next, false
-	b.refused.Forget(next)
+	b.refused.ForgetGone(next)
 	defer b.reportProblems()
 	if !known || !slices.Equal(familiesOf(old), familiesOf(next)) || b.state.touchesClosed(old, next, c) {
 		_, err := b.applyWhole(ctx)

@@ -314,7 +314,7 @@ func TestNoCanaryPassesOrBreaksWhileProgramsChange(t *testing.T) {
 	ways := map[updateStrategy]int{}
 	for i := range count {
 		next := all[r.IntN(len(all))].program()
-		change := transition.Between(last, next)
+		change := transition.ChangeBetween(last, next)
 		ways[chooseStrategy(last, next, change, usersOf(last, change))]++
 		switch {
 		case i%50 == 49: // the agent starts anew

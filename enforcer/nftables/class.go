@@ -93,7 +93,7 @@ type classBuilder struct {
 }
 
 func (b *classBuilder) chainName(part int) string {
-	return classChain(b.family, b.Direction, b.slots.Of(b.Class), part)
+	return classChain(b.family, b.Direction, b.slots.SlotOf(b.Class), part)
 }
 
 func (b *classBuilder) addRule(why string, v verdict, match ...term) {
@@ -120,7 +120,7 @@ func (b *classBuilder) finishPart() {
 // addTier makes the rules of a tier. The end is what becomes of a packet that none of them matches,
 // or nothing if more tiers follow in the same chain.
 func (b *classBuilder) addTier(t policy.Tier, pass, end verdict) error {
-	runs := rulegroup.Of(t.Rules)
+	runs := rulegroup.SplitRuns(t.Rules)
 	for i, u := range runs {
 		v := b.ruleVerdict(u.Verdict, pass)
 		if !canMerge(u) {
@@ -143,8 +143,8 @@ func (b *classBuilder) addTier(t policy.Tier, pass, end verdict) error {
 
 // addRules makes rules one by one.
 func (b *classBuilder) addRules(u rulegroup.Run, v verdict) error {
-	for _, t := range u.Terms() {
-		m := match{anyPeer: t.AnyPeer, anyPort: t.Rule.AnyPort, spans: rulegroup.Spans(t.Rule.Ports), named: rulegroup.Named(t.Rule.Ports)}
+	for _, t := range u.SplitTerms() {
+		m := match{anyPeer: t.AnyPeer, anyPort: t.Rule.AnyPort, spans: rulegroup.SpansOf(t.Rule.Ports), named: rulegroup.NamedPorts(t.Rule.Ports)}
 		var peers []string
 		if !t.AnyPeer {
 			base, err := b.sharedSet(t.Peer)

@@ -248,7 +248,7 @@ func usersOf(old *policy.Program, c *policy.Change) transition.Users {
 	out := transition.UsersOf(old)
 	for _, d := range policy.Directions {
 		for _, class := range c.Classes[d] {
-			out.Add(d, class)
+			out.AddClass(d, class)
 		}
 	}
 	return out

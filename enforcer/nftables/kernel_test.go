@@ -140,7 +140,7 @@ func TestTheKernelDependsOnTheLastProgramAlone(t *testing.T) {
 	var last *policy.Program
 	for i, p := range programs(12) {
 		if last != nil && i%2 == 0 && slices.Equal(familiesOf(last), familiesOf(p)) && i < 12 {
-			n.Update(b, transition.Between(last, p))
+			n.Update(b, transition.ChangeBetween(last, p))
 		} else {
 			n.Apply(b, p)
 		}

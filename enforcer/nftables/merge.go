@@ -46,7 +46,7 @@ func countPorts(r *policy.Rule) int {
 	if r.AnyPort {
 		return 1
 	}
-	return len(spanMatches(rulegroup.Spans(r.Ports))) + len(rulegroup.Named(r.Ports))
+	return len(spanMatches(rulegroup.SpansOf(r.Ports))) + len(rulegroup.NamedPorts(r.Ports))
 }
 
 // budget is how many more members may be copied into sets of several selectors.
@@ -148,7 +148,7 @@ func markPeers(s *policy.Set, addrs map[netip.Addr]bool) {
 func mergedSets(c *policy.Class) []policy.SetID {
 	var out []policy.SetID
 	for _, t := range c.Tiers {
-		for _, u := range rulegroup.Of(t.Rules) {
+		for _, u := range rulegroup.SplitRuns(t.Rules) {
 			if canMerge(u) {
 				out = append(out, arrangeRun(u).mergedSets()...)
 			}

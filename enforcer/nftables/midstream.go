@@ -58,7 +58,7 @@ func (r *renderer) isOpen(e policy.Endpoint) bool {
 		if c == nil {
 			return false
 		}
-		if v, ok := transition.Trivial(c); !ok || !v.Permits() {
+		if v, ok := transition.TrivialVerdict(c); !ok || !v.Permits() {
 			return false
 		}
 	}

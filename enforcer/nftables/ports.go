@@ -31,7 +31,7 @@ func spanMatches(in []rulegroup.Span) [][]term {
 	var out, ranges [][]term
 	for _, s := range in {
 		switch {
-		case s.All():
+		case s.IsWhole():
 			protocol, protocols = s.Protocol, append(protocols, strconv.Itoa(int(s.Protocol)))
 		case isSinglePort(s):
 			singles = append(singles, spanText(s))

@@ -77,7 +77,7 @@ func (b *Backend) classesOf(base string) (out []transition.Class) {
 		for id := range b.program.Classes[d] {
 			k := transition.Class{Direction: d, ID: id}
 			for _, f := range []family{ipv4, ipv6} {
-				own := classChain(f, d, b.state.slots.Of(k), 0)
+				own := classChain(f, d, b.state.slots.SlotOf(k), 0)
 				if base == own || strings.HasPrefix(base, own+"-run") || strings.HasPrefix(base, own+"-part") {
 					out = append(out, k)
 				}
@@ -127,7 +127,7 @@ func (b *Backend) reportProblems() {
 	}
 	b.problems = b.refused.Problems(b.program)
 	for k, err := range b.refused {
-		if c := k.Of(b.program); c != nil && b.reported[k] == nil {
+		if c := k.ClassIn(b.program); c != nil && b.reported[k] == nil {
 			b.log.Error("rules of a class refused; its pods are closed", "direction", k.Direction, "objects", refusal.ObjectsOf(c), "err", err)
 		}
 	}

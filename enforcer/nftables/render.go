@@ -89,7 +89,7 @@ func (r *renderer) renderClass(k transition.Class) error {
 	if c == nil || r.closed[k] != nil {
 		return nil // no endpoint leads here
 	}
-	if _, ok := transition.Trivial(c); ok {
+	if _, ok := transition.TrivialVerdict(c); ok {
 		return nil
 	}
 	for _, f := range r.families {
@@ -192,11 +192,11 @@ func (r *renderer) dispatchVerdict(f family, d policy.Direction, e policy.Endpoi
 	if c == nil || r.closed[transition.Class{Direction: d, ID: e.Class[d]}] != nil {
 		return goTo(denyChain)
 	}
-	v, ok := transition.Trivial(c)
+	v, ok := transition.TrivialVerdict(c)
 	audits := v == policy.Audit && r.log.AuditPerSecond > 0
 	switch {
 	case !ok:
-		return goTo(classChain(f, d, r.slots.Of(transition.Class{Direction: d, ID: e.Class[d]}), 0))
+		return goTo(classChain(f, d, r.slots.SlotOf(transition.Class{Direction: d, ID: e.Class[d]}), 0))
 	case audits && r.isOpen(e):
 		return auditVerdict(r.log, d)
 	case audits:

@@ -61,7 +61,7 @@ func (s *state) changeUses(c *policy.Change, old *policy.Program) {
 	for _, d := range policy.Directions {
 		for _, id := range c.ClassesGone[d] {
 			if gone := old.Classes[d][id]; gone != nil {
-				s.users.Remove(d, gone)
+				s.users.RemoveClass(d, gone)
 				for _, set := range mergedSets(gone) {
 					delete(s.uses[set], transition.Class{Direction: d, ID: id})
 				}

@@ -23,12 +23,12 @@ type step struct {
 func (s *state) stepTo(old, next *policy.Program, c *policy.Change) (step, error) {
 	for _, d := range policy.Directions {
 		for _, class := range c.Classes[d] {
-			s.users.Add(d, class)
+			s.users.AddClass(d, class)
 		}
 	}
 	out := step{way: chooseStrategy(old, next, c, s.users), names: maps.Clone(s.names)}
 	var follows bool
-	if out.slots, follows = s.slots.Next(old, next, c, transition.EndpointsOf(old, next, c)); follows {
+	if out.slots, follows = s.slots.SlotsAfter(old, next, c, transition.EndpointsOf(old, next, c)); follows {
 		out.way = twoPhase
 	}
 	part := scopeOf(old, next, c, s.uses)

@@ -44,7 +44,7 @@ func newFakeNode(t testing.TB, ways map[updateStrategy]int) *fakeNode {
 func (n *fakeNode) Apply(t testing.TB, p *policy.Program) {
 	t.Helper()
 	if n.program != nil {
-		n.count(p, transition.Between(n.program, p))
+		n.count(p, transition.ChangeBetween(n.program, p))
 	}
 	if err := n.backend.Apply(t.Context(), p); err != nil {
 		t.Fatal(err)

@@ -20,7 +20,7 @@ func (c Classes) Problems(p *policy.Program) []policy.Problem {
 	var out []policy.Problem
 	seen := map[policy.Problem]bool{}
 	for k, err := range c {
-		class := k.Of(p)
+		class := k.ClassIn(p)
 		if class == nil {
 			continue
 		}
@@ -36,9 +36,9 @@ func (c Classes) Problems(p *policy.Program) []policy.Problem {
 	return out
 }
 
-// Forget leaves out the classes that a program does not have.
-func (c Classes) Forget(p *policy.Program) {
-	maps.DeleteFunc(c, func(k transition.Class, _ error) bool { return k.Of(p) == nil })
+// ForgetGone leaves out the classes that a program does not have.
+func (c Classes) ForgetGone(p *policy.Program) {
+	maps.DeleteFunc(c, func(k transition.Class, _ error) bool { return k.ClassIn(p) == nil })
 }
 
 // maxObjects is how many objects of a class are named.

@@ -13,8 +13,8 @@ type Run struct {
 	Rules   []policy.Rule
 }
 
-// Of are the runs of a tier's rules, in order.
-func Of(rules []policy.Rule) []Run {
+// SplitRuns are the runs of a tier's rules, in order.
+func SplitRuns(rules []policy.Rule) []Run {
 	var out []Run
 	for i, r := range rules {
 		if i == 0 || r.Verdict != rules[i-1].Verdict {
@@ -33,8 +33,8 @@ type Term struct {
 	Peer    policy.SetID
 }
 
-// Terms are those of all rules.
-func (u Run) Terms() []Term {
+// SplitTerms are those of all rules.
+func (u Run) SplitTerms() []Term {
 	var out []Term
 	for i := range u.Rules {
 		r := &u.Rules[i]

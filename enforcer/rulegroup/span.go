@@ -13,20 +13,20 @@ type Span struct {
 	First, Last uint16
 }
 
-// All reports whether the span is every port of its protocol.
-func (s Span) All() bool { return s.First == 0 && s.Last == policy.MaxPort }
+// IsWhole reports whether the span is every port of its protocol.
+func (s Span) IsWhole() bool { return s.First == 0 && s.Last == policy.MaxPort }
 
 // Size is the number of ports.
 func (s Span) Size() int { return int(s.Last) - int(s.First) + 1 }
 
-// Port is the span as a rule's port.
-func (s Span) Port() policy.Port {
+// AsPort is the span as a rule's port.
+func (s Span) AsPort() policy.Port {
 	return policy.Port{Protocol: s.Protocol, First: s.First, Last: s.Last}
 }
 
-// Spans are the ports of a rule that do not go by name, disjoint and sorted. A protocol
+// SpansOf are the ports of a rule that do not go by name, disjoint and sorted. A protocol
 // without ports has port 0 in a flow: what matches that matches all of it.
-func Spans(ports []policy.Port) []Span {
+func SpansOf(ports []policy.Port) []Span {
 	var out []Span
 	for _, p := range ports {
 		switch {
@@ -37,11 +37,11 @@ func Spans(ports []policy.Port) []Span {
 			out = append(out, Span{p.Protocol, 0, policy.MaxPort})
 		}
 	}
-	return Disjoint(out)
+	return MergeSpans(out)
 }
 
-// Disjoint are the same ports in the fewest spans, sorted.
-func Disjoint(in []Span) []Span {
+// MergeSpans are the same ports in the fewest spans, sorted.
+func MergeSpans(in []Span) []Span {
 	in = slices.Clone(in)
 	slices.SortFunc(in, Span.Compare)
 	var out []Span
@@ -55,8 +55,8 @@ func Disjoint(in []Span) []Span {
 	return out
 }
 
-// Named are the ports of a rule that go by name.
-func Named(ports []policy.Port) []policy.Port {
+// NamedPorts are the ports of a rule that go by name.
+func NamedPorts(ports []policy.Port) []policy.Port {
 	var out []policy.Port
 	for _, p := range ports {
 		if p.Named != "" {
@@ -72,4 +72,4 @@ func (s Span) Compare(o Span) int {
 }
 
 // String is the span as a policy's port is written, such as TCP/80-90.
-func (s Span) String() string { return s.Port().String() }
+func (s Span) String() string { return s.AsPort().String() }

@@ -6,9 +6,9 @@ import (
 	"github.com/tierwall/tierwall/policy"
 )
 
-// Numbered reports whether the IDs of two programs are those of one numbering: no ID of a class stands for different
+// ShareNumbering reports whether the IDs of two programs are those of one numbering: no ID of a class stands for different
 // contents. Programs of two compilers can have another each, where their hashes are the same.
-func Numbered(old, next *policy.Program) bool {
+func ShareNumbering(old, next *policy.Program) bool {
 	for _, d := range policy.Directions {
 		for id, class := range next.Classes[d] {
 			if was := old.Classes[d][id]; was != nil && !was.Equal(class) {
@@ -19,8 +19,8 @@ func Numbered(old, next *policy.Program) bool {
 	return true
 }
 
-// Between is the change from one program to another, whose IDs are those of one numbering.
-func Between(old, next *policy.Program) *policy.Change {
+// ChangeBetween is the change from one program to another, whose IDs are those of one numbering.
+func ChangeBetween(old, next *policy.Program) *policy.Change {
 	c := &policy.Change{}
 	endpointsBetween(c, old, next)
 	for _, d := range policy.Directions {
@@ -67,7 +67,7 @@ func setsBetween(c *policy.Change, old, next *policy.Program) {
 		case was == nil || was.Kind != s.Kind:
 			c.Sets = append(c.Sets, s)
 		case was != s:
-			if added, removed := Elements(was.Elements, s.Elements); len(added)+len(removed) > 0 {
+			if added, removed := CompareElements(was.Elements, s.Elements); len(added)+len(removed) > 0 {
 				c.Members = append(c.Members, policy.SetChange{ID: id, Added: added, Removed: removed})
 			}
 		}
@@ -79,9 +79,9 @@ func setsBetween(c *policy.Change, old, next *policy.Program) {
 	}
 }
 
-// Elements are those that are only in the second and only in the first list; both are
+// CompareElements are those that are only in the second and only in the first list; both are
 // sorted and have each element once.
-func Elements(old, next []policy.Element) (added, removed []policy.Element) {
+func CompareElements(old, next []policy.Element) (added, removed []policy.Element) {
 	for len(old) > 0 && len(next) > 0 {
 		switch c := old[0].Compare(next[0]); {
 		case c < 0:

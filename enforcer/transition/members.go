@@ -33,7 +33,7 @@ func MembersOf(old, next *policy.Program, c *policy.Change, users Users) Members
 	m.Single = len(m.elements) == 1
 	for k := range classes {
 		for _, p := range []*policy.Program{old, next} {
-			if class := k.Of(p); class != nil {
+			if class := k.ClassIn(p); class != nil {
 				m.usedBy(class, changed)
 			}
 		}

@@ -14,29 +14,29 @@ import (
 // a hundred policies on a pod, one more of them adds its own peers and no others'.
 type Slots map[Class]policy.ClassID
 
-// Of is the slot of a class.
-func (s Slots) Of(k Class) policy.ClassID {
+// SlotOf is the slot of a class.
+func (s Slots) SlotOf(k Class) policy.ClassID {
 	if slot, ok := s[k]; ok {
 		return slot
 	}
 	return k.ID
 }
 
-// Next are the slots after a change. It reports whether a class takes over that of another.
+// SlotsAfter are the slots after a change. It reports whether a class takes over that of another.
 //
 // Elements that come and go in sets which rules refer to can be seen by a packet that
 // goes by the rules of either class. That is safe if both only ever allow, so that
 // their lookups can be made in any order and mixed; if what is added comes before or with the
 // new rules and what is removed after them; and if nothing else changes, or a flow could
 // be judged by the old half of this change in one direction and the new half in the other.
-func (s Slots) Next(old, next *policy.Program, c *policy.Change, e Endpoints) (Slots, bool) {
+func (s Slots) SlotsAfter(old, next *policy.Program, c *policy.Change, e Endpoints) (Slots, bool) {
 	out := maps.Clone(s)
 	if out == nil {
 		out = Slots{}
 	}
 	follows := map[Class]policy.ClassID{}
 	if c.Frame == nil && len(c.Members) == 0 && e.OneLookup() && !e.Arrived && !e.Departed {
-		follows = followers(old, next, c)
+		follows = findFollowers(old, next, c)
 	}
 	taken := map[Class]bool{} // by a class, be it one that goes now
 	for _, d := range policy.Directions {
@@ -44,7 +44,7 @@ func (s Slots) Next(old, next *policy.Program, c *policy.Change, e Endpoints) (S
 			continue
 		}
 		for id := range old.Classes[d] {
-			taken[Class{d, s.Of(Class{d, id})}] = true
+			taken[Class{d, s.SlotOf(Class{d, id})}] = true
 		}
 	}
 	for _, d := range policy.Directions {
@@ -53,9 +53,9 @@ func (s Slots) Next(old, next *policy.Program, c *policy.Change, e Endpoints) (S
 		}
 		for _, class := range c.Classes[d] {
 			k := Class{d, class.ID}
-			slot := unused(class.ID, func(id policy.ClassID) bool { return taken[Class{d, id}] })
+			slot := unusedID(class.ID, func(id policy.ClassID) bool { return taken[Class{d, id}] })
 			if before, ok := follows[k]; ok {
-				slot = s.Of(Class{d, before})
+				slot = s.SlotOf(Class{d, before})
 			}
 			taken[Class{d, slot}] = true
 			if out[k] = slot; slot == class.ID {
@@ -66,8 +66,8 @@ func (s Slots) Next(old, next *policy.Program, c *policy.Change, e Endpoints) (S
 	return out, len(follows) > 0
 }
 
-// unused is the name, or the first one after it that is not taken.
-func unused(id policy.ClassID, taken func(policy.ClassID) bool) policy.ClassID {
+// unusedID is the name, or the first one after it that is not taken.
+func unusedID(id policy.ClassID, taken func(policy.ClassID) bool) policy.ClassID {
 	out := id
 	for n := 2; taken(out); n++ {
 		out = policy.ClassID(fmt.Sprintf("%s-%d", id, n))
@@ -75,9 +75,9 @@ func unused(id policy.ClassID, taken func(policy.ClassID) bool) policy.ClassID {
 	return out
 }
 
-// followers are the new classes, each with one that is gone and all of whose endpoints have
+// findFollowers are the new classes, each with one that is gone and all of whose endpoints have
 // the new class now, and that no others have.
-func followers(old, next *policy.Program, c *policy.Change) map[Class]policy.ClassID {
+func findFollowers(old, next *policy.Program, c *policy.Change) map[Class]policy.ClassID {
 	before, after := ClassesOf(old, c), ClassesOf(next, c)
 	out := map[Class]policy.ClassID{}
 	for _, d := range policy.Directions {
@@ -92,7 +92,7 @@ func followers(old, next *policy.Program, c *policy.Change) map[Class]policy.Cla
 				slices.ContainsFunc(to[was[0]], func(id policy.ClassID) bool { return id != class.ID }) {
 				continue
 			}
-			if slices.Contains(c.ClassesGone[d], was[0]) && alike(old.Classes[d][was[0]], class) {
+			if slices.Contains(c.ClassesGone[d], was[0]) && areAlike(old.Classes[d][was[0]], class) {
 				out[Class{d, class.ID}] = was[0]
 			}
 		}
@@ -100,26 +100,26 @@ func followers(old, next *policy.Program, c *policy.Change) map[Class]policy.Cla
 	return out
 }
 
-// alike reports whether both classes only ever allow, and are silent about the same tiers.
-func alike(a, b *policy.Class) bool {
+// areAlike reports whether both classes only ever allow, and are silent about the same tiers.
+func areAlike(a, b *policy.Class) bool {
 	if a == nil || b == nil {
 		return false
 	}
 	for _, c := range []*policy.Class{a, b} {
-		if _, ok := Trivial(c); ok || slices.ContainsFunc(c.Tiers, denies) {
+		if _, ok := TrivialVerdict(c); ok || slices.ContainsFunc(c.Tiers, hasDenial) {
 			return false
 		}
 	}
 	return slices.EqualFunc(a.Tiers, b.Tiers, func(x, y policy.Tier) bool { return x.Name == y.Name && x.Else == y.Else })
 }
 
-// denies reports whether a rule of the tier denies or passes.
-func denies(t policy.Tier) bool {
+// hasDenial reports whether a rule of the tier denies or passes.
+func hasDenial(t policy.Tier) bool {
 	return slices.ContainsFunc(t.Rules, func(r policy.Rule) bool { return r.Verdict != policy.Allow })
 }
 
-// Trivial is the verdict of a class that asks nothing about a packet.
-func Trivial(c *policy.Class) (policy.Verdict, bool) {
+// TrivialVerdict is the verdict of a class that asks nothing about a packet.
+func TrivialVerdict(c *policy.Class) (policy.Verdict, bool) {
 	for _, t := range c.Tiers {
 		if len(t.Rules) > 0 {
 			return policy.Deny, false

@@ -10,8 +10,8 @@ type Class struct {
 	ID        policy.ClassID
 }
 
-// Of is the class in a program, or nil.
-func (c Class) Of(p *policy.Program) *policy.Class { return p.Classes[c.Direction][c.ID] }
+// ClassIn is the class in a program, or nil.
+func (c Class) ClassIn(p *policy.Program) *policy.Class { return p.Classes[c.Direction][c.ID] }
 
 // Users are the classes whose rules refer to a set, by set.
 type Users map[policy.SetID]map[Class]bool
@@ -21,14 +21,14 @@ func UsersOf(p *policy.Program) Users {
 	u := Users{}
 	for _, d := range policy.Directions {
 		for _, c := range p.Classes[d] {
-			u.Add(d, c)
+			u.AddClass(d, c)
 		}
 	}
 	return u
 }
 
-// Add adds a class.
-func (u Users) Add(d policy.Direction, c *policy.Class) {
+// AddClass adds a class.
+func (u Users) AddClass(d policy.Direction, c *policy.Class) {
 	for id := range setsOf(c) {
 		if u[id] == nil {
 			u[id] = map[Class]bool{}
@@ -37,8 +37,8 @@ func (u Users) Add(d policy.Direction, c *policy.Class) {
 	}
 }
 
-// Remove removes a class.
-func (u Users) Remove(d policy.Direction, c *policy.Class) {
+// RemoveClass removes a class.
+func (u Users) RemoveClass(d policy.Direction, c *policy.Class) {
 	for id := range setsOf(c) {
 		if delete(u[id], Class{d, c.ID}); len(u[id]) == 0 {
 			delete(u, id)

@@ -19,7 +19,7 @@ func BenchmarkUpdate[B Backend](b *testing.B, newNode func(testing.TB) Node[B], 
 		before, _ := compile.Compile(l.Snapshot(), "node")
 		for name, s := range l.Changes() {
 			after, _ := compile.Compile(s, "node")
-			there, back := transition.Between(before, after), transition.Between(after, before)
+			there, back := transition.ChangeBetween(before, after), transition.ChangeBetween(after, before)
 			b.Run(l.String()+"/"+name, func(b *testing.B) {
 				n := newNode(b)
 				backend := n.Open()

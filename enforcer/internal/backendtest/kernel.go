@@ -51,7 +51,7 @@ func VerifyUpdates(t *testing.T, newKernel func() Kernel, worlds uint64) {
 			next := w.Program(d)
 			watched += watchChange(t, k, old, next, w.Flows(), func() {
 				if i%2 == 0 {
-					k.Update(t, next, transition.Between(old, next))
+					k.Update(t, next, transition.ChangeBetween(old, next))
 				} else {
 					k.Apply(t, next)
 				}
@@ -83,8 +83,8 @@ func VerifyClassChanges(t *testing.T, newKernel func() Kernel, worlds uint64, ve
 		for i := range classChanges {
 			w.Reclass(d)
 			next := w.Program(d)
-			c := transition.Between(old, next)
-			if _, follows := k.Slots().Next(old, next, c, transition.EndpointsOf(old, next, c)); follows {
+			c := transition.ChangeBetween(old, next)
+			if _, follows := k.Slots().SlotsAfter(old, next, c, transition.EndpointsOf(old, next, c)); follows {
 				followed++
 			}
 			watched += watchChange(t, k, old, next, w.Flows(), func() { k.Update(t, next, c) })
