@@ -290,8 +290,8 @@ func (b *Backend) Cleanup(ctx context.Context) error {
 	return cleanSets(ctx)
 }
 
-// moveTo brings the kernel from the program that it has to the next one, by what is
-// different between them, or, where that is not known, by what it finds.
+// moveTo brings the kernel to the next program: by the change, or, where that is not known, by comparing what the
+// kernel holds.
 func (b *Backend) moveTo(ctx context.Context, next *policy.Program, c *policy.Change) error {
 	old, known := b.program, b.known
 	b.program, b.known = next, false

@@ -1,7 +1,6 @@
 // Package iptables enforces a policy.Program with iptables and ipset.
 //
 // Render is pure: it turns a program into the chains and sets of one IP family.
-// Backend brings the kernel there without a moment in which a flow that is
-// denied before and after could pass, or one that is allowed before and after
-// could break. docs/design/iptables.md says how and why.
+// Backend brings the kernel there. At no moment does a flow pass that is denied before and after a change, or a flow
+// break that is allowed before and after. docs/design/iptables.md says how and why.
 package iptables

@@ -9,9 +9,9 @@ import (
 	"github.com/tierwall/tierwall/policy/eval"
 )
 
-// canMerge reports whether the run is merged: several rules are, which by lookups costs no packet more than a
-// walk does, so that a policy that comes or goes changes elements alone; and one rule of many peers and ports. It
-// follows from the rules alone, not from members.
+// canMerge reports whether a run is merged: several rules, or one rule of many peers and ports. Merged rules cost a
+// packet no more lookups than rules one by one, and a new policy changes only elements. The answer depends on the
+// rules alone, not on members.
 func canMerge(u rulegroup.Run) bool {
 	n := 0
 	for _, r := range u.Rules {

@@ -65,9 +65,9 @@ func (t *table) readTable(ctx context.Context) (reading, error) {
 	return parseSave(text), nil
 }
 
-// planWhole plans the way from what the kernel has to a program. Sets that are there as they are
-// wanted are kept. What else is in force changes in place where it is known
-// to be that of the program, and is made beside otherwise. It makes the state what will be.
+// planWhole plans how to bring the kernel from what it has to a program. Sets that are as rendered are kept. Others
+// change in place if they are known to be of this program, and are replaced by shadow copies otherwise. The state
+// becomes what the plan leads to.
 func (t *table) planWhole(p *policy.Program, have reading, slots transition.Slots, known bool) plan {
 	n := newNames()
 	if known {

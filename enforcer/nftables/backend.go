@@ -153,8 +153,8 @@ func (b *Backend) Cleanup(ctx context.Context) error {
 	return nil
 }
 
-// moveTo brings the kernel from the program that it has to the next one, by what is
-// different between them, or, where that is not known, by what it finds.
+// moveTo brings the kernel to the next program: by the change, or, where that is not known, by comparing what the
+// kernel holds.
 func (b *Backend) moveTo(ctx context.Context, next *policy.Program, c *policy.Change) error {
 	old, known := b.program, b.known
 	b.program, b.known = next, false
@@ -189,8 +189,8 @@ func (b *Backend) applyChange(ctx context.Context, old *policy.Program, c *polic
 	return nil
 }
 
-// isOutOfSync reports whether an error is about the kernel's not being as it is thought to be, or about
-// a transaction that nft may say another way.
+// isOutOfSync reports whether an error shows that the kernel is not as it was left, or that nft may succeed with the
+// same transaction.
 func isOutOfSync(err error) bool {
 	var r *nfnetlink.Refusal
 	return errors.As(err, &r) || knftables.IsNotFound(err) || knftables.IsAlreadyExists(err)

@@ -94,7 +94,7 @@ type fieldsInSet struct {
 func (t fieldsInSet) nftText() string { return t.fields.nftText() + " @" + t.set }
 
 func (t fieldsInSet) encodeTerm(e *nfnetlink.Expressions) bool {
-	e.LoadFields(t.fields.kernelFields(), t.ranges)
+	e.LoadFields(t.kernelFields(), t.ranges)
 	e.LookupSet(t.set, false)
 	return true
 }
@@ -110,7 +110,7 @@ func (t fieldsInValues) nftText() string {
 }
 
 func (t fieldsInValues) encodeTerm(e *nfnetlink.Expressions) bool {
-	return e.LookupValues(t.fields.kernelFields(), t.setType(), t.values)
+	return e.LookupValues(t.kernelFields(), t.setType(), t.values)
 }
 
 // verdictMap ends the rule with the verdict that a map has for fields.
@@ -124,7 +124,7 @@ type verdictMap struct {
 func (t verdictMap) nftText() string { return t.fields.nftText() + " vmap @" + t.verdicts }
 
 func (t verdictMap) encodeTerm(e *nfnetlink.Expressions) bool {
-	e.LoadFields(t.fields.kernelFields(), t.ranges)
+	e.LoadFields(t.kernelFields(), t.ranges)
 	e.LookupSet(t.verdicts, true)
 	return true
 }

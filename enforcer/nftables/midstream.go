@@ -51,7 +51,7 @@ func (r *renderer) renderStrays() {
 }
 
 // isOpen reports whether everything passes to the endpoint in both directions. No
-// connection of it is ever cut on its behalf, and it is let be altogether.
+// connection is ever cut for its sake, and its strays pass.
 func (r *renderer) isOpen(e policy.Endpoint) bool {
 	for _, d := range policy.Directions {
 		c := r.program.Classes[d][e.Class[d]]

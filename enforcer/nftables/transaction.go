@@ -76,7 +76,7 @@ func (t *transaction) writeAll(tx *knftables.Transaction) *knftables.Transaction
 // tableCommand makes our table or deletes it.
 type tableCommand struct{ verb }
 
-func (c tableCommand) writeNft(tx *knftables.Transaction) { c.verb.writeObject(tx, &knftables.Table{}) }
+func (c tableCommand) writeNft(tx *knftables.Transaction) { c.writeObject(tx, &knftables.Table{}) }
 
 // chainCommand makes a chain that is not there, empties or deletes it.
 type chainCommand struct {
@@ -92,7 +92,7 @@ func (c chainCommand) writeNft(tx *knftables.Transaction) {
 		chain.Priority = knftables.PtrTo(knftables.BaseChainPriority(strconv.Itoa(Chain{Hook: c.hook}.Priority())))
 		chain.Policy = knftables.PtrTo(knftables.AcceptPolicy)
 	}
-	c.verb.writeObject(tx, chain)
+	c.writeObject(tx, chain)
 }
 
 // ruleCommand adds a rule at the end of a chain.
@@ -122,14 +122,14 @@ func (c setCommand) writeNft(tx *knftables.Transaction) {
 		if c.kind.Interval {
 			out.Flags = []knftables.SetFlag{knftables.IntervalFlag}
 		}
-		c.verb.writeObject(tx, out)
+		c.writeObject(tx, out)
 		return
 	}
 	out := &knftables.Set{Name: c.name, Type: c.kind.Type}
 	if c.kind.Interval {
 		out.Flags = []knftables.SetFlag{knftables.IntervalFlag}
 	}
-	c.verb.writeObject(tx, out)
+	c.writeObject(tx, out)
 }
 
 // elementsCommand adds or removes some elements of a set or a map.
@@ -153,7 +153,7 @@ func (c elementsCommand) writeNft(tx *knftables.Transaction) {
 		if e.Comment != "" {
 			out.Comment = &e.Comment
 		}
-		c.verb.writeObject(tx, out)
+		c.writeObject(tx, out)
 	}
 }
 

@@ -7,11 +7,14 @@ import (
 	"github.com/tierwall/tierwall/enforcer/internal/packet"
 )
 
-// Packet, Verdict and Log are those of both simulators.
+// The packets and verdicts of both simulators.
 type (
-	Packet  = packet.Packet
+	// Packet is what rules can see of a packet.
+	Packet = packet.Packet
+	// Verdict is what rules do with a packet.
 	Verdict = packet.Verdict
-	Log     = packet.Log
+	// Log is how a listener receives a packet.
+	Log = packet.Log
 )
 
 // countedPacket is a packet whose lookups in sets are counted.
