@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -200,12 +199,8 @@ func FuzzRead(f *testing.F) {
 	for _, seed := range []string{policies("a", "b"), inUTF16(binary.LittleEndian, policies("a")), "{\"kind\": \"List\"}", "a: &a [*a]\n", "---# x\n...\n--- y\n", "{\"a\":1}\n---\n"} {
 		f.Add([]byte(seed))
 	}
-	file := filepath.Join(f.TempDir(), "x.yaml")
 	f.Fuzz(func(t *testing.T, text []byte) {
-		if err := os.WriteFile(file, text, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		reading := manifest.Reader{}.ReadAll([]string{file}, nil)
+		reading := manifest.Reader{Stdin: bytes.NewReader(text)}.ReadAll([]string{"-"}, nil)
 		if len(reading.Objects)+len(reading.Errors) == 0 {
 			t.Errorf("%q is passed over without a word", text)
 		}
