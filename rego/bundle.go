@@ -54,13 +54,13 @@ func NewKeys(publicKey, algorithm string) (Keys, error) {
 // example and pass the tests that come with it; one that does not spoils the whole,
 // since half a bundle is not what was signed.
 func ReadBundle(ctx context.Context, packed []byte, keys Keys) (*Bundle, error) {
-	if err := bounds(packed); err != nil {
+	if err := checkBundleSize(packed); err != nil {
 		return nil, err
 	}
 	b, err := bundle.NewReader(bytes.NewReader(packed)).WithBundleVerificationConfig(keys.config).
 		WithSizeLimitBytes(maxFile).WithCapabilities(capabilities()).WithRegoVersion(ast.RegoV1).WithProcessAnnotations(true).Read()
 	if err != nil {
-		return nil, fmt.Errorf("read the bundle: %w", why(err))
+		return nil, fmt.Errorf("read the bundle: %w", singleLineError(err))
 	}
 	out := &Bundle{sources: map[string]*source{}}
 	if out.Revision, err = strconv.ParseInt(b.Manifest.Revision, 10, 64); err != nil || out.Revision < 1 {
@@ -69,14 +69,14 @@ func ReadBundle(ctx context.Context, packed []byte, keys Keys) (*Bundle, error) 
 	if len(b.WasmModules)+len(b.PlanModules) > 0 {
 		return nil, errors.New("the bundle has compiled policies; want Rego")
 	}
-	if err := out.add(ctx, b.Modules); err != nil {
-		return nil, fmt.Errorf("bundle revision %d: %w", out.Revision, why(err))
+	if err := out.addModules(ctx, b.Modules); err != nil {
+		return nil, fmt.Errorf("bundle revision %d: %w", out.Revision, singleLineError(err))
 	}
 	return out, nil
 }
 
-// bounds looks at what a bundle would be unpacked, before anything holds it.
-func bounds(packed []byte) error {
+// checkBundleSize looks at what a bundle would be unpacked, before anything holds it.
+func checkBundleSize(packed []byte) error {
 	if len(packed) > MaxBundle {
 		return fmt.Errorf("the bundle has more than %d bytes", MaxBundle)
 	}
@@ -99,9 +99,9 @@ func bounds(packed []byte) error {
 	}
 }
 
-// add takes in the modules of a bundle: guardrails first, then their tests. The
+// addModules takes in the modules of a bundle: guardrails first, then their tests. The
 // shared package may be in it, as "opa build" needs it, but it is not used: ours is.
-func (b *Bundle) add(ctx context.Context, modules []bundle.ModuleFile) error {
+func (b *Bundle) addModules(ctx context.Context, modules []bundle.ModuleFile) error {
 	tests := map[string]bundle.ModuleFile{}
 	for _, m := range modules {
 		if m.Parsed.Package.Path.Equal(sharedPackage) {
@@ -109,20 +109,20 @@ func (b *Bundle) add(ctx context.Context, modules []bundle.ModuleFile) error {
 		}
 		name, ok := guardrailName(m.Parsed.Package.Path)
 		if !ok {
-			return ast.Errors{fault(m.Parsed.Package.Location, "package is %s; that of a guardrail is %s and its name",
-				dotted(m.Parsed.Package.Path), dotted(guardrailsPackage))}
+			return ast.Errors{sourceError(m.Parsed.Package.Location, "package is %s; that of a guardrail is %s and its name",
+				dottedPath(m.Parsed.Package.Path), dottedPath(guardrailsPackage))}
 		}
 		if of, isTest := strings.CutSuffix(name, "-test"); isTest {
 			if tests[of].Parsed != nil {
-				return ast.Errors{fault(m.Parsed.Package.Location, "there is a second file of tests of %s", of)}
+				return ast.Errors{sourceError(m.Parsed.Package.Location, "there is a second file of tests of %s", of)}
 			}
 			tests[of] = m
 			continue
 		}
 		if b.sources[name] != nil {
-			return ast.Errors{fault(m.Parsed.Package.Location, "there is a second file of guardrail %s", name)}
+			return ast.Errors{sourceError(m.Parsed.Package.Location, "there is a second file of guardrail %s", name)}
 		}
-		src, err := parse(name, strings.TrimPrefix(m.Path, "/"), string(m.Raw))
+		src, err := parseGuardrail(name, strings.TrimPrefix(m.Path, "/"), string(m.Raw))
 		if err != nil {
 			return err
 		}
@@ -134,21 +134,21 @@ func (b *Bundle) add(ctx context.Context, modules []bundle.ModuleFile) error {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(b.sources)) {
-		if err := b.sources[name].admit(ctx, tests[name]); err != nil {
-			return fmt.Errorf("guardrail %s: %w", name, why(err))
+		if err := b.sources[name].checkTests(ctx, tests[name]); err != nil {
+			return fmt.Errorf("guardrail %s: %w", name, singleLineError(err))
 		}
 	}
 	return nil
 }
 
-// admit reports whether a guardrail of a bundle compiles, judges an example and passes its tests.
-func (s *source) admit(ctx context.Context, tests bundle.ModuleFile) error {
-	query, err := prepare(ctx, s)
+// checkTests reports whether a guardrail of a bundle compiles, judges an example and passes its tests.
+func (s *source) checkTests(ctx context.Context, tests bundle.ModuleFile) error {
+	query, err := compileQuery(ctx, s)
 	if err != nil {
 		return err
 	}
 	p := &Prepared{name: s.name, about: s.about, parameters: ast.ObjectTerm(), query: query}
-	if err := p.try(ctx); err != nil {
+	if err := p.evaluateExample(ctx); err != nil {
 		return fmt.Errorf("judging an example: %w", err)
 	}
 	if tests.Parsed == nil {
@@ -158,7 +158,7 @@ func (s *source) admit(ctx context.Context, tests bundle.ModuleFile) error {
 	if err != nil {
 		return err
 	}
-	return passes(ctx, s, module)
+	return runTestModule(ctx, s, module)
 }
 
 // guardrailName is the name of the guardrail of a package.
@@ -170,8 +170,8 @@ func guardrailName(path ast.Ref) (string, bool) {
 	return strings.ReplaceAll(string(text), "_", "-"), ok
 }
 
-// source is that of a guardrail; the bundle may be nil.
-func (b *Bundle) source(name string) (*source, error) {
+// sourceNamed is that of a guardrail; the bundle may be nil.
+func (b *Bundle) sourceNamed(name string) (*source, error) {
 	if b == nil {
 		return nil, fmt.Errorf("spec.bundle: there is no bundle to take %q from", name)
 	}

@@ -37,12 +37,12 @@ var barred = []string{"net.cidr_expand", "strings.render_template", "json.match_
 // capabilities are what the Rego of guardrails may use of OPA.
 var capabilities = sync.OnceValue(func() *ast.Capabilities {
 	c := ast.CapabilitiesForThisVersion()
-	c.Builtins = slices.DeleteFunc(c.Builtins, func(b *ast.Builtin) bool { return !callable(b) })
+	c.Builtins = slices.DeleteFunc(c.Builtins, func(b *ast.Builtin) bool { return !isAllowedBuiltin(b) })
 	c.AllowNet = []string{}
 	return c
 })
 
-func callable(b *ast.Builtin) bool {
+func isAllowedBuiltin(b *ast.Builtin) bool {
 	if b.Nondeterministic || slices.Contains(barred, b.Name) {
 		return false
 	}

@@ -12,8 +12,8 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 )
 
-// document is the input as OPA's values, without parameters. Lists and objects are never null.
-func (in Input) document() (ast.Object, error) {
+// toDocument is the input as OPA's values, without parameters. Lists and objects are never null.
+func (in Input) toDocument() (ast.Object, error) {
 	if in.Namespace.Labels == nil {
 		in.Namespace.Labels = map[string]string{}
 	}
@@ -21,7 +21,7 @@ func (in Input) document() (ast.Object, error) {
 		in.Request.UserInfo.Groups = []string{}
 	}
 	c := converter{maps: map[uintptr]*ast.Term{}, parts: map[string]*ast.Term{}}
-	document, err := c.structure(reflect.ValueOf(in))
+	document, err := c.structObject(reflect.ValueOf(in))
 	if err != nil {
 		return nil, err
 	}
@@ -40,31 +40,31 @@ type converter struct {
 
 var raw = reflect.TypeFor[json.RawMessage]()
 
-func (c *converter) term(v reflect.Value) (*ast.Term, error) {
+func (c *converter) toTerm(v reflect.Value) (*ast.Term, error) {
 	if v.Type() == raw {
 		return c.rawJSON(v.Interface().(json.RawMessage))
 	}
 	switch v.Kind() {
 	case reflect.String:
-		return text(v.String()), nil
+		return stringTerm(v.String()), nil
 	case reflect.Bool:
 		return ast.InternedTerm(v.Bool()), nil
 	case reflect.Int:
 		return ast.InternedTerm(v.Int()), nil
 	case reflect.Struct:
-		o, err := c.structure(v)
+		o, err := c.structObject(v)
 		return ast.NewTerm(o), err
 	case reflect.Slice:
-		return c.list(v)
+		return c.listTerm(v)
 	case reflect.Map:
-		return c.mapping(v)
+		return c.objectTerm(v)
 	default:
 		return nil, fmt.Errorf("a %s is no part of the input", v.Type())
 	}
 }
 
-// text is a string; as in JSON, what is no UTF-8 is replaced.
-func text(s string) *ast.Term {
+// stringTerm is a string; as in JSON, what is no UTF-8 is replaced.
+func stringTerm(s string) *ast.Term {
 	if !utf8.ValidString(s) {
 		s = string([]rune(s))
 	}
@@ -97,21 +97,21 @@ func (c *converter) rawJSON(text json.RawMessage) (*ast.Term, error) {
 	return ast.ObjectTerm(pairs...), nil
 }
 
-func (c *converter) list(v reflect.Value) (*ast.Term, error) {
+func (c *converter) listTerm(v reflect.Value) (*ast.Term, error) {
 	if v.IsNil() {
 		return ast.InternedNullTerm, nil
 	}
 	elements := make([]*ast.Term, v.Len())
 	for i := range elements {
 		var err error
-		if elements[i], err = c.term(v.Index(i)); err != nil {
+		if elements[i], err = c.toTerm(v.Index(i)); err != nil {
 			return nil, err
 		}
 	}
 	return ast.ArrayTerm(elements...), nil
 }
 
-func (c *converter) mapping(v reflect.Value) (*ast.Term, error) {
+func (c *converter) objectTerm(v reflect.Value) (*ast.Term, error) {
 	if v.IsNil() {
 		return ast.InternedNullTerm, nil
 	}
@@ -120,19 +120,19 @@ func (c *converter) mapping(v reflect.Value) (*ast.Term, error) {
 	}
 	pairs := make([][2]*ast.Term, 0, v.Len())
 	for entries := v.MapRange(); entries.Next(); {
-		value, err := c.term(entries.Value())
+		value, err := c.toTerm(entries.Value())
 		if err != nil {
 			return nil, err
 		}
-		pairs = append(pairs, [2]*ast.Term{text(entries.Key().String()), value})
+		pairs = append(pairs, [2]*ast.Term{stringTerm(entries.Key().String()), value})
 	}
 	out := ast.ObjectTerm(pairs...)
 	c.maps[v.Pointer()] = out
 	return out, nil
 }
 
-// structure is a struct, by the tags of its fields.
-func (c *converter) structure(v reflect.Value) (ast.Object, error) {
+// structObject is a struct, by the tags of its fields.
+func (c *converter) structObject(v reflect.Value) (ast.Object, error) {
 	properties := propertiesOf(v.Type())
 	pairs := make([][2]*ast.Term, 0, len(properties)+1)
 	for i, f := range properties {
@@ -140,7 +140,7 @@ func (c *converter) structure(v reflect.Value) (ast.Object, error) {
 		if f.mayBeOmitted && (value.IsZero() || value.Kind() == reflect.Slice && value.Len() == 0) {
 			continue
 		}
-		term, err := c.term(value)
+		term, err := c.toTerm(value)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", f.name, err)
 		}

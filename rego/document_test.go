@@ -77,7 +77,7 @@ func TestADocumentIsWhatItsJSONFormSays(t *testing.T) {
 	list.Object, list.OldObject = json.RawMessage(` [{"a": 1}]`), json.RawMessage(`null`)
 	bare := Input{Namespace: Namespace{Labels: map[string]string{}}, Request: Request{UserInfo: UserInfo{Groups: []string{}}}}
 	for name, in := range map[string]Input{"everything": full, "example": example, "nothing": bare, "changed": changed, "no object": list, "nothing opened": harmless(), "rows that share labels": shared, "no UTF-8": broken} {
-		got, err := in.document()
+		got, err := in.toDocument()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -90,7 +90,7 @@ func TestADocumentIsWhatItsJSONFormSays(t *testing.T) {
 func TestAnObjectThatIsNoJSONIsNotJudged(t *testing.T) {
 	in := example
 	in.OldObject = json.RawMessage(`{"kind":`)
-	if _, err := in.document(); err == nil {
+	if _, err := in.toDocument(); err == nil {
 		t.Error("there is a document")
 	}
 }

@@ -72,28 +72,28 @@ func EngineOf(prepared []*Prepared) *Engine {
 func (e *Engine) Judge(ctx context.Context, in Input) (Result, error) {
 	var asked []*Prepared
 	for _, g := range e.guardrails {
-		if Concerns(g.spec, in) && !g.silent(&in.Effect) {
+		if Concerns(g.spec, in) && !g.canSkip(&in.Effect) {
 			asked = append(asked, g)
 		}
 	}
-	document, err := in.document()
+	document, err := in.toDocument()
 	if err != nil {
 		return Result{}, fmt.Errorf("converting the input of guardrails: %w", err)
 	}
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := withTimeLimit(ctx)
 	defer cancel()
-	w, end := watchOver(ctx)
+	w, end := startLimiter(ctx)
 	defer end()
 	var result Result
 	for i, g := range asked {
-		result.add(g, EnforcementOf(g.spec, in), g.ask(w, document, len(asked)-i))
+		result.addAnswer(g, EnforcementOf(g.spec, in), g.evaluate(w, document, len(asked)-i))
 	}
 	return result, nil
 }
 
-// bounded gives a context a deadline, a little before its own if it has one: whoever
+// withTimeLimit gives a context a deadline, a little before its own if it has one: whoever
 // asks must have time to pass on which guardrail was too slow.
-func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+func withTimeLimit(ctx context.Context) (context.Context, context.CancelFunc) {
 	if deadline, ok := ctx.Deadline(); ok {
 		return context.WithTimeout(ctx, time.Until(deadline)*9/10)
 	}

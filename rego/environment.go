@@ -11,4 +11,4 @@ func Capabilities() *ast.Capabilities {
 }
 
 // Shared is the source of package tierwall.lib, which guardrails may import.
-func Shared() string { return embedded(sharedFile) }
+func Shared() string { return embeddedFile(sharedFile) }

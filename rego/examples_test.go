@@ -187,7 +187,7 @@ func TestTheGuardrailOfThePageWorks(t *testing.T) {
 	if _, rules, _ := strings.Cut(source, "package "); !strings.Contains(contents(t, docs+"README.md"), "```rego\npackage "+rules+"```") {
 		t.Error("the page does not show no_telnet.rego")
 	}
-	modules := map[string]*ast.Module{sharedFile: ast.MustParseModule(embedded(sharedFile))}
+	modules := map[string]*ast.Module{sharedFile: ast.MustParseModule(embeddedFile(sharedFile))}
 	files, _ := filepath.Glob(docs + "own/*.rego")
 	for _, file := range files {
 		modules[file] = ast.MustParseModule(contents(t, file))

@@ -21,9 +21,9 @@ type Prepared struct {
 	about      about
 	parameters *ast.Term
 	query      oparego.PreparedEvalQuery
-	// quiet is true of one that need not be asked about a change without effect in the parts that it looks at.
-	quiet bool
-	parts []effect.Part
+	// skippable is true of one that need not be asked about a change without effect in the parts that it looks at.
+	skippable bool
+	parts     []effect.Part
 }
 
 // Prepare compiles a Guardrail object, from the bundle if it names one of its; the
@@ -32,7 +32,7 @@ type Prepared struct {
 func Prepare(ctx context.Context, g *v1alpha1.Guardrail, from *Bundle) (*Prepared, error) {
 	p, err := prepareObject(ctx, g, from)
 	if err != nil {
-		return nil, why(err)
+		return nil, singleLineError(err)
 	}
 	return p, nil
 }
@@ -46,19 +46,19 @@ func prepareObject(ctx context.Context, g *v1alpha1.Guardrail, from *Bundle) (*P
 	if err != nil {
 		return nil, err
 	}
-	if err := check(parameters, src.about.parameters); err != nil {
+	if err := checkParameters(parameters, src.about.parameters); err != nil {
 		return nil, err
 	}
 	value, err := ast.InterfaceToValue(parameters)
 	if err != nil {
 		return nil, fmt.Errorf("spec.parameters: %w", err)
 	}
-	query, err := prepare(ctx, src)
+	query, err := compileQuery(ctx, src)
 	if err != nil {
 		return nil, err
 	}
 	p := &Prepared{name: g.Name, spec: g.Spec, about: src.about, parameters: ast.NewTerm(value), query: query}
-	p.parts, p.quiet = src.parts()
+	p.parts, p.skippable = src.relevantParts()
 	return p, nil
 }
 
@@ -106,17 +106,17 @@ func sourceOf(g *v1alpha1.Guardrail, from *Bundle) (*source, error) {
 		}
 		return nil, fmt.Errorf("spec.library: there is no %q; there are %s", g.Spec.Library, strings.Join(libraryNames(), ", "))
 	case g.Spec.Bundle != "":
-		return from.source(g.Spec.Bundle)
+		return from.sourceNamed(g.Spec.Bundle)
 	case inLibrary(g.Name) != nil:
 		return nil, fmt.Errorf("metadata.name: %s is the name of a guardrail of the library; choose another for your own", g.Name)
 	default:
-		return parse(g.Name, g.Name+".rego", g.Spec.Rego)
+		return parseGuardrail(g.Name, g.Name+".rego", g.Spec.Rego)
 	}
 }
 
-// prepare compiles a source with the shared package, and a query for its rules.
-func prepare(ctx context.Context, src *source) (oparego.PreparedEvalQuery, error) {
-	shared, err := parseModule(sharedFile, embedded(sharedFile))
+// compileQuery compiles a source with the shared package, and a query for its rules.
+func compileQuery(ctx context.Context, src *source) (oparego.PreparedEvalQuery, error) {
+	shared, err := parseModule(sharedFile, embeddedFile(sharedFile))
 	if err != nil {
 		return oparego.PreparedEvalQuery{}, err
 	}

@@ -56,7 +56,7 @@ var loadLibrary = sync.OnceValue(func() []*source {
 			continue
 		}
 		name := strings.ReplaceAll(strings.TrimSuffix(path.Base(file), ".rego"), "_", "-")
-		s, err := parse(name, file, embedded(file))
+		s, err := parseGuardrail(name, file, embeddedFile(file))
 		if err != nil {
 			panic(fmt.Errorf("parsing the guardrail library: %w", err))
 		}
@@ -65,7 +65,7 @@ var loadLibrary = sync.OnceValue(func() []*source {
 	return sources
 })
 
-func embedded(file string) string {
+func embeddedFile(file string) string {
 	text, err := files.ReadFile(file)
 	if err != nil {
 		panic(err)

@@ -26,7 +26,7 @@ func libraryModules(t *testing.T) map[string]*ast.Module {
 	t.Helper()
 	modules := map[string]*ast.Module{}
 	for _, file := range libraryFiles(t) {
-		m, err := ast.ParseModuleWithOpts(file, embedded(file), ast.ParserOptions{ProcessAnnotation: true})
+		m, err := ast.ParseModuleWithOpts(file, embeddedFile(file), ast.ParserOptions{ProcessAnnotation: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -37,11 +37,11 @@ func libraryModules(t *testing.T) map[string]*ast.Module {
 
 func TestLibraryIsFormatted(t *testing.T) {
 	for _, file := range libraryFiles(t) {
-		formatted, err := format.Source(file, []byte(embedded(file)))
+		formatted, err := format.Source(file, []byte(embeddedFile(file)))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if string(formatted) != embedded(file) {
+		if string(formatted) != embeddedFile(file) {
 			t.Errorf("%s: opa fmt would change it to:\n%s", file, formatted)
 		}
 	}

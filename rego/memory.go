@@ -32,7 +32,7 @@ func guardMemory(ctx context.Context) (guarded context.Context, end func()) {
 				return
 			case <-ticker.C:
 			}
-			if exceeds(limit) {
+			if isHeapAbove(limit) {
 				cancel(errTooMuchMemory)
 				return
 			}
@@ -42,22 +42,22 @@ func guardMemory(ctx context.Context) (guarded context.Context, end func()) {
 }
 
 // memoryLimit is how large the heap may become while a guardrail thinks, in bytes.
-func memoryLimit() uint64 { return sampled("/gc/heap/live:bytes") + maxGrowth }
+func memoryLimit() uint64 { return readMetric("/gc/heap/live:bytes") + maxGrowth }
 
-// exceeds reports whether the heap is at the limit, without what others left behind.
-func exceeds(limit uint64) bool {
-	if sampled(heapObjects) < limit {
+// isHeapAbove reports whether the heap is at the limit, without what others left behind.
+func isHeapAbove(limit uint64) bool {
+	if readMetric(heapObjects) < limit {
 		return false
 	}
 	runtime.GC()
-	return sampled(heapObjects) >= limit
+	return readMetric(heapObjects) >= limit
 }
 
 // heapObjects is the bytes of objects on the heap, those not swept yet included.
 const heapObjects = "/memory/classes/heap/objects:bytes"
 
-// sampled is a metric of the Go runtime, in bytes.
-func sampled(name string) uint64 {
+// readMetric is a metric of the Go runtime, in bytes.
+func readMetric(name string) uint64 {
 	sample := []metrics.Sample{{Name: name}}
 	metrics.Read(sample)
 	return sample[0].Value.Uint64()

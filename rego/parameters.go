@@ -28,16 +28,16 @@ type Parameter struct {
 
 // types are the types of parameters, and what their values must be.
 var types = map[string]func(value any) bool{
-	"text":     is[string],
-	"texts":    listOf(is[string]),
-	"flag":     is[bool],
-	"number":   is[float64],
-	"numbers":  listOf(is[float64]),
+	"text":     isOfType[string],
+	"texts":    listOf(isOfType[string]),
+	"flag":     isOfType[bool],
+	"number":   isOfType[float64],
+	"numbers":  listOf(isOfType[float64]),
 	"networks": listOf(isNetwork),
 	"labels":   isLabels,
 }
 
-func is[T any](value any) bool {
+func isOfType[T any](value any) bool {
 	_, ok := value.(T)
 	return ok
 }
@@ -58,7 +58,7 @@ func isNetwork(value any) bool {
 func isLabels(value any) bool {
 	labels, ok := value.(map[string]any)
 	for _, v := range labels {
-		ok = ok && is[string](v)
+		ok = ok && isOfType[string](v)
 	}
 	return ok
 }
@@ -78,8 +78,8 @@ func parametersOf(g *v1alpha1.Guardrail) (map[string]any, error) {
 	return parameters, nil
 }
 
-// check compares parameters with those that were declared; nil declares nothing.
-func check(parameters map[string]any, declared map[string]Parameter) error {
+// checkParameters compares parameters with those that were declared; nil declares nothing.
+func checkParameters(parameters map[string]any, declared map[string]Parameter) error {
 	if declared == nil {
 		return nil
 	}
@@ -96,19 +96,19 @@ func check(parameters map[string]any, declared map[string]Parameter) error {
 	return nil
 }
 
-// declaration reads custom.parameters of a guardrail's METADATA.
-func declaration(custom any, at *ast.Location) (map[string]Parameter, *ast.Error) {
+// readDeclarations reads custom.parameters of a guardrail's METADATA.
+func readDeclarations(custom any, at *ast.Location) (map[string]Parameter, *ast.Error) {
 	text, err := json.Marshal(custom)
 	if err != nil {
-		return nil, fault(at, "METADATA custom.parameters: %v", err)
+		return nil, sourceError(at, "METADATA custom.parameters: %v", err)
 	}
 	var declared map[string]Parameter
 	if err := json.Unmarshal(text, &declared); err != nil {
-		return nil, fault(at, "METADATA custom.parameters: %v", err)
+		return nil, sourceError(at, "METADATA custom.parameters: %v", err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(declared)) {
 		if types[declared[name].Type] == nil {
-			return nil, fault(at, "METADATA custom.parameters.%s: there is no type %q; there are %s",
+			return nil, sourceError(at, "METADATA custom.parameters.%s: there is no type %q; there are %s",
 				name, declared[name].Type, strings.Join(slices.Sorted(maps.Keys(types)), ", "))
 		}
 	}

@@ -30,13 +30,13 @@ type Violation struct {
 	Path string
 }
 
-// add takes in what a guardrail answered. One that failed is violated, since
+// addAnswer takes in what a guardrail answered. One that failed is violated, since
 // nobody knows what it would have said.
-func (r *Result) add(p *Prepared, e v1alpha1.Enforcement, a answer) {
+func (r *Result) addAnswer(p *Prepared, e v1alpha1.Enforcement, a answer) {
 	if a.failure != nil {
 		a = answer{denials: []message{{text: fmt.Sprintf("guardrail %s could not judge this: %v. Ask your administrator.", p.name, a.failure)}}}
 	}
-	r.Put(e, p.violations(a.denials), p.violations(a.warnings))
+	r.Put(e, p.toViolations(a.denials), p.toViolations(a.warnings))
 }
 
 // Put adds what a guardrail of an enforcement denies and warns of: one that warns
@@ -52,7 +52,7 @@ func (r *Result) Put(e v1alpha1.Enforcement, denials, warnings []Violation) {
 	}
 }
 
-func (p *Prepared) violations(messages []message) []Violation {
+func (p *Prepared) toViolations(messages []message) []Violation {
 	var out []Violation
 	for i, m := range messages {
 		v := Violation{Guardrail: p.name, Title: p.about.title, Severity: p.about.severity, Message: m.text, Path: m.path}

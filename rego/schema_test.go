@@ -68,7 +68,7 @@ func TestTheSchemaFindsAMisspeltField(t *testing.T) {
 // fits reports whether a document is as the schema says, and why not.
 func fits(t *testing.T, in Input) (bool, any) {
 	t.Helper()
-	document, err := in.document()
+	document, err := in.toDocument()
 	if err != nil {
 		t.Fatal(err)
 	}

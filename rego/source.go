@@ -36,25 +36,25 @@ func packageOf(name string) ast.Ref {
 	return guardrailsPackage.Append(ast.StringTerm(strings.ReplaceAll(name, "-", "_")))
 }
 
-// parse reads the Rego of a guardrail and checks its form: one package, named
+// parseGuardrail reads the Rego of a guardrail and checks its form: one package, named
 // after the guardrail, with rules that the engine can ask. Errors name file,
 // line and column.
-func parse(name, file, text string) (*source, error) {
+func parseGuardrail(name, file, text string) (*source, error) {
 	module, err := parseModule(file, text)
 	if err != nil {
 		return nil, err
 	}
-	about, err := annotated(module)
+	about, err := readMetadata(module)
 	if err != nil {
 		return nil, err
 	}
 	s := &source{name: name, file: file, text: text, module: module, about: about}
 	var errs ast.Errors
 	if own := packageOf(name); !module.Package.Path.Equal(own) {
-		errs = append(errs, fault(module.Package.Location, "package is %s; want %s, after the guardrail's name",
-			dotted(module.Package.Path), dotted(own)))
+		errs = append(errs, sourceError(module.Package.Location, "package is %s; want %s, after the guardrail's name",
+			dottedPath(module.Package.Path), dottedPath(own)))
 	}
-	errs = append(errs, foreign(module, packageOf(name))...)
+	errs = append(errs, findForeignReferences(module, packageOf(name))...)
 	for _, rule := range []string{"deny", "warn"} {
 		found, wrong := ruleNamed(module, rule)
 		if found {
@@ -63,7 +63,7 @@ func parse(name, file, text string) (*source, error) {
 		errs = append(errs, wrong...)
 	}
 	if len(s.rules) == 0 && len(errs) == 0 {
-		errs = append(errs, fault(module.Package.Location, `there is no rule "deny contains msg" or "warn contains msg"`))
+		errs = append(errs, sourceError(module.Package.Location, `there is no rule "deny contains msg" or "warn contains msg"`))
 	}
 	if len(errs) > 0 {
 		return nil, errs
@@ -79,7 +79,7 @@ func parseModule(file, text string) (*ast.Module, error) {
 		return nil, err
 	}
 	if module == nil {
-		return nil, ast.Errors{fault(ast.NewLocation(nil, file, 1, 1), "there is no Rego in it")}
+		return nil, ast.Errors{sourceError(ast.NewLocation(nil, file, 1, 1), "there is no Rego in it")}
 	}
 	return module, nil
 }
@@ -94,20 +94,20 @@ func ruleNamed(module *ast.Module, name string) (found bool, errs ast.Errors) {
 		}
 		found = true
 		if len(ref) != 1 || r.Head.RuleKind() != ast.MultiValue {
-			errs = append(errs, fault(r.Location, `rule %s is not a set of messages; write "%s contains msg if { ... }"`, name, name))
+			errs = append(errs, sourceError(r.Location, `rule %s is not a set of messages; write "%s contains msg if { ... }"`, name, name))
 		}
 	}
 	return found, errs
 }
 
-// foreign finds what a module reads of packages that are neither own nor shared.
-func foreign(module *ast.Module, own ...ast.Ref) ast.Errors {
+// findForeignReferences finds what a module reads of packages that are neither own nor shared.
+func findForeignReferences(module *ast.Module, own ...ast.Ref) ast.Errors {
 	var errs ast.Errors
 	report := func(ref ast.Ref) bool {
 		mine := slices.ContainsFunc(append(own, sharedPackage), func(p ast.Ref) bool { return ref.HasPrefix(p) })
 		if ref[0].Equal(ast.DefaultRootDocument) && !mine {
-			errs = append(errs, fault(ref[0].Location, "%s is not for this guardrail; it may read its own package and %s",
-				ref, dotted(sharedPackage)))
+			errs = append(errs, sourceError(ref[0].Location, "%s is not for this guardrail; it may read its own package and %s",
+				ref, dottedPath(sharedPackage)))
 		}
 		return false
 	}
@@ -120,8 +120,8 @@ func foreign(module *ast.Module, own ...ast.Ref) ast.Errors {
 	return errs
 }
 
-// annotated reads the METADATA of a module's package.
-func annotated(module *ast.Module) (about, error) {
+// readMetadata reads the METADATA of a module's package.
+func readMetadata(module *ast.Module) (about, error) {
 	for _, a := range module.Annotations {
 		if a.Scope != "package" {
 			continue
@@ -129,7 +129,7 @@ func annotated(module *ast.Module) (about, error) {
 		severity, _ := a.Custom["severity"].(string)
 		out := about{title: a.Title, description: strings.TrimSpace(a.Description), severity: severity}
 		if custom, ok := a.Custom["parameters"]; ok {
-			declared, err := declaration(custom, a.Location)
+			declared, err := readDeclarations(custom, a.Location)
 			if err != nil {
 				return about{}, ast.Errors{err}
 			}
@@ -140,14 +140,14 @@ func annotated(module *ast.Module) (about, error) {
 	return about{}, nil
 }
 
-func fault(at *ast.Location, format string, args ...any) *ast.Error {
+func sourceError(at *ast.Location, format string, args ...any) *ast.Error {
 	return ast.NewError(ast.CompileErr, at, format, args...)
 }
 
-func dotted(path ast.Ref) string { return strings.TrimPrefix(path.String(), "data.") }
+func dottedPath(path ast.Ref) string { return strings.TrimPrefix(path.String(), "data.") }
 
-// why is an error of the parser or the compiler in one line, with each place.
-func why(err error) error {
+// singleLineError is an error of the parser or the compiler in one line, with each place.
+func singleLineError(err error) error {
 	var errs ast.Errors
 	if !errors.As(err, &errs) {
 		return err

@@ -16,9 +16,9 @@ import (
 // testTime is how long the tests of a guardrail may take together.
 const testTime = 2 * time.Second
 
-// test runs the tests of a Guardrail's own Rego.
-func test(ctx context.Context, g *v1alpha1.Guardrail) error {
-	src, err := parse(g.Name, g.Name+".rego", g.Spec.Rego)
+// runTests runs the tests of a Guardrail's own Rego.
+func runTests(ctx context.Context, g *v1alpha1.Guardrail) error {
+	src, err := parseGuardrail(g.Name, g.Name+".rego", g.Spec.Rego)
 	if err != nil {
 		return err
 	}
@@ -26,7 +26,7 @@ func test(ctx context.Context, g *v1alpha1.Guardrail) error {
 	if err != nil {
 		return err
 	}
-	return passes(ctx, src, tests)
+	return runTestModule(ctx, src, tests)
 }
 
 // parseTests reads tests of a source: a package of their own, which may read the
@@ -39,24 +39,24 @@ func parseTests(src *source, file, text string) (*ast.Module, error) {
 	own, want := packageOf(src.name), packageOf(src.name+"_test")
 	var errs ast.Errors
 	if !module.Package.Path.Equal(want) {
-		errs = append(errs, fault(module.Package.Location, "package is %s; want %s", dotted(module.Package.Path), dotted(want)))
+		errs = append(errs, sourceError(module.Package.Location, "package is %s; want %s", dottedPath(module.Package.Path), dottedPath(want)))
 	}
-	errs = append(errs, foreign(module, own, want)...)
+	errs = append(errs, findForeignReferences(module, own, want)...)
 	if len(errs) > 0 {
 		return nil, errs
 	}
 	return module, nil
 }
 
-// passes runs tests of a source with nothing but the built-ins that guardrails
+// runTestModule runs tests of a source with nothing but the built-ins that guardrails
 // have. It returns the first failures, each with its place.
-func passes(ctx context.Context, src *source, tests *ast.Module) (err error) {
+func runTestModule(ctx context.Context, src *source, tests *ast.Module) (err error) {
 	defer func() {
 		if problem := recover(); problem != nil {
 			err = fmt.Errorf("the tests made the evaluator fail: %v", problem)
 		}
 	}()
-	shared, err := parseModule(sharedFile, embedded(sharedFile))
+	shared, err := parseModule(sharedFile, embeddedFile(sharedFile))
 	if err != nil {
 		return err
 	}
@@ -76,7 +76,7 @@ func passes(ctx context.Context, src *source, tests *ast.Module) (err error) {
 	for r := range results { // to the end, or the runner would wait for ever
 		count++
 		if len(failures) < MaxMessages && !r.Pass() {
-			failures = append(failures, failed(r))
+			failures = append(failures, testFailure(r))
 		}
 	}
 	switch {
@@ -90,7 +90,7 @@ func passes(ctx context.Context, src *source, tests *ast.Module) (err error) {
 	return errors.Join(failures...)
 }
 
-func failed(r *tester.Result) error {
+func testFailure(r *tester.Result) error {
 	place := fmt.Sprintf("%s:%d:%d: %s", r.Location.File, r.Location.Row, r.Location.Col, r.Name)
 	switch {
 	case r.Error != nil:

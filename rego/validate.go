@@ -25,40 +25,40 @@ func Validate(ctx context.Context, object *v1alpha1.Guardrail, from *Bundle) fie
 		at, value = spec.Child("bundle"), object.Spec.Bundle
 	}
 	if _, err := parametersOf(object); err != nil {
-		return field.ErrorList{field.Invalid(spec.Child("parameters"), string(object.Spec.Parameters.Raw), why(err).Error())}
+		return field.ErrorList{field.Invalid(spec.Child("parameters"), string(object.Spec.Parameters.Raw), singleLineError(err).Error())}
 	}
 	p, err := Prepare(ctx, object, from)
 	if err != nil {
-		return field.ErrorList{field.Invalid(at, abridged(value), err.Error())}
+		return field.ErrorList{field.Invalid(at, shortenValue(value), err.Error())}
 	}
-	if err := p.try(ctx); err != nil {
-		return field.ErrorList{field.Invalid(at, abridged(value), "judging an example: "+err.Error())}
+	if err := p.evaluateExample(ctx); err != nil {
+		return field.ErrorList{field.Invalid(at, shortenValue(value), "judging an example: "+err.Error())}
 	}
 	if object.Spec.Tests == "" {
 		return nil
 	}
-	if err := test(ctx, object); err != nil {
-		return field.ErrorList{field.Invalid(spec.Child("tests"), abridged(object.Spec.Tests), why(err).Error())}
+	if err := runTests(ctx, object); err != nil {
+		return field.ErrorList{field.Invalid(spec.Child("tests"), shortenValue(object.Spec.Tests), singleLineError(err).Error())}
 	}
 	return nil
 }
 
-// try asks the guardrail about an example, to find out before it is in force
+// evaluateExample asks the guardrail about an example, to find out before it is in force
 // that it cannot answer.
-func (p *Prepared) try(ctx context.Context) error {
+func (p *Prepared) evaluateExample(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, trialTime)
 	defer cancel()
-	document, err := example.document()
+	document, err := example.toDocument()
 	if err != nil {
 		return err
 	}
-	w, end := watchOver(ctx)
+	w, end := startLimiter(ctx)
 	defer end()
-	return p.ask(w, document, 1).failure
+	return p.evaluate(w, document, 1).failure
 }
 
-// abridged keeps a whole source out of an error message.
-func abridged(value string) string {
+// shortenValue keeps a whole source out of an error message.
+func shortenValue(value string) string {
 	const most = 60
 	if len(value) > most {
 		return strings.ToValidUTF8(value[:most], "") + "…"

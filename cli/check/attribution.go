@@ -32,52 +32,52 @@ func newParts(s step) parts {
 		p.ids[o.ID()], p.subjects[o] = true, subjectOf(o)
 	}
 	for _, r := range s.effect.Removed {
-		p.lost = append(p.lost, !slices.ContainsFunc(s.policies, func(o *manifest.Object) bool { return p.closes(o, r) }))
+		p.lost = append(p.lost, !slices.ContainsFunc(s.policies, func(o *manifest.Object) bool { return p.isClosedBy(o, r) }))
 	}
 	return p
 }
 
-// of is the effect with the rows that are about one policy.
-func (p parts) of(o *manifest.Object) effect.Effect {
+// partFor is the effect with the rows that are about one policy.
+func (p parts) partFor(o *manifest.Object) effect.Effect {
 	e := p.effect
 	if len(p.policies) == 1 {
 		return e
 	}
 	id, subject := o.ID(), p.subjects[o]
-	e.Added = keep(e.Added, func(r effect.Row) bool { return p.opens(id, r) })
+	e.Added = filter(e.Added, func(r effect.Row) bool { return p.isOpenedBy(id, r) })
 	n := -1
-	e.Removed = keep(e.Removed, func(r effect.Row) bool {
+	e.Removed = filter(e.Removed, func(r effect.Row) bool {
 		n++
-		return p.lost[n] || p.closes(o, r)
+		return p.lost[n] || p.isClosedBy(o, r)
 	})
-	e.NewlyIsolated = keep(e.NewlyIsolated, func(i effect.Isolation) bool { return subject.is(i.Subject) })
-	e.NoLongerIsolated = keep(e.NoLongerIsolated, func(i effect.Isolation) bool { return subject.namespaced(i.Subject) })
+	e.NewlyIsolated = filter(e.NewlyIsolated, func(i effect.Isolation) bool { return subject.maySelect(i.Subject) })
+	e.NoLongerIsolated = filter(e.NoLongerIsolated, func(i effect.Isolation) bool { return subject.maySelectNamespace(i.Subject) })
 	e.Roles = rolesOf(e.Added)
-	e.Lint = p.lint(e.Lint, id, subject)
+	e.Lint = p.lintFor(e.Lint, id, subject)
 	return e
 }
 
-func (p parts) opens(id string, r effect.Row) bool {
-	return names(r.Via, id) || !slices.ContainsFunc(r.Via, func(v effect.Ref) bool { return p.ids[v.Policy] })
+func (p parts) isOpenedBy(id string, r effect.Row) bool {
+	return namesPolicy(r.Via, id) || !slices.ContainsFunc(r.Via, func(v effect.Ref) bool { return p.ids[v.Policy] })
 }
 
-func (p parts) closes(o *manifest.Object, r effect.Row) bool {
-	return names(r.Via, o.ID()) || p.subjects[o].is(side(r))
+func (p parts) isClosedBy(o *manifest.Object, r effect.Row) bool {
+	return namesPolicy(r.Via, o.ID()) || p.subjects[o].maySelect(ownPeer(r))
 }
 
-func names(refs []effect.Ref, id string) bool {
+func namesPolicy(refs []effect.Ref, id string) bool {
 	return slices.ContainsFunc(refs, func(r effect.Ref) bool { return r.Policy == id })
 }
 
-// side is the one whose policies a row comes from.
-func side(r effect.Row) effect.Peer {
+// ownPeer is the one whose policies a row comes from.
+func ownPeer(r effect.Row) effect.Peer {
 	if r.Direction == effect.Egress {
 		return r.From
 	}
 	return r.To
 }
 
-func keep[T any](all []T, wanted func(T) bool) []T {
+func filter[T any](all []T, wanted func(T) bool) []T {
 	out := []T{}
 	for _, v := range all {
 		if wanted(v) {
@@ -112,15 +112,15 @@ func rolesOf(rows []effect.Row) effect.Roles {
 	return out
 }
 
-func (p parts) lint(l effect.Lint, id string, s subject) effect.Lint {
+func (p parts) lintFor(l effect.Lint, id string, s subject) effect.Lint {
 	own := func(refs []effect.Ref) []effect.Ref {
-		return keep(refs, func(r effect.Ref) bool { return r.Policy == id })
+		return filter(refs, func(r effect.Ref) bool { return r.Policy == id })
 	}
 	l.DeadPeers, l.NamedPortsUnresolved = own(l.DeadPeers), own(l.NamedPortsUnresolved)
-	l.NearMatches = keep(l.NearMatches, func(m effect.NearMatch) bool { return m.Policy == id })
+	l.NearMatches = filter(l.NearMatches, func(m effect.NearMatch) bool { return m.Policy == id })
 	l.ShadowedBy, l.RedundantWith, l.PriorityTies = own(l.ShadowedBy), own(l.RedundantWith), own(l.PriorityTies)
 	l.SelectsNothing = l.SelectsNothing && !slices.ContainsFunc(p.after.Pods, func(pod *compile.Pod) bool {
-		return !pod.HostNetwork && !pod.Ended && s.selects(p.after, pod, p.roles)
+		return !pod.HostNetwork && !pod.Ended && s.selectsPod(p.after, pod, p.roles)
 	})
 	return l
 }
@@ -135,19 +135,19 @@ func subjectOf(o *manifest.Object) subject {
 	everything := &metav1.LabelSelector{}
 	switch p := o.Value.(type) {
 	case *networkingv1.NetworkPolicy:
-		return subject{namespace: p.Namespace, pods: selector(&p.Spec.PodSelector)}
+		return subject{namespace: p.Namespace, pods: parseSelector(&p.Spec.PodSelector)}
 	case *policyv1alpha2.ClusterNetworkPolicy:
 		if pods := p.Spec.Subject.Pods; pods != nil {
-			return subject{namespaces: selector(&pods.NamespaceSelector), pods: selector(&pods.PodSelector)}
+			return subject{namespaces: parseSelector(&pods.NamespaceSelector), pods: parseSelector(&pods.PodSelector)}
 		}
 		if p.Spec.Subject.Namespaces != nil {
-			return subject{namespaces: selector(p.Spec.Subject.Namespaces), pods: selector(everything)}
+			return subject{namespaces: parseSelector(p.Spec.Subject.Namespaces), pods: parseSelector(everything)}
 		}
 	}
-	return subject{namespaces: selector(everything), pods: selector(everything)}
+	return subject{namespaces: parseSelector(everything), pods: parseSelector(everything)}
 }
 
-func selector(s *metav1.LabelSelector) labels.Selector {
+func parseSelector(s *metav1.LabelSelector) labels.Selector {
 	out, err := metav1.LabelSelectorAsSelector(s)
 	if err != nil {
 		return labels.Everything()
@@ -155,20 +155,20 @@ func selector(s *metav1.LabelSelector) labels.Selector {
 	return out
 }
 
-// is reports whether pods of the peer may be selected. Labels of a peer that stands
+// maySelect reports whether pods of the peer may be selected. Labels of a peer that stands
 // for several kinds of pods are those that all of them have.
-func (s subject) is(p effect.Peer) bool {
-	return p.Kind != effect.CIDR && s.namespaced(p) && s.pods.Matches(labels.Set(p.Labels))
+func (s subject) maySelect(p effect.Peer) bool {
+	return p.Kind != effect.CIDR && s.maySelectNamespace(p) && s.pods.Matches(labels.Set(p.Labels))
 }
 
-func (s subject) namespaced(p effect.Peer) bool {
+func (s subject) maySelectNamespace(p effect.Peer) bool {
 	if s.namespace != "" {
 		return s.namespace == p.Namespace
 	}
 	return s.namespaces.Matches(namespaceSet(p.Namespace, p.NamespaceLabels))
 }
 
-func (s subject) selects(snapshot *compile.Snapshot, pod *compile.Pod, r *roles.Roles) bool {
+func (s subject) selectsPod(snapshot *compile.Snapshot, pod *compile.Pod, r *roles.Roles) bool {
 	if s.namespace != "" && s.namespace != pod.Namespace {
 		return false
 	}

@@ -48,7 +48,7 @@ func TestEveryRowIsSomePolicys(t *testing.T) {
 			p := newParts(s)
 			var added, removed []effect.Row
 			for _, o := range s.policies {
-				part := p.of(o)
+				part := p.partFor(o)
 				added, removed = append(added, part.Added...), append(removed, part.Removed...)
 				judged++
 			}

@@ -114,7 +114,7 @@ func (c *Checker) Check(ctx context.Context, objects []*manifest.Object) (Result
 			r.policies = append(r.policies, o)
 		}
 	}
-	r.problems(ctx, objects)
+	r.findProblems(ctx, objects)
 	if err := r.judgePolicies(ctx); err != nil {
 		return Result{}, err
 	}
@@ -203,23 +203,23 @@ func (r *run) judgeStep(ctx context.Context, s step) error {
 	}
 	r.judged += len(s.policies)
 	for i, o := range s.policies {
-		r.add(o, results[i])
+		r.addViolations(o, results[i])
 		r.notes = append(r.notes, notes[i]...)
 	}
 	return nil
 }
 
-// add takes in what the guardrails say of an object.
-func (r *run) add(o *manifest.Object, result rego.Result) {
+// addViolations takes in what the guardrails say of an object.
+func (r *run) addViolations(o *manifest.Object, result rego.Result) {
 	for _, v := range result.Denials {
-		r.findings = append(r.findings, violation(o, Deny, v))
+		r.findings = append(r.findings, newFinding(o, Deny, v))
 	}
 	for _, v := range result.Warnings {
-		r.findings = append(r.findings, violation(o, Warn, v))
+		r.findings = append(r.findings, newFinding(o, Warn, v))
 	}
 }
 
-func violation(o *manifest.Object, l Level, v rego.Violation) Finding {
+func newFinding(o *manifest.Object, l Level, v rego.Violation) Finding {
 	return Finding{Level: l, Rule: v.Guardrail, Title: v.Title, Severity: v.Severity,
 		File: o.File, Line: o.Line(v.Path), Object: o.ID(), Field: v.Path, Message: v.Message}
 }

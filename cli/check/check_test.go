@@ -331,7 +331,7 @@ func TestTheGuardrailsAreTheCharts(t *testing.T) {
 			continue
 		}
 		if g.Spec.Parameters != nil && own.Spec.Parameters != nil {
-			if !equality.Semantic.DeepEqual(values(t, g), values(t, own)) {
+			if !equality.Semantic.DeepEqual(objectsByKey(t, g), objectsByKey(t, own)) {
 				t.Errorf("%s: parameters %s, want %s", g.Name, own.Spec.Parameters.Raw, g.Spec.Parameters.Raw)
 			}
 			own.Spec.Parameters = g.Spec.Parameters
@@ -345,7 +345,7 @@ func TestTheGuardrailsAreTheCharts(t *testing.T) {
 	}
 }
 
-func values(t *testing.T, g *v1alpha1.Guardrail) map[string]any {
+func objectsByKey(t *testing.T, g *v1alpha1.Guardrail) map[string]any {
 	t.Helper()
 	var out map[string]any
 	if err := json.Unmarshal(g.Spec.Parameters.Raw, &out); err != nil {

@@ -61,23 +61,23 @@ func (r *run) judge(ctx context.Context, o *manifest.Object, after *compile.Snap
 // pods that others might select. So an answer that is not a clean one is asked for again
 // with what the policy opens by itself.
 func (r *run) judgePart(ctx context.Context, o *manifest.Object, p parts) (rego.Result, []manifest.Error, error) {
-	part := p.of(o)
+	part := p.partFor(o)
 	lint, notes := r.withoutUnknownPods(o, part.Lint, p.after)
 	part.Lint = lint
 	result, err := r.judge(ctx, o, p.after, part)
 	if err != nil || len(p.policies) == 1 || o.Kind != "NetworkPolicy" || len(result.Denials)+len(result.Warnings) == 0 {
 		return result, notes, err
 	}
-	own := p.alone(ctx, o)
-	unblock(own.Added, part.Added)
+	own := p.effectOfOne(ctx, o)
+	markUnblocked(own.Added, part.Added)
 	own.Removed, own.NewlyIsolated, own.NoLongerIsolated = part.Removed, part.NewlyIsolated, part.NoLongerIsolated
 	own.Lint, own.Roles = part.Lint, rolesOf(own.Added)
 	result, err = r.judge(ctx, o, p.after, own)
 	return result, notes, err
 }
 
-// unblock has in rows what the other sides let pass when all policies are there.
-func unblock(rows, together []effect.Row) {
+// markUnblocked has in rows what the other sides let pass when all policies are there.
+func markUnblocked(rows, together []effect.Row) {
 	type key struct {
 		direction effect.Direction
 		from, to  [2]string
@@ -98,9 +98,9 @@ func unblock(rows, together []effect.Row) {
 	}
 }
 
-// alone is the effect of one NetworkPolicy of a step, where those of the cluster are
+// effectOfOne is the effect of one NetworkPolicy of a step, where those of the cluster are
 // there: what NetworkPolicies allow together is what each of them allows.
-func (s step) alone(ctx context.Context, o *manifest.Object) effect.Effect {
-	before := s.before.With(values(keep(s.policies, func(p *manifest.Object) bool { return p.Kind == "ClusterNetworkPolicy" })))
-	return s.world.calculator.Compute(ctx, s.world.with(before), s.world.with(before.With(values([]*manifest.Object{o}))))
+func (s step) effectOfOne(ctx context.Context, o *manifest.Object) effect.Effect {
+	before := s.before.With(objectsByKey(filter(s.policies, func(p *manifest.Object) bool { return p.Kind == "ClusterNetworkPolicy" })))
+	return s.world.calculator.Compute(ctx, s.world.snapshotOf(before), s.world.snapshotOf(before.With(objectsByKey([]*manifest.Object{o}))))
 }

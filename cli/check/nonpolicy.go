@@ -47,7 +47,7 @@ func (r *run) judgeOthers(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			r.add(o, result)
+			r.addViolations(o, result)
 			r.judged++
 		}
 		before, was = next, is
@@ -98,10 +98,10 @@ func (r *run) opened(was *compile.Snapshot, e effect.Effect) effect.Effect {
 	for _, p := range was.Pods {
 		existed[p.Namespace+"/"+p.Name] = true
 	}
-	e.Added = keep(e.Added, func(row effect.Row) bool {
+	e.Added = filter(e.Added, func(row effect.Row) bool {
 		byPolicy := slices.ContainsFunc(row.Via, func(v effect.Ref) bool { return manifest.IsPolicy(v.Policy) })
 		judged := slices.ContainsFunc(row.Via, func(v effect.Ref) bool { return ids[v.Policy] })
-		own := side(row)
+		own := ownPeer(row)
 		return !judged && (byPolicy || existed[own.Namespace+"/"+own.Name])
 	})
 	e.Lint = effect.Lint{DeadPeers: []effect.Ref{}, NearMatches: []effect.NearMatch{}, NamedPortsUnresolved: []effect.Ref{}, ShadowedBy: []effect.Ref{},

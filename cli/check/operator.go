@@ -69,7 +69,7 @@ func (r *run) withoutUnknownPods(o *manifest.Object, l effect.Lint, s *compile.S
 		}
 		l.SelectsNothing = !mayMatch(subjectOf(o), field, "selects no pod of the manifests, but may select %s")
 	}
-	l.DeadPeers = keep(l.DeadPeers, func(ref effect.Ref) bool {
+	l.DeadPeers = filter(l.DeadPeers, func(ref effect.Ref) bool {
 		peer, ok := peerAt(o, ref.Rule)
 		return !ok || !mayMatch(peer, ref.Rule, "matches no pod of the manifests, but may match %s")
 	})
@@ -130,7 +130,7 @@ func peerAt(o *manifest.Object, pointer string) (subject, bool) {
 			pods = p.Spec.Egress[rule].To[index].Pods
 		}
 		if pods != nil {
-			return subject{namespaces: selector(&pods.NamespaceSelector), pods: selector(&pods.PodSelector)}, true
+			return subject{namespaces: parseSelector(&pods.NamespaceSelector), pods: parseSelector(&pods.PodSelector)}, true
 		}
 	}
 	return subject{}, false
@@ -146,9 +146,9 @@ func networkPolicyPeerAt(p *networkingv1.NetworkPolicy, direction string, rule, 
 	}
 	switch {
 	case peer.NamespaceSelector != nil && peer.PodSelector != nil:
-		return subject{namespaces: selector(peer.NamespaceSelector), pods: selector(peer.PodSelector)}, true
+		return subject{namespaces: parseSelector(peer.NamespaceSelector), pods: parseSelector(peer.PodSelector)}, true
 	case peer.NamespaceSelector != nil:
-		return subject{namespaces: selector(peer.NamespaceSelector), pods: labels.Everything()}, true
+		return subject{namespaces: parseSelector(peer.NamespaceSelector), pods: labels.Everything()}, true
 	case peer.PodSelector != nil:
 		return subject{namespace: p.Namespace}, true
 	}

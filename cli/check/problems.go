@@ -19,9 +19,9 @@ import (
 	"github.com/tierwall/tierwall/rego"
 )
 
-// problems finds what of each object cannot be understood. Such policies are refused
+// findProblems finds what of each object cannot be understood. Such policies are refused
 // before guardrails are asked about them.
-func (r *run) problems(ctx context.Context, objects []*manifest.Object) {
+func (r *run) findProblems(ctx context.Context, objects []*manifest.Object) {
 	tierRoles := roles.New(r.Before.With(r.applied).Snapshot(r.Defaults).TierRoles)
 	for _, o := range objects {
 		before := len(r.findings)
@@ -31,21 +31,21 @@ func (r *run) problems(ctx context.Context, objects []*manifest.Object) {
 		case *policyv1alpha2.ClusterNetworkPolicy:
 			r.notUnderstood(o, compile.ValidateClusterNetworkPolicy(v))
 		case *v1alpha1.TierRole:
-			r.invalid(o, roles.Validate(v))
+			r.addInvalid(o, roles.Validate(v))
 		case *v1alpha1.Guardrail:
-			r.invalid(o, rego.Validate(ctx, v, nil))
+			r.addInvalid(o, rego.Validate(ctx, v, nil))
 		case *corev1.Pod:
-			r.forged(o, "", v.Labels, state.Account(&v.Spec), tierRoles)
+			r.checkRoleLabel(o, "", v.Labels, state.Account(&v.Spec), tierRoles)
 		default:
 			if t := state.Template(v); t != nil {
-				r.forged(o, state.TemplateField(v), t.Labels, state.Account(&t.Spec), tierRoles)
+				r.checkRoleLabel(o, state.TemplateField(v), t.Labels, state.Account(&t.Spec), tierRoles)
 			}
 		}
 		if manifest.IsPolicy(o.ID()) && len(r.findings) > before {
 			delete(r.applied, state.KeyOf(o.Kind, o.Value))
 		}
 	}
-	r.policies = keep(r.policies, func(o *manifest.Object) bool { return r.applied[state.KeyOf(o.Kind, o.Value)] != nil })
+	r.policies = filter(r.policies, func(o *manifest.Object) bool { return r.applied[state.KeyOf(o.Kind, o.Value)] != nil })
 }
 
 func (r *run) notUnderstood(o *manifest.Object, problems []policy.Problem) {
@@ -55,22 +55,22 @@ func (r *run) notUnderstood(o *manifest.Object, problems []policy.Problem) {
 	}
 }
 
-func (r *run) invalid(o *manifest.Object, errs field.ErrorList) {
+func (r *run) addInvalid(o *manifest.Object, errs field.ErrorList) {
 	for _, e := range errs {
-		at := pointer(e.Field)
+		at := jsonPointer(e.Field)
 		r.findings = append(r.findings, Finding{Level: Deny, Rule: NotUnderstood, Title: "Every field is understood", Severity: "high",
 			File: o.File, Line: o.Line(at), Object: o.ID(), Field: at, Message: e.ErrorBody()})
 	}
 }
 
-// pointer is a path such as spec.namespaces[0] as a JSON pointer.
-func pointer(path string) string {
+// jsonPointer is a path such as spec.namespaces[0] as a JSON pointer.
+func jsonPointer(path string) string {
 	return "/" + strings.NewReplacer("[", "/", "]", "", ".", "/").Replace(path)
 }
 
-// forged finds a role label that does not show the role, which follows from TierRoles alone.
+// checkRoleLabel finds a role label that does not show the role, which follows from TierRoles alone.
 // Admission replaces that of a pod, and refuses the pods of a workload with it.
-func (r *run) forged(o *manifest.Object, within string, labels map[string]string, account string, tierRoles *roles.Roles) {
+func (r *run) checkRoleLabel(o *manifest.Object, within string, labels map[string]string, account string, tierRoles *roles.Roles) {
 	shown, has := labels[v1alpha1.RoleLabel]
 	role := tierRoles.Of(o.Namespace, account, labels).Role
 	if !has || shown == role {

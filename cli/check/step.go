@@ -30,8 +30,8 @@ type world struct {
 	end        *compile.Snapshot
 }
 
-// with returns the snapshot of the world with only those policies that are in a state. Snapshots share the other objects.
-func (w *world) with(s state.State) *compile.Snapshot {
+// snapshotOf returns the snapshot of the world with only those policies that are in a state. Snapshots share the other objects.
+func (w *world) snapshotOf(s state.State) *compile.Snapshot {
 	out := *w.end
 	out.NetworkPolicies, out.ClusterNetworkPolicies = s.Policies()
 	return &out
@@ -43,8 +43,8 @@ func (w *world) with(s state.State) *compile.Snapshot {
 // Each step is exact, and what is open in the end was opened in one of them.
 func stepsOf(ctx context.Context, before state.State, policies []*manifest.Object, d policy.Defaults) ([]step, error) {
 	policies = slices.SortedStableFunc(slices.Values(policies), compareGroups)
-	w := &world{end: before.With(values(policies)).Snapshot(d)}
-	steps, _, err := w.split(ctx, before, policies)
+	w := &world{end: before.With(objectsByKey(policies)).Snapshot(d)}
+	steps, _, err := w.splitSteps(ctx, before, policies)
 	return steps, err
 }
 
@@ -53,15 +53,15 @@ func compareGroups(a, b *manifest.Object) int {
 	return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Namespace, b.Namespace))
 }
 
-// split returns the steps and the state after the last one.
-func (w *world) split(ctx context.Context, before state.State, policies []*manifest.Object) ([]step, state.State, error) {
+// splitSteps returns the steps and the state after the last one.
+func (w *world) splitSteps(ctx context.Context, before state.State, policies []*manifest.Object) ([]step, state.State, error) {
 	if len(policies) == 0 {
 		return nil, before, nil
 	}
 	if len(policies) <= maxTogether {
-		after := before.With(values(policies))
-		is := w.with(after)
-		e := w.calculator.Compute(ctx, w.with(before), is)
+		after := before.With(objectsByKey(policies))
+		is := w.snapshotOf(after)
+		e := w.calculator.Compute(ctx, w.snapshotOf(before), is)
 		if err := timeOver(ctx); err != nil {
 			return nil, before, err
 		}
@@ -70,8 +70,8 @@ func (w *world) split(ctx context.Context, before state.State, policies []*manif
 		}
 	}
 	var steps []step
-	for _, part := range w.parts(policies) {
-		found, next, err := w.split(ctx, before, part)
+	for _, part := range w.partition(policies) {
+		found, next, err := w.splitSteps(ctx, before, part)
 		if err != nil {
 			return nil, before, err
 		}
@@ -80,9 +80,9 @@ func (w *world) split(ctx context.Context, before state.State, policies []*manif
 	return steps, before, nil
 }
 
-// parts are policies of one namespace each, whose effects cost little to compute. Without default deny they would cost
+// partition are policies of one namespace each, whose effects cost little to compute. Without default deny they would cost
 // as much as any, so that there are few parts then.
-func (w *world) parts(policies []*manifest.Object) [][]*manifest.Object {
+func (w *world) partition(policies []*manifest.Object) [][]*manifest.Object {
 	first, last := policies[0], policies[len(policies)-1]
 	if compareGroups(first, last) == 0 || w.end.Defaults.Action != policy.Deny {
 		return slices.Collect(slices.Chunk(policies, (len(policies)+maxParts-1)/maxParts))
@@ -104,7 +104,7 @@ const (
 	maxParts = 8
 )
 
-func values(objects []*manifest.Object) map[state.Key]client.Object {
+func objectsByKey(objects []*manifest.Object) map[state.Key]client.Object {
 	out := make(map[state.Key]client.Object, len(objects))
 	for _, o := range objects {
 		out[state.KeyOf(o.Kind, o.Value)] = o.Value

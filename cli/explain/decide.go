@@ -82,39 +82,39 @@ func (x *explainer) decide(from, to Member, q query) decision {
 				d.outcomes[dir] = append(d.outcomes[dir], o)
 			}
 		}
-		v := joint(egress, ingress)
+		v := combineDirections(egress, ingress)
 		verdicts[v] = true
 	}
-	d.conclude(verdicts)
-	d.causes()
+	d.setVerdict(verdicts)
+	d.addCauses()
 	return d
 }
 
-// conclude is the verdict over all ways.
-func (d *decision) conclude(verdicts map[string]bool) {
+// setVerdict is the verdict over all ways.
+func (d *decision) setVerdict(verdicts map[string]bool) {
 	switch {
 	case len(verdicts) == 1:
 		for v := range verdicts {
 			d.verdict = v
 		}
-	case verdicts[Unsure] || verdicts[word(policy.Deny)]:
+	case verdicts[Unsure] || verdicts[verdictWord(policy.Deny)]:
 		d.verdict = Unsure
 	default:
-		d.verdict = word(policy.Audit) // it passes in any case
+		d.verdict = verdictWord(policy.Audit) // it passes in any case
 	}
 }
 
-// causes notes the facts that make a difference: for the verdict if that is not known, else for a direction.
-func (d *decision) causes() {
+// addCauses notes the facts that make a difference: for the verdict if that is not known, else for a direction.
+func (d *decision) addCauses() {
 	if d.verdict != Unsure {
 		return
 	}
 	seen := map[Unknown]bool{}
 	for _, dir := range []policy.Direction{policy.Egress, policy.Ingress} {
-		if _, sure := permits(d.outcomes[dir]); sure {
+		if _, sure := agreedVerdict(d.outcomes[dir]); sure {
 			continue
 		}
-		for _, u := range facts(d.outcomes[dir]) {
+		for _, u := range decisiveFacts(d.outcomes[dir]) {
 			if !seen[u] {
 				seen[u] = true
 				d.because = append(d.because, u)
@@ -123,22 +123,22 @@ func (d *decision) causes() {
 	}
 }
 
-// facts are those that outcomes depend on: of which there are several verdicts.
-func facts(outcomes []outcome) []Unknown {
+// decisiveFacts are those that outcomes depend on: of which there are several verdicts.
+func decisiveFacts(outcomes []outcome) []Unknown {
 	var out []Unknown
 	for _, o := range outcomes {
 		if o.fact == nil || slices.Contains(out, *o.fact) {
 			continue
 		}
-		if differs(outcomes, *o.fact) {
+		if isDecisive(outcomes, *o.fact) {
 			out = append(out, *o.fact)
 		}
 	}
 	return out
 }
 
-// differs reports whether outcomes that depend on the fact are not all the same as the others.
-func differs(outcomes []outcome, fact Unknown) bool {
+// isDecisive reports whether outcomes that depend on the fact are not all the same as the others.
+func isDecisive(outcomes []outcome, fact Unknown) bool {
 	for _, a := range outcomes {
 		for _, b := range outcomes {
 			if a.fact != nil && *a.fact == fact && a.Verdict.Permits() != b.Verdict.Permits() {
@@ -149,8 +149,8 @@ func differs(outcomes []outcome, fact Unknown) bool {
 	return false
 }
 
-// permits reports whether all outcomes let the flow pass; sure is false where some do and others not.
-func permits(outcomes []outcome) (passes, sure bool) {
+// agreedVerdict reports whether all outcomes let the flow pass; sure is false where some do and others not.
+func agreedVerdict(outcomes []outcome) (passes, sure bool) {
 	for i, o := range outcomes {
 		if i > 0 && o.Verdict.Permits() != passes {
 			return false, false
@@ -160,22 +160,22 @@ func permits(outcomes []outcome) (passes, sure bool) {
 	return passes, true
 }
 
-// joint is the verdict of both directions, whose unknown facts have nothing to do with each other.
-func joint(egress, ingress []outcome) string {
-	e, eSure := permits(egress)
-	i, iSure := permits(ingress)
+// combineDirections is the verdict of both directions, whose unknown facts have nothing to do with each other.
+func combineDirections(egress, ingress []outcome) string {
+	e, eSure := agreedVerdict(egress)
+	i, iSure := agreedVerdict(ingress)
 	switch {
 	case eSure && !e || iSure && !i:
-		return word(policy.Deny)
+		return verdictWord(policy.Deny)
 	case !eSure || !iSure:
 		return Unsure
 	}
 	for _, o := range slices.Concat(egress, ingress) {
 		if o.Verdict == policy.Audit {
-			return word(policy.Audit)
+			return verdictWord(policy.Audit)
 		}
 	}
-	return word(policy.Allow)
+	return verdictWord(policy.Allow)
 }
 
 func isSelf(from, to Member) bool {

@@ -86,7 +86,7 @@ func Explain(f *Facts, q Question) (Result, error) {
 		return Result{}, errors.New("the two sides have no addresses of the same IP family")
 	}
 	answers := x.mergeFamilies(byFamily, families)
-	return Result{Verdict: summary(answers, f.families != [2]bool{}), Protocol: q.Port.Protocol, Answers: answers}, nil
+	return Result{Verdict: overallVerdict(answers, f.families != [2]bool{}), Protocol: q.Port.Protocol, Answers: answers}, nil
 }
 
 var familyNames = [2]string{"IPv4", "IPv6"}
@@ -135,29 +135,29 @@ func (x *explainer) namedFamilies() (out [2]bool) {
 	return out
 }
 
-// summary is the verdict on all answers. Where it is not known which families the cluster has, that one
+// overallVerdict is the verdict on all answers. Where it is not known which families the cluster has, that one
 // is denied says nothing of one that is not known.
-func summary(answers []Answer, familiesKnown bool) string {
+func overallVerdict(answers []Answer, familiesKnown bool) string {
 	count := map[string]int{}
 	for _, a := range answers {
 		count[a.Verdict]++
 	}
-	denied := count[word(policy.Deny)]
+	denied := count[verdictWord(policy.Deny)]
 	switch {
 	case denied == len(answers):
-		return word(policy.Deny)
+		return verdictWord(policy.Deny)
 	case count[Unsure] > 0 && (denied == 0 || !familiesKnown && answers[0].Family != ""):
 		return Unsure
 	case denied > 0:
 		return Partly
-	case count[word(policy.Audit)] > 0:
-		return word(policy.Audit)
+	case count[verdictWord(policy.Audit)] > 0:
+		return verdictWord(policy.Audit)
 	}
-	return word(policy.Allow)
+	return verdictWord(policy.Allow)
 }
 
-// word is a verdict in the answers. What is audited passes, and is reported as denied would be.
-func word(v policy.Verdict) string {
+// verdictWord is a verdict in the answers. What is audited passes, and is reported as denied would be.
+func verdictWord(v policy.Verdict) string {
 	switch v {
 	case policy.Allow:
 		return "allowed"

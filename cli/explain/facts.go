@@ -179,19 +179,19 @@ func contains(prefixes []netip.Prefix, a netip.Addr) bool {
 // anywhere is where pods and nodes can have addresses if nothing is known: not at those that stand for
 // the own machine, for a link or for a group of machines (RFC 6890).
 var anywhere = [2][]netip.Prefix{
-	without("0.0.0.0/0", "0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4"),
-	without("::/0", "::/96", "::ffff:0:0/96", "fe80::/10", "ff00::/8"),
+	excludeNetworks("0.0.0.0/0", "0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4"),
+	excludeNetworks("::/0", "::/96", "::ffff:0:0/96", "fe80::/10", "ff00::/8"),
 }
 
-// without are the parts of a network outside of others within it.
-func without(network string, others ...string) []netip.Prefix {
+// excludeNetworks are the parts of a network outside of others within it.
+func excludeNetworks(network string, others ...string) []netip.Prefix {
 	out := []netip.Prefix{netip.MustParsePrefix(network)}
 	for _, o := range others {
 		hole := netip.MustParsePrefix(o)
 		var next []netip.Prefix
 		for _, p := range out {
 			for p.Overlaps(hole) && p.Bits() < hole.Bits() {
-				low, high := halves(p)
+				low, high := splitNetwork(p)
 				if p = low; high.Overlaps(hole) {
 					p, low = high, p
 				} else {
@@ -208,8 +208,8 @@ func without(network string, others ...string) []netip.Prefix {
 	return out
 }
 
-// halves splits a network in two.
-func halves(p netip.Prefix) (low, high netip.Prefix) {
+// splitNetwork splits a network in two.
+func splitNetwork(p netip.Prefix) (low, high netip.Prefix) {
 	raw := p.Addr().AsSlice()
 	raw[p.Bits()/8] |= 1 << (7 - p.Bits()%8)
 	upper, _ := netip.AddrFromSlice(raw)

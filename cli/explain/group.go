@@ -107,18 +107,18 @@ func (x *explainer) answers(family int) []Answer {
 			self, other, selves, others := pairsOf(a, b)
 			q := query{family, protocol, b[0].port}
 			if selves > 0 {
-				found = append(found, paired{x.decide(self, self.as(b[0]), q), Pairs{From: namesOf(a), To: namesOf(b), Self: true, Count: selves}})
+				found = append(found, paired{x.decide(self, self.reachedLike(b[0]), q), Pairs{From: namesOf(a), To: namesOf(b), Self: true, Count: selves}})
 			}
 			if others > 0 {
 				found = append(found, paired{x.decide(other[0], other[1], q), Pairs{From: namesOf(a), To: namesOf(b), Others: selves > 0, Count: others}})
 			}
 		}
 	}
-	return x.merge(uncertain(found))
+	return x.merge(markUncertain(found))
 }
 
-// as is the member reached as the other is.
-func (m Member) as(other Member) Member {
+// reachedLike is the member reached as the other is.
+func (m Member) reachedLike(other Member) Member {
 	m.port, m.service, m.maybe = other.port, other.service, other.maybe
 	return m
 }
@@ -158,8 +158,8 @@ func namesOf(k kin) []string {
 	return out
 }
 
-// uncertain has the decisions on members that may not be part of a side unknown, where they differ from the others.
-func uncertain(found []paired) []paired {
+// markUncertain has the decisions on members that may not be part of a side unknown, where they differ from the others.
+func markUncertain(found []paired) []paired {
 	certain := map[string]bool{}
 	all := map[string]bool{}
 	for _, p := range found {
@@ -204,7 +204,7 @@ func (x *explainer) merge(found []paired) []Answer {
 			continue
 		}
 		into := out[i].Pairs
-		into.From, into.To = union(into.From, p.pairs.From), union(into.To, p.pairs.To)
+		into.From, into.To = mergeNames(into.From, p.pairs.From), mergeNames(into.To, p.pairs.To)
 		into.Count += p.pairs.Count
 	}
 	if len(out) == 1 {
@@ -218,7 +218,7 @@ func (x *explainer) merge(found []paired) []Answer {
 	return out
 }
 
-func union(a, b []string) []string {
+func mergeNames(a, b []string) []string {
 	return slices.Compact(slices.Sorted(slices.Values(slices.Concat(a, b))))
 }
 

@@ -60,8 +60,8 @@ func (w *whatIf) labels() []labelMiss {
 // tierOrder is the order of evaluation.
 var tierOrder = map[policy.TierName]int{policy.AdminTier: 0, policy.NetworkPolicyTier: 1, policy.BaselineTier: 2, policy.DefaultTier: 3}
 
-// small is the two sides alone, with the policies that can concern them.
-type small struct {
+// pairOnly is the two sides alone, with the policies that can concern them.
+type pairOnly struct {
 	snapshot *compile.Snapshot
 	unknown  map[string]bool // namespaces whose labels are not known
 	pods     [2]*compile.Pod // nil of a side that is no pod
@@ -69,8 +69,8 @@ type small struct {
 	roles    [2]string
 }
 
-func newSmall(x *explainer, from, to Member) *small {
-	out := &small{snapshot: x.pairSnapshot(from, to), unknown: map[string]bool{}}
+func newSmall(x *explainer, from, to Member) *pairOnly {
+	out := &pairOnly{snapshot: x.pairSnapshot(from, to), unknown: map[string]bool{}}
 	tierRoles := roles.New(x.facts.snapshot.TierRoles)
 	out.snapshot.TierRoles, out.snapshot.Pods = nil, nil
 	for i, m := range []Member{from, to} {
@@ -89,7 +89,7 @@ func newSmall(x *explainer, from, to Member) *small {
 	return out
 }
 
-func (s *small) namespace(name string) *compile.Namespace {
+func (s *pairOnly) namespace(name string) *compile.Namespace {
 	for _, n := range s.snapshot.Namespaces {
 		if n.Name == name {
 			return n
@@ -100,7 +100,7 @@ func (s *small) namespace(name string) *compile.Namespace {
 
 // with is the snapshot of the two with one label otherwise. A role cannot be
 // given by a label, so that each pod has a TierRole of its own.
-func (s *small) with(r relabel) *compile.Snapshot {
+func (s *pairOnly) with(r relabel) *compile.Snapshot {
 	out := *s.snapshot
 	for i, p := range s.pods {
 		if p == nil {
@@ -144,7 +144,7 @@ func (r relabel) apply(before map[string]string) map[string]string {
 }
 
 // relabels are the labels by which alone some selector does not match one of the sides.
-func (s *small) relabels() []relabel {
+func (s *pairOnly) relabels() []relabel {
 	found := map[relabel]bool{}
 	for _, selector := range selectorsIn(s.snapshot) {
 		for i, p := range s.pods {
@@ -250,7 +250,7 @@ func selectorsIn(s *compile.Snapshot) []selectorOf {
 }
 
 // says is the change in words.
-func (s *small) says(r relabel) string {
+func (s *pairOnly) says(r relabel) string {
 	p := s.pods[r.side]
 	who, seen := p.Namespace+"/"+p.Name, map[string]string(s.labels[r.side])
 	if r.namespace {

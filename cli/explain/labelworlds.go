@@ -64,19 +64,19 @@ func (x *explainer) worlds(from, to Member, q query) []labelWorld {
 		program, _ := compile.Compile(&next, "")
 		out = append(out, labelWorld{world: newWorld(program)})
 	}
-	x.blame(out, choices, from, to, q)
+	x.attributeLabels(out, choices, from, to, q)
 	return out
 }
 
-// blame notes for each world the label that makes a difference to the verdict, by comparing it with those
+// attributeLabels notes for each world the label that makes a difference to the verdict, by comparing it with those
 // that differ from it in one label.
-func (x *explainer) blame(worlds []labelWorld, choices []choice, from, to Member, q query) {
+func (x *explainer) attributeLabels(worlds []labelWorld, choices []choice, from, to Member, q query) {
 	verdicts := make([]string, len(worlds))
 	for i, w := range worlds {
 		egress, ingress := x.directions(w.world, from, to, q)
-		e, eSure := permits(egress)
-		g, gSure := permits(ingress)
-		verdicts[i] = sign(e, eSure) + sign(g, gSure)
+		e, eSure := agreedVerdict(egress)
+		g, gSure := agreedVerdict(ingress)
+		verdicts[i] = verdictSign(e, eSure) + verdictSign(g, gSure)
 	}
 	stride := 1
 	for _, c := range choices {
@@ -94,7 +94,7 @@ func (x *explainer) blame(worlds []labelWorld, choices []choice, from, to Member
 	}
 }
 
-func sign(passes, sure bool) string {
+func verdictSign(passes, sure bool) string {
 	switch {
 	case !sure:
 		return "?"

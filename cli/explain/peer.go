@@ -143,7 +143,7 @@ func (x *explainer) byNetworks(w *world, own *policy.Endpoint, class *policy.Cla
 		why.Endpoint = own.Key()
 		out = append(out, outcome{why, &fact})
 	}
-	if _, sure := permits(out); sure {
+	if _, sure := agreedVerdict(out); sure {
 		for i := range out {
 			out[i].fact = nil
 		}
@@ -205,7 +205,7 @@ func (f *Facts) samples(sets []*policy.Set, peer Member, family int) []netip.Add
 	}
 	bounds := func(p netip.Prefix) {
 		add(p.Masked().Addr())
-		add(last(p).Next())
+		add(lastAddress(p).Next())
 	}
 	for _, p := range slices.Concat(within, elsewhere) {
 		bounds(p)
@@ -218,8 +218,8 @@ func (f *Facts) samples(sets []*policy.Set, peer Member, family int) []netip.Add
 	return out
 }
 
-// last is the highest address of a network.
-func last(p netip.Prefix) netip.Addr {
+// lastAddress is the highest address of a network.
+func lastAddress(p netip.Prefix) netip.Addr {
 	raw := p.Masked().Addr().AsSlice()
 	for i := p.Bits(); i < len(raw)*8; i++ {
 		raw[i/8] |= 1 << (7 - i%8)

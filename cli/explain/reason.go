@@ -23,7 +23,7 @@ func (x *explainer) answer(d decision) Answer {
 // reason is the verdict of one direction, and why.
 func (x *explainer) reason(d decision, dir policy.Direction) Reason {
 	outcomes := d.outcomes[dir]
-	passes, sure := permits(outcomes)
+	passes, sure := agreedVerdict(outcomes)
 	if sure {
 		out := x.reasonOf(d, outcomes[0].Why, dir)
 		if !passes {
@@ -43,7 +43,7 @@ func (x *explainer) reason(d decision, dir policy.Direction) Reason {
 		}
 	}
 	var causes []string
-	for _, u := range facts(outcomes) {
+	for _, u := range decisiveFacts(outcomes) {
 		causes = append(causes, u.Fact)
 	}
 	out.Verdict = Unsure
@@ -55,7 +55,7 @@ func (x *explainer) reason(d decision, dir policy.Direction) Reason {
 }
 
 func (x *explainer) reasonOf(d decision, w policy.Why, dir policy.Direction) Reason {
-	r := Reason{Verdict: word(w.Verdict), Endpoint: w.Endpoint, Tier: w.Tier, Says: w.Note, NearMisses: []NearMiss{}}
+	r := Reason{Verdict: verdictWord(w.Verdict), Endpoint: w.Endpoint, Tier: w.Tier, Says: w.Note, NearMisses: []NearMiss{}}
 	if w.Tier == "" {
 		return r
 	}

@@ -101,9 +101,9 @@ func some(names []string) string {
 
 func verdict(style report.Style, v string) string {
 	switch v {
-	case word(policy.Allow):
+	case verdictWord(policy.Allow):
 		return style.Good(v)
-	case word(policy.Audit):
+	case verdictWord(policy.Audit):
 		return style.Good("passes, audited")
 	case Unsure:
 		return style.Notice(v)
@@ -116,7 +116,7 @@ func verdict(style report.Style, v string) string {
 
 func direction(w io.Writer, style report.Style, name string, r Reason) {
 	padding := ""
-	if r.Verdict == word(policy.Deny) {
+	if r.Verdict == verdictWord(policy.Deny) {
 		padding = " " // as long as allowed
 	}
 	tier := ""

@@ -22,7 +22,7 @@ func TestWhoIsNotAskedHasNothingToSay(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !p.quiet {
+		if !p.skippable {
 			loud = append(loud, e.Name)
 			continue
 		}
@@ -30,7 +30,7 @@ func TestWhoIsNotAskedHasNothingToSay(t *testing.T) {
 		for _, part := range p.parts {
 			forget(&elsewhere, part)
 		}
-		if everything := everything(); p.silent(&everything) || !p.silent(&nothing) || !p.silent(&elsewhere) {
+		if everything := everything(); p.canSkip(&everything) || !p.canSkip(&nothing) || !p.canSkip(&elsewhere) {
 			t.Errorf("%s is asked otherwise than by %v", e.Name, p.parts)
 		}
 		if len(p.parts) < 7 {
@@ -60,13 +60,13 @@ func TestWhoIsNotAskedHasNothingToSay(t *testing.T) {
 
 func asked(t *testing.T, p *Prepared, in Input) answer {
 	t.Helper()
-	document, err := in.document()
+	document, err := in.toDocument()
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, end := watchOver(t.Context())
+	w, end := startLimiter(t.Context())
 	defer end()
-	return p.ask(w, document, 1)
+	return p.evaluate(w, document, 1)
 }
 
 // everything is an effect that has something in every part.

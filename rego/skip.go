@@ -9,11 +9,11 @@ import (
 // shared are the parts of the effect that the shared package looks at.
 var shared = []effect.Part{effect.Complete, effect.Incomplete, effect.Truncated}
 
-// parts are the parts of the effect that a guardrail of the library has something to say
+// relevantParts are the parts of the effect that a guardrail of the library has something to say
 // of. Where they are as in a change without any effect it need not be asked: it looks at them
 // and at its parameters alone. (The shared package looks at the object too, for the words of messages.)
 // It is false of one that looks at more; of anybody else's Rego nobody knows.
-func (s *source) parts() (parts []effect.Part, quiet bool) {
+func (s *source) relevantParts() (parts []effect.Part, quiet bool) {
 	if inLibrary(s.name) != s {
 		return nil, false
 	}
@@ -49,12 +49,12 @@ func partsOf(path ast.Ref) []effect.Part {
 	return effect.AllParts()
 }
 
-// silent reports whether the guardrail would say nothing of an effect.
-func (p *Prepared) silent(e *effect.Effect) bool {
+// canSkip reports whether the guardrail finds nothing in an effect, whatever its parameters.
+func (p *Prepared) canSkip(e *effect.Effect) bool {
 	for _, part := range p.parts {
 		if !e.IsEmpty(part) {
 			return false
 		}
 	}
-	return p.quiet
+	return p.skippable
 }
