@@ -17,6 +17,9 @@ import (
 
 // topology is workloads and policies, with all connections that are allowed between them. They are built in the
 // image of the test folders that np-guard's netpol-analyzer publishes with their expected connections.
+//
+// That tool's expectations differ in these respects. It applies policies to pods on the host network, which have no
+// address of their own. It has connections of pods that have ended. It accepts names and fields that the API server refuses.
 type topology struct {
 	// pods are such as "shop/web app=web http=8080": namespace and name, labels, and ports, which are numbers.
 	pods []string
