@@ -177,7 +177,7 @@ func TestAClosedNamespaceIsNotMatched(t *testing.T) {
 		e := NewEngine("here", s.Defaults)
 		e.Commit(s.Update())
 		filed := 0
-		for _, list := range e.bySubject {
+		for _, list := range e.bySubject.byAnchor {
 			filed += len(list)
 		}
 		if filed != 1 || len(e.over) != 1 || usedSets(e) != 3 {

@@ -150,7 +150,7 @@ func (c *commit) setClusterPolicies(changed Objects[policyv1alpha2.ClusterNetwor
 		id := policy.RuleID{Kind: ClusterNetworkPolicyKind, Name: key.Name}
 		if before := c.clusterPolicies[key]; before != nil {
 			s := &podSelection{namespaces: before.namespaces, pods: before.pods}
-			c.byClusterSubject.remove(s, before)
+			c.byClusterSubject.remove(before)
 			c.reclassify(s)
 			delete(c.clusterPolicies, key)
 			delete(c.problems, id)

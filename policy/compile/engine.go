@@ -68,7 +68,7 @@ func NewEngine(node string, defaults policy.Defaults) *Engine {
 		networks: NewNodeNetworks(nil), onNode: map[string][]*member{}, domains: map[string]*domain{},
 		named: map[portName]map[*profile]struct{}{}, claims: newClaims(), partial: map[*member][]netip.Addr{}, foreign: map[*member][]netip.Addr{}, disputed: map[*member]struct{}{}, roles: newBindings(),
 		clusterPolicies: map[types.NamespacedName]*clusterPolicy{},
-		bySubject:       selections[*networkPolicy]{}, byClusterSubject: selections[*clusterPolicy]{},
+		bySubject:       newSelections[*networkPolicy](), byClusterSubject: newSelections[*clusterPolicy](),
 		problems: map[policy.RuleID][]policy.Problem{},
 		over:     map[*domain]struct{}{},
 		sets:     newSets(), inhabited: map[*profile]struct{}{}, deferred: map[*profile]struct{}{},

@@ -1,15 +1,33 @@
 package compile
 
 import (
-	"slices"
-
 	"k8s.io/apimachinery/pkg/labels"
 )
 
-// selections finds those of many selections of pods that a pod is in. Each is
-// filed under one of its requirements, the one with the fewest others, and is only looked
-// at for pods that meet that one.
-type selections[T comparable] map[anchor][]filed[T]
+// selections finds those of many selections of pods that a pod is in. Each is filed under one of its requirements,
+// the one with the fewest others, and is only looked at for pods that meet that one.
+type selections[T comparable] struct {
+	byAnchor map[anchor][]slot[T]
+	filed    map[T]*filedSelection[T]
+}
+
+// filedSelection is a selection with its places: positions[i] is where it is in the list of anchors[i].
+type filedSelection[T comparable] struct {
+	*podSelection
+	value     T
+	anchors   []anchor
+	positions []int
+}
+
+// slot is one place of a selection: the index of an anchor among the selection's own.
+type slot[T comparable] struct {
+	*filedSelection[T]
+	index int
+}
+
+func newSelections[T comparable]() selections[T] {
+	return selections[T]{byAnchor: map[anchor][]slot[T]{}, filed: map[T]*filedSelection[T]{}}
+}
 
 // anchor is what a pod must have to be in a selection: a namespace with the name, unless
 // that is empty, and a label of its own or of its namespace, unless its key is empty.
@@ -19,25 +37,33 @@ type anchor struct {
 	label       label
 }
 
-type filed[T comparable] struct {
-	*podSelection
-	value T
-}
-
+// add files a selection under a value that has none yet.
 func (x selections[T]) add(s *podSelection, value T) {
-	for _, a := range x.anchors(s) {
-		x[a] = append(x[a], filed[T]{s, value})
+	anchors := x.anchors(s)
+	f := &filedSelection[T]{podSelection: s, value: value, anchors: anchors, positions: make([]int, len(anchors))}
+	x.filed[value] = f
+	for i, a := range anchors {
+		f.positions[i] = len(x.byAnchor[a])
+		x.byAnchor[a] = append(x.byAnchor[a], slot[T]{f, i})
 	}
 }
 
-// remove removes what was added with the value.
-func (x selections[T]) remove(s *podSelection, value T) {
-	for _, a := range anchorsOf(s) {
-		for _, at := range a {
-			kept := slices.DeleteFunc(x[at], func(f filed[T]) bool { return f.value == value })
-			if x[at] = kept; len(kept) == 0 {
-				delete(x, at)
-			}
+// remove removes the selection of a value. It costs the same however many others have the same anchors.
+func (x selections[T]) remove(value T) {
+	f := x.filed[value]
+	if f == nil {
+		return
+	}
+	delete(x.filed, value)
+	for i, a := range f.anchors {
+		list := x.byAnchor[a]
+		end := len(list) - 1
+		last := list[end]
+		list[f.positions[i]] = last
+		last.positions[last.index] = f.positions[i]
+		list[end] = slot[T]{}
+		if x.byAnchor[a] = list[:end]; end == 0 {
+			delete(x.byAnchor, a)
 		}
 	}
 }
@@ -49,7 +75,7 @@ func (x selections[T]) anchors(s *podSelection) []anchor {
 	for _, places := range anchorsOf(s) {
 		n := 0
 		for _, a := range places {
-			n += len(x[a])
+			n += len(x.byAnchor[a])
 		}
 		if fewest < 0 || n < fewest {
 			best, fewest = places, n
@@ -85,12 +111,12 @@ func anchorsOf(s *podSelection) [][]anchor {
 // of are the values of the selections that a pod with the labels is in, in a namespace with
 // the name and labels.
 func (x selections[T]) of(namespace string, namespaceLabels, podLabels labels.Set) []T {
-	if len(x) == 0 {
+	if len(x.filed) == 0 {
 		return nil
 	}
 	var out []T
 	look := func(a anchor) {
-		for _, f := range x[a] {
+		for _, f := range x.byAnchor[a] {
 			if f.namespaces.matches(namespaceLabels) && f.pods.matches(podLabels) {
 				out = append(out, f.value)
 			}

@@ -52,7 +52,7 @@ func (c *commit) take(s *shelved) {
 // putBack forgets what the policy says.
 func (c *commit) putBack(s *shelved) {
 	if s.read != nil {
-		c.bySubject.remove(s.read.selection(), s.read)
+		c.bySubject.remove(s.read)
 		s.read = nil
 	}
 }

@@ -31,7 +31,7 @@ type usedSet struct {
 }
 
 func newSets() sets {
-	return sets{used: contenthash.NewTable[policy.SetID, *usedSet](), byPods: selections[*usedSet]{},
+	return sets{used: contenthash.NewTable[policy.SetID, *usedSet](), byPods: newSelections[*usedSet](),
 		byPort: map[portName]*usedSet{}, ofNodes: map[*usedSet][]policy.Element{}}
 }
 
@@ -106,7 +106,7 @@ func (x *sets) file(s *usedSet, elements []policy.Element) {
 func (x *sets) unfile(s *usedSet) {
 	switch {
 	case s.pods != nil:
-		x.byPods.remove(s.pods, s)
+		x.byPods.remove(s)
 	case s.nodes != nil:
 		delete(x.ofNodes, s)
 	case s.port.name != "":
@@ -172,7 +172,7 @@ func compareSeats(a, b seat) int {
 
 // seats are where the pods of the profile are in the sets of before the commit, in order.
 func (c *commit) seats(p *profile) []seat {
-	if p == nil || len(c.sets.byPods)+len(c.sets.byPort) == 0 {
+	if p == nil || len(c.sets.byPods.filed)+len(c.sets.byPort) == 0 {
 		return nil
 	}
 	if known, ok := c.seatsOf[p]; ok {
