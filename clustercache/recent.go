@@ -39,19 +39,9 @@ func (s *sharer) pod(p *compile.Pod) {
 
 // networkPolicy shares the selectors of the policy with others.
 func (s *sharer) networkPolicy(np *networkingv1.NetworkPolicy) {
-	s.selector(&np.Spec.PodSelector)
-	for _, rule := range np.Spec.Ingress {
-		s.peers(rule.From)
-	}
-	for _, rule := range np.Spec.Egress {
-		s.peers(rule.To)
-	}
-}
-
-func (s *sharer) peers(peers []networkingv1.NetworkPolicyPeer) {
-	for _, p := range peers {
-		s.selector(p.PodSelector)
-		s.selector(p.NamespaceSelector)
+	for selector := range compile.NetworkPolicySpec(np).PodSelectors() {
+		s.selector(selector.Pods)
+		s.selector(selector.Namespaces)
 	}
 }
 

@@ -132,19 +132,37 @@ type subject struct {
 }
 
 func subjectOf(o *manifest.Object) subject {
-	everything := &metav1.LabelSelector{}
-	switch p := o.Value.(type) {
-	case *networkingv1.NetworkPolicy:
-		return subject{namespace: p.Namespace, pods: parseSelector(&p.Spec.PodSelector)}
-	case *policyv1alpha2.ClusterNetworkPolicy:
-		if pods := p.Spec.Subject.Pods; pods != nil {
-			return subject{namespaces: parseSelector(&pods.NamespaceSelector), pods: parseSelector(&pods.PodSelector)}
-		}
-		if p.Spec.Subject.Namespaces != nil {
-			return subject{namespaces: parseSelector(p.Spec.Subject.Namespaces), pods: parseSelector(everything)}
+	if spec, ok := specOf(o); ok {
+		selectors, _ := spec.Subject()
+		if s, ok := selectors.First(); ok {
+			return newSubject(s)
 		}
 	}
-	return subject{namespaces: parseSelector(everything), pods: parseSelector(everything)}
+	return subject{namespaces: labels.Everything(), pods: labels.Everything()}
+}
+
+// specOf returns the spec of an object if it is a policy.
+func specOf(o *manifest.Object) (compile.Spec, bool) {
+	switch p := o.Value.(type) {
+	case *networkingv1.NetworkPolicy:
+		return compile.NetworkPolicySpec(p), true
+	case *policyv1alpha2.ClusterNetworkPolicy:
+		return compile.ClusterNetworkPolicySpec(p), true
+	}
+	return compile.Spec{}, false
+}
+
+func newSubject(s compile.PodSelector) subject {
+	out := subject{pods: labels.Everything()}
+	if s.Pods != nil {
+		out.pods = parseSelector(s.Pods)
+	}
+	if s.Namespaces == nil {
+		out.namespace = s.Namespace
+	} else {
+		out.namespaces = parseSelector(s.Namespaces)
+	}
+	return out
 }
 
 func parseSelector(s *metav1.LabelSelector) labels.Selector {

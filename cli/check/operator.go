@@ -4,14 +4,11 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
 
 	"github.com/tierwall/tierwall/cli/manifest"
 	"github.com/tierwall/tierwall/internal/unenforced"
@@ -107,50 +104,23 @@ func (s subject) mayReach(namespace string, snapshot *compile.Snapshot) bool {
 	return s.namespaces.Matches(namespaceSet(namespace, snapshot.Namespaces[i].Labels))
 }
 
-// peerAt returns the peer of a policy at a JSON pointer such as /spec/ingress/0/from/1.
+// peerAt returns the pods that a policy's peer at a JSON pointer such as /spec/ingress/0/from/1 selects by labels.
 func peerAt(o *manifest.Object, pointer string) (subject, bool) {
-	steps := strings.Split(strings.TrimPrefix(pointer, "/"), "/")
-	if len(steps) < 5 {
+	spec, ok := specOf(o)
+	if !ok {
 		return subject{}, false
 	}
-	rule, errRule := strconv.Atoi(steps[2])
-	index, errPeer := strconv.Atoi(steps[4])
-	if errRule != nil || errPeer != nil {
-		return subject{}, false
-	}
-	switch p := o.Value.(type) {
-	case *networkingv1.NetworkPolicy:
-		return networkPolicyPeerAt(p, steps[1], rule, index)
-	case *policyv1alpha2.ClusterNetworkPolicy:
-		pods := (*policyv1alpha2.NamespacedPod)(nil)
-		switch {
-		case steps[1] == "ingress" && rule < len(p.Spec.Ingress) && index < len(p.Spec.Ingress[rule].From):
-			pods = p.Spec.Ingress[rule].From[index].Pods
-		case steps[1] == "egress" && rule < len(p.Spec.Egress) && index < len(p.Spec.Egress[rule].To):
-			pods = p.Spec.Egress[rule].To[index].Pods
+	for r := range spec.Rules() {
+		if !strings.HasPrefix(pointer, r.Field()+"/") {
+			continue
 		}
-		if pods != nil {
-			return subject{namespaces: parseSelector(&pods.NamespaceSelector), pods: parseSelector(&pods.PodSelector)}, true
+		for i, p := range r.Peers() {
+			if at := r.PeerField(i); pointer == at || strings.HasPrefix(pointer, at+"/") {
+				if s, ok := p.Selectors.First(); ok {
+					return newSubject(s), true
+				}
+			}
 		}
-	}
-	return subject{}, false
-}
-
-func networkPolicyPeerAt(p *networkingv1.NetworkPolicy, direction string, rule, index int) (subject, bool) {
-	var peer networkingv1.NetworkPolicyPeer
-	switch {
-	case direction == "ingress" && rule < len(p.Spec.Ingress) && index < len(p.Spec.Ingress[rule].From):
-		peer = p.Spec.Ingress[rule].From[index]
-	case direction == "egress" && rule < len(p.Spec.Egress) && index < len(p.Spec.Egress[rule].To):
-		peer = p.Spec.Egress[rule].To[index]
-	}
-	switch {
-	case peer.NamespaceSelector != nil && peer.PodSelector != nil:
-		return subject{namespaces: parseSelector(peer.NamespaceSelector), pods: parseSelector(peer.PodSelector)}, true
-	case peer.NamespaceSelector != nil:
-		return subject{namespaces: parseSelector(peer.NamespaceSelector), pods: labels.Everything()}, true
-	case peer.PodSelector != nil:
-		return subject{namespace: p.Namespace}, true
 	}
 	return subject{}, false
 }

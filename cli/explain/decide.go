@@ -33,9 +33,9 @@ func newExplainer(f *Facts, q Question) *explainer {
 	}
 	slices.Sort(x.keys)
 	x.keys = slices.Compact(x.keys)
-	for _, cnp := range f.snapshot.ClusterNetworkPolicies {
-		for _, r := range cnp.Spec.Egress {
-			for _, p := range r.To {
+	for spec := range f.snapshot.Specs() {
+		for r := range spec.Rules() {
+			for _, p := range r.Peers() {
 				x.nodePeers = x.nodePeers || p.Nodes != nil
 			}
 		}

@@ -6,10 +6,8 @@ import (
 	"maps"
 	"slices"
 
-	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/policy"
@@ -213,37 +211,9 @@ func selectorsIn(s *compile.Snapshot) []selectorOf {
 			out = append(out, selectorOf{pods, false})
 		}
 	}
-	addPeers := func(peers []networkingv1.NetworkPolicyPeer) {
-		for _, p := range peers {
-			add(p.NamespaceSelector, p.PodSelector)
-		}
-	}
-	for _, np := range s.NetworkPolicies {
-		add(nil, &np.Spec.PodSelector)
-		for _, r := range np.Spec.Ingress {
-			addPeers(r.From)
-		}
-		for _, r := range np.Spec.Egress {
-			addPeers(r.To)
-		}
-	}
-	addPods := func(namespaces *metav1.LabelSelector, pods *policyv1alpha2.NamespacedPod) {
-		add(namespaces, nil)
-		if pods != nil {
-			add(&pods.NamespaceSelector, &pods.PodSelector)
-		}
-	}
-	for _, cnp := range s.ClusterNetworkPolicies {
-		addPods(cnp.Spec.Subject.Namespaces, cnp.Spec.Subject.Pods)
-		for _, r := range cnp.Spec.Ingress {
-			for _, p := range r.From {
-				addPods(p.Namespaces, p.Pods)
-			}
-		}
-		for _, r := range cnp.Spec.Egress {
-			for _, p := range r.To {
-				addPods(p.Namespaces, p.Pods)
-			}
+	for spec := range s.Specs() {
+		for selector := range spec.PodSelectors() {
+			add(selector.Namespaces, selector.Pods)
 		}
 	}
 	return out

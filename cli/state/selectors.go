@@ -6,9 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
 
 	"github.com/tierwall/tierwall/policy/compile"
 )
@@ -27,39 +25,12 @@ func PodSelectors(s *compile.Snapshot) []PodSelector {
 			out = append(out, PodSelector{l, namespace})
 		}
 	}
-	for _, np := range s.NetworkPolicies {
-		peers := func(peers []networkingv1.NetworkPolicyPeer) {
-			for _, p := range peers {
-				if p.NamespaceSelector == nil {
-					add(p.PodSelector, np.Namespace)
-				} else {
-					add(p.PodSelector, "")
-				}
-			}
-		}
-		add(&np.Spec.PodSelector, np.Namespace)
-		for _, r := range np.Spec.Ingress {
-			peers(r.From)
-		}
-		for _, r := range np.Spec.Egress {
-			peers(r.To)
-		}
-	}
-	addPods := func(p *policyv1alpha2.NamespacedPod) {
-		if p != nil {
-			add(&p.PodSelector, "")
-		}
-	}
-	for _, cnp := range s.ClusterNetworkPolicies {
-		addPods(cnp.Spec.Subject.Pods)
-		for _, r := range cnp.Spec.Ingress {
-			for _, p := range r.From {
-				addPods(p.Pods)
-			}
-		}
-		for _, r := range cnp.Spec.Egress {
-			for _, p := range r.To {
-				addPods(p.Pods)
+	for spec := range s.Specs() {
+		for selector := range spec.PodSelectors() {
+			if selector.Namespaces == nil {
+				add(selector.Pods, selector.Namespace)
+			} else {
+				add(selector.Pods, "")
 			}
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/policy/compile"
@@ -62,44 +61,10 @@ func NamespaceLabelsMatter(s *compile.Snapshot, before, after map[string]string)
 
 // anySelector reports whether one of the functions is true for a selector of any policy.
 func anySelector(s *compile.Snapshot, pods, namespaces func(*metav1.LabelSelector) bool) bool {
-	for _, np := range s.NetworkPolicies {
-		if pods(&np.Spec.PodSelector) {
-			return true
-		}
-		for _, r := range np.Spec.Ingress {
-			for _, p := range r.From {
-				if pods(p.PodSelector) || namespaces(p.NamespaceSelector) {
-					return true
-				}
-			}
-		}
-		for _, r := range np.Spec.Egress {
-			for _, p := range r.To {
-				if pods(p.PodSelector) || namespaces(p.NamespaceSelector) {
-					return true
-				}
-			}
-		}
-	}
-	either := func(n *metav1.LabelSelector, p *policyv1alpha2.NamespacedPod) bool {
-		return namespaces(n) || p != nil && (pods(&p.PodSelector) || namespaces(&p.NamespaceSelector))
-	}
-	for _, cnp := range s.ClusterNetworkPolicies {
-		if either(cnp.Spec.Subject.Namespaces, cnp.Spec.Subject.Pods) {
-			return true
-		}
-		for _, r := range cnp.Spec.Ingress {
-			for _, p := range r.From {
-				if either(p.Namespaces, p.Pods) {
-					return true
-				}
-			}
-		}
-		for _, r := range cnp.Spec.Egress {
-			for _, p := range r.To {
-				if either(p.Namespaces, p.Pods) {
-					return true
-				}
+	for spec := range s.Specs() {
+		for selector := range spec.PodSelectors() {
+			if pods(selector.Pods) || namespaces(selector.Namespaces) {
+				return true
 			}
 		}
 	}

@@ -1,7 +1,6 @@
 package effect
 
 import (
-	"fmt"
 	"net/netip"
 	"slices"
 	"sync"
@@ -9,7 +8,6 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/util/intstr"
 	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
 
 	"github.com/tierwall/tierwall/policy"
@@ -97,52 +95,74 @@ func networkPolicyTerms(np *networkingv1.NetworkPolicy) *terms {
 	id := policy.RuleID{Kind: compile.NetworkPolicyKind, Namespace: np.Namespace, Name: np.Name}
 	t := &terms{id: id, name: id.Object(), policy: np, spec: np.Spec,
 		compiled: sync.OnceValue(func() *compile.Policy { return compile.ReadNetworkPolicy(np) })}
-	t.subject = newSelection(t.refTo("/spec/podSelector"), nil, np.Namespace, &np.Spec.PodSelector)
-	t.rules = len(np.Spec.Ingress) + len(np.Spec.Egress)
-	for i, r := range np.Spec.Ingress {
-		t.addRule(policy.Ingress, i, "from", r.From, r.Ports)
-	}
-	for i, r := range np.Spec.Egress {
-		t.addRule(policy.Egress, i, "to", r.To, r.Ports)
-	}
+	t.addSpec(compile.NetworkPolicySpec(np))
+	return t
+}
+
+func clusterPolicyTerms(cnp *policyv1alpha2.ClusterNetworkPolicy) *terms {
+	id := policy.RuleID{Kind: compile.ClusterNetworkPolicyKind, Name: cnp.Name}
+	t := &terms{id: id, name: id.Object(), policy: cnp, spec: cnp.Spec,
+		compiled: sync.OnceValue(func() *compile.Policy { return compile.ReadClusterNetworkPolicy(cnp) }),
+		baseline: cnp.Spec.Tier == policyv1alpha2.BaselineTier, tier: cnp.Spec.Tier, priority: cnp.Spec.Priority}
+	t.addSpec(compile.ClusterNetworkPolicySpec(cnp))
 	return t
 }
 
 func (t *terms) refTo(field string) Ref { return Ref{Policy: t.name, Rule: field} }
 
-func (t *terms) addRule(d policy.Direction, i int, list string, peers []networkingv1.NetworkPolicyPeer, ports []networkingv1.NetworkPolicyPort) {
-	field := fmt.Sprintf("/spec/%s/%d", d, i)
+func (t *terms) addSpec(s compile.Spec) {
+	subject, field := s.Subject()
+	t.subject = firstSelection(t.refTo(field), subject)
+	for r := range s.Rules() {
+		t.rules++
+		t.denies = t.denies || !r.Accepts
+		t.addRule(&r)
+	}
+}
+
+// firstSelection returns the selection of a peer or subject; one that has no selector may mean any pods.
+func firstSelection(ref Ref, list compile.SelectorList) selection {
+	s, ok := list.First()
+	if !ok {
+		return newSelection(ref, everything, "", everything)
+	}
+	if s.Pods == nil {
+		s.Pods = everything
+	}
+	return newSelection(ref, s.Namespaces, s.Namespace, s.Pods)
+}
+
+func (t *terms) addRule(r *compile.RuleSpec) {
 	var selections []selection
-	for j, p := range peers {
-		at := t.refTo(fmt.Sprintf("%s/%s/%d", field, list, j))
-		switch {
-		case p.IPBlock != nil:
-			t.addBlock(p.IPBlock.CIDR, p.IPBlock.Except...)
-		case p.PodSelector != nil || p.NamespaceSelector != nil:
-			pods := p.PodSelector
-			if pods == nil {
-				pods = everything
-			}
-			selections = append(selections, newSelection(at, p.NamespaceSelector, t.id.Namespace, pods))
+	for i, p := range r.Peers() {
+		networks := p.Networks()
+		for _, n := range networks {
+			t.addBlock(n.CIDR, n.Except...)
+		}
+		if t.mayMeanPods(r, p.Selectors, networks) {
+			selections = append(selections, firstSelection(t.refTo(r.PeerField(i)), p.Selectors))
 		}
 	}
 	t.peers = append(t.peers, selections...)
-	if len(peers) == 0 {
+	if r.AnyPeer {
 		t.peers = append(t.peers, newSelection(Ref{}, everything, "", everything))
 	}
-	for j, p := range ports {
-		if p.Port == nil || p.Port.Type != intstr.String {
-			continue
+	rule := t.refTo(r.Field())
+	for _, p := range r.NamedPorts() {
+		for _, protocol := range p.Protocols {
+			t.ports = append(t.ports, namedPort{ref: t.refTo(p.Field), rule: rule, name: p.Name, protocol: protocol,
+				direction: r.Direction, peers: selections})
 		}
-		n := namedPort{ref: t.refTo(fmt.Sprintf("%s/ports/%d", field, j)), rule: t.refTo(field), name: p.Port.StrVal,
-			protocol: policy.TCP, direction: d, peers: selections}
-		for _, known := range protocols {
-			if p.Protocol != nil && string(*p.Protocol) == known.String() {
-				n.protocol = known
-			}
-		}
-		t.ports = append(t.ports, n)
 	}
+}
+
+// mayMeanPods reports whether a peer is read as a selection of pods. A NetworkPolicy's peer with a network is not; an
+// ingress peer of a ClusterNetworkPolicy without known fields is, since only pods can be meant there.
+func (t *terms) mayMeanPods(r *compile.RuleSpec, list compile.SelectorList, networks []compile.NetworkSpec) bool {
+	if t.id.Kind == compile.NetworkPolicyKind {
+		return len(networks) == 0 && len(list.All()) > 0
+	}
+	return r.Direction == policy.Ingress || len(list.All()) > 0
 }
 
 // addBlock adds a network with exceptions. The compiler reports invalid ones and allows nothing by them.
@@ -162,63 +182,6 @@ func (t *terms) addBlock(cidr string, except ...string) {
 	}
 	if b.cidr.IsValid() {
 		t.networkBlocks = append(t.networkBlocks, b)
-	}
-}
-
-func clusterPolicyTerms(cnp *policyv1alpha2.ClusterNetworkPolicy) *terms {
-	id := policy.RuleID{Kind: compile.ClusterNetworkPolicyKind, Name: cnp.Name}
-	t := &terms{id: id, name: id.Object(), policy: cnp, spec: cnp.Spec,
-		compiled: sync.OnceValue(func() *compile.Policy { return compile.ReadClusterNetworkPolicy(cnp) }),
-		baseline: cnp.Spec.Tier == policyv1alpha2.BaselineTier, tier: cnp.Spec.Tier, priority: cnp.Spec.Priority}
-	t.rules = len(cnp.Spec.Ingress) + len(cnp.Spec.Egress)
-	t.subject = podsOf(t.refTo("/spec/subject"), cnp.Spec.Subject.Namespaces, cnp.Spec.Subject.Pods)
-	for i, r := range cnp.Spec.Ingress {
-		field := fmt.Sprintf("/spec/ingress/%d", i)
-		t.denies = t.denies || r.Action != policyv1alpha2.ClusterNetworkPolicyRuleActionAccept
-		var selections []selection
-		for j, p := range r.From {
-			selections = append(selections, podsOf(t.refTo(fmt.Sprintf("%s/from/%d", field, j)), p.Namespaces, p.Pods))
-		}
-		t.addClusterRule(policy.Ingress, field, selections, r.Protocols)
-	}
-	for i, r := range cnp.Spec.Egress {
-		field := fmt.Sprintf("/spec/egress/%d", i)
-		t.denies = t.denies || r.Action != policyv1alpha2.ClusterNetworkPolicyRuleActionAccept
-		var selections []selection
-		for j, p := range r.To {
-			if p.Namespaces != nil || p.Pods != nil {
-				selections = append(selections, podsOf(t.refTo(fmt.Sprintf("%s/to/%d", field, j)), p.Namespaces, p.Pods))
-			}
-			for _, c := range p.Networks {
-				t.addBlock(string(c))
-			}
-		}
-		t.addClusterRule(policy.Egress, field, selections, r.Protocols)
-	}
-	return t
-}
-
-func podsOf(ref Ref, namespaces *metav1.LabelSelector, pods *policyv1alpha2.NamespacedPod) selection {
-	switch {
-	case pods != nil:
-		return newSelection(ref, &pods.NamespaceSelector, "", &pods.PodSelector)
-	case namespaces != nil:
-		return newSelection(ref, namespaces, "", everything)
-	default:
-		return newSelection(ref, everything, "", everything)
-	}
-}
-
-func (t *terms) addClusterRule(d policy.Direction, field string, peers []selection, ports []policyv1alpha2.ClusterNetworkPolicyProtocol) {
-	t.peers = append(t.peers, peers...)
-	for j, p := range ports {
-		if p.DestinationNamedPort == "" {
-			continue
-		}
-		for _, protocol := range protocols {
-			t.ports = append(t.ports, namedPort{ref: t.refTo(fmt.Sprintf("%s/protocols/%d", field, j)), rule: t.refTo(field),
-				name: p.DestinationNamedPort, protocol: protocol, direction: d, peers: peers})
-		}
 	}
 }
 
