@@ -34,13 +34,13 @@ func admittedNames(p *pacer, u *compile.Update, now time.Time) string {
 	return fmt.Sprint(out)
 }
 
-func policyKey(namespace, name string) types.NamespacedName {
-	return types.NamespacedName{Namespace: namespace, Name: name}
+func hostileKey(name string) types.NamespacedName {
+	return types.NamespacedName{Namespace: "hostile", Name: name}
 }
 
 func hostileDeletion(name string) *compile.Update {
 	u := &compile.Update{}
-	u.NetworkPolicies.Set(policyKey("hostile", name), nil)
+	u.NetworkPolicies.Set(hostileKey(name), nil)
 	return u
 }
 
@@ -197,7 +197,7 @@ func TestOfWhatWaitsTheLatestStateIsEnforced(t *testing.T) {
 	admittedNames(&p, hostileDeletion("b"), now)
 	u := &compile.Update{}
 	p.admitChanges(u, now.Add(maxPause))
-	np, there := u.NetworkPolicies[policyKey("hostile", "b")]
+	np, there := u.NetworkPolicies[hostileKey("b")]
 	if !there || np != nil || len(u.NetworkPolicies) != 1 {
 		t.Errorf("want the deletion, got %v", u.NetworkPolicies)
 	}
@@ -210,9 +210,9 @@ func TestANewerStateReplacesOneThatWaited(t *testing.T) {
 	p.chargeTenants(time.Hour, now)
 	admittedNames(&p, policyUpdate("b", "hostile"), now)
 	newer := policyUpdate("b", "hostile")
-	newer.NetworkPolicies[policyKey("hostile", "b")].Spec.PolicyTypes = []networkingv1.PolicyType{networkingv1.PolicyTypeEgress}
+	newer.NetworkPolicies[hostileKey("b")].Spec.PolicyTypes = []networkingv1.PolicyType{networkingv1.PolicyTypeEgress}
 	p.admitChanges(newer, now.Add(maxPause))
-	if got := newer.NetworkPolicies[policyKey("hostile", "b")]; got == nil || len(got.Spec.PolicyTypes) != 1 || len(got.Spec.Ingress) != smallNamespace {
+	if got := newer.NetworkPolicies[hostileKey("b")]; got == nil || len(got.Spec.PolicyTypes) != 1 || len(got.Spec.Ingress) != smallNamespace {
 		t.Errorf("an older state is enforced in place of the newer one: %v", got)
 	}
 }
@@ -224,7 +224,7 @@ func TestAPolicyOverItsBudgetIsNotKept(t *testing.T) {
 	p.chargeTenants(time.Hour, now)
 	admittedNames(&p, policyUpdate("b", "hostile"), now)
 	refused := policyUpdate("b", "hostile")
-	refused.NetworkPolicies[policyKey("hostile", "b")].Spec.Ingress = make([]networkingv1.NetworkPolicyIngressRule, compile.MaxPolicySize+1)
+	refused.NetworkPolicies[hostileKey("b")].Spec.Ingress = make([]networkingv1.NetworkPolicyIngressRule, compile.MaxPolicySize+1)
 	if got := admittedNames(&p, refused, now); got != "map[hostile/b:true]" {
 		t.Errorf("let through: %s", got)
 	}
